@@ -1,0 +1,92 @@
+"""What every command shares: the parser, one-line errors, exit codes, progress bars."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+USAGE, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line: what was got and what was expected, exit code 2."""
+
+    def error(self, message: str) -> None:
+        self.exit(USAGE, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def parser(description: str) -> Parser:
+    """A parser that shows defaults and takes no abbreviations (a later option must not break one)."""
+    return Parser(
+        prog=_program(),
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`, as the recipes write it."""
+    if text in ("true", "false"):
+        return text == "true"
+    raise argparse.ArgumentTypeError(f"got '{text}', expected true or false")
+
+
+def positive_int(text: str) -> int:
+    """A whole number of 1 or more."""
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of 1 or more")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command and leave with its exit code.
+
+    A user's mistake (ValueError, a file that is missing or not readable) is one line and exit code
+    2; what the system refuses (a full disk) one line and 1; Ctrl-C one line and 130. Anything else
+    is a bug and keeps its traceback. ATAT_DEBUG=1 shows the traceback of all.
+    """
+    if os.environ.get("ATAT_DEBUG"):
+        main()
+        return
+    try:
+        main()
+    except KeyboardInterrupt:
+        _fail("interrupted: what was finished is kept; run the same command to go on", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (head, less) left: not an error, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
+        _fail(_one_line(e), USAGE)
+    except OSError as e:
+        hint = " (disk full: free some space and run the same command again)"
+        _fail(_one_line(e) + (hint if e.errno == errno.ENOSPC else ""), FAILED)
+    except MemoryError:
+        _fail("out of memory: use a smaller batch or fewer jobs (--nj)", FAILED)
+
+
+def progress(iterable: Iterable | None = None, *, total: int | None = None, desc: str = ""):
+    """A progress bar on stderr; silent when stderr is not a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        iterable, total=total, desc=desc, dynamic_ncols=True, disable=not sys.stderr.isatty()
+    )
+
+
+def _program() -> str:
+    """The module's name as the user typed it, e.g. `atat.decode`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else Path(sys.argv[0]).name
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"{_program()}: error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,243 @@
+"""Settings: typed, with a comment a field; a recipe's YAML says only what differs.
+
+The reference manual of every key, with its unit and meaning, is `conf/base.yaml`; this file gives
+their types. A resolved configuration is saved in the experiment, and later stages read that.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BASE = Path(__file__).resolve().parent.parent / "conf" / "base.yaml"
+
+
+@dataclass
+class DataConfig:
+    """Stage 1: what is said, how often, and by whom."""
+
+    grammar: str | None = None
+    num_train: int = 0
+    num_train_text: int = 0
+    num_valid: int = 0
+    num_test: int = 0
+    # Intents that shall have speech without semantics only in experiments that exclude them.
+    voices: dict[str, dict[str, float]] = field(default_factory=dict)
+    num_pseudo_speakers: int = 1
+    rate_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    pitch_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    cache: str = "cache/synth"
+
+
+@dataclass
+class FeaturesConfig:
+    num_mel_bins: int = 80
+    frame_length_ms: float = 25.0
+    frame_shift_ms: float = 10.0
+    sample_rate_hz: int = 16000
+    min_duration_s: float = 0.1
+    max_duration_s: float = 30.0
+    trim_db: float | None = None
+    cmvn_splits: list[str] = field(default_factory=lambda: ["train"])
+    allow_drops: bool = False
+
+
+@dataclass
+class TokenizerConfig:
+    vocab_size: int = 500
+    splits: list[str] = field(default_factory=lambda: ["train", "train_text"])
+
+
+@dataclass
+class ModelConfig:
+    width: int = 144
+    num_heads: int = 4
+    dropout: float = 0.1
+    front: str = "stride"
+    front_channels: int = 16
+    subsampling: int = 8
+    speech_encoder: str = "conformer"
+    speech_layers: int = 4
+    speech_ffn: int = 432
+    conformer_kernel: int = 15
+    text_encoder: str = "transformer"
+    text_layers: int = 2
+    text_ffn: int = 432
+    text_pretrained: str | None = None
+    text_frozen: bool = False
+    decoder_layers: int = 2
+    decoder_ffn: int = 576
+    ctc_weight: float = 1.0
+    bridge: bool = True
+
+
+@dataclass
+class AugmentConfig:
+    enabled: bool = True
+    mild_fraction: float = 0.15
+    tempo: list[float] = field(default_factory=lambda: [0.7, 1.1])
+    warp: list[float] = field(default_factory=lambda: [0.85, 1.2])
+    equaliser_db: float = 6.0
+    band_limit: float = 0.2
+    reverb: float = 0.3
+    noise: float = 0.7
+    snr_db: list[float] = field(default_factory=lambda: [5.0, 40.0])
+    babble: float = 0.15
+    padding_s: float = 0.5
+    freq_masks: int = 2
+    freq_mask_bins: int = 12
+    time_masks: int = 2
+    time_mask_fraction: float = 0.06
+
+
+@dataclass
+class Source:
+    """One line of training data: a split, the tasks it serves, and how much of it."""
+
+    split: str
+    tasks: list[str]
+    fraction: float = 1.0
+    exclude_intents: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TrainConfig:
+    sources: list[Source] = field(default_factory=list)
+    valid_splits: list[str] = field(default_factory=lambda: ["valid"])
+    num_valid: int = 100
+    num_steps: int = 1000
+    num_epochs: int = 20
+    batch_frames: int = 2200
+    text_batch: int = 16
+    text_every: int = 3
+    task_weights: dict[str, float] = field(default_factory=dict)
+    label_smoothing: float = 0.1
+    flat_start_fraction: float = 0.1
+    schedule: str = "cosine"
+    learning_rate: float = 2.0e-3
+    warmup_fraction: float = 0.06
+    noam_warmup_steps: int = 4000
+    noam_factor: float = 1.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    weight_decay: float = 0.02
+    grad_clip: float = 5.0
+    average_checkpoints: int = 3
+    num_threads: int = 1
+    num_workers: int = 1
+    num_gpus: int = 0
+
+
+@dataclass
+class DecodeRun:
+    """One decoding: which split, which task token, and what may come out."""
+
+    split: str = "test"
+    task: str = "slu"
+    constraint: str = "none"
+    ctc_weight: float = 0.0
+    beam: int | None = None
+
+
+@dataclass
+class DecodeConfig:
+    beam: int = 4
+    nbest: int = 1
+    max_length: int = 80
+    length_bonus: float = 0.0
+    batch_frames: int = 20000
+    runs: dict[str, DecodeRun] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    seed: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+
+def load(
+    paths: Iterable[str | Path], overrides: Iterable[str] = (), deltas: Iterable[dict] = ()
+) -> Config:
+    """Merge `conf/base.yaml`, the files, the deltas (an experiment's) and `key=value` overrides.
+
+    A file may start with `include: NAME.yaml` (or a list), files of `conf/` to merge before it.
+
+    Raises:
+        ValueError: a key that does not exist (with the nearest that does) or a value of the wrong
+            type. FileNotFoundError: a file that is not there.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    merged = OmegaConf.structured(Config)
+    parts: list[tuple[str, Any]] = []
+    for path in [BASE, *map(Path, paths)]:
+        parts.extend(_read(path))
+    parts.extend(("experiment", OmegaConf.create(delta)) for delta in deltas)
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"got '{override}', expected key=value (keys: conf/base.yaml)")
+        parts.append((override, OmegaConf.from_dotlist([override])))
+    for where, part in parts:
+        _check_keys(where, OmegaConf.to_container(part), Config, "")
+        try:
+            merged = OmegaConf.merge(merged, part)
+        except OmegaConfBaseException as e:
+            raise ValueError(f"{where}: {e}") from e
+    return OmegaConf.to_object(merged)
+
+
+def load_resolved(path: str | Path) -> Config:
+    """Read a configuration that `save` wrote; nothing else is merged in."""
+    from omegaconf import OmegaConf
+
+    ((where, part),) = _read(Path(path))
+    _check_keys(where, OmegaConf.to_container(part), Config, "")
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), part))
+
+
+def save(config: Config, path: str | Path) -> None:
+    """Write every key with its resolved value."""
+    from omegaconf import OmegaConf
+
+    from atat.files import atomic_write
+
+    with atomic_write(path) as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def _read(path: Path) -> list[tuple[str, Any]]:
+    """The file's own part, after the parts of the files it includes."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such configuration file")
+    try:
+        part = OmegaConf.load(path)
+    except YAMLError as e:
+        raise ValueError(f"{path}: not valid YAML: {e}") from e
+    if not OmegaConf.is_dict(part):
+        raise ValueError(f"{path}: got a {type(part).__name__}, expected a mapping of settings")
+    includes = part.pop("include", [])
+    includes = [includes] if isinstance(includes, str) else includes
+    return [p for name in includes for p in _read(BASE.parent / name)] + [(str(path), part)]
+
+
+def _check_keys(where: str, values: dict, schema: type, prefix: str) -> None:
+    """Raise for the first key that the schema does not have, naming the nearest that it has."""
+    fields = {f.name: f.type for f in dataclasses.fields(schema)}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(fields)}"
+            raise ValueError(f"{where}: unknown setting '{prefix}{key}'; {hint}")
+        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
+            _check_keys(where, value, fields[key], f"{prefix}{key}.")

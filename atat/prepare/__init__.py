@@ -1,0 +1,1 @@
+"""Stage 1: a raw corpus becomes `data/<split>/`. One module a recipe; only these know a dataset."""
