@@ -1,0 +1,399 @@
+"""Training data of any kinds, mixed into batches: speech rows and text rows, a target a task.
+
+ESPnet's stock data classes want every example to have the same keys; its official way round them is
+an iterator factory of one's own (`iterator_type: task`). What a step trains on depends on the seed
+and the number of the step only, so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+# B sources (speech rows, then text rows), R targets, T frames, F mel bins, L tokens
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import atat.espnet_compat  # noqa: F401  (before espnet2)
+from atat import datadir, semantics
+from atat.augment import NATS_PER_DB, Augmenter
+from atat.config import Config, Source
+from atat.features import FeatureReader
+from atat.files import sha256
+from atat.tokenizer import Tokenizer
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
+
+SPEECH_TASKS = ("asr", "slu")
+TEXT_TASKS = ("nlu",)
+ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech
+MILD_STRENGTH = 0.3  # of augmentation, while alignments are being learned
+
+Batch = tuple[list[str], dict[str, Tensor]]
+TextTokenizer = Callable[[str], list[int]]
+
+
+def rng(seed: int, *names: object) -> np.random.Generator:
+    """A generator of its own for every consumer, so that a new one does not shift the others."""
+    return np.random.default_rng(int(sha256(str(seed), *map(str, names))[:16], 16))
+
+
+class Ragged:
+    """Many short sequences of integers in two flat arrays (a million must fit in little memory)."""
+
+    def __init__(self, sequences: Iterable[list[int]]):
+        sequences = list(sequences)
+        self.offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
+        self.flat = np.fromiter(
+            (i for s in sequences for i in s), dtype=np.int32, count=int(self.offsets[-1])
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass
+class SpeechPart:
+    """The spoken utterances of one split, with the targets of each task.
+
+    `targets[task]` has one entry an utterance, empty where it is not to be trained on the task.
+    """
+
+    ids: list[str]
+    reader: FeatureReader
+    num_frames: np.ndarray
+    targets: dict[str, Ragged]
+    words: Ragged
+
+
+@dataclass
+class TextPart:
+    """Written sentences: source tokens and the targets of NLU."""
+
+    ids: list[str]
+    sources: Ragged
+    targets: Ragged
+
+
+def fraction_of(ids: list[str], fraction: float, seed: int) -> set[str]:
+    """A seeded share of the ids; a smaller share is part of every larger one."""
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"train.sources: fraction is {fraction}, expected above 0 and up to 1")
+    order = rng(seed, "fraction").permutation(len(ids))
+    return {ids[i] for i in order[: round(fraction * len(ids))]}
+
+
+class Examples:
+    """What a run trains or validates on.
+
+    Args:
+        sources: which splits, for which tasks, how much of each.
+        data, dump: directories of stages 1 and 2.
+        tokenizer: of the targets.
+        text_tokenizer: of the NLU sources; the targets' tokenizer where not given.
+        seed: of the fractions.
+
+    Raises:
+        ValueError: a source that cannot serve its task (what it lacks is named).
+    """
+
+    def __init__(
+        self,
+        sources: list[Source],
+        data: Path,
+        dump: Path,
+        tokenizer: Tokenizer,
+        text_tokenizer: TextTokenizer | None = None,
+        seed: int = 1,
+    ):
+        if not sources:
+            raise ValueError("train.sources is empty: name at least one split and its tasks")
+        known = {*SPEECH_TASKS, *TEXT_TASKS}
+        for source in sources:
+            for task in source.tasks:
+                if task not in known:
+                    raise ValueError(f"train.sources: got task '{task}', expected {sorted(known)}")
+        self.speech: list[SpeechPart] = []
+        self.text: list[TextPart] = []
+        for split in dict.fromkeys(source.split for source in sources):
+            here = [s for s in sources if s.split == split]
+            directory = datadir.read(data / split)
+            wanted = {
+                task: set().union(*(_chosen(directory, s, seed) for s in here if task in s.tasks))
+                for task in sorted(known)
+            }
+            if any(wanted[task] for task in SPEECH_TASKS):
+                self.speech.append(_speech_part(split, directory, wanted, dump, tokenizer))
+            if any(wanted[task] for task in TEXT_TASKS):
+                self.text.append(
+                    _text_part(split, directory, wanted, text_tokenizer or tokenizer.encode, tokenizer)
+                )
+        self.tasks = sorted({task for source in sources for task in source.tasks})
+        self.num_speech = sum(len(part.ids) for part in self.speech)
+        self.num_text = sum(len(part.ids) for part in self.text)
+
+
+class Batches:
+    """Which examples each step takes, and the tensors they become.
+
+    Args:
+        examples: what there is.
+        config: `train` for sizes, `augment` for training, `seed`.
+        tokenizer: special symbols and task tokens.
+        training: false goes through everything once, in order, without augmentation.
+    """
+
+    def __init__(
+        self, examples: Examples, config: Config, tokenizer: Tokenizer, *, training: bool
+    ):
+        self.examples, self.config, self.tokenizer = examples, config, tokenizer
+        self.training = training
+        self.augmenter = Augmenter(config.augment, config.features.frame_shift_ms)
+        self.speech_index = [
+            (p, u) for p, part in enumerate(examples.speech) for u in range(len(part.ids))
+        ]
+        self.speech_frames = np.array(
+            [examples.speech[p].num_frames[u] for p, u in self.speech_index], dtype=np.int64
+        )
+        self.text_index = [
+            (p, u) for p, part in enumerate(examples.text) for u in range(len(part.ids))
+        ]
+
+    def steps(self, first: int, count: int) -> list[tuple[int, list[int], list[int]]]:
+        """(number of the step, speech examples, text examples) of `count` steps from `first` on."""
+        train = self.config.train
+        speech = self._take(self._speech_passes(), first, count)
+        text_first, text_last = (-(-n // train.text_every) for n in (first, first + count))
+        texts = self._take(self._text_passes(), text_first, text_last - text_first)
+        plan = []
+        for i in range(count):
+            step = first + i
+            # Without speech every step is text; with speech, every `text_every`-th has some.
+            text = []
+            if texts and step % train.text_every == 0:
+                text = texts[step // train.text_every - text_first]
+            plan.append((step, speech[i] if speech else [], text))
+        return [entry for entry in plan if entry[1] or entry[2]]
+
+    def validation(self) -> list[tuple[int, list[int], list[int]]]:
+        """Everything once, in batches."""
+        order = np.argsort(self.speech_frames, kind="stable")
+        speech = self._pack(order, 4 * self.config.train.batch_frames)
+        size = 4 * max(self.config.train.text_batch, 1)
+        texts = [
+            list(range(i, min(i + size, len(self.text_index))))
+            for i in range(0, len(self.text_index), size)
+        ]
+        return [(0, batch, []) for batch in speech] + [(0, [], batch) for batch in texts]
+
+    def collate(self, step: int, speech: list[int], text: list[int]) -> Batch:
+        """The tensors of one step, as `AtatModel.forward` takes them."""
+        ids: list[str] = []
+        targets: list[tuple[int, int, np.ndarray]] = []  # source row, task token, target
+        batch: dict[str, Tensor] = {}
+        if speech:
+            feats, words = [], []
+            for row, (p, u) in enumerate(self.speech_index[i] for i in speech):
+                part = self.examples.speech[p]
+                ids.append(part.ids[u])
+                feats.append(torch.from_numpy(np.array(part.reader[part.ids[u]])))
+                words.append(part.words[u])
+                for task, sequences in part.targets.items():
+                    if len(sequences[u]):
+                        targets.append((row, self.tokenizer.task_ids[task], sequences[u]))
+            batch |= self._speech_tensors(step, feats)
+            batch["words"], batch["words_lengths"] = _pad(words, self.tokenizer.pad)
+        if text:
+            sources = []
+            for row, (p, u) in enumerate((self.text_index[i] for i in text), start=len(speech)):
+                part = self.examples.text[p]
+                ids.append(part.ids[u])
+                sources.append(part.sources[u])
+                targets.append((row, self.tokenizer.task_ids["nlu"], part.targets[u]))
+            batch["text"], batch["text_lengths"] = _pad(sources, self.tokenizer.pad)
+        batch["target"], batch["target_lengths"] = _pad([t for *_, t in targets], self.tokenizer.pad)
+        batch["target_source"] = torch.tensor([row for row, *_ in targets])
+        batch["target_task"] = torch.tensor([task for _, task, _ in targets])
+        return ids, batch
+
+    def _speech_tensors(self, step: int, feats: list[Tensor]) -> dict[str, Tensor]:
+        train = self.config.train
+        lengths = torch.tensor([len(f) for f in feats])
+        active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)
+        speech = torch.nn.utils.rnn.pad_sequence(feats, batch_first=True)
+        flat_start = False
+        if self.training:
+            progress = step / train.num_steps
+            flat_start = progress < train.flat_start_fraction
+            strength = MILD_STRENGTH if progress < self.config.augment.mild_fraction else 1.0
+            seed = int(rng(self.config.seed, "augment", step).integers(2**62))
+            generator = torch.Generator().manual_seed(seed)
+            speech, lengths, active = self.augmenter(speech, lengths, active, generator, strength)
+        return {
+            "speech": speech,
+            "speech_lengths": lengths,
+            "active": active,
+            "flat_start": torch.tensor([flat_start]),
+        }
+
+    def _speech_passes(self) -> Iterator[list[list[int]]]:
+        """Pass after pass: all utterances in batches of like length, in a new order each time."""
+        number = 0
+        while len(self.speech_index):
+            draw = rng(self.config.seed, "batches", number)
+            # Lengths with a little noise: like with like, but not always the same company.
+            order = np.argsort(self.speech_frames * draw.uniform(0.9, 1.1, len(self.speech_frames)))
+            batches = self._pack(order, self.config.train.batch_frames)
+            yield [batches[i] for i in draw.permutation(len(batches))]
+            number += 1
+
+    def _text_passes(self) -> Iterator[list[list[int]]]:
+        size, number = self.config.train.text_batch, 0
+        while len(self.text_index) and size:
+            order = rng(self.config.seed, "text", number).permutation(len(self.text_index))
+            yield [order[i : i + size].tolist() for i in range(0, len(order), size)]
+            number += 1
+
+    @staticmethod
+    def _take(passes: Iterator[list[list[int]]], first: int, count: int) -> list[list[int]]:
+        taken: list[list[int]] = []
+        for batches in passes:
+            if first < len(batches):
+                taken.extend(batches[first : first + count - len(taken)])
+            first = max(first - len(batches), 0)
+            if len(taken) == count:
+                break
+        return taken
+
+    def _pack(self, order: np.ndarray, max_frames: int) -> list[list[int]]:
+        """Cut an order into batches whose padded size stays within `max_frames` (or one utterance)."""
+        batches: list[list[int]] = []
+        longest = 0
+        for i in order.tolist():
+            longest = max(longest, int(self.speech_frames[i]))
+            if not batches or longest * (len(batches[-1]) + 1) > max_frames:
+                batches.append([])
+                longest = int(self.speech_frames[i])
+            batches[-1].append(i)
+        return batches
+
+
+class IterFactory(AbsIterFactory):
+    """ESPnet's interface: the batches of an epoch, made ahead by worker processes."""
+
+    def __init__(self, batches: Batches, num_workers: int):
+        self.batches, self.num_workers = batches, num_workers
+
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> Iterable[Batch]:
+        """Epochs count from 1; an epoch is `num_steps / num_epochs` steps."""
+        if self.batches.training:
+            train = self.batches.config.train
+            first = train.num_steps * (epoch - 1) // train.num_epochs
+            last = train.num_steps * epoch // train.num_epochs
+            plan = self.batches.steps(first, last - first)
+        else:
+            plan = self.batches.validation()
+        return torch.utils.data.DataLoader(
+            _Planned(self.batches, plan),
+            batch_size=None,
+            shuffle=False,
+            num_workers=self.num_workers if self.batches.training else 0,
+            prefetch_factor=4 if self.num_workers and self.batches.training else None,
+        )
+
+
+class _Planned(torch.utils.data.Dataset):
+    def __init__(self, batches: Batches, plan: list[tuple[int, list[int], list[int]]]):
+        self.batches, self.plan = batches, plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.batches.collate(*self.plan[index])
+
+
+def active_frames(feats_TF: np.ndarray) -> tuple[int, int]:
+    """First frame with speech and the frame after the last, by level below the loudest frame.
+
+    >>> active_frames(np.array([[0.0], [20.0], [19.0], [0.0]]))
+    (1, 3)
+    """
+    level_T = feats_TF.max(axis=1)
+    loud = np.flatnonzero(level_T > level_T.max() - ACTIVE_DB * NATS_PER_DB)
+    return int(loud[0]), int(loud[-1]) + 1
+
+
+def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
+    """The ids of a split that a source takes."""
+    ids = sorted(directory.text or directory.semantics or directory.wav_scp or {})
+    if source.exclude_intents:
+        labels = directory.semantics or {}
+        intents = {i: semantics.frame(labels[i]).intent for i in ids if i in labels}
+        unknown = sorted(set(source.exclude_intents) - set(intents.values()))
+        if unknown:
+            raise ValueError(
+                f"train.sources: exclude_intents names {unknown}, which split '{source.split}' "
+                f"does not have (it has {sorted(set(intents.values()))})"
+            )
+        ids = [i for i in ids if intents.get(i) not in source.exclude_intents]
+    return fraction_of(ids, source.fraction, seed)
+
+
+def _speech_part(
+    split: str,
+    directory: datadir.DataDir,
+    wanted: dict[str, set[str]],
+    dump: Path,
+    tokenizer: Tokenizer,
+) -> SpeechPart:
+    reader = FeatureReader(dump / split)
+    references = {"asr": directory.text, "slu": directory.semantics}
+    for task, reference in references.items():
+        if wanted[task] and reference is None:
+            raise ValueError(f"split '{split}' cannot serve task '{task}': it has no labels for it")
+    # Stage 2 may have dropped utterances (it says which); the others are all here.
+    ids = [i for i in reader.ids if any(i in wanted[task] for task in references)]
+    targets = {
+        task: Ragged(tokenizer.encode(reference[i]) if i in wanted[task] else [] for i in ids)
+        for task, reference in references.items()
+        if wanted[task]
+    }
+    # CTC hears the words of whatever target the utterance has; E2E without ASR has them in its SLU
+    # target too.
+    words = Ragged(
+        tokenizer.encode(
+            directory.text[i] if i in wanted["asr"] else semantics.words(directory.semantics[i])
+        )
+        for i in ids
+    )
+    return SpeechPart(ids, reader, np.array([reader.num_frames[i] for i in ids]), targets, words)
+
+
+def _text_part(
+    split: str,
+    directory: datadir.DataDir,
+    wanted: dict[str, set[str]],
+    text_tokenizer: TextTokenizer,
+    tokenizer: Tokenizer,
+) -> TextPart:
+    if directory.text is None or directory.semantics is None:
+        raise ValueError(f"split '{split}' cannot serve task 'nlu': it needs text and semantics")
+    ids = sorted(wanted["nlu"])
+    return TextPart(
+        ids,
+        Ragged(text_tokenizer(directory.text[i]) for i in ids),
+        Ragged(tokenizer.encode(directory.semantics[i]) for i in ids),
+    )
+
+
+def _pad(sequences: list[np.ndarray], value: int) -> tuple[Tensor, Tensor]:
+    """(B, L) int64 and lengths (B,); L is at least 1."""
+    lengths = torch.tensor([len(s) for s in sequences])
+    out = torch.full((len(sequences), max(int(lengths.max()), 1)), value)
+    for row, sequence in zip(out, sequences, strict=True):
+        row[: len(sequence)] = torch.from_numpy(np.asarray(sequence, dtype=np.int64))
+    return out, lengths

@@ -1,0 +1,219 @@
+"""The one decoder that all tasks share: a Transformer whose first input is the task token.
+
+Two ways through the same weights: `forward` for training (all positions at once) and `start`/`step`
+for search (one token for every hypothesis, keys and values cached).
+"""
+
+# B utterances, K hypotheses each, R rows (a row is one target of one task), T memory frames,
+# L target positions, D width, H heads, V vocabulary
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What search keeps between steps.
+
+    Attributes:
+        position: number of tokens that every hypothesis has taken.
+        self_keys, self_values: per layer, (B, K, H, position, D / H).
+        memory_keys, memory_values: per layer, (B, H, T, D / H); one copy an utterance.
+        memory_bias: (B, 1, 1, T), 0 where there is memory and -inf in the padding.
+    """
+
+    position: int
+    self_keys: tuple[Tensor, ...]
+    self_values: tuple[Tensor, ...]
+    memory_keys: tuple[Tensor, ...]
+    memory_values: tuple[Tensor, ...]
+    memory_bias: Tensor
+
+    def select(self, parent_BK: Tensor) -> "DecoderState":
+        """Hypothesis k of utterance b goes on from hypothesis parent_BK[b, k]."""
+        rows_B1 = torch.arange(parent_BK.size(0), device=parent_BK.device)[:, None]
+        return replace(
+            self,
+            self_keys=tuple(k[rows_B1, parent_BK] for k in self.self_keys),
+            self_values=tuple(v[rows_B1, parent_BK] for v in self.self_values),
+        )
+
+    def select_utterances(self, index_B: Tensor) -> "DecoderState":
+        """Keep these utterances only, in this order."""
+        return DecoderState(
+            position=self.position,
+            self_keys=tuple(k[index_B] for k in self.self_keys),
+            self_values=tuple(v[index_B] for v in self.self_values),
+            memory_keys=tuple(k[index_B] for k in self.memory_keys),
+            memory_values=tuple(v[index_B] for v in self.memory_values),
+            memory_bias=self.memory_bias[index_B],
+        )
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the memory, feed-forward; each with layer norm before it."""
+
+    def __init__(self, width: int, num_heads: int, ffn: int, dropout: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.self_norm = nn.LayerNorm(width)
+        self.self_qkv = nn.Linear(width, 3 * width)
+        self.self_out = nn.Linear(width, width)
+        self.memory_norm = nn.LayerNorm(width)
+        self.memory_q = nn.Linear(width, width)
+        self.memory_kv = nn.Linear(width, 2 * width)
+        self.memory_out = nn.Linear(width, width)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.ffn = nn.Sequential(
+            nn.Linear(width, ffn), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(..., L, D) -> (..., H, L, D / H)"""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
+
+    def self_projections(self, x: Tensor) -> list[Tensor]:
+        return [self.heads(p) for p in self.self_qkv(self.self_norm(x)).chunk(3, dim=-1)]
+
+    def memory_projections(self, memory_BTD: Tensor) -> list[Tensor]:
+        return [self.heads(p) for p in self.memory_kv(memory_BTD).chunk(2, dim=-1)]
+
+    def attend_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        queries = self.heads(self.memory_q(self.memory_norm(x)))
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        return x + self.dropout(self.memory_out(mixed.transpose(-2, -3).flatten(-2)))
+
+    def add_self(self, x: Tensor, mixed: Tensor) -> Tensor:
+        return x + self.dropout(self.self_out(mixed.transpose(-2, -3).flatten(-2)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return x + self.dropout(self.ffn(self.ffn_norm(x)))
+
+
+class Decoder(nn.Module):
+    """Transformer decoder over a vocabulary whose embedding is also the output matrix.
+
+    Args:
+        vocab_size: V, special symbols and task tokens included.
+        width, num_heads, ffn, num_layers: D, H, inner width of the feed-forward, depth
+            (paper: 256, 4, 2048, 6).
+        dropout: probability.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        num_heads: int,
+        ffn: int,
+        num_layers: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        # With the factor sqrt(D) below, inputs have unit variance and tied outputs start small.
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, num_heads, ffn, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, token_RL: Tensor, memory_BTD: Tensor, mask_BT: Tensor, source_R: Tensor
+    ) -> Tensor:
+        """Logits of every next token.
+
+        Args:
+            token_RL: int64, each row its task token and then the target; padding may be any id.
+            memory_BTD: encoder states. mask_BT: bool, true where there is memory.
+            source_R: int64, which memory row each target row attends to; several may share one.
+
+        Returns:
+            (R, L, V) float.
+        """
+        x = self._embed(token_RL, 0)
+        bias_R11T = _bias(mask_BT, x.dtype)[source_R]
+        for layer in self.layers:
+            queries, keys, values = layer.self_projections(x)
+            x = layer.add_self(
+                x, F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+            )
+            keys, values = layer.memory_projections(memory_BTD)
+            x = layer.attend_memory(x, keys[source_R], values[source_R], bias_R11T)
+            x = layer.feed_forward(x)
+        return self._logits(x)
+
+    def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> DecoderState:
+        """Project the memory once an utterance; no token has been taken yet."""
+        projected = [layer.memory_projections(memory_BTD) for layer in self.layers]
+        num_heads = self.layers[0].num_heads
+        batch, _, width = memory_BTD.shape
+        empty = memory_BTD.new_zeros(batch, num_hyps, num_heads, 0, width // num_heads)
+        return DecoderState(
+            position=0,
+            self_keys=(empty,) * len(projected),
+            self_values=(empty,) * len(projected),
+            memory_keys=tuple(keys for keys, _ in projected),
+            memory_values=tuple(values for _, values in projected),
+            memory_bias=_bias(mask_BT, memory_BTD.dtype),
+        )
+
+    def step(self, token_BK: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """One token for every hypothesis.
+
+        Returns:
+            log probabilities of the next token (B, K, V), and the state after this one.
+        """
+        x_BKD = self._embed(token_BK[..., None], state.position).squeeze(-2)
+        all_keys, all_values = [], []
+        for i, layer in enumerate(self.layers):
+            queries, keys, values = layer.self_projections(x_BKD[:, :, None])  # (B, K, H, 1, d)
+            keys = torch.cat([state.self_keys[i], keys], dim=-2)
+            values = torch.cat([state.self_values[i], values], dim=-2)
+            mixed = F.scaled_dot_product_attention(queries, keys, values)
+            x_BKD = layer.add_self(x_BKD[:, :, None], mixed).squeeze(2)
+            # The K hypotheses are K queries to their utterance's one memory.
+            x_BKD = layer.attend_memory(
+                x_BKD, state.memory_keys[i], state.memory_values[i], state.memory_bias
+            )
+            x_BKD = layer.feed_forward(x_BKD)
+            all_keys.append(keys)
+            all_values.append(values)
+        return self._logits(x_BKD).log_softmax(dim=-1), replace(
+            state,
+            position=state.position + 1,
+            self_keys=tuple(all_keys),
+            self_values=tuple(all_values),
+        )
+
+    def _embed(self, token: Tensor, first_position: int) -> Tensor:
+        width = self.embedding.embedding_dim
+        x = self.embedding(token) * math.sqrt(width)
+        return self.dropout(x + sinusoids(first_position, token.size(-1), width, x))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(self.norm(x), self.embedding.weight, self.output_bias)
+
+
+def _bias(mask_BT: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive attention mask (B, 1, 1, T). The lowest number, not -inf: a row without memory
+    must give some finite state, never NaN."""
+    bias = torch.zeros(mask_BT.shape, dtype=dtype, device=mask_BT.device)
+    return bias.masked_fill(~mask_BT, torch.finfo(dtype).min)[:, None, None, :]
+
+
+def sinusoids(first: int, length: int, width: int, like: Tensor) -> Tensor:
+    """Sinusoids (Vaswani et al. 2017, section 3.5), (length, width)."""
+    position = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
+    rate = torch.exp(
+        torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width)
+    )
+    angle = position[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(like.dtype)

@@ -1,0 +1,82 @@
+"""Import this before `espnet2`: it lets ESPnet load here and keeps its checkpoints whole.
+
+ESPnet imports torchaudio (which does not load beside a CPU build of torch) and g2p_en (which tries
+a download) at module level, though nothing here uses them. Empty stand-ins take their place only
+where the real ones do not load.
+"""
+
+import importlib
+import importlib.machinery
+import logging
+import os
+import sys
+import types
+from pathlib import Path
+
+import torch
+
+UNUSED_BY_US = ("torchaudio", "g2p_en")
+
+
+def put_stand_ins() -> list[str]:
+    """Put an empty module in place of each unused package that does not load; return their names."""
+    replaced = []
+    for name in UNUSED_BY_US:
+        if name in sys.modules:
+            continue
+        # g2p_en downloads data when imported, so the installed one is not tried either.
+        if name != "g2p_en":
+            try:
+                importlib.import_module(name)
+                continue
+            except (ImportError, OSError, RuntimeError):
+                pass
+        module = types.ModuleType(name, "Stand-in: the real package is not used by AT-AT.")
+        module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+        sys.modules[name] = module
+        replaced.append(name)
+    return replaced
+
+
+def save_aside(obj: object, path: str | os.PathLike) -> None:
+    """`torch.save` to a temporary name, then rename: a kill leaves the old file or the new one.
+
+    ESPnet saves `checkpoint.pth` before `<epoch>epoch.pth`; a kill between the two would resume
+    after an epoch whose weights the averaging misses. So the epoch's weights are written first.
+    """
+    from atat.files import atomic_write
+
+    path = Path(path)
+    if path.name == "checkpoint.pth":
+        save_aside(obj["model"], path.with_name(f"{obj['reporter']['epoch']}epoch.pth"))
+    with atomic_write(path, "wb") as file:
+        torch.save(obj, file)
+
+
+def load_weights_only(path: str | os.PathLike, map_location=None, weights_only: bool = True):
+    """`torch.load` that runs no code from the file, whatever the caller asks for."""
+    del weights_only
+    return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class _SafeTorch(types.ModuleType):
+    """torch as ESPnet's trainer sees it: saving is atomic, loading reads weights only."""
+
+    save = staticmethod(save_aside)
+    load = staticmethod(load_weights_only)
+
+    def __getattr__(self, name: str):
+        return getattr(torch, name)
+
+
+def make_checkpoints_safe() -> None:
+    """Give ESPnet's trainer and model averaging the safe `save` and `load`."""
+    # By full name: espnet2.main_funcs exports a function under the name of its module.
+    for name in ("espnet2.train.trainer", "espnet2.main_funcs.average_nbest_models"):
+        importlib.import_module(name)
+        sys.modules[name].torch = _SafeTorch("torch")
+
+
+# ESPnet announces on every import that an optional CUDA kernel is missing.
+logging.getLogger().addFilter(lambda record: "Flash Attention" not in record.getMessage())
+put_stand_ins()

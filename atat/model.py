@@ -1,0 +1,291 @@
+"""AT-AT (Rongali et al. 2021): speech and text rows of one batch, one decoder, a task token each.
+
+This file holds the idea. A batch has speech rows and text rows; each goes through its encoder, and
+all targets, of whatever task, go through one decoder that is told the task by its first token. So
+what the decoder learns from text it can use for speech.
+"""
+
+# B sources (speech rows, then text rows), R targets, F mel bins, T feature frames, S memory
+# positions, L tokens, N words' tokens, D width, V vocabulary
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import atat.espnet_compat  # noqa: F401  (before espnet2)
+from atat.config import Config, ModelConfig
+from atat.decoder import Decoder
+from atat.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
+from atat.tokenizer import TASKS, WORD_START, Tokenizer
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+# Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
+# digital silence (log of nothing), which no microphone ever gives.
+FLOOR_DB = 60.0
+NATS_PER_DB = math.log(10.0) / 10.0
+
+
+class AtatModel(AbsESPnetModel):
+    """The joint model, in ESPnet's form: `forward(**batch) -> (loss, stats, weight)`.
+
+    Args:
+        c: sizes and switches.
+        tokenizer: gives the vocabulary, the task tokens and the tags.
+        num_bins: F, mel bins of the features.
+        task_weights: factor of each task's loss; 1 where not named.
+        label_smoothing: paper: 0.1.
+        load_pretrained: false leaves a Hugging Face encoder's weights to be filled later.
+    """
+
+    def __init__(
+        self,
+        c: ModelConfig,
+        tokenizer: Tokenizer,
+        num_bins: int = 80,
+        task_weights: dict[str, float] | None = None,
+        label_smoothing: float = 0.1,
+        load_pretrained: bool = True,
+    ):
+        super().__init__()
+        self.config = c
+        self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
+        self.task_tokens = {tokenizer.task_ids[task]: task for task in TASKS}
+        self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
+        self.label_smoothing = label_smoothing
+
+        self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
+        self.register_buffer("cmvn_std_F", torch.ones(num_bins))
+        self.speech_encoder = SpeechEncoder(num_bins, c)
+        self.decoder = Decoder(
+            len(tokenizer), c.width, c.num_heads, c.decoder_ffn, c.decoder_layers, c.dropout
+        )
+        if c.text_encoder == "transformer":
+            self.text_encoder = TextEncoder(c)
+        elif c.text_encoder == "pretrained":
+            self.text_encoder = PretrainedTextEncoder(
+                c.text_pretrained, c.width, c.text_frozen, load_pretrained
+            )
+        else:
+            raise ValueError(
+                f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
+            )
+        self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
+        if c.bridge and (self.ctc is None or c.text_encoder != "transformer"):
+            raise ValueError("model.bridge needs model.ctc_weight > 0 and text_encoder transformer")
+        if c.bridge:
+            self.bridge_gain = nn.Parameter(torch.ones(()))
+            self.bridge_norm = nn.LayerNorm(c.width)
+        characters = [len(symbol.removeprefix(WORD_START)) for symbol in tokenizer.symbols]
+        self.register_buffer(
+            "num_characters_V", torch.tensor(characters).clamp(min=1), persistent=False
+        )
+
+    # Encoders
+
+    def set_cmvn(self, mean_F: np.ndarray, std_F: np.ndarray) -> None:
+        """Mean and standard deviation of the training features; saved with the weights."""
+        self.cmvn_mean_F.copy_(torch.as_tensor(mean_F))
+        self.cmvn_std_F.copy_(torch.as_tensor(std_F))
+
+    def normalize(self, speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """Lift the floor, then subtract the mean and divide by the deviation of the training data."""
+        mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
+        loudest_B11 = speech_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
+        speech_BTF = torch.maximum(speech_BTF, loudest_B11 - FLOOR_DB * NATS_PER_DB)
+        return (speech_BTF - self.cmvn_mean_F) / self.cmvn_std_F * mask_BT1
+
+    def encode_speech(
+        self, speech_BTF: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log mel features -> decoder memory.
+
+        Returns:
+            memory (B, S, D), mask (B, S), CTC log probabilities (B, S, V) or None without CTC.
+        """
+        states_BSD, mask_BS = self.speech_encoder(
+            self.normalize(speech_BTF, lengths_B), lengths_B
+        )
+        if self.ctc is None:
+            return states_BSD, mask_BS, None
+        ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
+        if self.config.bridge:
+            # What CTC hears, in the embedding of the tokens that the text encoder reads. Detached:
+            # the decoder shall use the posteriors, not bend them.
+            heard_BSV = ctc_BSV.detach().exp()
+            states_BSD = self._bridge(states_BSD, heard_BSV @ self.decoder.embedding.weight)
+        return states_BSD, mask_BS, ctc_BSV
+
+    def encode_text(self, token_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Source tokens -> decoder memory (B, L, D) and mask (B, L)."""
+        if self.config.text_encoder == "pretrained":
+            return self.text_encoder(token_BL, lengths_B)
+        scale = math.sqrt(self.config.width)
+        embedded_BLD = self.decoder.embedding(token_BL) * scale
+        states_BLD, mask_BL = self.text_encoder(embedded_BLD, lengths_B)
+        if self.config.bridge:
+            states_BLD = self._bridge(states_BLD, embedded_BLD / scale)
+        return states_BLD, mask_BL
+
+    def _bridge(self, states: Tensor, words: Tensor) -> Tensor:
+        """LayerNorm(states + gain * words): both modalities where the decoder can use one for the
+        other (docs/log.md; not in the paper)."""
+        gain = self.bridge_gain * math.sqrt(self.config.width)
+        return self.bridge_norm(states + gain * words)
+
+    # Training
+
+    def forward(
+        self,
+        target: Tensor,
+        target_lengths: Tensor,
+        target_source: Tensor,
+        target_task: Tensor,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        text: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+        words: Tensor | None = None,
+        words_lengths: Tensor | None = None,
+        active: Tensor | None = None,
+        flat_start: Tensor | None = None,
+        **_: object,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss of a mixed batch.
+
+        Args:
+            target: (R, L) token ids, padded. target_lengths: (R,).
+            target_source: (R,) which source a target belongs to: speech rows first, then text rows.
+            target_task: (R,) id of the task token.
+            speech: (B1, T, F) log mel features, or None. speech_lengths: (B1,).
+            text: (B2, L) source token ids, or None. text_lengths: (B2,).
+            words: (B1, N) token ids that CTC shall hear. words_lengths: (B1,), 0 where unknown.
+            active: (B1, 2) first frame of speech and the frame after its last.
+            flat_start: (1,) 1 while frames are taught words spread evenly, 0 when CTC is.
+
+        Returns:
+            loss (), stats by name (losses, accuracies and greedy exact match, by task), weight () = R.
+        """
+        memories, masks = [], []
+        loss_ctc = None
+        if speech is not None:
+            memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
+            memories.append(memory)
+            masks.append(mask)
+            if ctc_BSV is not None and words is not None:
+                frames_B = mask.sum(dim=1)
+                if flat_start is not None and bool(flat_start.any()):
+                    loss_ctc = self._flat_start_loss(ctc_BSV, frames_B, words, words_lengths, active)
+                else:
+                    loss_ctc = self._ctc_loss(ctc_BSV, frames_B, words, words_lengths)
+        if text is not None:
+            memory, mask = self.encode_text(text, text_lengths)
+            memories.append(memory)
+            masks.append(mask)
+        memory_BSD, mask_BS = _stack(memories, masks)
+
+        logits_RLV = self.decoder(
+            torch.cat([target_task[:, None], target], dim=1), memory_BSD, mask_BS, target_source
+        )
+        label_RL = F.pad(target, (0, 1), value=self.pad)
+        label_RL.scatter_(1, target_lengths[:, None], self.eos)
+        loss_RL = F.cross_entropy(
+            logits_RLV.transpose(1, 2),
+            label_RL,
+            ignore_index=self.pad,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        valid_RL = label_RL != self.pad
+        correct_RL = (logits_RLV.detach().argmax(dim=-1) == label_RL) & valid_RL
+
+        loss = loss_RL.new_zeros(())
+        stats: dict[str, Tensor] = {"acc": correct_RL.sum() / valid_RL.sum()}
+        # Greedy decoding gives the target exactly when every next token, the end included, is the
+        # most probable after the target so far: no decoding is needed to count exact matches.
+        exact_R = (correct_RL | ~valid_RL).all(dim=1).float()
+        stats["em"] = exact_R.mean()
+        for token, task in self.task_tokens.items():
+            rows_R = target_task == token
+            if not bool(rows_R.any()):
+                continue
+            num_tokens = valid_RL[rows_R].sum()
+            task_loss = loss_RL[rows_R].sum() / num_tokens
+            loss = loss + self.task_weights[task] * task_loss
+            stats[f"loss_{task}"] = task_loss.detach()
+            stats[f"acc_{task}"] = correct_RL[rows_R].sum() / num_tokens
+            stats[f"em_{task}"] = exact_R[rows_R].mean()
+        if loss_ctc is not None:
+            loss = loss + self.config.ctc_weight * loss_ctc
+            stats["loss_ctc"] = loss_ctc.detach()
+        stats["loss"] = loss.detach()
+        return loss, stats, loss.new_tensor(len(target))
+
+    def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: object) -> dict[str, Tensor]:
+        """ESPnet's hook for feature statistics: the features are the input."""
+        return {"feats": speech, "feats_lengths": speech_lengths}
+
+    def _ctc_loss(
+        self, ctc_BSV: Tensor, frames_B: Tensor, words_BN: Tensor, words_lengths_B: Tensor
+    ) -> Tensor:
+        """CTC of the words, per word token (Graves et al. 2006)."""
+        loss_B = F.ctc_loss(
+            ctc_BSV.transpose(0, 1),
+            words_BN,
+            frames_B,
+            words_lengths_B,
+            blank=self.blank,
+            reduction="none",
+            zero_infinity=True,  # more words than frames, after strong speeding up
+        )
+        return loss_B[words_lengths_B > 0].sum() / words_lengths_B.sum().clamp(min=1)
+
+    def _flat_start_loss(
+        self,
+        ctc_BSV: Tensor,
+        frames_B: Tensor,
+        words_BN: Tensor,
+        words_lengths_B: Tensor,
+        active_B2: Tensor,
+    ) -> Tensor:
+        """Cross-entropy of every frame, the words spread over the speech by their length.
+
+        As monophone training starts from equal alignments: without it CTC stays on its plateau of
+        blanks for thousands of steps (docs/log.md).
+        """
+        position_S = torch.arange(ctc_BSV.size(1), device=ctc_BSV.device)
+        begin_B1, end_B1 = (active_B2 / self.config.subsampling).split(1, dim=1)
+        share_BS = (position_S + 0.5 - begin_B1) / (end_B1 - begin_B1).clamp(min=1.0)
+        size_BN = self.num_characters_V[words_BN] * length_mask(words_lengths_B, words_BN.size(1))
+        ends_BN = size_BN.cumsum(dim=1) / size_BN.sum(dim=1, keepdim=True).clamp(min=1)
+        index_BS = torch.searchsorted(ends_BN, share_BS.clamp(0.0, 1.0).contiguous())
+        label_BS = words_BN.gather(1, index_BS.clamp(max=words_BN.size(1) - 1))
+        label_BS = label_BS.masked_fill((share_BS < 0) | (share_BS >= 1), self.blank)
+        known_BS = length_mask(frames_B, ctc_BSV.size(1)) & (words_lengths_B > 0)[:, None]
+        label_BS = label_BS.masked_fill(~known_BS, -100)
+        return F.nll_loss(ctc_BSV.transpose(1, 2), label_BS, reduction="sum") / known_BS.sum().clamp(
+            min=1
+        )
+
+
+def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:
+    """The model that a configuration describes, with fresh weights."""
+    return AtatModel(
+        config.model,
+        tokenizer,
+        num_bins=config.features.num_mel_bins,
+        task_weights=config.train.task_weights,
+        label_smoothing=config.train.label_smoothing,
+        load_pretrained=load_pretrained,
+    )
+
+
+def _stack(memories: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Speech and text memories of different lengths under one another."""
+    longest = max(memory.size(1) for memory in memories)
+    return (
+        torch.cat([F.pad(m, (0, 0, 0, longest - m.size(1))) for m in memories]),
+        torch.cat([F.pad(m, (0, longest - m.size(1))) for m in masks]),
+    )
