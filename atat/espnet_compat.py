@@ -5,6 +5,7 @@ a download) at module level, though nothing here uses them. Empty stand-ins take
 where the real ones do not load.
 """
 
+import datetime
 import importlib
 import importlib.machinery
 import logging
@@ -13,6 +14,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import torch
 
 UNUSED_BY_US = ("torchaudio", "g2p_en")
@@ -49,6 +51,7 @@ def save_aside(obj: object, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.name == "checkpoint.pth":
         save_aside(obj["model"], path.with_name(f"{obj['reporter']['epoch']}epoch.pth"))
+        obj = obj | {"reporter": _plain(obj["reporter"])}
     with atomic_write(path, "wb") as file:
         torch.save(obj, file)
 
@@ -57,6 +60,15 @@ def load_weights_only(path: str | os.PathLike, map_location=None, weights_only: 
     """`torch.load` that runs no code from the file, whatever the caller asks for."""
     del weights_only
     return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def _plain(value: object) -> object:
+    """ESPnet's statistics without numpy and timedelta objects, which a weights-only load refuses."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    return value.item() if isinstance(value, np.generic | np.ndarray | torch.Tensor) else value
 
 
 class _SafeTorch(types.ModuleType):

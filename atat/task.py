@@ -1,0 +1,124 @@
+"""How ESPnet builds and trains the model: its task, trainer, checkpoints and averaging; our data."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import atat.espnet_compat
+from atat import config, datadir
+from atat.config import Source
+from atat.dataset import SPEECH_TASKS, TEXT_TASKS, Batches, Examples, IterFactory
+from atat.model import AtatModel, build
+from atat.text_source import text_tokenizer
+from atat.tokenizer import Tokenizer
+from atat.train_log import TrainLog
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.trainer import Trainer
+
+atat.espnet_compat.make_checkpoints_safe()
+
+
+class AtatTrainer(Trainer):
+    """ESPnet's trainer, telling a `TrainLog` what happens."""
+
+    log: TrainLog
+
+    @classmethod
+    def train_one_epoch(cls, model, iterator, reporter, options, **rest) -> bool:
+        watched = cls.log.watch(iterator, reporter.get_epoch())
+        invalid = super().train_one_epoch(
+            model=model, iterator=watched, reporter=reporter, options=options, **rest
+        )
+        cls.log.trained(reporter)
+        return invalid
+
+    @classmethod
+    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+        super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
+        cls.log.validated(reporter)
+
+
+class AtatTask(AbsTask):
+    """ESPnet's task: which model, which data.
+
+    Beside ESPnet's own options it has `--experiment_dir` (with config.yaml and tokenizer/),
+    `--data_dir` and `--dump_dir`.
+    """
+
+    num_optimizers = 1
+    class_choices_list = ()
+    trainer = AtatTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("AT-AT")
+        group.add_argument("--experiment_dir", type=str, help="has config.yaml and tokenizer/")
+        group.add_argument("--data_dir", type=str, help="stage 1 and 3 wrote it")
+        group.add_argument("--dump_dir", type=str, help="stage 2 wrote it")
+        parser.set_defaults(required=["output_dir", "experiment_dir", "data_dir", "dump_dir"])
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> AtatModel:
+        import numpy as np
+
+        settings, tokenizer = _load(args)
+        model = build(settings, tokenizer)
+        cmvn = np.load(Path(args.dump_dir) / "cmvn.npz")
+        model.set_cmvn(cmvn["mean"], cmvn["std"])
+        return model
+
+    @classmethod
+    def build_task_iter_factory(
+        cls, args: argparse.Namespace, iter_options: object, mode: str
+    ) -> IterFactory:
+        settings, tokenizer = _load(args)
+        training = mode == "train"
+        sources = settings.train.sources
+        if not training:
+            sources = _validation_sources(settings, Path(args.data_dir))
+        examples = Examples(
+            sources,
+            Path(args.data_dir),
+            Path(args.dump_dir),
+            tokenizer,
+            text_tokenizer(settings.model, tokenizer),
+            settings.seed,
+        )
+        batches = Batches(examples, settings, tokenizer, training=training)
+        return IterFactory(batches, settings.train.num_workers)
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ("target", "target_source", "target_task")
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ("speech", "text", "words", "active", "flat_start")
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        # ESPnet asks for one before it knows that the batches are ours; it is never called.
+        return list
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> None:
+        return None
+
+
+def _load(args: argparse.Namespace) -> tuple[config.Config, Tokenizer]:
+    directory = Path(args.experiment_dir)
+    return config.load_resolved(directory / "config.yaml"), Tokenizer.load(directory / "tokenizer")
+
+
+def _validation_sources(settings: config.Config, data: Path) -> list[Source]:
+    """The validation splits, for whichever of the training's tasks they have what is needed."""
+    tasks = {task for source in settings.train.sources for task in source.tasks}
+    sources = []
+    for split in settings.train.valid_splits:
+        held = datadir.read(data / split)
+        spoken = held.wav_scp is not None
+        able = [task for task in SPEECH_TASKS if task in tasks and spoken]
+        able += [task for task in TEXT_TASKS if task in tasks and held.text and held.semantics]
+        share = min(settings.train.num_valid / max(len(held.ids), 1), 1.0)
+        sources.append(Source(split=split, tasks=able, fraction=share))
+    return sources

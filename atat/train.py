@@ -1,0 +1,222 @@
+"""Stage 4: train one experiment of a recipe."""
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from atat import cli, config, tables
+from atat.config import Config
+from atat.files import atomic_write
+from atat.tokenizer import Tokenizer
+
+FORMAT = 1  # of model.pth
+
+
+def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) -> str:
+    """Bring the experiment's directory into the state from which training goes on.
+
+    Returns:
+        "resumed" when checkpoints of the same settings are there and training is not finished,
+        else "started" (what an earlier training left is removed).
+    """
+    checkpoints = exp / "checkpoints"
+    unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    same = (
+        unfinished
+        and (exp / "config.yaml").is_file()
+        and config.load_resolved(exp / "config.yaml") == settings
+        and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
+    )
+    if not (resume and same):
+        (exp / "model.pth").unlink(missing_ok=True)
+        (exp / "train.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    config.save(settings, exp / "config.yaml")
+    tokenizer.save(exp / "tokenizer")
+    # With its grammar beside it, a model can be held to the sentences of the grammar.
+    if (data / "grammar.yaml").is_file():
+        with atomic_write(exp / "grammar.yaml") as file:
+            file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
+    with atomic_write(exp / "env.json") as file:
+        json.dump(environment(settings), file, indent=1)
+    return "resumed" if resume and same else "started"
+
+
+def environment(settings: Config) -> dict[str, object]:
+    """What a number depends on beside the settings: commit, versions, machine, seed."""
+    from importlib.metadata import version
+
+    return {
+        "commit": commit(),
+        "command": " ".join([sys.executable, *sys.argv]),
+        "seed": settings.seed,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "espnet": version("espnet"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "num_cpus": os.cpu_count(),
+    }
+
+
+def commit() -> str:
+    """The repository's commit, with `+changes` when the tree differs from it; `unknown` outside."""
+    root = Path(__file__).resolve().parent.parent
+    answers = []
+    for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"]):
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return "unknown"
+        answers.append(done.stdout.strip())
+    return answers[0] + ("+changes" if answers[1] else "")
+
+
+def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
+    """Run ESPnet's trainer over the experiment and write `model.pth` from the averaged weights."""
+    import torch
+
+    from atat.task import AtatTask, AtatTrainer
+    from atat.train_log import TrainLog
+
+    torch.set_num_threads(settings.train.num_threads)
+    checkpoints = exp / "checkpoints"
+    # ESPnet logs through the root logger; its lines go to a file, ours to the terminal.
+    logging.basicConfig(
+        filename=checkpoints / "espnet.log", level=logging.INFO, format="%(asctime)s %(message)s"
+    )
+    AtatTrainer.log = TrainLog(exp / "train.jsonl", settings)
+    args = AtatTask.get_parser().parse_args([])
+    for name, value in espnet_options(settings).items():
+        if not hasattr(args, name):
+            raise AttributeError(f"ESPnet has no option '{name}'")
+        setattr(args, name, value)
+    args.output_dir, args.resume = str(checkpoints), True
+    args.experiment_dir, args.data_dir, args.dump_dir = str(exp), str(data), str(dump)
+    args.distributed = False
+    AtatTask.main_worker(args)
+    finish(checkpoints / "valid.acc.ave.pth", exp)
+
+
+def espnet_options(settings: Config) -> dict[str, object]:
+    """Our training settings in ESPnet's terms."""
+    t = settings.train
+    if t.schedule == "noam":
+        # Vaswani et al. 2017, equation 3; ESPnet's class wants the model's width.
+        optim = "adam"
+        scheduler, scheduler_conf = (
+            "noamlr",
+            {"model_size": settings.model.width, "warmup_steps": t.noam_warmup_steps},
+        )
+        rate = t.noam_factor
+    elif t.schedule == "cosine":
+        optim, rate = "adamw", t.learning_rate
+        scheduler, scheduler_conf = (
+            "onecyclelr",
+            {
+                "max_lr": t.learning_rate,
+                "total_steps": t.num_steps + 1,
+                "pct_start": t.warmup_fraction,
+                "cycle_momentum": False,
+            },
+        )
+    else:
+        raise ValueError(f"train.schedule: got '{t.schedule}', expected cosine or noam")
+    optim_conf = {"lr": rate, "betas": tuple(t.betas)}
+    if optim == "adamw":
+        optim_conf["weight_decay"] = t.weight_decay
+    return {
+        "seed": settings.seed,
+        "iterator_type": "task",
+        "valid_iterator_type": "task",
+        "max_epoch": t.num_epochs,
+        "ngpu": t.num_gpus,
+        "optim": optim,
+        "optim_conf": optim_conf,
+        "scheduler": scheduler,
+        "scheduler_conf": scheduler_conf,
+        "grad_clip": t.grad_clip,
+        "keep_nbest_models": t.average_checkpoints,
+        "best_model_criterion": [("valid", "acc", "max")],
+        "use_matplotlib": False,
+        "use_tensorboard": True,
+        "num_att_plot": 0,
+        "log_interval": 100,
+        "unused_parameters": True,
+    }
+
+
+def finish(averaged: Path, exp: Path) -> None:
+    """Check the averaged weights and write them as `model.pth`, tied to their tokenizer.
+
+    Raises:
+        ValueError: the average is missing, empty, or not a number somewhere.
+    """
+    import torch
+
+    if not averaged.is_file() or averaged.stat().st_size == 0:
+        raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
+    weights = torch.load(averaged, map_location="cpu", weights_only=True)
+    if not weights:
+        raise ValueError(f"{averaged}: the averaged model is empty; rerun stage 4")
+    for name, value in weights.items():
+        if not torch.isfinite(value.float()).all():
+            raise ValueError(
+                f"{averaged}: '{name}' is not finite: training diverged; lower train.learning_rate"
+            )
+    with atomic_write(exp / "model.pth", "wb") as file:
+        torch.save(
+            {
+                "format": FORMAT,
+                "tokenizer": Tokenizer.load(exp / "tokenizer").fingerprint,
+                "model": weights,
+            },
+            file,
+        )
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "unknown")
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", required=True, action="append", help="the recipe's YAML")
+    parser.add_argument("--tables", help="the recipe's tables.yaml, with the experiment in it")
+    parser.add_argument("--experiment", default="atat", help="its name")
+    parser.add_argument("--data", required=True, type=Path, help="directory of stages 1 and 3")
+    parser.add_argument("--dump", required=True, type=Path, help="directory of stage 2")
+    parser.add_argument("--exp", required=True, type=Path, help="directory of the experiment")
+    parser.add_argument(
+        "--resume", type=cli.boolean, default=True, help="go on from an unfinished training"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
+    args = parser.parse_args()
+
+    deltas = []
+    if args.tables:
+        listed = tables.load(args.tables)
+        listed.order(args.experiment)  # raises for a name that is not there
+        deltas = [listed.experiments[args.experiment].config]
+    settings = config.load(args.config, args.overrides, deltas)
+    state = prepare_experiment(settings, args.data, args.exp, args.resume)
+    print(f"training '{args.experiment}' {state}: {settings.train.num_steps} steps -> {args.exp}")
+    train(settings, args.data, args.dump, args.exp)
+    print(f"trained: {args.exp / 'model.pth'}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
