@@ -1,0 +1,319 @@
+"""A grammar of commands: counts, samples and reads its sentences without ever listing them all."""
+
+import random
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from atat import grammar_file, semantics
+from atat.automaton import Automaton, Builder
+from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
+
+MAX_READINGS = 100  # of one sentence; more of them help nobody
+PATIENCE = 50  # draws in a row that gave nothing new, before the rest is listed instead
+
+
+class Grammar:
+    """Intents, each a list of expressions; slots and their values.
+
+    Attributes:
+        path: the file it was read from; text: that file's content.
+        intents: names in the order of the file.
+        slot_types: type -> its values, for the types that an expression uses.
+        slot_names: names in the order of their types in the file, which is the canonical order of
+            slots where a label has none of its own.
+    """
+
+    def __init__(self, path: str | Path, content: grammar_file.GrammarFile):
+        self.path = Path(path)
+        self.text = content.text
+        self.intents = list(content.intents)
+        self.slot_types = content.slot_types
+        self._expressions = content.intents
+        self._unused = content.unused
+        slots = {
+            (list(self.slot_types).index(slot.type), slot.name): None
+            for expressions in self._expressions.values()
+            for expression in expressions
+            for slot in _slots(expression)
+        }
+        self.slot_names = list(dict.fromkeys(name for _, name in sorted(slots, key=lambda s: s[0])))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Grammar":
+        """Read a grammar file.
+
+        Raises:
+            FileNotFoundError, ValueError: as `grammar_file.read`, one line with file and line.
+        """
+        return cls(path, grammar_file.read(path))
+
+    def automaton(self, with_tags: bool = True) -> Automaton:
+        """The minimal automaton of all target sequences, or of all sentences (no tags).
+
+        Symbols are words and tags. Raises ValueError if it is too large to build.
+        """
+        return self._annotated if with_tags else self._spoken
+
+    def count(self, with_tags: bool = False) -> int:
+        """Exact number of distinct sentences, or of distinct target sequences."""
+        return self.automaton(with_tags).count()
+
+    def warnings(self) -> list[str]:
+        """What is allowed but hardly meant: one line each, for names unused and for ambiguity."""
+        lines = list(self._unused)
+        extra = self.count(with_tags=True) - self.count()
+        if extra:
+            sentence = _ambiguous_sentence(self._annotated)
+            one, other = (semantics.build(frame) for frame in self.parse(sentence)[:2])
+            lines.append(
+                f"{self.path}: ambiguous: {extra} more readings than sentences, "
+                f"e.g. '{sentence}' is '{one}' and '{other}'"
+            )
+        return lines
+
+    def parse(self, words: str) -> list[semantics.Frame]:
+        """Every reading of a sentence (at most 100); none if it is not in the grammar.
+
+        >>> grammar.parse("turn the light off")  # doctest: +SKIP
+        [Frame(intent='setLight', slots=(('state', 'off'),))]
+        """
+        readings = _readings(self._annotated, words.lower().split())
+        return [semantics.frame(reading) for reading in islice(readings, MAX_READINGS)]
+
+    def sample(
+        self,
+        rng: random.Random,
+        num: int,
+        exclude: Collection[str] = (),
+        max_share: float = 1.0,
+    ) -> list[str]:
+        """Draw target sequences whose sentences (words) are all different.
+
+        As many from each intent as its number of sentences allows. Within an intent, each
+        combination of slots is as likely as any other, and the values of a slot type are dealt
+        from a shuffled deck, so that each occurs equally often.
+
+        Args:
+            rng: what is drawn depends on it and on nothing else.
+            num: how many.
+            exclude: sentences (words only) not to draw.
+            max_share: of an intent's sentences, at most this part; what that withholds is drawn
+                from other intents.
+
+        Raises:
+            ValueError: the grammar has not as many.
+        """
+        taken = set(exclude)
+        available = {}
+        for intent, spoken in self._spoken_by_intent.items():
+            left = spoken.count() - sum(sentence.split() in spoken for sentence in taken)
+            available[intent] = min(left, int(spoken.count() * max_share))
+        if sum(available.values()) < num:
+            raise ValueError(
+                f"{self.path}: {num} different sentences asked for, "
+                f"{sum(available.values())} are left; ask for fewer or extend the grammar"
+            )
+        decks: dict[str, list[str]] = {}
+        drawn: list[str] = []
+        for intent, quota in _share_out(num, available).items():
+            drawn += islice(self._draw_new(rng, intent, taken, decks), quota)
+        rng.shuffle(drawn)
+        return drawn
+
+    # Drawing ---------------------------------------------------------------------------------
+
+    def _draw_new(
+        self, rng: random.Random, intent: str, taken: set[str], decks: dict[str, list[str]]
+    ) -> Iterator[str]:
+        """Target sequences of an intent with new sentences, which are added to `taken`."""
+        by_slots: dict[tuple[str, ...], list[Expression]] = {}
+        for expression in self._expressions[intent]:
+            names = tuple(sorted({slot.name for slot in _slots(expression)}))
+            by_slots.setdefault(names, []).append(expression)
+        groups = list(by_slots.values())
+        failures = 0
+        while failures < PATIENCE:
+            dealt: list[tuple[str, str]] = []
+            tokens = self._draw(rng, rng.choice(rng.choice(groups)), decks, dealt)
+            sequence = " ".join([f"{intent}(", *tokens, f"){intent}"])
+            if (sentence := semantics.words(sequence)) not in taken:
+                failures = 0
+                taken.add(sentence)
+                yield sequence
+            else:
+                failures += 1
+                for kind, value in dealt:  # back under the deck: no value loses its turn
+                    decks[kind].insert(0, value)
+        for symbols in self._annotated_by_intent[intent].sequences(rng.shuffle):
+            sequence = " ".join(symbols)
+            if (sentence := semantics.words(sequence)) not in taken:
+                taken.add(sentence)
+                yield sequence
+
+    def _draw(
+        self,
+        rng: random.Random,
+        expression: Expression,
+        decks: dict[str, list[str]],
+        dealt: list[tuple[str, str]],
+    ) -> list[str]:
+        """Tokens of one phrase of the expression; the slot values dealt are added to `dealt`."""
+        match expression:
+            case Word(text):
+                return [text]
+            case Phrase(parts):
+                return [t for part in parts for t in self._draw(rng, part, decks, dealt)]
+            case Choice(options):
+                return self._draw(rng, rng.choice(options), decks, dealt)
+            case Slot(kind, name):
+                if not decks.get(kind):
+                    decks[kind] = list(self.slot_types[kind])
+                    rng.shuffle(decks[kind])
+                value = decks[kind].pop()
+                dealt.append((kind, value))
+                return [f"{name}(", *value.split(), f"){name}"]
+
+    # Automata --------------------------------------------------------------------------------
+
+    @cached_property
+    def _annotated_by_intent(self) -> dict[str, Automaton]:
+        return self._build(with_tags=True)[1]
+
+    @cached_property
+    def _spoken_by_intent(self) -> dict[str, Automaton]:
+        return self._build(with_tags=False)[1]
+
+    @cached_property
+    def _annotated(self) -> Automaton:
+        return self._build(with_tags=True)[0]
+
+    @cached_property
+    def _spoken(self) -> Automaton:
+        return self._build(with_tags=False)[0]
+
+    def _build(self, with_tags: bool) -> tuple[Automaton, dict[str, Automaton]]:
+        """The automaton of the whole grammar and one an intent."""
+        builder = Builder()
+        known: dict[tuple[int, int], int] = {}
+
+        def compile(expression: Expression, then: int) -> int:
+            """The state that reads the expression and goes on in state `then`."""
+            key = (id(expression), then)
+            if key not in known:
+                known[key] = compile_new(expression, then)
+            return known[key]
+
+        def compile_new(expression: Expression, then: int) -> int:
+            match expression:
+                case Word(text):
+                    return builder.state({text: then})
+                case Phrase(parts):
+                    for part in reversed(parts):
+                        then = compile(part, then)
+                    return then
+                case Choice(options):
+                    return builder.union([compile(option, then) for option in options])
+                case Slot(kind, name):
+                    then = tagged(f"){name}", then)
+                    values = [value.split() for value in self.slot_types[kind]]
+                    return tagged(
+                        f"{name}(", builder.union([builder.chain(v, then) for v in values])
+                    )
+
+        def tagged(tag: str, then: int) -> int:
+            return builder.state({tag: then}) if with_tags else then
+
+        starts = {}
+        try:
+            for intent, expressions in self._expressions.items():
+                end = tagged(f"){intent}", builder.end)
+                alternatives = builder.union([compile(one, end) for one in expressions])
+                starts[intent] = tagged(f"{intent}(", alternatives)
+            whole = builder.finish(builder.union(starts.values()))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        return whole, {intent: builder.finish(start) for intent, start in starts.items()}
+
+
+def _slots(expression: Expression) -> list[Slot]:
+    match expression:
+        case Slot():
+            return [expression]
+        case Phrase(parts) | Choice(parts):
+            return [slot for part in parts for slot in _slots(part)]
+    return []
+
+
+def _share_out(num: int, available: dict[str, int]) -> dict[str, int]:
+    """Divide `num` evenly; who has less gives all, and the others make it up.
+
+    >>> _share_out(10, {"a": 9, "b": 2, "c": 9})
+    {'a': 4, 'b': 2, 'c': 4}
+    """
+    shares = {}
+    for taken, name in enumerate(sorted(available, key=available.__getitem__)):
+        shares[name] = min(available[name], num // (len(available) - taken))
+        num -= shares[name]
+    return {name: shares[name] for name in available}
+
+
+def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:
+    """Target sequences of the automaton that have these words."""
+    dead: set[tuple[int, int]] = set()  # (state, position) from which no reading ends
+
+    def walk(state: int, position: int, tokens: tuple[str, ...]) -> Iterator[str]:
+        if (state, position) in dead:
+            return
+        found = False
+        if position == len(words) and annotated.final[state]:
+            found = True
+            yield " ".join(tokens)
+        for symbol, target in annotated.arcs[state].items():
+            is_tag = semantics.is_tag(symbol)
+            if is_tag or words[position : position + 1] == [symbol]:
+                for reading in walk(target, position + (not is_tag), (*tokens, symbol)):
+                    found = True
+                    yield reading
+        if not found:
+            dead.add((state, position))
+
+    return walk(annotated.start, 0, ())
+
+
+def _ambiguous_sentence(annotated: Automaton) -> str:
+    """A shortest sentence with two readings, of an automaton that has one.
+
+    Two readings are followed side by side, word by word, from where their tags first differ.
+    """
+
+    def steps(state: int) -> Iterator[tuple[tuple[str, ...], str | None, int]]:
+        """(tags read, then a word or None at the end, state after it)."""
+        if annotated.final[state]:
+            yield (), None, state
+        for symbol, target in annotated.arcs[state].items():
+            if semantics.is_tag(symbol):
+                for tags, word, after in steps(target):
+                    yield (symbol, *tags), word, after
+            else:
+                yield (), symbol, target
+
+    level: dict[tuple[int, int, bool], list[str]] = {(annotated.start, annotated.start, False): []}
+    seen = set(level)
+    while level:
+        following: dict[tuple[int, int, bool], list[str]] = {}
+        for (one, other, differ), sentence in level.items():
+            for tags, word, after in steps(one):
+                for other_tags, other_word, other_after in steps(other):
+                    if word != other_word:
+                        continue
+                    differs = differ or tags != other_tags
+                    if word is None and differs:
+                        return " ".join(sentence)
+                    pair = (after, other_after, differs)
+                    if word is not None and pair not in seen:
+                        seen.add(pair)
+                        following[pair] = [*sentence, word]
+        level = following
+    raise AssertionError("no sentence has two readings")

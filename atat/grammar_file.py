@@ -1,0 +1,396 @@
+"""Reads a grammar file: the YAML form of Rhino, every mistake named with its line.
+
+    context:
+      expressions:
+        setLight:                                   # an intent
+          - "[turn, switch] $state:state (the) $room:room [light, lights]"
+      slots:
+        state: ["on", "off"]
+        room: [kitchen, living room]
+      macros:                                       # optional: phrases to reuse as @please
+        please: [please, kindly]
+
+`[a, b]` is one of, `(a)` and `(a, b)` may be left out, `$type:name` is a slot whose values are
+listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name` and its like need
+no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+MAX_BYTES = 1 << 20  # a grammar is written by hand
+MAX_DEPTH = 20  # brackets in brackets, macros in macros
+MAX_WORDS = 100  # in a sentence: half a minute of speech
+
+_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+_SLOT = re.compile(rf"\$((?:pv\.)?{_NAME}):({_NAME})")
+_TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
+_CLOSING = {"[": "]", "(": ")"}
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Phrase:
+    """Its parts one after the other; without parts, nothing is said."""
+
+    parts: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One of the options."""
+
+    options: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    type: str
+    name: str
+
+
+Expression = Word | Phrase | Choice | Slot
+
+
+@dataclass
+class GrammarFile:
+    """What a file says. Names keep the order of the file."""
+
+    text: str
+    intents: dict[str, list[Expression]] = field(default_factory=dict)
+    slot_types: dict[str, tuple[str, ...]] = field(default_factory=dict)  # type -> values
+    unused: list[str] = field(default_factory=list)  # `file:line: ...` of what nothing refers to
+
+
+def read(path: str | Path) -> GrammarFile:
+    """Read and check a grammar file.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: anything else that is wrong with it, as one
+            line that starts with file and line number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such grammar file")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        # compose gives nodes with their lines and constructs no objects.
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: lists or mappings are nested too deeply") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        hint = "put expressions that start with [, @ or & in double quotes"
+        raise ValueError(f"{where}: not valid YAML: {reason} ({hint})") from error
+    if root is None:
+        raise ValueError(f"{path}: the grammar is empty, expected 'context: expressions: ...'")
+    return _Reader(path).read(root, text)
+
+
+class _Reader:
+    """One pass over the YAML nodes; macros and slots are looked up by name as they are used."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.slots: dict[str, tuple[str, ...]] = {}
+        self.macro_nodes: dict[str, yaml.Node] = {}
+        self.macros: dict[str, Choice] = {}
+        self.open_macros: list[str] = []
+        self.used: set[str] = set()
+
+    def read(self, root: yaml.Node, text: str) -> GrammarFile:
+        top = self.mapping(root, "the file", {"context"})
+        if "context" not in top:
+            raise self.error(root, "no 'context', expected 'context: expressions: ...'")
+        keys = {"expressions", "slots", "macros"}
+        context = self.mapping(top["context"], "'context'", keys)
+        intent_nodes = self.section(context, "expressions")
+        if not intent_nodes:
+            raise self.error(root, "the grammar is empty: no intents under 'context: expressions'")
+        slot_nodes = self.section(context, "slots")
+        self.macro_nodes = self.section(context, "macros")
+        self.check_slot_cycles(slot_nodes)
+        for name, node in slot_nodes.items():
+            self.slots[name] = self.slot_values(name, node)
+        result = GrammarFile(text)
+        for name, node in intent_nodes.items():
+            result.intents[name] = [
+                self.whole_expression(item) for item in self.items(node, f"intent '{name}'")
+            ]
+        for name in self.macro_nodes:
+            self.macro(name)
+        for prefix, nodes in (("$", slot_nodes), ("@", self.macro_nodes)):
+            for name, node in nodes.items():
+                if prefix + name not in self.used:
+                    result.unused.append(f"{self.where(node)} {prefix}{name} is used nowhere")
+        result.slot_types = {k: v for k, v in self.slots.items() if f"${k}" in self.used}
+        return result
+
+    # YAML ------------------------------------------------------------------------------------
+
+    def where(self, node: yaml.Node) -> str:
+        return f"{self.path}:{node.start_mark.line + 1}:"
+
+    def error(self, node: yaml.Node, message: str) -> ValueError:
+        return ValueError(f"{self.where(node)} {message}")
+
+    def mapping(self, node: yaml.Node, what: str, known: set[str] | None) -> dict:
+        """Key -> value node, keys unique; `known` names the keys allowed, None allows names."""
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(node, f"{what} is a {node.id}, expected a mapping")
+        result: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node.id
+            if known is not None and key not in known:
+                expected = ", ".join(sorted(known))
+                raise self.error(key_node, f"unknown key '{key}' in {what}, expected {expected}")
+            if known is None and not re.fullmatch(_NAME, key):
+                raise self.error(
+                    key_node,
+                    f"name '{key}' in {what}, expected a letter, then letters, digits, '_' or '-'",
+                )
+            if key in result:
+                raise self.error(key_node, f"duplicate key '{key}' in {what}")
+            result[key] = value
+        return result
+
+    def section(self, context: dict[str, yaml.Node], key: str) -> dict[str, yaml.Node]:
+        node = context.get(key)
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
+            return {}
+        return self.mapping(node, f"'{key}'", None)
+
+    def items(self, node: yaml.Node, what: str) -> list[yaml.ScalarNode]:
+        """The texts of a list that is not empty."""
+        if not isinstance(node, yaml.SequenceNode):
+            raise self.error(node, f"{what} is a {node.id}, expected a list ('- \"...\"' lines)")
+        if not node.value:
+            raise self.error(node, f"{what} is an empty list")
+        for item in node.value:
+            if not isinstance(item, yaml.ScalarNode):
+                raise self.error(item, f"{what}: an entry is a {item.id}; put it in double quotes")
+        return node.value
+
+    # Slots and macros ------------------------------------------------------------------------
+
+    def check_slot_cycles(self, slot_nodes: dict[str, yaml.Node]) -> None:
+        """Values refer to nothing (Rhino knows no such thing); say so, and call a cycle a cycle."""
+        refers = {
+            name: [
+                (item, other)
+                for item in self.items(node, f"slot '{name}'")
+                for other in re.findall(rf"[$@]({_NAME})", item.value)
+            ]
+            for name, node in slot_nodes.items()
+        }
+        for name, references in refers.items():
+            for item, first in references:
+                trail = [name, first]
+                while trail[-1] != name and trail[-1] not in trail[:-1] and refers.get(trail[-1]):
+                    trail.append(refers[trail[-1]][0][1])
+                if trail[-1] == name:
+                    raise self.error(item, f"slots form a cycle: {' -> '.join(trail)}")
+                raise self.error(
+                    item, f"slot '{name}': '{item.value}': a slot's values are plain phrases"
+                )
+
+    def slot_values(self, name: str, node: yaml.Node) -> tuple[str, ...]:
+        values: list[str] = []
+        for item in self.items(node, f"slot '{name}'"):
+            if bracket := re.search(r"[\[\](),$@]", item.value):
+                raise self.error(
+                    item,
+                    f"slot '{name}': '{bracket.group()}' in '{item.value}' is not supported: a "
+                    "slot's values are plain phrases, one an entry",
+                )
+            value = " ".join(self.word(item, word) for word in item.value.split())
+            if not value:
+                raise self.error(item, f"slot '{name}' has an empty value")
+            if value in values:
+                raise self.error(item, f"slot '{name}' has the value '{value}' twice")
+            if len(value.split()) > MAX_WORDS:
+                raise self.error(item, f"slot '{name}': a value of more than {MAX_WORDS} words")
+            values.append(value)
+        return tuple(values)
+
+    def macro(self, name: str) -> Choice:
+        if name not in self.macros:
+            self.open_macros.append(name)
+            items = self.items(self.macro_nodes[name], f"macro '{name}'")
+            self.macros[name] = Choice(tuple(self.whole_expression(item) for item in items))
+            self.open_macros.pop()
+        return self.macros[name]
+
+    # Expressions -----------------------------------------------------------------------------
+
+    def whole_expression(self, item: yaml.ScalarNode) -> Expression:
+        tokens = self.tokens(item)
+        expression = self.alternatives(item, tokens, None)
+        shortest, longest = self.length(expression, {})
+        if shortest == 0:
+            raise self.error(item, f"'{item.value}' can be empty, expected at least one word")
+        if longest > MAX_WORDS:
+            raise self.error(item, f"a sentence can have {longest} words, at most {MAX_WORDS}")
+        return expression
+
+    def tokens(self, item: yaml.ScalarNode) -> list[str]:
+        """The tokens, last first, so that the next one is popped."""
+        tokens = _TOKEN.findall(item.value)
+        for left, right in pairwise(tokens):
+            if (_is_text(left) and right in "[(") or (left in "])" and _is_text(right)):
+                raise self.error(
+                    item,
+                    f"'{left}{right}' in '{item.value}': brackets hold whole words, expected a "
+                    "space between (write [light, lights], not light(s))",
+                )
+        return [token for token in reversed(tokens) if not token.isspace()]
+
+    def alternatives(
+        self, item: yaml.ScalarNode, tokens: list[str], bracket: str | None, depth: int = 0
+    ) -> Expression:
+        """Phrases separated by commas up to the closing bracket, or one phrase up to the end."""
+        if depth > MAX_DEPTH:
+            raise self.error(item, f"brackets are nested deeper than {MAX_DEPTH}")
+        options: list[Expression] = []
+        parts: list[Expression] = []
+        while True:
+            token = tokens.pop() if tokens else None
+            if token is None and bracket is not None:
+                raise self.error(item, f"'{bracket}' is never closed in '{item.value}'")
+            if token is None or token in "]),":
+                if bracket is None and token is not None:
+                    hint = "a list of choices stands in [ ]" if token == "," else "nothing opens it"
+                    raise self.error(item, f"'{token}' in '{item.value}': {hint}")
+                if token in ("]", ")") and token != _CLOSING[bracket]:
+                    raise self.error(item, f"'{bracket}' is closed by '{token}' in '{item.value}'")
+                if not parts:
+                    raise self.error(item, f"an empty phrase in '{item.value}'")
+                options.append(parts[0] if len(parts) == 1 else Phrase(tuple(parts)))
+                parts = []
+                if token != ",":
+                    break
+            else:
+                parts.append(self.part(item, token, tokens, depth))
+        if bracket == "(":
+            options.insert(0, Phrase(()))
+        return options[0] if len(options) == 1 else Choice(tuple(options))
+
+    def part(self, item: yaml.ScalarNode, token: str, tokens: list[str], depth: int) -> Expression:
+        if token in _CLOSING:
+            return self.alternatives(item, tokens, token, depth + 1)
+        if token.startswith("$"):
+            return self.slot(item, token)
+        if not token.startswith("@"):
+            return Word(self.word(item, token))
+        name = token[1:]
+        if name not in self.macro_nodes:
+            raise self.error(item, f"undefined macro '{token}'; {_known(self.macro_nodes)}")
+        if name in self.open_macros:
+            trail = [*self.open_macros[self.open_macros.index(name) :], name]
+            raise self.error(item, f"macros form a cycle: {' -> '.join(trail)}")
+        if len(self.open_macros) > MAX_DEPTH:
+            raise self.error(item, f"macros are nested deeper than {MAX_DEPTH}")
+        self.used.add(token)
+        return self.macro(name)
+
+    def slot(self, item: yaml.ScalarNode, token: str) -> Slot:
+        match = _SLOT.fullmatch(token)
+        if match is None:
+            raise self.error(item, f"slot '{token}', expected $type:name")
+        kind, name = match.groups()
+        if kind.startswith("pv."):
+            if kind not in BUILT_IN:
+                supported = ", ".join(f"${known}" for known in BUILT_IN)
+                raise self.error(item, f"built-in slot '${kind}' is not supported; {supported} are")
+            self.slots[kind] = BUILT_IN[kind]
+        elif kind not in self.slots:
+            raise self.error(
+                item, f"undefined slot type '{kind}' in '{token}'; {_known(self.slots)}"
+            )
+        self.used.add(f"${kind}")
+        return Slot(kind, name)
+
+    def word(self, item: yaml.ScalarNode, text: str) -> str:
+        """The word in lower case, with a plain apostrophe."""
+        word = unicodedata.normalize("NFC", text.replace("\u2019", "'").lower())
+        bad = next((c for c in word if not (c.isalpha() or c in "'-")), None)
+        if bad is None and any(map(str.isalpha, word)):
+            return word
+        raise self.error(
+            item,
+            f"'{bad or word}' in '{text}' is not supported: words have letters, apostrophes and "
+            "hyphens; spell numbers and signs out as they are said (50% -> fifty percent)",
+        )
+
+    def length(self, expression: Expression, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+        """Words in the shortest and the longest phrase of an expression."""
+        if id(expression) not in known:
+            match expression:
+                case Word():
+                    result = 1, 1
+                case Slot(type=kind):
+                    counts = [len(value.split()) for value in self.slots[kind]]
+                    result = min(counts), max(counts)
+                case Phrase(parts=parts):
+                    lengths = [self.length(part, known) for part in parts]
+                    result = sum(low for low, _ in lengths), sum(high for _, high in lengths)
+                case Choice(options=options):
+                    lengths = [self.length(option, known) for option in options]
+                    result = min(low for low, _ in lengths), max(high for _, high in lengths)
+            known[id(expression)] = result
+        return known[id(expression)]
+
+
+def _is_text(token: str) -> bool:
+    return token not in "[]()," and not token.isspace()
+
+
+def _known(names) -> str:
+    return f"defined are: {', '.join(names)}" if names else "none is defined"
+
+
+_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+fifteen sixteen seventeen eighteen nineteen"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+
+
+def _numbers() -> dict[str, tuple[str, ...]]:
+    """Rhino's built-in number slots, spelled as they are said."""
+    units = _UNITS.split()
+    tens = _TENS.split()
+    irregular = {"one": "first", "two": "second", "three": "third", "five": "fifth"}
+    irregular |= {"eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
+
+    def ordinal(number: str) -> str:
+        *rest, last = number.split()
+        last = irregular.get(last) or (f"{last[:-1]}ieth" if last[-1] == "y" else f"{last}th")
+        return " ".join([*rest, last])
+
+    integers = units + [
+        f"{ten} {unit}" if unit != "zero" else ten for ten in tens for unit in units[:10]
+    ]
+    return {
+        "pv.SingleDigitInteger": tuple(integers[:10]),
+        "pv.TwoDigitInteger": tuple(integers),
+        "pv.SingleDigitOrdinal": tuple(map(ordinal, integers[1:10])),
+        "pv.TwoDigitOrdinal": tuple(map(ordinal, integers[1:])),
+        "pv.Percent": tuple(f"{number} percent" for number in [*integers, "one hundred"]),
+    }
+
+
+BUILT_IN = _numbers()
