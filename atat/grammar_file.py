@@ -286,9 +286,8 @@ class _Reader:
                     break
             else:
                 parts.append(self.part(item, token, tokens, depth))
-        if bracket == "(":
-            options.insert(0, Phrase(()))
-        return options[0] if len(options) == 1 else Choice(tuple(options))
+        chosen = options[0] if len(options) == 1 else Choice(tuple(options))
+        return Choice((Phrase(()), chosen)) if bracket == "(" else chosen
 
     def part(self, item: yaml.ScalarNode, token: str, tokens: list[str], depth: int) -> Expression:
         if token in _CLOSING:
