@@ -33,14 +33,10 @@ class SpeechFront(nn.Module):
             raise ValueError(f"model.subsampling: got {subsampling}, expected 4 or 8")
         stride = 2 if pooling == "stride" else 1
         self.convolutions = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(inputs, channels, 3, stride=stride, padding=1),
-                nn.ReLU(),
-                # ceil_mode: the same number of frames as a stride of 2 gives.
-                nn.MaxPool2d(2, ceil_mode=True) if pooling == "max" else nn.Identity(),
-            )
-            for inputs in (1, channels)
+            nn.Conv2d(inputs, channels, 3, stride=stride, padding=1) for inputs in (1, channels)
         )
+        # ceil_mode: the same number of frames as a stride of 2 gives.
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pooling == "max" else nn.Identity()
         self.project = nn.Linear(channels * math.ceil(math.ceil(num_bins / 2) / 2), width)
         self.halve = nn.Conv1d(width, width, 5, stride=2, padding=2) if subsampling == 8 else None
 
@@ -48,9 +44,12 @@ class SpeechFront(nn.Module):
         """Returns (B, S, D) and the lengths (B,), S = ceil(T / subsampling)."""
         x = speech_BTF[:, None]
         for convolution in self.convolutions:
-            # What lies in the padding must not reach the last frames of a shorter utterance.
-            x = convolution(x * length_mask(lengths_B, x.size(2))[:, None, :, None])
-            lengths_B = (lengths_B + 1) // 2
+            x = convolution(x).relu()
+            halved_B = (lengths_B + 1) // 2
+            # What a convolution writes into the padding must not reach the next one, nor the pool.
+            kept_B = lengths_B if convolution.stride == (1, 1) else halved_B
+            x = self.pool(x * length_mask(kept_B, x.size(2))[:, None, :, None])
+            lengths_B = halved_B
         x = self.project(x.transpose(1, 2).flatten(2))
         if self.halve is not None:
             x = x * length_mask(lengths_B, x.size(1))[..., None]
