@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+import torch
+
+from atat.augment import Augmenter
+from atat.config import AugmentConfig
+
+QUIET = AugmentConfig(
+    tempo=[1.0, 1.0],
+    warp=[1.0, 1.0],
+    equaliser_db=0.0,
+    band_limit=0.0,
+    reverb=0.0,
+    noise=0.0,
+    babble=0.0,
+    padding_s=0.0,
+    freq_masks=0,
+    time_masks=0,
+)
+
+
+@pytest.fixture
+def speech():
+    """Two utterances: a band of 20 nats that rises, over a floor of 0; 60 and 40 frames."""
+    out = torch.zeros(2, 60, 80)
+    for t in range(60):
+        out[:, t, t : t + 10] = 20.0
+    return out, torch.tensor([60, 40]), torch.tensor([[0.0, 60.0], [5.0, 35.0]])
+
+
+def run(speech, seed=0, strength=1.0, **changes):
+    augment = Augmenter(dataclasses.replace(QUIET, **changes), frame_shift_ms=10.0)
+    return augment(*speech, torch.Generator().manual_seed(seed), strength)
+
+
+def test_the_same_seed_gives_the_same_features(speech):
+    full = AugmentConfig()
+    outs = [
+        Augmenter(full, 10.0)(*speech, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    ]
+    assert torch.equal(outs[0][0], outs[1][0])
+    assert outs[0][0].shape != outs[2][0].shape or not torch.equal(outs[0][0], outs[2][0])
+    assert all(torch.isfinite(o[0]).all() for o in outs)
+
+
+def test_switched_off_it_changes_nothing(speech):
+    out, lengths, active = run(speech, enabled=False)
+    assert torch.equal(out, speech[0])
+    assert torch.equal(lengths, speech[1])
+    assert torch.equal(active, speech[2])
+
+
+def test_tempo_shortens_and_moves_the_active_part(speech):
+    _, lengths, active = run(speech, tempo=[2.0, 2.0])
+    assert lengths.tolist() == [30, 20]
+    torch.testing.assert_close(active, speech[2] / 2)
+
+
+def test_strength_zero_keeps_tempo_and_formants(speech):
+    _, lengths, _ = run(speech, strength=0.0, tempo=[0.5, 2.0], warp=[0.8, 1.25])
+    assert torch.equal(lengths, speech[1])
+
+
+def test_padding_is_quiet_and_around_the_speech(speech):
+    out, lengths, active = run(speech, padding_s=0.5)
+    for row in range(2):
+        before = round(float(active[row, 0] - speech[2][row, 0]))
+        assert 0 <= before <= 50
+        assert lengths[row] - speech[1][row] >= before
+        loud = (out[row].amax(dim=1) > out[row].max() - 5).nonzero().flatten()
+        assert loud[0] >= before
+        assert loud[-1] < before + speech[1][row]
+
+
+def test_warping_moves_the_bins(speech):
+    centre = lambda x: (x[0, 20].exp() * torch.arange(80)).sum() / x[0, 20].exp().sum()  # noqa: E731
+    plain, *_ = run(speech)
+    higher, *_ = run(speech, warp=[0.8, 0.8])
+    assert centre(higher) > centre(plain) + 3
+
+
+def test_reverberation_leaves_a_tail_and_no_echo_before(speech):
+    features, lengths, active = speech
+    knock = torch.full_like(features, -10.0)
+    knock[:, 30] = 20.0
+    out, *_ = run((knock, torch.tensor([60, 60]), active), reverb=1.0)
+    level = out[0].amax(dim=1)
+    assert level[31] > level[35] > level[45]
+    assert level[31] > level[:29].max() + 5
+
+
+def test_noise_fills_silence_to_about_its_level(speech):
+    out, *_ = run(speech, noise=1.0, snr_db=[20.0, 20.0])
+    silence = out[0, 0, 40:]
+    assert silence.max() > 0.0  # the floor was 0 before gain of at most 6 dB (1.4 nats)
+    assert silence.mean() < out[0].max() - 2.0
+
+
+def test_masks_hide_stripes(speech):
+    features, lengths, active = speech
+    flat = torch.randn(features.shape, generator=torch.Generator().manual_seed(3)) + 10
+    out, *_ = run((flat, lengths, active), freq_masks=1, freq_mask_bins=20)
+    hidden = (out.std(dim=1) < 1e-3).sum(dim=1)
+    assert 0 < hidden.max() <= 20
