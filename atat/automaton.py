@@ -63,7 +63,7 @@ class Automaton:
 class Builder:
     """Makes states; every state is made after the states that its arcs lead to."""
 
-    def __init__(self, max_states: int = 1_000_000):
+    def __init__(self, max_states: int = 300_000):
         """max_states: how far a set whose automaton explodes may go before ValueError."""
         self._final: list[bool] = []
         self._arcs: list[dict] = []

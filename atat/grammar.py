@@ -110,15 +110,21 @@ class Grammar:
         for intent, spoken in self._spoken_by_intent.items():
             left = spoken.count() - sum(sentence.split() in spoken for sentence in taken)
             available[intent] = min(left, int(spoken.count() * max_share))
-        if sum(available.values()) < num:
-            raise ValueError(
-                f"{self.path}: {num} different sentences asked for, "
-                f"{sum(available.values())} are left; ask for fewer or extend the grammar"
-            )
         decks: dict[str, list[str]] = {}
+        sources = {name: self._draw_new(rng, name, taken, decks) for name in self.intents}
         drawn: list[str] = []
-        for intent, quota in _share_out(num, available).items():
-            drawn += islice(self._draw_new(rng, intent, taken, decks), quota)
+        while len(drawn) < num:
+            left = len(drawn) + sum(available.values())
+            if left < num:
+                raise ValueError(
+                    f"{self.path}: {num} different sentences asked for, {left} are left; "
+                    "ask for fewer or extend the grammar"
+                )
+            for intent, quota in _share_out(num - len(drawn), available).items():
+                new = list(islice(sources[intent], quota))
+                drawn += new
+                # Fewer than asked for: the rest were sentences that other intents have too.
+                available[intent] = available[intent] - quota if len(new) == quota else 0
         rng.shuffle(drawn)
         return drawn
 
@@ -249,8 +255,8 @@ def _slots(expression: Expression) -> list[Slot]:
 def _share_out(num: int, available: dict[str, int]) -> dict[str, int]:
     """Divide `num` evenly; who has less gives all, and the others make it up.
 
-    >>> _share_out(10, {"a": 9, "b": 2, "c": 9})
-    {'a': 4, 'b': 2, 'c': 4}
+    >>> _share_out(10, {"a": 9, "b": 2, "c": 9}), _share_out(10, {"a": 1, "b": 2})
+    ({'a': 4, 'b': 2, 'c': 4}, {'a': 1, 'b': 2})
     """
     shares = {}
     for taken, name in enumerate(sorted(available, key=available.__getitem__)):

@@ -1,0 +1,269 @@
+import itertools
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atat import semantics
+from atat.grammar import Grammar
+
+DEFAULT = Path(__file__).parent.parent / "egs" / "commands" / "grammar.yaml"
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+COFFEE = CORPORA / "speech-to-intent-benchmark" / "data" / "rhino" / "coffee_maker.yaml"
+TOY = """
+context:
+  expressions:
+    light:
+      - "[turn, switch] $state:state (the) $room:room lights"
+      - "lights $state:state (in the $room:room) (please, now)"
+    stop:
+      - "stop"
+      - "stop it [$state:state, $room:room]"
+  slots:
+    state: [on, off]
+    room: [kitchen, living room, hall]
+"""
+SLOTS = {"t": [("on",), ("off",), ("half", "on")], "u": [("on",), ("x",)]}
+
+
+def load(tmp_path, text):
+    (tmp_path / "g.yaml").write_text(text, encoding="utf-8")
+    return Grammar.load(tmp_path / "g.yaml")
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return load(tmp_path, TOY)
+
+
+# The oracle: expressions made together with the set of token sequences that they mean.
+def one_of(pairs):
+    texts, meanings = zip(*pairs, strict=True)
+    return texts, set().union(*meanings)
+
+
+def in_brackets(pairs):
+    texts, meaning = one_of(pairs)
+    return f"[{', '.join(texts)}]", meaning
+
+
+def optional(pairs):
+    texts, meaning = one_of(pairs)
+    return f"({','.join(texts)})", meaning | {()}
+
+
+def in_sequence(pairs):
+    texts, meanings = zip(*pairs, strict=True)
+    joined = {sum(parts, ()) for parts in itertools.product(*meanings)}
+    return " ".join(texts), joined
+
+
+def slot(kind, name):
+    return f"${kind}:{name}", {(f"{name}(", *value, f"){name}") for value in SLOTS[kind]}
+
+
+WORD = st.sampled_from("ab").map(lambda word: (word, {(word,)}))
+SLOT = st.builds(slot, st.sampled_from(sorted(SLOTS)), st.sampled_from("mn"))
+PART = st.recursive(
+    WORD | SLOT,
+    lambda part: (
+        st.lists(part, min_size=1, max_size=3).map(in_brackets)
+        | st.lists(part, min_size=1, max_size=2).map(optional)
+        | st.lists(part, min_size=1, max_size=3).map(in_sequence)
+    ),
+    max_leaves=6,
+)
+EXPRESSION = PART.map(lambda pair: (f"go {pair[0]}", {("go", *tokens) for tokens in pair[1]}))
+INTENTS = st.dictionaries(
+    st.sampled_from(["i", "j"]), st.lists(EXPRESSION, min_size=1, max_size=3), min_size=1
+)
+
+
+def render(intents):
+    lines = ["context:", "  expressions:"]
+    for intent, expressions in intents.items():
+        lines += [f"    {intent}:", *(f'      - "{text}"' for text, _ in expressions)]
+    lines.append("  slots:")
+    for kind, values in SLOTS.items():
+        lines += [f"    {kind}:", *(f'      - "{" ".join(value)}"' for value in values)]
+    return "\n".join(lines)
+
+
+def meaning(intents):
+    return {
+        " ".join([f"{intent}(", *tokens, f"){intent}"])
+        for intent, expressions in intents.items()
+        for _, tokens_of in expressions
+        for tokens in tokens_of
+    }
+
+
+@settings(deadline=None)
+@given(intents=INTENTS)
+def test_counts_readings_and_ambiguity_agree_with_listing_everything(tmp_path_factory, intents):
+    grammar = load(tmp_path_factory.mktemp("g"), render(intents))
+    expected = meaning(intents)
+    readings = {}
+    for sequence in expected:
+        readings.setdefault(semantics.words(sequence), set()).add(sequence)
+    assert {" ".join(symbols) for symbols in grammar.automaton().sequences()} == expected
+    assert grammar.count(with_tags=True) == len(expected)
+    assert {" ".join(s) for s in grammar.automaton(with_tags=False).sequences()} == set(readings)
+    assert grammar.count() == len(readings)
+    for sentence, sequences in list(readings.items())[:20]:
+        if len(sequences) <= 100:
+            frames = Counter(map(semantics.frame, sequences))
+            assert Counter(grammar.parse(sentence)) == frames
+    ambiguous = {sentence for sentence, sequences in readings.items() if len(sequences) > 1}
+    lines = [line for line in grammar.warnings() if "ambiguous" in line]
+    assert len(lines) == bool(ambiguous)
+    if ambiguous:
+        assert re.search("e.g. '(.*?)' is", lines[0]).group(1) in ambiguous
+        assert f"{len(expected) - len(readings)} more readings" in lines[0]
+
+
+@settings(deadline=None)
+@given(intents=INTENTS, seed=st.integers(0, 9))
+def test_every_sentence_can_be_drawn_once_and_no_more(tmp_path_factory, intents, seed):
+    grammar = load(tmp_path_factory.mktemp("g"), render(intents))
+    expected = meaning(intents)
+    sentences = {semantics.words(sequence) for sequence in expected}
+    drawn = grammar.sample(random.Random(seed), len(sentences))
+    assert set(drawn) <= expected
+    assert {semantics.words(sequence) for sequence in drawn} == sentences
+    assert len(drawn) == len(sentences)
+
+
+def test_drawing_depends_on_the_seed_only(toy):
+    draws = [toy.sample(random.Random(seed), 10) for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+    again = Grammar.load(toy.path)
+    assert again.sample(random.Random(1), 10) == draws[0]
+
+
+def test_excluded_sentences_are_not_drawn(toy):
+    first = {semantics.words(s) for s in toy.sample(random.Random(0), 30)}
+    rest = {semantics.words(s) for s in toy.sample(random.Random(0), toy.count() - 30, first)}
+    assert not first & rest
+    assert len(first | rest) == toy.count()
+
+
+def test_too_many_sentences_are_refused_with_the_number_there_is(toy):
+    with pytest.raises(ValueError, match=f"{toy.count() + 1} different .* {toy.count()} are left"):
+        toy.sample(random.Random(0), toy.count() + 1)
+
+
+def test_held_out_samples_leave_most_of_a_small_intent_for_training(toy):
+    drawn = toy.sample(random.Random(0), 8, max_share=0.2)
+    intents = Counter(semantics.frame(sequence).intent for sequence in drawn)
+    assert intents["stop"] == 1  # of its 6 sentences
+
+
+def test_intents_and_slot_values_are_balanced_in_the_default_grammar():
+    drawn = [semantics.frame(s) for s in Grammar.load(DEFAULT).sample(random.Random(3), 1800)]
+    per_intent = Counter(frame.intent for frame in drawn)
+    assert set(per_intent.values()) == {50}
+    rooms = Counter(value for frame in drawn for name, value in frame.slots if name == "room")
+    assert len(rooms) == 10 and max(rooms.values()) - min(rooms.values()) <= 1
+
+
+def test_default_grammar_is_what_the_readme_promises():
+    grammar = Grammar.load(DEFAULT)
+    assert len(grammar.intents) >= 20 and len(grammar.slot_types) >= 8
+    assert grammar.count() > 100_000
+    assert grammar.warnings() == []
+    sentences = {semantics.words(s) for s in grammar.sample(random.Random(0), 3000)}
+    lengths = [len(sentence.split()) for sentence in sentences]
+    assert sum(3 <= length <= 10 for length in lengths) > 0.9 * len(lengths)
+    for one, other in [
+        ("turn on the light", "turn off the light"),
+        ("increase the volume", "decrease the volume"),
+        ("lock the front door", "unlock the front door"),
+        ("set the fan to low", "set the fan to high"),
+    ]:
+        assert len(grammar.parse(one)) == len(grammar.parse(other)) == 1
+        assert grammar.parse(one) != grammar.parse(other)
+
+
+@pytest.mark.skipif(not COFFEE.is_file(), reason="the benchmark is not on this machine")
+def test_benchmark_grammar_works_unchanged():
+    grammar = Grammar.load(COFFEE)
+    # 81 expressions without common sentences: the sum of the products of their choices.
+    sizes = {kind: len(values) for kind, values in grammar.slot_types.items()}
+    expected = 0
+    for line in re.findall(r'- "(\[brew.*)"', COFFEE.read_text()):
+        product = 9 * 2
+        for kind in re.findall(r"\$(\w+):", line):
+            product *= sizes[kind]
+        expected += product
+    assert grammar.count() == grammar.count(with_tags=True) == expected == 120_130_920
+    assert grammar.slot_names[:3] == ["size", "roast", "numberOfShots"]
+    assert grammar.warnings() == []
+    (frame,) = grammar.parse("Can I get a large dark roast latte with a bit of soy milk")
+    assert semantics.build(frame) == (
+        "orderDrink( size( large )size roast( dark roast )roast coffeeDrink( latte )coffeeDrink "
+        "milkAmount( a bit of soy milk )milkAmount )orderDrink"
+    )
+
+
+def test_parse_gives_nothing_for_what_the_grammar_does_not_have(toy):
+    assert toy.parse("turn on the kitchen") == []
+    assert toy.parse("") == []
+    assert toy.parse("light( stop )light") == []
+
+
+def test_ambiguous_sentence_has_every_reading(tmp_path):
+    text = TOY.replace('- "stop"', '- "stop"\n      - "lights on"')
+    grammar = load(tmp_path, text)
+    assert {frame.intent for frame in grammar.parse("lights on")} == {"light", "stop"}
+    (line,) = grammar.warnings()
+    assert "'lights on' is" in line and "1 more readings" in line
+
+
+def test_unused_names_are_warned_of_with_their_line(tmp_path):
+    text = TOY + "    spare: [x]\n  macros:\n    polite: [please]\n"
+    grammar = load(tmp_path, text)
+    assert [re.sub(".*yaml", "", line) for line in grammar.warnings()] == [
+        ":13: $spare is used nowhere",
+        ":15: @polite is used nowhere",
+    ]
+    assert "spare" not in grammar.slot_types
+
+
+def test_same_type_may_fill_two_slots(tmp_path):
+    text = """
+context:
+  expressions:
+    go: ["from $city:from to $city:to"]
+  slots:
+    city: [rome, oslo]
+"""
+    grammar = load(tmp_path, text)
+    assert grammar.slot_names == ["from", "to"]
+    assert grammar.parse("from oslo to rome")[0].slots == (("from", "oslo"), ("to", "rome"))
+
+
+def test_macros_and_built_in_numbers_expand(tmp_path):
+    text = """
+context:
+  expressions:
+    timer: ["(@polite) [wait, hold on] $pv.TwoDigitInteger:minutes minutes"]
+  macros:
+    polite: ["please", "[can, will] you"]
+"""
+    grammar = load(tmp_path, text)
+    assert grammar.count() == 4 * 2 * 100
+    (frame,) = grammar.parse("will you hold on forty two minutes")
+    assert frame.slots == (("minutes", "forty two"),)
+
+
+def test_a_grammar_that_explodes_is_refused_in_one_line(tmp_path):
+    # "which word was the k-th from the end": the smallest automaton has 2^k states.
+    anything = "([a, b]) " * 22
+    text = f'context:\n  expressions:\n    x:\n      - "{anything}a {"[a, b] " * 22}"\n'
+    with pytest.raises(ValueError, match=r"g.yaml: too large: its automaton has more than"):
+        load(tmp_path, text).count()

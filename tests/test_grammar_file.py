@@ -1,0 +1,212 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atat import grammar_file
+from atat.grammar import Grammar
+
+
+def grammar(expression="go", slots="{t: [a, b]}", macros="{}"):
+    """A grammar whose expression stands in line 4."""
+    quoted = '"' + expression.replace('"', '\\"') + '"'
+    return (
+        f"context:\n  expressions:\n    i:\n      - {quoted}\n  slots: {slots}\n"
+        f"  macros: {macros}\n"
+    )
+
+
+WRONG = [
+    # (file, what the one line says)
+    ("", "g.yaml: the grammar is empty"),
+    ("# nothing\n", "g.yaml: the grammar is empty"),
+    ("context:\n", "g.yaml:1: 'context' is a scalar, expected a mapping"),
+    ("- a\n", "g.yaml:1: the file is a sequence, expected a mapping"),
+    ("context: {}\n", "g.yaml:1: the grammar is empty: no intents"),
+    ("context:\n  expressions: {}\n", "g.yaml:1: the grammar is empty: no intents"),
+    ("contxt: {}\n", "g.yaml:1: unknown key 'contxt' in the file, expected context"),
+    ("context:\n  expresions: {}\n", "g.yaml:2: unknown key 'expresions' in 'context'"),
+    ("context:\n  expressions:\n    i:\n", "g.yaml:3: intent 'i' is a scalar, expected a list"),
+    ("context:\n  expressions:\n    i: []\n", "g.yaml:3: intent 'i' is an empty list"),
+    ("context:\n  expressions:\n    i:\n    - [a, b]\n", "g.yaml:4: intent 'i': an entry is a seq"),
+    ("context:\n  expressions:\n    i:\n    - [a, b] c\n", "g.yaml:4: not valid YAML: .* quotes"),
+    ("context:\n  expressions:\n    i:\n    - @please go\n", "g.yaml:4: not valid YAML: .* quotes"),
+    ("context:\n  expressions: {i: [a], i: [b]}\n", "g.yaml:2: duplicate key 'i'"),
+    ("context:\n  expressions: {i j: [a]}\n", "g.yaml:2: name 'i j' in 'expressions'"),
+    ("context:\n  expressions: {'i(': [a]}\n", r"g.yaml:2: name 'i\(' in 'expressions'"),
+    ("context: &a\n  expressions: *a\n", "g.yaml:2: name|g.yaml:1"),
+    ("a: b\n---\nc: d\n", "g.yaml:2: not valid YAML"),
+    ("context: \x00\n", "g.yaml: not valid YAML"),
+    ("[" * 20000, "g.yaml: lists or mappings are nested too deeply"),
+    (grammar("go $x:y"), "g.yaml:4: undefined slot type 'x' in '.x:y'; defined are: t"),
+    (grammar("go $x:y", slots="{}"), "g.yaml:4: undefined slot type 'x' .* none is defined"),
+    (grammar("go $t"), r"g.yaml:4: slot '\$t', expected \$type:name"),
+    (grammar("go $t:"), r"g.yaml:4: slot '\$t:', expected \$type:name"),
+    (grammar("go $pv.Alphabetic:n"), r"g.yaml:4: built-in slot '\$pv.Alphabetic' is not supp"),
+    (grammar("go @m"), "g.yaml:4: undefined macro '@m'"),
+    (grammar("go [on, off"), r"g.yaml:4: '\[' is never closed"),
+    (grammar("go (on"), r"g.yaml:4: '\(' is never closed"),
+    (grammar("go [on)"), r"g.yaml:4: '\[' is closed by '\)'"),
+    (grammar("go on]"), r"g.yaml:4: '\]' in 'go on\]': nothing opens it"),
+    (grammar("go, on"), r"g.yaml:4: ',' in 'go, on': a list of choices stands in \[ \]"),
+    (grammar("go [on,]"), "g.yaml:4: an empty phrase"),
+    (grammar("go []"), "g.yaml:4: an empty phrase"),
+    (grammar("go ()"), "g.yaml:4: an empty phrase"),
+    (grammar(""), "g.yaml:4: an empty phrase"),
+    (grammar("(please)"), r"g.yaml:4: '\(please\)' can be empty"),
+    (grammar("light(s) on"), r"g.yaml:4: 'light\(' .* a space between"),
+    (grammar("[a]b"), r"g.yaml:4: '\]b' .* a space between"),
+    (grammar("to 20 degrees"), "g.yaml:4: '2' in '20' is not supported.*spell numbers"),
+    (grammar("to 50%"), "g.yaml:4: '5' in '50%' is not supported.*fifty percent"),
+    (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported"),
+    (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported"),
+    (grammar("a - b"), "g.yaml:4: '-' in '-' is not supported"),
+    (grammar("a <s>"), "g.yaml:4: '<' .* is not supported"),
+    (grammar("go " * 101), "g.yaml:4: a sentence can have 101 words, at most 100"),
+    (grammar("[" * 21 + "a" + "]" * 21), "g.yaml:4: brackets are nested deeper than 20"),
+    (grammar("go $t:x", slots="{t: []}"), "g.yaml:5: slot 't' is an empty list"),
+    (grammar("go $t:x", slots="{t: [a, A]}"), "g.yaml:5: slot 't' has the value 'a' twice"),
+    (grammar("go $t:x", slots="{t: ['']}"), "g.yaml:5: slot 't' has an empty value"),
+    (grammar("go $t:x", slots="{t: ['a (b)']}"), r"g.yaml:5: slot 't': '\(' in 'a \(b\)' is not s"),
+    (grammar("go $t:x", slots="{t: ['$t:x']}"), "g.yaml:5: slots form a cycle: t -> t"),
+    (
+        grammar("go $t:x", slots="{t: ['a $u:x'], u: ['$t:x b']}"),
+        "g.yaml:5: slots form a cycle: t -> u -> t",
+    ),
+    (grammar("go $t:x", slots="{t: ['$u:x'], u: [b]}"), "g.yaml:5: slot 't': .* plain phrases"),
+    (grammar("go @m", macros="{m: ['a @m']}"), "g.yaml:6: macros form a cycle: m -> m"),
+    (
+        grammar("go @m", macros="{m: ['@n'], n: ['x (@m)']}"),
+        "g.yaml:6: macros form a cycle: m -> n -> m",
+    ),
+    (
+        grammar("go", macros="{n: ['x @n']}"),  # not used, and wrong all the same
+        "g.yaml:6: macros form a cycle: n -> n",
+    ),
+    (
+        grammar(
+            "go",
+            macros=str({f"m{i}": [f"@m{i + 1} @m{i + 1}"] for i in range(12)} | {"m12": ["x"]}),
+        ),
+        "g.yaml:6: a sentence can have 128 words",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), WRONG)
+def test_a_mistake_is_one_line_with_file_and_line_number(tmp_path, text, reason):
+    (tmp_path / "g.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=reason) as error:
+        grammar_file.read(tmp_path / "g.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_absent_too_large_or_not_text_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such grammar file"):
+        grammar_file.read(tmp_path / "g.yaml")
+    (tmp_path / "g.yaml").write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(ValueError, match="1048577 bytes"):
+        grammar_file.read(tmp_path / "g.yaml")
+    (tmp_path / "g.yaml").write_bytes(b"context: \xff")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        grammar_file.read(tmp_path / "g.yaml")
+
+
+@pytest.mark.parametrize(
+    ("expression", "sentences"),
+    [
+        ("go", {"go"}),
+        ("Go NOW", {"go now"}),
+        ("I\u2019d rock-n-roll at o'clock", {"i'd rock-n-roll at o'clock"}),
+        ("[a, b c]", {"a", "b c"}),
+        ("[ a ,b ] c", {"a c", "b c"}),
+        ("x (a, b)", {"x", "x a", "x b"}),
+        ("x (a (b))", {"x", "x a", "x a b"}),
+        ("[x (a), [y, z] w]", {"x", "x a", "y w", "z w"}),
+        ("x $t:one [$t:two, (y) z]", {"x a a", "x a b", "x a y z", "x a z"}),
+        ("[a, a]", {"a"}),
+        ("[yes, no, on, null]", {"yes", "no", "on", "null"}),  # words, whatever YAML makes of them
+        ("caf\u00e9", {"caf\u00e9"}),
+    ],
+)
+def test_an_expression_means_its_sentences(tmp_path, expression, sentences):
+    path = tmp_path / "g.yaml"
+    path.write_text(grammar(expression, slots="{t: [a, b]}"), encoding="utf-8")
+    spoken = {" ".join(s) for s in Grammar.load(path).automaton(with_tags=False).sequences()}
+    if "$" in expression:
+        assert sentences <= spoken and len(spoken) == 8
+    else:
+        assert spoken == sentences
+
+
+def test_built_in_numbers_are_spelled_as_they_are_said():
+    numbers = grammar_file.BUILT_IN
+    assert numbers["pv.SingleDigitInteger"][7] == "seven"
+    two = numbers["pv.TwoDigitInteger"]
+    assert (len(set(two)), two[0], two[12], two[20], two[99]) == (
+        100,
+        "zero",
+        "twelve",
+        "twenty",
+        "ninety nine",
+    )
+    ordinals = numbers["pv.TwoDigitOrdinal"]
+    assert ordinals[:3] == ("first", "second", "third")
+    assert [ordinals[n - 1] for n in (8, 9, 12, 20, 21, 45)] == [
+        "eighth",
+        "ninth",
+        "twelfth",
+        "twentieth",
+        "twenty first",
+        "forty fifth",
+    ]
+    assert numbers["pv.Percent"][100] == "one hundred percent"
+
+
+TOKENS = st.sampled_from(
+    [
+        "a",
+        "b c",
+        "[",
+        "]",
+        "(",
+        ")",
+        ",",
+        " ",
+        "$t:x",
+        "$",
+        ":",
+        "@m",
+        "@",
+        "1",
+        "%",
+        '\\"',
+        "é",
+        "'",
+    ]
+)
+
+
+@given(expression=st.lists(TOKENS, max_size=12).map("".join))
+def test_any_expression_is_read_or_refused(tmp_path_factory, expression):
+    path = tmp_path_factory.mktemp("g") / "g.yaml"
+    path.write_text(grammar(expression, macros="{m: [y]}"), encoding="utf-8")
+    check(path)
+
+
+@given(
+    text=st.text()
+    | st.lists(st.sampled_from([*"abi:[]{}-&*!|>#\n \"'$@", "context:\n"])).map("".join)
+)
+def test_any_file_is_read_or_refused(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("g") / "g.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    check(path)
+
+
+def check(path):
+    try:
+        read = Grammar.load(path)
+    except ValueError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+    else:
+        assert read.count() >= 1
