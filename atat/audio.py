@@ -1,0 +1,201 @@
+"""Audio files and arrays as one thing: float32 samples, mono, at the rate the model hears."""
+
+# N samples, C channels
+
+import io
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+SAMPLE_RATE_HZ = 16000
+MIN_DURATION_S = 0.01
+# A stream (standard input) is taken whole before its header can be believed.
+MAX_STREAM_BYTES = 512 * 2**20
+
+# Of `active_range`.
+FRAME_S = 0.01
+SMOOTHING_FRAMES = 7  # a median over 70 ms ignores clicks
+NOISE_PERCENTILE = 10
+NOISE_MARGIN_DB = 8.0
+MAX_PAUSE_S = 0.7
+MIN_SPEECH_S = 0.08
+
+
+def read(
+    source: str | Path | IO[bytes],
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    max_duration_s: float = 30.0,
+) -> np.ndarray:
+    """Read an audio file: wav, flac, ogg or what else libsndfile knows; any rate, any channels.
+
+    Args:
+        source: a path, or a file object open for binary reading (standard input:
+            `sys.stdin.buffer`), which need not be seekable.
+        sample_rate_hz: what it is resampled to.
+        max_duration_s: a longer file is refused from its header, before it is decoded.
+
+    Returns:
+        float32 (N,) within [-1, 1], channels averaged. Silence is allowed.
+
+    Raises:
+        ValueError: with the file's name: empty, truncated, not audio, shorter than 0.01 s, longer
+            than `max_duration_s`, NaN or infinite samples.
+        FileNotFoundError, IsADirectoryError, PermissionError: as for any file.
+    """
+    if not isinstance(source, str | Path):
+        name = str(getattr(source, "name", "audio"))
+        return _decode(name, _seekable(name, source), sample_rate_hz, max_duration_s)
+    with open(source, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file = _seekable(str(source), file)
+        return _decode(str(source), file, sample_rate_hz, max_duration_s)
+
+
+def to_mono_16k(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Convert an array as a recorder or another library gives it.
+
+    Args:
+        samples: (N,) or (N, C), floating point within [-1, 1] or any signed integer type at full
+            scale.
+
+    Returns:
+        float32 (N',), mono, at 16 kHz.
+
+    Raises:
+        ValueError: another shape or type, NaN or infinite samples, a rate that is not positive.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise ValueError(f"got samples of shape {samples.shape}, expected (N,) or (N, channels)")
+    if not np.isfinite(sample_rate_hz) or sample_rate_hz <= 0:
+        raise ValueError(f"got a sample rate of {sample_rate_hz}, expected Hz above 0")
+    if samples.dtype.kind == "i":
+        samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
+    elif samples.dtype.kind != "f":
+        raise ValueError(f"got samples of type {samples.dtype}, expected floats or signed integers")
+    return _convert("samples", samples, sample_rate_hz, SAMPLE_RATE_HZ)
+
+
+def active_range(
+    samples: np.ndarray,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    trim_db: float = 40.0,
+    padding_s: float = 0.2,
+) -> tuple[int, int]:
+    """Find the speech inside a recording: from its first to its last active frame, padded.
+
+    A frame of 10 ms is active when its level, smoothed by a median, is within `trim_db` of the
+    loudest and clearly above the noise, whose level is taken to be the 10th percentile. Active
+    frames with pauses of up to 0.7 s between them belong together; a group with less than 80 ms
+    of activity is a click or a breath and does not count.
+
+    Args:
+        samples: float (N,).
+
+    Returns:
+        start, end: sample indices; the whole recording where nothing stands out.
+    """
+    hop = round(FRAME_S * sample_rate_hz)
+    num_frames = len(samples) // hop
+    if num_frames == 0:
+        return 0, len(samples)
+    frames = samples[: num_frames * hop].reshape(num_frames, hop)
+    level_db = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-10)
+    padded = np.pad(level_db, SMOOTHING_FRAMES // 2, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTHING_FRAMES)
+    smooth_db = np.median(windows, axis=1)
+    noise_db = np.percentile(smooth_db, NOISE_PERCENTILE)
+    active = smooth_db >= max(smooth_db.max() - trim_db, noise_db + NOISE_MARGIN_DB)
+
+    at = np.flatnonzero(active)
+    groups = np.split(at, np.flatnonzero(np.diff(at) > MAX_PAUSE_S / FRAME_S) + 1)
+    groups = [group for group in groups if len(group) >= MIN_SPEECH_S / FRAME_S]
+    if not groups:
+        return 0, len(samples)
+    padding = round(padding_s * sample_rate_hz)
+    start, end = groups[0][0] * hop - padding, (groups[-1][-1] + 1) * hop + padding
+    return int(max(start, 0)), int(min(end, len(samples)))
+
+
+def _seekable(name: str, file: IO[bytes]) -> IO[bytes]:
+    if file.seekable():
+        return file
+    data = file.read(MAX_STREAM_BYTES + 1)
+    if len(data) > MAX_STREAM_BYTES:
+        raise ValueError(f"{name}: longer than {MAX_STREAM_BYTES >> 20} MiB; give it as a file")
+    return io.BytesIO(data)
+
+
+def _decode(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: float) -> np.ndarray:
+    import soundfile
+
+    start = file.tell()
+    num_bytes = file.seek(0, os.SEEK_END) - start
+    file.seek(start)
+    if num_bytes == 0:
+        raise ValueError(f"{name}: empty (0 bytes), expected audio")
+    _check_wav_is_whole(name, file, num_bytes)
+    file.seek(start)
+    try:
+        with soundfile.SoundFile(file) as sound:
+            promised, rate = sound.frames, sound.samplerate
+            duration_s = promised / rate
+            if duration_s < MIN_DURATION_S:
+                raise ValueError(
+                    f"{name}: {duration_s:.4f} s long, expected {MIN_DURATION_S} s or more"
+                )
+            if duration_s > max_duration_s:
+                raise ValueError(
+                    f"{name}: {duration_s:.1f} s long, the limit is {max_duration_s} s "
+                    "(features.max_duration_s)"
+                )
+            samples = sound.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as e:
+        raise ValueError(f"{name}: not audio that can be read: {e.error_string}") from e
+    if len(samples) < promised:
+        raise ValueError(
+            f"{name}: truncated: {promised} samples promised, {len(samples)} there; copy it again"
+        )
+    return _convert(name, samples, rate, sample_rate_hz)
+
+
+def _convert(name: str, samples: np.ndarray, rate: float, sample_rate_hz: int) -> np.ndarray:
+    """Mono float32 at `sample_rate_hz`, within [-1, 1]."""
+    import soxr
+
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    mono = mono.astype(np.float32)
+    if not np.isfinite(mono).all():
+        raise ValueError(f"{name}: NaN or infinite samples, expected finite ones")
+    if rate != sample_rate_hz:
+        mono = soxr.resample(mono, rate, sample_rate_hz)
+    # Float files may go beyond full scale, and so may a resampled one at full scale.
+    peak = np.abs(mono).max(initial=1.0)
+    return mono / peak if peak > 1.0 else mono
+
+
+def _check_wav_is_whole(name: str, file: IO[bytes], num_bytes: int) -> None:
+    """Raise if a RIFF file's data end beyond the file; libsndfile would read what is there."""
+    if file.read(4) != b"RIFF":
+        return
+    position = 12
+    file.seek(8, os.SEEK_CUR)
+    while len(header := file.read(8)) == 8:
+        size = int.from_bytes(header[4:], "little")
+        position += 8
+        # Writers that could not seek back (ffmpeg, sox in a pipe) leave a size of about 2 or 4 GiB.
+        unknown = size >= 0x7FFFF000
+        if header[:4] == b"data":
+            if not unknown and position + size > num_bytes:
+                raise ValueError(
+                    f"{name}: truncated: {size} bytes of samples promised, "
+                    f"{max(num_bytes - position, 0)} there; copy it again"
+                )
+            return
+        step = size + size % 2  # chunks are padded to even sizes
+        position += step
+        file.seek(step, os.SEEK_CUR)
+    raise ValueError(f"{name}: truncated: no samples in it; copy it again")
