@@ -1,9 +1,10 @@
 """Kaldi data directories: one split's audio paths, texts, semantics and speakers.
 
 A file holds one utterance a line, "id, space, rest", sorted by code point, ids unique and of the
-form `<speaker>-<utterance>`. A split has any of `wav.scp` (an audio file's path, no commands),
-`text` and `semantics`, and `utt2spk` with its inverse `spk2utt`; every file has the same ids. A
-directory is checked whenever it is written and read; only stage 2 opens the audio.
+form `<speaker>-<utterance>` (or just the speaker's, where nobody knows who speaks). A split has any
+of `wav.scp` (an audio file's path, no commands), `text` and `semantics`, and `utt2spk` with its
+inverse `spk2utt`; every file has the same ids. A directory is checked whenever it is written and
+read; only stage 2 opens the audio.
 """
 
 from collections.abc import Callable, Iterator
@@ -161,7 +162,7 @@ def _read(path: Path, shown: Path) -> DataDir:
     data = DataDir(**{name.replace(".", "_"): entries for name, entries in files.items()})
     if data.utt2spk is not None:
         for line, (utterance, speaker) in enumerate(data.utt2spk.items(), start=1):
-            if not utterance.startswith(f"{speaker}-") or utterance == f"{speaker}-":
+            if utterance == f"{speaker}-" or not f"{utterance}-".startswith(f"{speaker}-"):
                 raise ValueError(
                     f"{shown / 'utt2spk'}:{line}: id '{utterance}' of speaker '{speaker}', "
                     f"expected '{speaker}-<utterance>' {RERUN}"

@@ -21,8 +21,8 @@ class Grammar:
         path: the file it was read from; text: that file's content.
         intents: names in the order of the file.
         slot_types: type -> its values, for the types that an expression uses.
-        slot_names: names in the order of their types in the file, which is the canonical order of
-            slots where a label has none of its own.
+        slots: name -> the values it can have. The names are in the order of their types in the
+            file, which is the canonical order where a label has none of its own.
     """
 
     def __init__(self, path: str | Path, content: grammar_file.GrammarFile):
@@ -32,13 +32,17 @@ class Grammar:
         self.slot_types = content.slot_types
         self._expressions = content.intents
         self._unused = content.unused
-        slots = {
-            (list(self.slot_types).index(slot.type), slot.name): None
+        kinds = list(self.slot_types)
+        found = [
+            (kinds.index(slot.type), slot)
             for expressions in self._expressions.values()
             for expression in expressions
             for slot in _slots(expression)
-        }
-        self.slot_names = list(dict.fromkeys(name for _, name in sorted(slots, key=lambda s: s[0])))
+        ]
+        self.slots: dict[str, tuple[str, ...]] = {}
+        for _, slot in sorted(found, key=lambda pair: pair[0]):
+            values = self.slots.get(slot.name, ()) + self.slot_types[slot.type]
+            self.slots[slot.name] = tuple(dict.fromkeys(values))
 
     @classmethod
     def load(cls, path: str | Path) -> "Grammar":
@@ -91,35 +95,23 @@ class Grammar:
     ) -> list[str]:
         """Draw target sequences whose sentences (words) are all different.
 
-        As many from each intent as its number of sentences allows. Within an intent, each
+        Equally many from each intent, as far as its number of sentences allows. Within one, each
         combination of slots is as likely as any other, and the values of a slot type are dealt
         from a shuffled deck, so that each occurs equally often.
 
         Args:
             rng: what is drawn depends on it and on nothing else.
-            num: how many.
+            num: how many; fewer come back where the grammar has not as many.
             exclude: sentences (words only) not to draw.
             max_share: of an intent's sentences, at most this part; what that withholds is drawn
                 from other intents.
-
-        Raises:
-            ValueError: the grammar has not as many.
         """
         taken = set(exclude)
-        available = {}
-        for intent, spoken in self._spoken_by_intent.items():
-            left = spoken.count() - sum(sentence.split() in spoken for sentence in taken)
-            available[intent] = min(left, int(spoken.count() * max_share))
+        available = self._available(taken, max_share)
         decks: dict[str, list[str]] = {}
         sources = {name: self._draw_new(rng, name, taken, decks) for name in self.intents}
         drawn: list[str] = []
-        while len(drawn) < num:
-            left = len(drawn) + sum(available.values())
-            if left < num:
-                raise ValueError(
-                    f"{self.path}: {num} different sentences asked for, {left} are left; "
-                    "ask for fewer or extend the grammar"
-                )
+        while len(drawn) < num and any(available.values()):
             for intent, quota in _share_out(num - len(drawn), available).items():
                 new = list(islice(sources[intent], quota))
                 drawn += new
@@ -129,6 +121,14 @@ class Grammar:
         return drawn
 
     # Drawing ---------------------------------------------------------------------------------
+
+    def _available(self, exclude: Collection[str], max_share: float) -> dict[str, int]:
+        """Intent -> how many new sentences it can give; an upper bound for shared sentences."""
+        available = {}
+        for intent, spoken in self._spoken_by_intent.items():
+            left = spoken.count() - sum(sentence.split() in spoken for sentence in exclude)
+            available[intent] = min(left, int(spoken.count() * max_share))
+        return available
 
     def _draw_new(
         self, rng: random.Random, intent: str, taken: set[str], decks: dict[str, list[str]]

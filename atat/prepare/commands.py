@@ -1,0 +1,43 @@
+"""Stage 1 of `commands`: sentences of a grammar, spoken by synthesisers, as data directories."""
+
+from pathlib import Path
+
+from atat import cli, config
+from atat.config import Config
+from atat.grammar import Grammar
+from atat.prepare import spoken_grammar
+
+
+def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> None:
+    """Write the splits train, valid, test (speech, text, semantics) and train_text (no speech).
+
+    Args:
+        settings: `data` and `seed` are used.
+        data: the directory to write the splits and a copy of the grammar to.
+        num_jobs: processes that speak.
+
+    Raises:
+        ValueError: settings, grammar or synthesisers that cannot give these splits.
+    """
+    spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
+    sequences = spoken_grammar.draw(grammar, settings.data, settings.seed)
+    for split in spoken_grammar.SPOKEN:
+        spoken_grammar.write_spoken(data, split, sequences[split], settings, num_jobs)
+    spoken_grammar.write_text(data, "train_text", sequences["train_text"])
+    spoken_grammar.write_grammar(data, grammar)
+
+
+def main() -> None:
+    args = spoken_grammar.parser(__doc__).parse_args()
+    settings = config.load(args.config, args.overrides)
+    path = args.grammar or settings.data.grammar
+    if path is None:
+        raise ValueError("no grammar: give --grammar FILE or set data.grammar")
+    grammar = spoken_grammar.load_grammar(spoken_grammar.ROOT / path if not args.grammar else path)
+    prepare(settings, grammar, args.data, args.nj)
+    voices = {s: spoken_grammar.voices_of(settings.data, s) for s in spoken_grammar.SPOKEN}
+    spoken_grammar.print_table(args.data, ("train", "train_text", "valid", "test"), voices)
+
+
+if __name__ == "__main__":
+    cli.run(main)

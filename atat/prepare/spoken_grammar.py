@@ -1,0 +1,216 @@
+"""What recipes share that learn from a grammar: its sentences, drawn, rendered, written as splits.
+
+Sentences of validation and test are never in training; the speech of the test is never made with a
+synthesiser of training.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+from atat import cli, config, datadir, semantics, synth
+from atat.config import Config, DataConfig
+from atat.datadir import DataDir
+from atat.files import atomic_write
+from atat.grammar import Grammar
+
+ROOT = config.BASE.parent.parent
+SPOKEN = ("train", "valid", "test")
+# Of the sentences of an intent, no more than this is held out for each of valid and test: an intent
+# with few sentences must be learned too.
+HELD_OUT = 0.2
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options of stage 1 for recipes of this kind."""
+    result = cli.parser(description)
+    result.add_argument("--config", required=True, action="append", help="the recipe's YAML")
+    result.add_argument("--data", required=True, type=Path, help="where to write the splits")
+    result.add_argument("--grammar", type=Path, help="what can be said, instead of data.grammar")
+    result.add_argument("--nj", type=cli.positive_int, default=1, help="processes that speak")
+    result.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
+    return result
+
+
+def load_grammar(path: str | Path) -> Grammar:
+    """Read a grammar; what is doubtful about it is a line each on stderr.
+
+    Raises:
+        FileNotFoundError, ValueError: as `Grammar.load`.
+    """
+    grammar = Grammar.load(path)
+    for warning in grammar.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    return grammar
+
+
+def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[str]]:
+    """Target sequences of each split.
+
+    Where the grammar has fewer sentences than asked for, test, valid and train_text are smaller,
+    which is said on stderr, and train has its sentences several times, for several voices.
+
+    Returns:
+        train, train_text, valid, test -> sequences. Those of valid and of test are all different
+        and in no other split; those of train_text may be in train.
+
+    Raises:
+        ValueError: there are no sentences left to train on, or none to test on.
+    """
+    wanted = {
+        "test": settings.num_test,
+        "valid": settings.num_valid,
+        "train": settings.num_train,
+        "train_text": settings.num_train_text,
+    }
+    drawn: dict[str, list[str]] = {}
+    held_out: set[str] = set()
+    for split, num in wanted.items():
+        is_held_out = split in ("test", "valid")
+        rng = random.Random(f"{seed} {split}")
+        sample = grammar.sample(rng, num, held_out, max_share=HELD_OUT if is_held_out else 1.0)
+        if num and not sample:
+            raise ValueError(
+                f"{grammar.path}: {grammar.count()} sentences are too few for {split}: "
+                f"an intent needs {round(1 / HELD_OUT)} or more (add ways to say it)"
+            )
+        if len(sample) < num:
+            note = "each said several times" if split == "train" else f"not {num}"
+            print(f"{split}: {len(sample)} different sentences, {note}", file=sys.stderr)
+        if is_held_out:
+            held_out.update(map(semantics.words, sample))
+        if split == "train":
+            sample = list(islice(cycle(sample), num))
+        drawn[split] = sample
+    return drawn
+
+
+def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, ...]) -> None:
+    """Every split has voices, and no synthesiser of test is in another split.
+
+    Raises:
+        ValueError: otherwise; the message names the setting.
+    """
+    for split in splits:
+        if not voices.get(split):
+            raise ValueError(f"data.voices.{split} is not set, expected {{engine: share, ...}}")
+    engines = {
+        split: {name.partition("/")[0] for name, share in voices[split].items() if share > 0}
+        for split in splits
+    }
+    for split in splits:
+        both = engines[split] & engines.get("test", set())
+        if split != "test" and both:
+            raise ValueError(
+                f"data.voices: '{min(both)}' is in both {split} and test; test with a synthesiser "
+                "that is heard nowhere else, or the score says nothing about new voices"
+            )
+
+
+def write_spoken(
+    data: Path, split: str, sequences: list[str], settings: Config, num_jobs: int
+) -> None:
+    """Render the sentences of a split and write it: wav.scp, text, semantics, utt2spk.
+
+    Raises:
+        ValueError: a synthesiser that is not there, or that fails too often.
+    """
+    requests = synth.plan(
+        list(map(semantics.words, sequences)),
+        settings.data.voices[split],
+        settings.seed,
+        settings.data.num_pseudo_speakers,
+        settings.data.rate_range,
+        settings.data.pitch_range,
+    )
+    print(f"{split}: {len(requests)} utterances to speak", file=sys.stderr)
+    paths = synth.render(requests, ROOT / settings.data.cache, num_jobs)
+    written = DataDir({}, {}, {}, {})
+    for number, (sequence, request, path) in enumerate(
+        zip(sequences, requests, paths, strict=True)
+    ):
+        if path is None:  # not speakable: `render` has said so
+            continue
+        utterance = f"{request.speaker}-{split}-{number:06d}"
+        written.wav_scp[utterance] = str(path.resolve())
+        written.text[utterance] = semantics.words(sequence)
+        written.semantics[utterance] = sequence
+        written.utt2spk[utterance] = request.speaker
+    datadir.write(data / split, written)
+
+
+def write_text(data: Path, split: str, sequences: list[str]) -> None:
+    """Write a split without speech: text and semantics."""
+    ids = {f"{split}-{number:06d}": sequence for number, sequence in enumerate(sequences)}
+    texts = {key: semantics.words(sequence) for key, sequence in ids.items()}
+    datadir.write(data / split, DataDir(text=texts, semantics=ids))
+
+
+def write_grammar(data: Path, grammar: Grammar) -> None:
+    """Keep the grammar with the data: decoding can hold its output to it."""
+    with atomic_write(data / "grammar.yaml") as file:
+        file.write(grammar.text)
+
+
+@dataclass
+class Summary:
+    """One line of the table that stage 1 ends with."""
+
+    split: str
+    utterances: int
+    hours: float | None  # None: no speech
+    speakers: int | None  # None: none, or not known
+    intents: int
+
+
+def summarise(data: Path, split: str) -> Summary:
+    """Read a split back and count."""
+    import soundfile
+
+    directory = datadir.read(data / split)
+    hours = None
+    if directory.wav_scp:
+        hours = 0.0
+        for path in directory.wav_scp.values():
+            with suppress(soundfile.SoundFileError):  # stage 2 reports what cannot be read
+                hours += soundfile.info(path).duration / 3600
+    speakers = len(directory.spk2utt)
+    return Summary(
+        split=split,
+        utterances=len(directory.ids),
+        hours=hours,
+        speakers=speakers if 0 < speakers < len(directory.ids) else None,
+        intents=len({semantics.frame(s).intent for s in (directory.semantics or {}).values()}),
+    )
+
+
+def print_table(data: Path, splits: tuple[str, ...], voices: Mapping[str, str]) -> None:
+    """Print what was made, a line a split.
+
+    Args:
+        voices: split -> who speaks in it.
+    """
+    print(f"{'split':<11}{'utterances':>11}{'hours':>8}{'speakers':>10}{'intents':>9}  voices")
+    for split in splits:
+        line = summarise(data, split)
+        hours = "-" if line.hours is None else f"{line.hours:.2f}"
+        speakers = "-" if line.speakers is None else line.speakers
+        print(
+            f"{split:<11}{line.utterances:>11}{hours:>8}{speakers:>10}{line.intents:>9}  "
+            f"{voices.get(split, 'none: text only')}"
+        )
+
+
+def voices_of(settings: DataConfig, split: str) -> str:
+    """The engines of a split as the table shows them.
+
+    >>> voices_of(DataConfig(voices={"train": {"hibari": 0.6, "espeak": 0.4}}), "train")
+    'hibari 60 %, espeak 40 %'
+    """
+    shares = settings.voices[split]
+    return ", ".join(f"{name} {share / sum(shares.values()):.0%}" for name, share in shares.items())
