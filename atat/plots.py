@@ -1,0 +1,86 @@
+"""Learning curves: exact match and loss on the validation split against minutes of training."""
+
+from collections.abc import Sequence
+from math import ceil, isfinite
+from typing import IO, Any
+
+# Key of train.jsonl, title of the panel, factor from the log to the axis.
+PANELS = (
+    ("em_slu", "Exact match, speech to semantics (%)", 100),
+    ("em_nlu", "Exact match, text to semantics (%)", 100),
+    ("em_asr", "Exact match, speech to words (%)", 100),
+    ("valid_loss", "Loss on the validation split", 1),
+)
+# Okabe and Ito 2008: told apart with any colour vision; the line style tells them apart in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+
+
+def points(curve: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """Minutes and values of the lines of a `train.jsonl` that have both, as finite numbers.
+
+    >>> points([{"minutes": 1, "acc": 0.5}, {"minutes": 2}, {"minutes": 3, "acc": 0.7}], "acc")
+    ([1, 3], [0.5, 0.7])
+    """
+    pairs = [(line.get("minutes"), line.get(key)) for line in curve]
+    pairs = [(x, y) for x, y in pairs if _is_number(x) and _is_number(y)]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def has_points(curve: Sequence[dict[str, Any]]) -> bool:
+    """Whether there is something to draw."""
+    return any(points(curve, key)[0] for key, _, _ in PANELS)
+
+
+def learning_curves(curves: dict[str, list[dict[str, Any]]], file: IO[bytes]) -> None:
+    """Write the PNG: a panel a measure that was logged, a line style an experiment.
+
+    Args:
+        curves: experiment name -> lines of its `train.jsonl`.
+        file: open for writing bytes.
+
+    Raises:
+        ValueError: no line has both minutes and one of the measures.
+    """
+    from matplotlib.figure import Figure
+
+    curves = {name: curve for name, curve in curves.items() if has_points(curve)}
+    panels = [panel for panel in PANELS if any(points(c, panel[0])[0] for c in curves.values())]
+    if not panels:
+        raise ValueError("got no learning curve, expected 'minutes' and a measure in a train.jsonl")
+    num_columns = min(2, len(panels))
+    num_rows = ceil(len(panels) / num_columns)
+    figure = Figure(figsize=(5.2 * num_columns, 3.5 * num_rows + 0.5), layout="constrained")
+    all_axes = figure.subplots(num_rows, num_columns, squeeze=False).flat
+    for number, axes in enumerate(all_axes):
+        if number >= len(panels):
+            axes.set_axis_off()
+            continue
+        key, title, factor = panels[number]
+        for i, (name, curve) in enumerate(curves.items()):
+            minutes, values = points(curve, key)
+            axes.plot(
+                minutes,
+                [factor * value for value in values],
+                label=name,
+                color=COLOURS[i % len(COLOURS)],
+                linestyle=STYLES[i % len(STYLES)],
+                linewidth=1.8,
+                marker="o",
+                markersize=3,
+            )
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.set_xlabel("training minutes")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0, top=100 if factor == 100 else None)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False
+    )
+    figure.savefig(file, format="png", dpi=130)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)

@@ -1,0 +1,208 @@
+"""`report.html`: one file with tables, curves, confused intents, and errors to listen to."""
+
+import base64
+import difflib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from atat import semantics
+from atat.results import Result, Results
+from atat.semantics import Frame
+
+if TYPE_CHECKING:
+    from atat.report import Table
+
+MAX_INTENTS = 25
+MALFORMED = "(malformed)"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a sequence; `differs` where the other sequence does not have it there."""
+
+    text: str
+    differs: bool
+
+    @property
+    def is_tag(self) -> bool:
+        return semantics.is_tag(self.text)
+
+
+@dataclass(frozen=True)
+class Error:
+    """One wrong hypothesis beside its reference."""
+
+    id: str
+    reason: str
+    reference: list[Token]
+    hypothesis: list[Token]
+    full: str | None  # the hypothesis with its carrier words, where the reference has none
+    audio: str | None  # address of the recording, relative to the page
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of reference intent (down) by hypothesis intent (across), the confused ones only."""
+
+    rows: list[str]
+    columns: list[str]
+    counts: dict[tuple[str, str], int]
+    num_left_out: int
+
+    def shade(self, row: str, column: str) -> float:
+        """How dark a cell is, 0 to 1: its share of the row."""
+        total = sum(self.counts.get((row, other), 0) for other in self.columns)
+        return self.counts.get((row, column), 0) / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one row."""
+
+    title: str
+    num_utterances: int
+    num_errors: int
+    errors: list[Error]
+    confusion: Confusion | None
+
+
+def render(
+    results: Results,
+    tables: "list[Table]",
+    title: str,
+    picture: bytes | None,
+    out: Path,
+    max_errors: int,
+) -> str:
+    """The page.
+
+    Args:
+        results: the rows and their hypotheses.
+        tables: shown as they are, the scores first.
+        picture: PNG of the learning curves, part of the page itself.
+        out: the directory the page will stand in; audio is linked relative to it.
+        max_errors: most errors shown of a row.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        title=title,
+        speech=results.about.get("speech"),
+        tables=tables,
+        picture=None if picture is None else base64.b64encode(picture).decode("ascii"),
+        sections=[
+            section_of(result, _audio(results, result), out, max_errors)
+            for result in results.rows
+            if result.lines
+        ],
+    )
+
+
+def section_of(result: Result, audio: dict[str, str], out: Path, max_errors: int) -> Section:
+    """Errors and confusion of one row. Of too many errors, evenly spaced ones are shown."""
+    wrong = sorted((line for line in result.lines if _is_wrong(line)), key=lambda line: line["id"])
+    shown = wrong
+    if len(wrong) > max_errors:
+        shown = [wrong[i * len(wrong) // max_errors] for i in range(max_errors)]
+    return Section(
+        title=result.row.row,
+        num_utterances=len(result.lines),
+        num_errors=len(wrong),
+        errors=[_error(line, audio.get(line["id"]), out) for line in shown],
+        confusion=confusion_of(result.lines),
+    )
+
+
+def confusion_of(lines: Sequence[dict[str, Any]]) -> Confusion | None:
+    """Which intents were taken for which; None for transcripts and where none was confused.
+
+    >>> line = {"em_hyp": False, "reference": "go( )go", "hypothesis": "stop( )stop"}
+    >>> confusion_of([line, line]).counts
+    {('go', 'stop'): 2}
+    """
+    if not lines or "em_hyp" not in lines[0]:
+        return None
+    counts = Counter(
+        (semantics.parse(line["reference"]).label, _intent(line["hypothesis"])) for line in lines
+    )
+    confused: Counter[str] = Counter()
+    for (reference, hypothesis), count in counts.items():
+        if reference != hypothesis:
+            confused[reference] += count
+    if not confused:
+        return None
+    rows = sorted(intent for intent, _ in confused.most_common(MAX_INTENTS))
+    heard = {hypothesis for reference, hypothesis in counts if reference in rows}
+    columns = sorted(heard, key=lambda intent: (intent == MALFORMED, intent))
+    kept = {pair: count for pair, count in counts.items() if pair[0] in rows}
+    return Confusion(rows, columns, kept, len(confused) - len(rows))
+
+
+def compare(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list[Token], list[Token]]:
+    """Tokens of both, marked where they differ.
+
+    >>> [token.text for token in compare(["a", "b", "c"], ["a", "x", "c"])[1] if token.differs]
+    ['x']
+    """
+    matcher = difflib.SequenceMatcher(None, reference, hypothesis, autojunk=False)
+    ours: list[Token] = []
+    theirs: list[Token] = []
+    for what, start, end, other_start, other_end in matcher.get_opcodes():
+        ours += [Token(text, what != "equal") for text in reference[start:end]]
+        theirs += [Token(text, what != "equal") for text in hypothesis[other_start:other_end]]
+    return ours, theirs
+
+
+def _is_wrong(line: dict[str, Any]) -> bool:
+    if "em_hyp" in line:
+        return not line["em_hyp"]
+    return line["reference"].split() != line["hypothesis"].split()
+
+
+def _error(line: dict[str, Any], audio: str | None, out: Path) -> Error:
+    reference, hypothesis, full = line["reference"], line["hypothesis"], None
+    if "em_hyp" in line and line.get("em_full") is None:
+        # No carrier words to compare with: compare what is asked for, in one order of slots.
+        reference, hypothesis, full = _bare(reference), _bare(hypothesis), hypothesis
+    ours, theirs = compare(reference.split(), hypothesis.split())
+    return Error(
+        id=line["id"],
+        reason=line.get("reason") or "",
+        reference=ours,
+        hypothesis=theirs,
+        full=full,
+        # Quoted whole, so that no path can be taken for an address of another kind.
+        audio=None if audio is None else quote(os.path.relpath(audio, out)),
+    )
+
+
+def _bare(sequence: str) -> str:
+    try:
+        frame = semantics.frame(sequence)
+    except ValueError:
+        return sequence
+    return semantics.build(Frame(*frame.key))
+
+
+def _intent(sequence: str) -> str:
+    try:
+        return semantics.parse(sequence).label
+    except ValueError:
+        return MALFORMED
+
+
+def _audio(results: Results, result: Result) -> dict[str, str]:
+    run = results.experiments[result.row.experiment].run(result.row.run)
+    return results.split(run.get("split")).wav_scp or {}

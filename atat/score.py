@@ -1,0 +1,247 @@
+"""Stage 6: compare hypotheses with the references, and write the scores with their intervals.
+
+For every `decode_<run>/` of an experiment: `hyp.jsonl` gets the reference and the verdict of each
+utterance, `scores.json` the metrics (atat/metrics.py), `scores.<subset>.json` those of a part of
+the split. This is the only stage that opens the labels of a test split.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from atat import cli, datadir, metrics, semantics, tables
+from atat.datadir import DataDir
+from atat.files import atomic_write
+from atat.metrics import Metric
+
+SEMANTIC_TASKS = ("slu", "nlu")
+TEXT_TASKS = ("asr", "mlm")
+FIRST_KEYS = ("id", "task", "reference", "hypothesis", "em_hyp", "em_full", "reason")
+
+
+def run_directories(experiment: Path, run: str | None = None) -> list[Path]:
+    """The decoded runs of an experiment, `decode_<run>/`, sorted by name.
+
+    Raises:
+        FileNotFoundError: nothing is decoded there, or not the run that is asked for.
+    """
+    if run is not None:
+        directories = [experiment / f"decode_{run}"]
+    else:
+        directories = sorted(path for path in experiment.glob("decode_*") if path.is_dir())
+    if not directories:
+        raise FileNotFoundError(f"{experiment}: no decode_<run>/hyp.jsonl here; run stage 5 first")
+    for directory in directories:
+        if not (directory / "hyp.jsonl").is_file():
+            raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; run stage 5 first")
+    return directories
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file. Raises ValueError or FileNotFoundError that names it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; rerun the stage that writes it")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ValueError(f"{path}: not valid JSON: {e}; rerun the stage that writes it") from e
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: got {type(content).__name__}, expected an object")
+    return content
+
+
+def read_hypotheses(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `hyp.jsonl`: objects with at least `id` and `hypothesis`, both strings.
+
+    Raises:
+        ValueError: a line is something else, or an id comes twice; names file and line.
+    """
+    lines: dict[str, dict[str, Any]] = {}
+    with path.open(encoding="utf-8") as file:
+        for number, text in enumerate(file, start=1):
+            try:
+                line = json.loads(text)
+            except ValueError as e:
+                raise ValueError(f"{path}:{number}: not valid JSON: {e}; rerun stage 5") from e
+            if not isinstance(line, dict) or not all(
+                isinstance(line.get(key), str) for key in ("id", "hypothesis")
+            ):
+                raise ValueError(
+                    f"{path}:{number}: got {text.strip()[:80]}, expected an object with the "
+                    "strings 'id' and 'hypothesis'; rerun stage 5"
+                )
+            if line["id"] in lines:
+                raise ValueError(
+                    f"{path}:{number}: id '{line['id']}' is there twice; rerun stage 5"
+                )
+            lines[line["id"]] = line
+    if not lines:
+        raise ValueError(f"{path}: is empty; rerun stage 5")
+    return list(lines.values())
+
+
+def score_run(
+    directory: Path, data: Path, subsets: dict[str, tables.Subset]
+) -> dict[str | None, dict[str, Metric]]:
+    """Score one run and write what is found beside its hypotheses.
+
+    Args:
+        directory: has `hyp.jsonl` and `run.json` of stage 5.
+        data: the splits of stage 1.
+        subsets: name -> the intents that belong to it.
+
+    Returns:
+        Scores by subset, None for the whole split. A subset without utterances here is left out.
+
+    Raises:
+        ValueError: hypotheses and references are not of the same utterances, or the split lacks
+            what the run's task is compared with.
+    """
+    path = directory / "hyp.jsonl"
+    run, lines = read_json(directory / "run.json"), read_hypotheses(path)
+    for key in ("split", "task"):
+        if not isinstance(run.get(key), str):
+            raise ValueError(f"{directory / 'run.json'}: '{key}' is missing; rerun stage 5")
+    split = data / run["split"]
+    references = datadir.read(split)
+    _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
+    outcomes = _judge(lines, run, references, split)
+
+    intents = {id_: semantics.parse(s).label for id_, s in (references.semantics or {}).items()}
+    parts: dict[str | None, list[int]] = {None: list(range(len(lines)))}
+    for name, subset in subsets.items():
+        chosen = [i for i, line in enumerate(lines) if intents.get(line["id"]) in subset.intents]
+        if chosen:
+            parts[name] = chosen
+    scores = {
+        name: _scores([lines[i] for i in chosen], [outcomes[i] for i in chosen], references)
+        for name, chosen in parts.items()
+    }
+    with atomic_write(path) as file:
+        for line in lines:
+            ordered = {key: line[key] for key in FIRST_KEYS if key in line} | line
+            file.write(json.dumps(ordered, ensure_ascii=False) + "\n")
+    for name, part in scores.items():
+        suffix = "" if name is None else f".{name}"
+        with atomic_write(directory / f"scores{suffix}.json") as file:
+            file.write(json.dumps(part, indent=2) + "\n")
+    return scores
+
+
+def percent(metric: Metric) -> str:
+    """Value and interval, in percent.
+
+    >>> percent({"value": 0.912, "n": 500, "low": 0.884, "high": 0.934})
+    '91.2 (88.4-93.4)'
+    """
+    return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}-{100 * metric['high']:.1f})"
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text in columns; the first row is the header, numbers stand to the right.
+
+    >>> print(align([["run", "n"], ["test", "500"], ["test_nlu", "20"]]))
+    run         n
+    --------  ---
+    test      500
+    test_nlu   20
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    text = []
+    for row in [rows[0], rule, *rows[1:]]:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        text.append("  ".join(cells).rstrip())
+    return "\n".join(text)
+
+
+def _check_same_ids(path: Path, got: Iterable[str], split: Path, expected: Iterable[str]) -> None:
+    got, expected = set(got), set(expected)
+    for ids, where, lacking in ((expected - got, split, path), (got - expected, path, split)):
+        if ids:
+            shown = ", ".join(sorted(ids)[:5]) + (", ..." if len(ids) > 5 else "")
+            raise ValueError(
+                f"{lacking}: {len(ids)} utterances of {where} are not in it: {shown} "
+                "(rerun stage 5 on the data that are scored)"
+            )
+
+
+def _judge(
+    lines: list[dict[str, Any]], run: dict[str, Any], references: DataDir, split: Path
+) -> list[metrics.Outcome | None]:
+    """Add the reference and the verdict to each line; an outcome a line, None for a text task."""
+    task = run["task"]
+    if task in TEXT_TASKS:
+        if references.text is None:
+            raise ValueError(f"{split}: has no 'text', which an '{task}' run is scored against")
+        for line in lines:
+            line["reference"] = references.text[line["id"]]
+        return [None] * len(lines)
+    if task not in SEMANTIC_TASKS:
+        raise ValueError(f"got a run of task '{task}', expected slu, nlu, asr or mlm")
+    if references.semantics is None:
+        raise ValueError(f"{split}: has no 'semantics', which an '{task}' run is scored against")
+    outcomes = []
+    for line in lines:
+        line["reference"] = references.semantics[line["id"]]
+        outcome = metrics.judge(line["reference"], line["hypothesis"])
+        line["em_hyp"] = outcome.em_hyp
+        # Without `text` the references have no carrier words: the whole sequence says nothing.
+        line["em_full"] = None if references.text is None else outcome.em_full
+        line["reason"] = outcome.reason
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _scores(
+    lines: list[dict[str, Any]], outcomes: list[metrics.Outcome | None], references: DataDir
+) -> dict[str, Metric]:
+    ids = [line["id"] for line in lines]
+    speakers = [references.utt2spk[id_] for id_ in ids] if references.utt2spk else None
+    is_semantic = outcomes[0] is not None
+    scores = metrics.semantic_scores(outcomes, speakers) if is_semantic else {}
+    if references.text is None:
+        for name in ("em_full", "tree_f1"):  # both look at carrier words
+            scores.pop(name, None)
+    else:
+        hypotheses = [line["hypothesis"] for line in lines]
+        if is_semantic:
+            hypotheses = [semantics.words(hypothesis) for hypothesis in hypotheses]
+        words = [references.text[id_] for id_ in ids]
+        scores["wer"] = metrics.word_error_rate(words, hypotheses, speakers)
+    return {name: scores[name] for name in metrics.TITLES if name in scores}
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
+    parser.add_argument("--tables", metavar="YAML", help="tables.yaml, for its subsets")
+    parser.add_argument("--run", help="score decode_RUN only; all by default")
+    args = parser.parse_args()
+    subsets = tables.load(args.tables).subsets if args.tables else {}
+
+    rows = []
+    for directory in run_directories(args.exp, args.run):
+        run = directory.name.removeprefix("decode_")
+        scored = score_run(directory, args.data, subsets)
+        rows += [(f"{run} ({part})" if part else run, scores) for part, scores in scored.items()]
+        for subset in sorted(subsets.keys() - scored.keys()):
+            print(f"{run}: no utterance of subset '{subset}' in its split")
+    print(f"{args.exp}: % (95 % interval)")
+    print(_table(rows))
+
+
+def _table(rows: list[tuple[str, dict[str, Metric]]]) -> str:
+    shown = [name for name in metrics.TITLES if any(name in scores for _, scores in rows)]
+    cells = [["run", *(metrics.TITLES[name] for name in shown), "n"]]
+    for run, scores in rows:
+        values = [percent(scores[name]) if name in scores else "" for name in shown]
+        cells.append([run, *values, str(next(iter(scores.values()))["n"])])
+    return align(cells)
+
+
+if __name__ == "__main__":
+    cli.run(main)

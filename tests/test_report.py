@@ -1,0 +1,451 @@
+"""Stage 7 over experiments made up here: what is written, and that it is true."""
+
+import json
+import random
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from atat import cli, datadir, metrics, plots, report, report_page, results, score, tables
+from atat.datadir import DataDir
+from atat.semantics import Frame, Node, build
+
+ROOMS = ("kitchen", "bedroom", "attic")
+TABLES = """
+experiments:
+  e2e: {about: "SLU only"}
+  atat: {about: "SLU + ASR + NLU, one model"}
+  atat_zeroshot: {about: "no speech with semantics for 2 intents", config: {}}
+  later: {}
+subsets: {unseen: {intents: [setTimer, stop]}}
+table:
+  - {row: E2E, experiment: e2e, run: test, paper: {em_hyp: 91.7, em_full: 83.4}}
+  - {row: AT-AT, experiment: atat, run: test, against: e2e, paper: {em_hyp: 99.5, em_full: 99.0}}
+  - {row: "AT-AT, transcript", experiment: atat, run: test_asr}
+  - {row: E2E on the unseen, experiment: e2e, run: test, subset: unseen}
+  - row: "AT-AT zero-shot, <nlu> token | text"
+    experiment: atat_zeroshot
+    run: test_nlu
+    subset: unseen
+    against: e2e
+  - {row: Not there, experiment: later, run: test}
+"""
+
+
+def sentence(rng: random.Random, intents=("lightsOn", "lightsOff", "setTimer", "stop")) -> str:
+    intent = rng.choice(intents)
+    if intent == "stop":
+        return build(Node("stop", ("please", "stop")))
+    if intent == "setTimer":
+        minutes = rng.choice(["five", "ten", "twenty"])
+        return build(Node("setTimer", ("timer", "for", Node("minutes", (minutes,)))))
+    word = "on" if intent == "lightsOn" else "off"
+    return build(Node(intent, ("lights", word, "in", "the", Node("room", (rng.choice(ROOMS),)))))
+
+
+def corrupt(rng: random.Random, sequence: str) -> str:
+    kind = rng.randrange(4)
+    if kind == 0:
+        return sequence[: len(sequence) // 2].rsplit(" ", 1)[0]
+    if kind == 1:
+        return sequence.replace("lightsOn", "lightsOff").replace(" on ", " off ")
+    return re.sub("|".join(ROOMS), "cellar", sequence).replace("ten", "tin")
+
+
+def make_experiment(directory: Path, minutes=10.0, epochs=8, level=0.9, tasks=("slu",)):
+    directory.mkdir(parents=True)
+    (directory / "model.pth").write_bytes(b"")
+    (directory / "config.yaml").write_text("seed: 1\n")
+    env = {"seed": 1, "commit": "0123456789abcdef", "command": "python -m atat.train", "torch": "2"}
+    env |= {"cpu": "Imaginary CPU", "machine": "Linux x86_64", "num_parameters": 2_200_000}
+    (directory / "env.json").write_text(json.dumps(env))
+    with (directory / "train.jsonl").open("w") as file:
+        for epoch in range(1, epochs + 1):
+            done = epoch / epochs
+            line = {"epoch": epoch, "minutes": minutes * done, "cpu_minutes": 0.9 * minutes * done}
+            line |= {"train_loss": 4 - 3 * done, "valid_loss": 0.3 + 3 * np.exp(-4 * done)}
+            line |= {f"em_{t}": level * (1 - np.exp(-5 * max(0, done - 0.1))) for t in tasks}
+            file.write(json.dumps(line) + "\n")
+
+
+def make_run(directory: Path, references: dict[str, str], errors: float, task="slu", seed=0):
+    rng = random.Random(seed)
+    directory.mkdir(parents=True)
+    record = {"run": directory.name, "split": "test", "task": task, "beam": 4, "seconds": 50.0}
+    record |= {"constraint": "none", "ctc_weight": 0.0, "num_utterances": len(references)}
+    (directory / "run.json").write_text(json.dumps(record | {"real_time_factor": 0.05}))
+    with (directory / "hyp.jsonl").open("w") as file:
+        for id_, reference in references.items():
+            wrong = rng.random() < errors
+            line = {"id": id_, "hypothesis": corrupt(rng, reference) if wrong else reference}
+            file.write(json.dumps(line | {"score": -1.0, "nbest": [], "task": task}) + "\n")
+
+
+def make_recipe(root: Path, num_utterances=60) -> dict[str, Path]:
+    """A recipe with three trained experiments of four; returns the arguments of atat.report."""
+    rng = random.Random(5)
+    references = {f"s{i % 12:02d}-{i:04d}": sentence(rng) for i in range(num_utterances)}
+    text = {id_: words(sequence) for id_, sequence in references.items()}
+    write = {"text": text, "semantics": references}
+    wavs = {id_: str(root / "wav" / f"{id_} 100%.wav") for id_ in references}
+    speakers = {id_: id_.split("-")[0] for id_ in references}
+    datadir.write(root / "data" / "test", DataDir(wav_scp=wavs, utt2spk=speakers, **write))
+    (root / "data" / "about.json").write_text(
+        json.dumps({"speech": "rendered by espeak; test voices: <flite> & others."})
+    )
+    exp = root / "exp"
+    make_experiment(exp / "e2e", 11, level=0.7)
+    make_experiment(exp / "atat", 12, level=0.93, tasks=("slu", "nlu", "asr"))
+    make_experiment(exp / "atat_zeroshot", 9, level=0.8, tasks=("slu", "nlu"))
+    make_run(exp / "e2e" / "decode_test", references, 0.5, seed=1)
+    make_run(exp / "atat" / "decode_test", references, 0.1, seed=2)
+    make_run(exp / "atat" / "decode_test_asr", text, 0.1, task="asr", seed=3)
+    make_run(exp / "atat_zeroshot" / "decode_test_nlu", references, 0.4, task="nlu", seed=4)
+    (root / "tables.yaml").write_text(TABLES)
+    for experiment in ("e2e", "atat", "atat_zeroshot"):
+        rescore(root, experiment)
+    return {
+        "tables": root / "tables.yaml", "expdir": exp, "data": root / "data", "out": root / "out"
+    }  # fmt: skip
+
+
+def words(sequence: str) -> str:
+    return " ".join(token for token in sequence.split() if "(" not in token and ")" not in token)
+
+
+def rescore(root: Path, experiment: str):
+    subsets = tables.load(root / "tables.yaml").subsets
+    for directory in score.run_directories(root / "exp" / experiment):
+        score.score_run(directory, root / "data", subsets)
+
+
+def run_report(paths: dict[str, Path], monkeypatch, *more: str):
+    arguments = [text for key, path in paths.items() for text in (f"--{key}", str(path))]
+    monkeypatch.setattr(sys, "argv", ["atat.report", *arguments, *more])
+    report.main()
+
+
+def load(paths: dict[str, Path]) -> results.Results:
+    return results.Results(tables.load(paths["tables"]), paths["expdir"], paths["data"])
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> dict[str, Path]:
+    """Read only: a test that changes files makes its own."""
+    return make_recipe(tmp_path_factory.mktemp("recipe") / "commands")
+
+
+@pytest.fixture(scope="module")
+def written(recipe) -> dict[str, Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        run_report(recipe, patch)
+    return recipe
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, and the text of table cells."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.cells: list[str] = []
+        self._open = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("td", "th"):
+            self._open = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        self._open = self._open and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self._open:
+            self.cells[-1] += data
+
+
+def table_rows(text: str, title: str) -> list[list[str]]:
+    """Cells of the Markdown table below a heading."""
+    block = text.split(f"## {title}\n\n")[1].split("\n\n")[0]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()]
+    return [[cell.strip() for cell in row] for row in rows if "---" not in row[0]]
+
+
+def test_rows_stand_in_the_order_of_tables_yaml_with_scores_interval_n_and_paper(written):
+    text = (written["out"] / "RESULTS.md").read_text()
+    header, *rows = table_rows(text, "Scores")
+    assert header[:5] == ["Row", "EM Hyp", "paper", "EM Full", "paper"]
+    assert header[5:] == ["Intent acc", "Slot F1", "SemER", "WER", "n", "different from e2e?"]
+    assert [row[0] for row in rows] == [
+        "E2E",
+        "AT-AT",
+        "AT-AT, transcript",
+        "E2E on the unseen",
+        r"AT-AT zero-shot, &lt;nlu> token \| text",
+        "Not there",
+    ]
+    assert all(len(row) == len(header) for row in rows)
+    scores = json.loads((written["expdir"] / "atat/decode_test/scores.json").read_text())["em_hyp"]
+    interval = binomtest(scores["k"], 60).proportion_ci(method="wilson")
+    assert rows[1][1] == (
+        f"{100 * scores['k'] / 60:.1f} % ({100 * interval.low:.1f}\u2013{100 * interval.high:.1f})"
+    )
+    assert rows[1][2] == "99.5 %" and rows[1][4] == "99.0 %" and rows[1][9] == "60"
+    assert rows[2][1] == "" and rows[2][8] != ""  # a transcript has WER only
+
+
+def test_a_row_without_scores_says_which_command_makes_them(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"]
+    (exp / "atat" / "decode_test_asr" / "hyp.jsonl").unlink()
+    (exp / "atat_zeroshot" / "decode_test_nlu" / "scores.unseen.json").unlink()
+    (exp / "e2e" / "model.pth").unlink()
+    missing = [result.missing for result in load(paths).rows]
+    assert missing == [
+        "training not finished: ./run.sh --experiment e2e",
+        None,
+        "not decoded: ./run.sh --experiment atat --stage 5",
+        "training not finished: ./run.sh --experiment e2e",
+        "not scored: ./run.sh --experiment atat_zeroshot --stage 6",
+        "not trained: ./run.sh --experiment later",
+    ]
+    run_report(paths, monkeypatch)
+    rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Scores")
+    assert rows[-1][1] == missing[-1]
+    assert rows[2][-1] == "cannot tell: e2e is not scored"
+
+
+def test_hypotheses_decoded_again_after_scoring_count_as_not_scored(tmp_path):
+    paths = make_recipe(tmp_path)
+    path = paths["expdir"] / "atat" / "decode_test" / "hyp.jsonl"
+    lines = [json.loads(line) for line in path.open()]
+    fresh = ({key: line[key] for key in ("id", "hypothesis", "score")} for line in lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in fresh))
+    assert load(paths).rows[1].missing == "not scored: ./run.sh --experiment atat --stage 6"
+
+
+def test_nothing_trained_is_a_report_too(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tables.yaml").write_text(TABLES)
+    paths = {"tables": tmp_path / "tables.yaml"}
+    paths |= {key: tmp_path / key for key in ("expdir", "data", "out")}
+    run_report(paths, monkeypatch)
+    assert "not trained: ./run.sh --experiment atat" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "learning_curves.png").exists()
+    assert "learning_curves" not in (tmp_path / "out" / "RESULTS.md").read_text()
+    assert "Nothing is scored yet" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_comparison_is_mcnemars_on_the_same_utterances(recipe):
+    comparison = load(recipe).rows[1].comparison
+    right = []
+    for experiment in ("atat", "e2e"):
+        path = recipe["expdir"] / experiment / "decode_test" / "hyp.jsonl"
+        right.append({line["id"]: line["em_hyp"] for line in map(json.loads, path.open())})
+    wins = sum(right[0][id_] and not right[1][id_] for id_ in right[0])
+    losses = sum(right[1][id_] and not right[0][id_] for id_ in right[0])
+    change = comparison.differences["em_hyp"]
+    assert change["p"] == pytest.approx(binomtest(wins, wins + losses).pvalue)
+    assert change["value"] == pytest.approx((wins - losses) / 60)
+    assert change["low"] <= change["value"] <= change["high"]
+    assert comparison.is_real == (change["p"] < 0.05)
+    scores = [
+        json.loads((recipe["expdir"] / e / "decode_test" / "scores.json").read_text())["semer"]
+        for e in ("atat", "e2e")
+    ]
+    assert comparison.differences["semer"]["value"] == pytest.approx(
+        scores[0]["value"] - scores[1]["value"]
+    )
+
+
+def test_a_run_that_the_other_lacks_is_compared_with_the_one_the_table_shows_of_it(recipe):
+    result = load(recipe).rows[4]
+    assert (result.comparison.against, result.comparison.run) == ("e2e", "test")
+    unseen = json.loads(
+        (recipe["expdir"] / "e2e" / "decode_test" / "scores.unseen.json").read_text()
+    )
+    assert result.comparison.differences["em_hyp"]["n"] == unseen["em_hyp"]["n"]
+    assert result.comparison.differences["em_hyp"]["value"] == pytest.approx(
+        result.scores["em_hyp"]["value"] - unseen["em_hyp"]["value"]
+    )
+
+
+def test_other_utterances_are_not_compared(tmp_path):
+    paths = make_recipe(tmp_path)
+    path = paths["expdir"] / "e2e" / "decode_test" / "hyp.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    comparison = load(paths).rows[1].comparison
+    assert comparison.problem == "was scored on other utterances"
+    assert not comparison.is_real and comparison.main is None
+
+
+def test_transcripts_are_compared_by_wer():
+    ours = [{"reference": "turn it on", "hypothesis": "turn it on"}] * 8
+    theirs = [{"reference": "turn it on", "hypothesis": "turn off"}] * 8
+    ((name, change),) = results.differences(ours, theirs).items()
+    assert name == "wer" and change["value"] == pytest.approx(-2 / 3) and change["p"] < 0.05
+
+
+def test_what_was_run_where_is_on_record(written):
+    text = (written["out"] / "RESULTS.md").read_text()
+    rows = {row[0]: row for row in table_rows(text, "Experiments")}
+    for found in ("1", "0123456789ab", "12.0", "10.8", "2,200,000", "../exp/atat/config.yaml"):
+        assert found in rows["atat"]
+    assert "Imaginary CPU" in rows["atat"][-1]
+    runs = {row[0]: row for row in table_rows(text, "Decoding")}
+    assert runs["atat_zeroshot/decode_test_nlu"][1:3] == ["test", "nlu"]
+    assert runs["e2e/decode_test"][-2:] == ["1.2", "0.050"]
+    assert "rendered by espeak; test voices: &lt;flite> & others." in text
+
+
+def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):
+    again = written | {"out": written["out"].parent / "again"}
+    run_report(again, monkeypatch)
+    for name in ("RESULTS.md", "report.html"):
+        assert (again["out"] / name).read_text() == (written["out"] / name).read_text()
+
+
+def test_the_terminal_shows_every_row_and_no_line_is_wider_than_a_screen(recipe):
+    text = report.terminal(load(recipe))
+    for row in tables.load(recipe["tables"]).table:
+        assert f"\n{row.row}" in text
+    assert "not trained: ./run.sh --experiment later" in text
+    assert "different from e2e? yes" in text and "different from e2e (test)? " in text
+    assert max(map(len, text.splitlines())) <= 132
+    assert text.isascii()
+
+
+def test_the_page_is_one_file_and_escapes_what_it_shows(written):
+    text = (written["out"] / "report.html").read_text()
+    page = Page(text)
+    names = {tag for tag, _ in page.elements}
+    assert names.isdisjoint({"script", "link", "iframe", "flite", "nlu"})
+    sources = [attributes["src"] for tag, attributes in page.elements if tag == "img"]
+    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    assert "AT-AT zero-shot, <nlu> token | text" in [cell.strip() for cell in page.cells]
+    assert "&lt;flite&gt; &amp; others" in text
+
+
+def test_script_in_data_stays_text(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path)
+    path = paths["expdir"] / "e2e" / "decode_test" / "hyp.jsonl"
+    lines = [json.loads(line) for line in path.open()]
+    for line in lines:
+        line |= {"hypothesis": "<script>alert(1)</script>", "em_hyp": False, "reason": "<b>"}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run_report(paths, monkeypatch)
+    page = Page((paths["out"] / "report.html").read_text())
+    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "b"})
+
+
+def test_recordings_are_linked_relative_to_the_page(written):
+    from urllib.parse import unquote
+
+    page = Page((written["out"] / "report.html").read_text())
+    sources = [attributes["src"] for tag, attributes in page.elements if tag == "audio"]
+    assert sources
+    wavs = set(datadir.read(written["data"] / "test").wav_scp.values())
+    for source in sources:
+        assert re.fullmatch(r"[\w./%-]+", source)
+        path = (written["out"] / unquote(source)).resolve()
+        assert str(path) in {str(Path(wav).resolve()) for wav in wavs}
+
+
+def test_errors_are_limited_evenly_and_the_true_number_is_told(recipe):
+    result = load(recipe).rows[0]
+    every = report_page.section_of(result, {}, recipe["out"], 1000)
+    some = report_page.section_of(result, {}, recipe["out"], 5)
+    assert len(every.errors) == every.num_errors == some.num_errors
+    assert every.num_errors == 60 - result.scores["em_hyp"]["k"]
+    ids = [error.id for error in every.errors]
+    chosen = [ids.index(error.id) for error in some.errors]
+    assert len(chosen) == 5 and chosen[0] == 0 and chosen[-1] >= 0.7 * len(ids)
+
+
+def test_only_what_differs_is_marked():
+    ours, theirs = report_page.compare("a( x y )a".split(), "a( x z w )a".split())  # noqa: SIM905
+    assert [token.text for token in ours if token.differs] == ["y"]
+    assert [token.text for token in theirs if token.differs] == ["z", "w"]
+    assert [token.text for token in ours if token.is_tag] == ["a(", ")a"]
+
+
+def test_references_without_carrier_words_are_compared_by_what_is_asked_for(recipe):
+    line = {
+        "id": "x-1",
+        "reference": build(Frame("order", (("size", "large"), ("drink", "latte")))),
+        "hypothesis": "order( a drink( mocha )drink that is size( large )size )order",
+        "em_hyp": False,
+        "em_full": None,
+        "reason": "drink 'mocha', expected 'latte'",
+    }
+    row = tables.Row("row", "atat", "test")
+    result = results.Result(row, {}, None, [line], None)
+    (error,) = report_page.section_of(result, {}, recipe["out"], 9).errors
+    assert [token.text for token in error.reference if token.differs] == ["latte"]
+    assert [token.text for token in error.hypothesis if token.differs] == ["mocha"]
+    assert error.full == line["hypothesis"]
+
+
+def test_confusion_counts_intents_and_malformed_ones():
+    lines = [
+        {"reference": f"{a}( )a".replace(")a", f"){a}"), "hypothesis": b, "em_hyp": False}
+        for a, b in [
+            ("go", "stop( )stop"),
+            ("go", "go("),
+            ("go", "go( )go"),
+            ("fine", "fine( )fine"),
+        ]
+    ]
+    confusion = report_page.confusion_of(lines)
+    assert confusion.rows == ["go"]
+    assert confusion.columns == ["go", "stop", report_page.MALFORMED]
+    assert confusion.counts == {
+        ("go", "stop"): 1,
+        ("go", report_page.MALFORMED): 1,
+        ("go", "go"): 1,
+    }
+    assert confusion.shade("go", "stop") == pytest.approx(1 / 3)
+
+
+def test_learning_curves_are_a_png_and_missing_values_are_no_crash(tmp_path):
+    curves = {
+        "one": [
+            {"epoch": 1},
+            {"minutes": 1.0, "em_slu": None, "valid_loss": float("nan")},
+            {"minutes": 2.0, "em_slu": 0.5, "valid_loss": 1.0},
+        ],
+        "empty": [],
+    }
+    with (tmp_path / "curves.png").open("wb") as file:
+        plots.learning_curves(curves, file)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="no learning curve"):
+        plots.learning_curves({"empty": []}, (tmp_path / "none.png").open("wb"))
+
+
+def test_tree_scores_are_columns_where_there_are_trees():
+    class Fake(results.Results):
+        def __init__(self, scores):
+            row = tables.Row("row", "atat", "test")
+            self.rows = [results.Result(row, scores, None, [], None)]
+
+    score = metrics.proportion(1, 2)
+    flat = {"em_hyp": score, "tree_valid": score}
+    assert Fake(flat).shown == ["em_hyp"]
+    assert Fake(flat | {"tree_f1": score}).shown == ["em_hyp", "tree_f1", "tree_valid"]
+
+
+def test_a_table_without_rows_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tables.yaml").write_text("experiments: {e2e: {}}\n")
+    arguments = [f"--{key}={tmp_path}" for key in ("expdir", "data", "out")]
+    monkeypatch.setattr(sys, "argv", ["report", f"--tables={tmp_path / 'tables.yaml'}", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(report.main)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "has no rows under 'table'" in error and error.count("\n") == 1
