@@ -166,10 +166,9 @@ def _convert(name: str, samples: np.ndarray, rate: float, sample_rate_hz: int) -
     """Mono float32 at `sample_rate_hz`, within [-1, 1]."""
     import soxr
 
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-    mono = mono.astype(np.float32)
-    if not np.isfinite(mono).all():
+    if not np.isfinite(samples).all():
         raise ValueError(f"{name}: NaN or infinite samples, expected finite ones")
+    mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
     if rate != sample_rate_hz:
         mono = soxr.resample(mono, rate, sample_rate_hz)
     # Float files may go beyond full scale, and so may a resampled one at full scale.

@@ -1,0 +1,142 @@
+"""Kaldi archives of features, one a split: written in order, read by utterance id.
+
+A directory holds `feats.ark` (binary matrices), `feats.scp` (`id feats.ark:offset`) and
+`utt2num_frames`. The scp names the archive relative to its own directory, so that the directory
+can be moved: for Kaldi's tools and `kaldiio.load_scp`, change into it first.
+"""
+
+# T frames, F mel bins
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+ARK, SCP, SIZES = "feats.ark", "feats.scp", "utt2num_frames"
+# Between an utterance's offset and its numbers: "\0B", "FM ", and two sizes, each as "\4" and
+# int32 (Kaldi, matrix/kaldi-matrix.cc).
+HEADER_BYTES = 15
+_RERUN = "rerun stage 2"
+
+
+class FeatureWriter:
+    """Write the three files into a directory that exists; a context manager."""
+
+    def __init__(self, directory: Path):
+        with ExitStack() as stack:
+            self._ark = stack.enter_context((directory / ARK).open("wb"))
+            self._scp = stack.enter_context((directory / SCP).open("w", encoding="utf-8"))
+            self._sizes = stack.enter_context((directory / SIZES).open("w", encoding="utf-8"))
+            self._files = stack.pop_all()
+
+    def write(self, key: str, feats_TF: np.ndarray) -> None:
+        """Append one utterance; ids must come sorted by code point."""
+        sizes = (b"\4" + size.to_bytes(4, "little") for size in feats_TF.shape)
+        self._ark.write(f"{key} ".encode())
+        self._scp.write(f"{key} {ARK}:{self._ark.tell()}\n")
+        self._ark.write(b"\0BFM " + b"".join(sizes) + feats_TF.astype("<f4").tobytes())
+        self._sizes.write(f"{key} {len(feats_TF)}\n")
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._files.close()
+
+
+class FeatureReader:
+    """Features of one split by utterance id: `reader["a-1"]` is float32 (T, F).
+
+    One open file and some 100 bytes an utterance; it can be handed to other processes, forked or
+    spawned.
+
+    Attributes:
+        ids: utterance ids, sorted by code point.
+        num_frames: mapping of id to its number of frames T.
+
+    Raises:
+        FileNotFoundError: the split has no features.
+        ValueError: its files do not belong together; KeyError: no such utterance.
+    """
+
+    def __init__(self, directory: str | Path):
+        self._directory = Path(directory)
+        ark, scp, sizes = (self._directory / name for name in (ARK, SCP, SIZES))
+        for path in (ark, scp, sizes):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is not there; run stage 2 first")
+        self.ids: list[str] = []
+        offsets, num_frames = array("q"), array("i")
+        with scp.open(encoding="utf-8") as places, sizes.open(encoding="utf-8") as lengths:
+            for place, length in zip_longest(places, lengths, fillvalue=""):
+                key, _, where = place.rpartition(":")[0].partition(" ")
+                same, _, frames = length.partition(" ")
+                if not key or key != same or where != ARK or (self.ids and key <= self.ids[-1]):
+                    raise ValueError(
+                        f"{scp}: entry {len(self.ids) + 1} is out of order or not that of {sizes}: "
+                        f"{_RERUN}"
+                    )
+                self.ids.append(key)
+                offsets.append(int(place.rpartition(":")[2]) + HEADER_BYTES)
+                num_frames.append(int(frames))
+        self._offsets = np.array(offsets)
+        self._num_frames = np.array(num_frames)
+        self._file = os.open(ark, os.O_RDONLY | os.O_CLOEXEC)
+        num_bins = os.pread(self._file, 4, offsets[0] - 4) if offsets else b""
+        self._num_bins = int.from_bytes(num_bins, "little")
+        end = offsets[-1] + 4 * num_frames[-1] * self._num_bins if offsets else 0
+        if os.fstat(self._file).st_size != end:
+            raise ValueError(f"{ark}: its size does not fit {scp}: {_RERUN}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, key: str) -> bool:
+        row = bisect_left(self.ids, key)
+        return row < len(self.ids) and self.ids[row] == key
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        row = self._row(key)
+        feats_TF = np.empty((self._num_frames[row], self._num_bins), dtype="<f4")
+        got = os.preadv(self._file, [feats_TF.reshape(-1).view(np.uint8)], self._offsets[row])
+        if got != feats_TF.nbytes:
+            raise ValueError(f"{self._directory / ARK}: ends within '{key}': {_RERUN}")
+        return feats_TF
+
+    @property
+    def num_frames(self) -> Mapping[str, int]:
+        return _NumFrames(self)
+
+    def _row(self, key: str) -> int:
+        row = bisect_left(self.ids, key)
+        if row == len(self.ids) or self.ids[row] != key:
+            raise KeyError(f"{self._directory} has no features of '{key}'")
+        return row
+
+    def __reduce__(self) -> tuple:
+        return FeatureReader, (self._directory,)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+
+class _NumFrames(Mapping):
+    """The sizes of a reader's utterances, kept in its array."""
+
+    def __init__(self, reader: FeatureReader):
+        self._reader = reader
+
+    def __getitem__(self, key: str) -> int:
+        return int(self._reader._num_frames[self._reader._row(key)])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reader.ids)
+
+    def __len__(self) -> int:
+        return len(self._reader.ids)

@@ -1,0 +1,321 @@
+"""Stage 2: log mel features of every spoken split, and their mean and deviation.
+
+Writes DUMP/SPLIT/{feats.ark,feats.scp,utt2num_frames,dropped,stage.json} and DUMP/cmvn.npz. A
+split whose audio and settings are as they were is left as it is.
+"""
+
+# T frames, F mel bins, N samples
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atat import cli, config, datadir, parallel
+from atat.archive import FeatureReader, FeatureWriter
+from atat.audio import active_range, read
+from atat.config import FeaturesConfig
+from atat.files import atomic_directory, atomic_write, sha256
+
+__all__ = ["FeatureReader", "Summary", "extract", "fbank", "write_cmvn", "write_split"]
+
+INT16_SCALE = 32768.0  # Kaldi's samples are 16-bit integers
+MAX_DROPPED = 0.01
+# CMVN is over speech: frames whose loudest bin is within 35 dB of the utterance's (findings).
+SPEECH_DB = 35.0
+NATS_PER_DB = np.log(10) / 10  # features are logarithms of power
+MIN_STD = 0.1  # of a bin that hardly moves (audio of a limited band); usual are 2 to 4
+
+
+def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Log mel filter bank as Kaldi defines it: no dither, snip edges, povey window, from 20 Hz.
+
+    Args:
+        samples: float (N,) within [-1, 1] at `settings.sample_rate_hz`.
+
+    Returns:
+        float32 (T, F), natural logarithm of power at 16-bit scale.
+
+    Raises:
+        ValueError: less than one frame of audio.
+    """
+    import kaldi_native_fbank
+
+    bank = kaldi_native_fbank.OnlineFbank(
+        _options(
+            settings.sample_rate_hz,
+            settings.num_mel_bins,
+            settings.frame_length_ms,
+            settings.frame_shift_ms,
+        )
+    )
+    bank.accept_waveform(settings.sample_rate_hz, (samples * np.float32(INT16_SCALE)).tolist())
+    bank.input_finished()
+    if bank.num_frames_ready == 0:
+        raise ValueError(
+            f"{len(samples) / settings.sample_rate_hz:.3f} s of audio, expected a frame of "
+            f"{settings.frame_length_ms / 1000} s or more"
+        )
+    return np.stack([bank.get_frame(t) for t in range(bank.num_frames_ready)])
+
+
+def extract(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Features of one recording as the model takes them: speech found if `trim_db` is set.
+
+    Arguments, result and errors as in `fbank`, and:
+
+    Raises:
+        ValueError: shorter than `settings.min_duration_s`.
+    """
+    duration_s = len(samples) / settings.sample_rate_hz
+    if duration_s < settings.min_duration_s:
+        raise ValueError(
+            f"{duration_s:.3f} s long, expected {settings.min_duration_s} s or more "
+            "(features.min_duration_s)"
+        )
+    if settings.trim_db is not None:
+        start, end = active_range(samples, settings.sample_rate_hz, settings.trim_db)
+        samples = samples[start:end]
+    return fbank(samples, settings)
+
+
+@dataclass
+class Summary:
+    """What stage 2 knows of a split after it: `stage.json`.
+
+    Attributes:
+        inputs: digest of what the features were made from; the same digest, the same features.
+        audio_s: seconds of audio read, before any trimming.
+        num_dropped: utterances without features; `dropped` has a line "id reason" each.
+        seconds: it took.
+        num_speech_frames, total_F, squares_F: their number, sum and sum of squares.
+    """
+
+    inputs: str
+    num_utterances: int
+    audio_s: float
+    num_dropped: int
+    seconds: float
+    num_speech_frames: int
+    total_F: list[float]
+    squares_F: list[float]
+
+
+def write_split(
+    data_dir: Path, dump_dir: Path, settings: FeaturesConfig, num_jobs: int
+) -> tuple[Summary, bool]:
+    """Compute the features of one split, unless they are there already.
+
+    Returns:
+        its summary, and whether it was there already.
+
+    Raises:
+        ValueError: more than 1 % of the utterances have no features and `allow_drops` is off.
+        OSError: a full disk and the like; what stood in `dump_dir` still stands.
+    """
+    wav_scp = datadir.read(data_dir).wav_scp
+    inputs = _inputs_digest(wav_scp, settings)
+    old = _read_summary(dump_dir)
+    if old is not None and old.inputs == inputs:
+        return old, True
+    begin = time.monotonic()
+    with atomic_directory(dump_dir) as directory:
+        totals, dropped = _write_archive(
+            wav_scp, directory, settings, num_jobs, data_dir.name, dump_dir
+        )
+        summary = Summary(
+            inputs=inputs,
+            num_dropped=dropped,
+            seconds=round(time.monotonic() - begin, 2),
+            **totals,
+        )
+        (directory / "stage.json").write_text(json.dumps(dataclasses.asdict(summary), indent=1))
+    return summary, False
+
+
+def _write_archive(
+    wav_scp: dict[str, str],
+    directory: Path,
+    settings: FeaturesConfig,
+    num_jobs: int,
+    split: str,
+    shown: Path,
+) -> tuple[dict, int]:
+    """Write a split's files; returns its totals (fields of `Summary`) and the number dropped."""
+    num_bins = settings.num_mel_bins
+    total_F, squares_F = np.zeros(num_bins), np.zeros(num_bins)
+    num_utterances = num_speech_frames = num_samples = num_dropped = 0
+    ids = sorted(wav_scp)
+    results = parallel.run(
+        functools.partial(_extract_file, settings=settings),
+        (wav_scp[key] for key in ids),
+        num_jobs,
+        total=len(ids),
+        desc=f"features {split}",
+    )
+    with (
+        FeatureWriter(directory) as writer,
+        (directory / "dropped").open("w", encoding="utf-8") as dropped,
+    ):
+        first_reason = ""
+        for key, (feats_TF, length) in zip(ids, results, strict=True):
+            if isinstance(feats_TF, str):
+                num_dropped += 1
+                first_reason = first_reason or f"{key}: {feats_TF}"
+                dropped.write(f"{key} {feats_TF}\n")
+                if not settings.allow_drops and num_dropped > MAX_DROPPED * len(ids):
+                    raise ValueError(
+                        f"{split}: {num_dropped} of {len(ids)} utterances cannot be used (limit "
+                        f"{MAX_DROPPED:.0%}; features.allow_drops=true goes on); the first: "
+                        f"{first_reason}"
+                    )
+                continue
+            writer.write(key, feats_TF)
+            level_T = feats_TF.max(axis=1)
+            speech_TF = feats_TF[level_T > level_T.max() - SPEECH_DB * NATS_PER_DB].astype(float)
+            total_F += speech_TF.sum(axis=0)
+            squares_F += np.square(speech_TF).sum(axis=0)
+            num_speech_frames += len(speech_TF)
+            num_samples += length
+            num_utterances += 1
+    if num_utterances == 0:
+        raise ValueError(f"{split}: not one utterance could be used; the first: {first_reason}")
+    if num_dropped:
+        print(
+            f"{split}: dropped {num_dropped} of {len(ids)} utterances (listed in "
+            f"{shown / 'dropped'}); the first: {first_reason}",
+            file=sys.stderr,
+        )
+    totals = {
+        "num_utterances": num_utterances,
+        "audio_s": round(num_samples / settings.sample_rate_hz, 3),
+        "num_speech_frames": num_speech_frames,
+        "total_F": total_F.tolist(),
+        "squares_F": squares_F.tolist(),
+    }
+    return totals, num_dropped
+
+
+def write_cmvn(dump: Path, summaries: dict[str, Summary]) -> None:
+    """Write `cmvn.npz`: mean and std (float32 (F,)), num_frames and splits they come from.
+
+    Over speech frames only, so that silence, of which recordings have much and rendered speech
+    has little, does not shift what speech looks like.
+    """
+    num_frames = sum(summary.num_speech_frames for summary in summaries.values())
+    mean_F = np.sum([s.total_F for s in summaries.values()], axis=0) / num_frames
+    squares_F = np.sum([s.squares_F for s in summaries.values()], axis=0) / num_frames
+    std_F = np.sqrt(np.maximum(squares_F - np.square(mean_F), MIN_STD**2))
+    with atomic_write(dump / "cmvn.npz", "wb") as file:
+        np.savez(
+            file,
+            mean=mean_F.astype(np.float32),
+            std=std_F.astype(np.float32),
+            num_frames=num_frames,
+            splits=np.array(sorted(summaries)),
+        )
+
+
+@functools.cache
+def _options(sample_rate_hz: int, num_mel_bins: int, length_ms: float, shift_ms: float):
+    import kaldi_native_fbank
+
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = sample_rate_hz
+    options.frame_opts.frame_length_ms = length_ms
+    options.frame_opts.frame_shift_ms = shift_ms
+    options.frame_opts.dither = 0.0
+    options.frame_opts.snip_edges = True
+    options.frame_opts.window_type = "povey"
+    options.frame_opts.preemph_coeff = 0.97
+    options.mel_opts.num_bins = num_mel_bins
+    options.mel_opts.low_freq = 20.0
+    options.mel_opts.high_freq = 0.0  # up to half the sample rate
+    options.use_energy = False
+    return options
+
+
+def _extract_file(path: str, settings: FeaturesConfig) -> tuple[np.ndarray | str, int]:
+    """Features and number of samples, or why there are none, and 0."""
+    try:
+        samples = read(path, settings.sample_rate_hz, settings.max_duration_s)
+        return extract(samples, settings), len(samples)
+    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as e:
+        reason = str(e).removeprefix(f"{path}: ")
+        return " ".join(f"{path}: {reason}".split()), 0
+
+
+def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
+    """Digest of the settings and of every utterance's path, size and time of change."""
+    what = dataclasses.asdict(settings) | {"cmvn_splits": None}
+    parts = [json.dumps(what, sort_keys=True)]
+    for key, path in sorted(wav_scp.items()):
+        try:
+            status = os.stat(path)
+            parts.append(f"{key} {path} {status.st_size} {status.st_mtime_ns}")
+        except OSError:
+            parts.append(f"{key} {path} -")
+    return sha256(*parts)
+
+
+def _read_summary(dump_dir: Path) -> Summary | None:
+    """None where stage 2 has not been, or another version of it."""
+    try:
+        return Summary(**json.loads((dump_dir / "stage.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _spoken_splits(data: Path, cmvn_splits: list[str]) -> list[str]:
+    spoken = [split for split in datadir.splits(data) if (data / split / "wav.scp").is_file()]
+    if not spoken:
+        raise ValueError(f"{data}: no split has a wav.scp; run stage 1 of a recipe with speech")
+    missing = sorted(set(cmvn_splits) - set(spoken))
+    if missing or not cmvn_splits:
+        raise ValueError(
+            f"features.cmvn_splits: got {cmvn_splits}, expected some of {spoken}, the splits of "
+            f"{data} that have a wav.scp"
+        )
+    return spoken
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", required=True, type=Path, metavar="YAML", help="the recipe's")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
+    parser.add_argument("--dump", required=True, type=Path, metavar="DIR", help="where to write")
+    parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
+    args = parser.parse_args()
+    settings = config.load([args.config], args.overrides).features
+    summaries = {}
+    splits = _spoken_splits(args.data, settings.cmvn_splits)
+    rows = [("split", "utterances", "hours", "dropped", "seconds", "audio s/s")]
+    for split in splits:
+        summary, cached = write_split(args.data / split, args.dump / split, settings, args.nj)
+        summaries[split] = summary
+        rows.append(
+            (
+                split,
+                str(summary.num_utterances),
+                f"{summary.audio_s / 3600:.3f}",
+                str(summary.num_dropped),
+                "there" if cached else f"{summary.seconds:.1f}",
+                "" if cached else f"{summary.audio_s / max(summary.seconds, 0.01):.0f}",
+            )
+        )
+    write_cmvn(args.dump, {split: summaries[split] for split in settings.cmvn_splits})
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *values in rows:
+        cells = (value.rjust(width) for value, width in zip(values, widths[1:], strict=True))
+        print(name.ljust(widths[0]), *cells, sep="  ")
+
+
+if __name__ == "__main__":
+    cli.run(main)

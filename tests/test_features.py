@@ -1,0 +1,337 @@
+"""Filter banks against a second implementation; stage 2 on small splits, undisturbed and not."""
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from atat import archive, datadir, engines, features
+from atat.audio import read
+from atat.config import FeaturesConfig
+from atat.datadir import DataDir
+from atat.features import FeatureReader, extract, fbank
+
+SETTINGS = FeaturesConfig()
+RATE = 16000
+
+
+def reference_fbank(samples, num_bins=80, rate=RATE):
+    """Kaldi's definition (feature-window.cc, mel-computations.cc) in float64 numpy."""
+    samples = np.asarray(samples, np.float64) * 32768
+    length, shift, size = 400, 160, 512
+    num_frames = 1 + (len(samples) - length) // shift  # snip edges
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))) ** 0.85  # povey
+
+    def mel(hz):
+        return 1127 * np.log(1 + hz / 700)
+
+    edges = np.linspace(mel(20), mel(rate / 2), num_bins + 2)
+    at = mel(np.arange(size // 2) * rate / size)
+    left, centre, right = (edges[i : i + num_bins, None] for i in range(3))
+    rising, falling = (at - left) / (centre - left), (right - at) / (right - centre)
+    weights = np.maximum(0, np.minimum(rising, falling))
+    rows = []
+    for t in range(num_frames):
+        frame = samples[t * shift : t * shift + length]
+        frame = frame - frame.mean()
+        frame = frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])
+        power = np.abs(np.fft.rfft(frame * window, size)[: size // 2]) ** 2
+        rows.append(np.log(np.maximum(weights @ power, np.finfo(np.float32).eps)))
+    return np.array(rows)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """Two seconds of rendered speech at 48 kHz, float32."""
+    samples, rate = engines.load("espeak").speak("turn on the lights in the kitchen", "en-us")
+    return soxr.resample(samples, rate, 48000)
+
+
+@pytest.fixture(scope="module")
+def speech_16k(speech):
+    return soxr.resample(speech, 48000, RATE)
+
+
+def test_fbank_agrees_with_a_second_implementation(speech_16k):
+    rng = np.random.default_rng(0)
+    noisy = speech_16k + 0.01 * rng.normal(size=len(speech_16k)).astype("f4")
+    feats = fbank(noisy, SETTINGS)
+    assert feats.dtype == np.float32 and feats.shape == (1 + (len(noisy) - 400) // 160, 80)
+    assert np.abs(feats - reference_fbank(noisy)).max() < 2e-3
+    loud = reference_fbank(speech_16k) > 0  # below that float32 FFTs differ by rounding
+    assert np.abs(fbank(speech_16k, SETTINGS) - reference_fbank(speech_16k))[loud].max() < 2e-2
+
+
+def test_other_sizes_follow_the_settings(speech_16k):
+    few = fbank(speech_16k, replace(SETTINGS, num_mel_bins=40))
+    assert np.abs(few - reference_fbank(speech_16k, 40))[few > 0].max() < 2e-2
+    sparse = fbank(speech_16k, replace(SETTINGS, frame_shift_ms=20.0))
+    assert np.array_equal(sparse, fbank(speech_16k, SETTINGS)[::2])
+
+
+def test_digital_silence_gives_finite_features():
+    assert np.isfinite(fbank(np.zeros(RATE, "f4"), SETTINGS)).all()
+
+
+def test_one_frame_is_the_least(speech_16k):
+    assert fbank(speech_16k[:400], SETTINGS).shape == (1, 80)
+    with pytest.raises(ValueError, match=r"0\.025 s of audio, expected a frame of 0\.025 s"):
+        fbank(speech_16k[:399], SETTINGS)
+    with pytest.raises(ValueError, match=r"0\.050 s long, expected 0\.1 s or more"):
+        extract(speech_16k[:800], SETTINGS)
+
+
+def test_int16_and_float_wavs_are_equal(speech_16k, tmp_path):
+    integers = np.round(speech_16k * 32767).astype(np.int16)
+    soundfile.write(tmp_path / "i.wav", integers, RATE, subtype="PCM_16")
+    soundfile.write(tmp_path / "f.wav", integers / np.float32(32768), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "i.flac", integers, RATE)
+    a, b, c = (fbank(read(tmp_path / name), SETTINGS) for name in ("i.wav", "f.wav", "i.flac"))
+    assert np.array_equal(a, b) and np.array_equal(a, c)
+
+
+def test_48_khz_stereo_is_close_to_16_khz_mono(speech, speech_16k, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([speech, speech], 1), 48000, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", speech_16k, RATE, subtype="FLOAT")
+    a, b = (fbank(read(tmp_path / name), SETTINGS) for name in ("a.wav", "b.wav"))
+    # A resampler of its own instead of soxr's would differ in the last bins only.
+    assert a.shape == b.shape and np.abs(a - b).max() < 1e-2
+
+
+def test_trimming_finds_the_speech(speech_16k):
+    rng = np.random.default_rng(0)
+    noise = (1e-4 * rng.normal(size=8 * RATE)).astype("f4")
+    noise[3 * RATE : 3 * RATE + len(speech_16k)] += speech_16k
+    whole = extract(noise, SETTINGS)
+    trimmed = extract(noise, replace(SETTINGS, trim_db=35.0))
+    assert len(whole) == 798
+    assert len(speech_16k) / 160 - 40 < len(trimmed) < len(speech_16k) / 160 + 45
+
+
+# Stage 2
+
+
+def write_data(data, split, sounds):
+    """A split of wav files: utterance -> samples, or bytes of a damaged file."""
+    directory = data.parent / "wavs" / split
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for key, sound in sounds.items():
+        path = directory / f"{key}.wav"
+        if isinstance(sound, bytes):
+            path.write_bytes(sound)
+        else:
+            soundfile.write(path, sound, RATE)
+        paths[key] = str(path)
+    datadir.write(data / split, DataDir(wav_scp=paths))
+
+
+def noises(count, seconds=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        f"s-{n:03d}": rng.normal(size=round(seconds * RATE) + 160 * n) * 10 ** (-2 + n / count)
+        for n in range(count)
+    }
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_data(tmp_path / "data", "train", {k: v * 0.1 for k, v in noises(12).items()})
+    write_data(tmp_path / "data", "test", {k: v * 0.1 for k, v in noises(3, seed=1).items()})
+    datadir.write(tmp_path / "data" / "train_text", DataDir(text={"s-1": "turn on"}))
+    return tmp_path / "data"
+
+
+def write_split(data, split="train", num_jobs=1, **settings):
+    return features.write_split(
+        data / split, data.parent / "dump" / split, replace(SETTINGS, **settings), num_jobs
+    )
+
+
+def wav_scp(data, split="train"):
+    return datadir.read(data / split).wav_scp
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2])
+def test_a_split_holds_the_features_of_each_file(data, num_jobs):
+    summary, cached = write_split(data, num_jobs=num_jobs)
+    assert not cached and (summary.num_utterances, summary.num_dropped) == (12, 0)
+    reader = FeatureReader(data.parent / "dump" / "train")
+    paths = wav_scp(data)
+    assert reader.ids == sorted(paths)
+    for key, path in paths.items():
+        assert np.array_equal(reader[key], fbank(read(path), SETTINGS))
+    assert summary.audio_s == pytest.approx(sum(soundfile.info(p).duration for p in paths.values()))
+
+
+def test_an_unchanged_split_is_not_computed_again(data, monkeypatch):
+    write_split(data)
+    monkeypatch.setattr(features, "fbank", None)  # whoever computes fails
+    summary, cached = write_split(data)
+    assert cached and summary.num_utterances == 12
+
+
+@pytest.mark.parametrize("change", ["settings", "list", "audio"])
+def test_a_changed_split_is_computed_again(data, change):
+    write_split(data)
+    settings = {}
+    if change == "settings":
+        settings = {"num_mel_bins": 40}
+    elif change == "list":
+        kept = dict(list(wav_scp(data).items())[:-1])
+        datadir.write(data / "train", DataDir(wav_scp=kept))
+    else:
+        path = next(iter(wav_scp(data).values()))
+        soundfile.write(path, np.zeros(9000), RATE)
+    assert write_split(data, **settings)[1] is False
+    assert write_split(data, **settings)[1] is True
+
+
+def test_cmvn_is_mean_and_deviation_of_the_speech_frames(data):
+    summary, _ = write_split(data)
+    dump = data.parent / "dump"
+    features.write_cmvn(dump, {"train": summary})
+    reader = FeatureReader(dump / "train")
+    frames = []
+    for key in reader.ids:
+        loudest = reader[key].max(axis=1)
+        frames.append(reader[key][loudest > loudest.max() - 3.5 * np.log(10)])
+    frames = np.concatenate(frames).astype(float)
+    cmvn = np.load(dump / "cmvn.npz")
+    assert np.allclose(cmvn["mean"], frames.mean(axis=0), atol=1e-4)
+    assert np.allclose(cmvn["std"], frames.std(axis=0), atol=1e-3)
+    assert cmvn["num_frames"] == len(frames) and cmvn["splits"].tolist() == ["train"]
+    assert cmvn["mean"].dtype == cmvn["std"].dtype == np.float32
+
+
+def test_cmvn_counts_speech_and_not_silence(tmp_path, speech_16k):
+    padded = np.pad(speech_16k, (3 * RATE, 3 * RATE))
+    write_data(tmp_path / "data", "plain", {"s-1": speech_16k})
+    write_data(tmp_path / "data", "padded", {"s-1": padded})
+    means = []
+    for split in ("plain", "padded"):
+        summary, _ = write_split(tmp_path / "data", split)
+        features.write_cmvn(tmp_path, {split: summary})
+        means.append(np.load(tmp_path / "cmvn.npz")["mean"])
+    assert np.abs(means[0] - means[1]).max() < 0.5
+
+
+def test_a_bin_that_does_not_move_is_not_blown_up(tmp_path):
+    write_data(tmp_path / "data", "train", {"s-1": np.zeros(RATE)})
+    summary, _ = write_split(tmp_path / "data")
+    features.write_cmvn(tmp_path, {"train": summary})
+    assert np.allclose(np.load(tmp_path / "cmvn.npz")["std"], 0.1)
+
+
+def damaged():
+    return {**{k: v * 0.1 for k, v in noises(199).items()}, "s-050": b"not audio"}
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2])
+def test_a_dropped_utterance_is_counted_and_listed(tmp_path, capsys, num_jobs):
+    write_data(tmp_path / "data", "train", damaged())
+    summary, _ = write_split(tmp_path / "data", num_jobs=num_jobs)
+    assert (summary.num_utterances, summary.num_dropped) == (198, 1)
+    dump = tmp_path / "dump" / "train"
+    (listed,) = (dump / "dropped").read_text().splitlines()
+    assert listed.startswith("s-050 ") and "not audio" in listed
+    assert "s-050" not in FeatureReader(dump)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("train: dropped 1 of 199 utterances (listed in ")
+
+
+def test_more_than_one_in_a_hundred_is_an_error_unless_allowed(tmp_path):
+    sounds = damaged() | {"s-051": np.zeros(100), "s-052": np.zeros(31 * RATE)}
+    write_data(tmp_path / "data", "train", sounds)
+    Path(wav_scp(tmp_path / "data")["s-053"]).unlink()
+    with pytest.raises(ValueError, match=r"train: 2 of 199 .*allow_drops=true.*s-050: .*not audio"):
+        write_split(tmp_path / "data")
+    assert not (tmp_path / "dump" / "train").exists()
+    summary, _ = write_split(tmp_path / "data", allow_drops=True)
+    assert summary.num_dropped == 4
+    reasons = dict(
+        line.split(" ", 1)
+        for line in (tmp_path / "dump" / "train" / "dropped").read_text().splitlines()
+    )
+    assert "0.0063 s long" in reasons["s-051"] and "31.0 s long" in reasons["s-052"]
+    assert "No such file" in reasons["s-053"]
+
+
+def test_a_split_without_one_usable_file_is_an_error(tmp_path):
+    write_data(tmp_path / "data", "train", {"s-1": b"x"})
+    with pytest.raises(ValueError, match="not one utterance"):
+        write_split(tmp_path / "data", allow_drops=True)
+
+
+def test_a_full_disk_leaves_the_old_split_and_nothing_half_written(data, monkeypatch):
+    write_split(data)
+    dump = data.parent / "dump"
+    before = {p: p.read_bytes() for p in dump.rglob("*") if p.is_file()}
+    written = []
+
+    def write(self, key, feats):
+        written.append(key)
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, key, feats)
+
+    real = archive.FeatureWriter.write
+    monkeypatch.setattr(archive.FeatureWriter, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        write_split(data, num_mel_bins=40)
+    assert {p: p.read_bytes() for p in dump.rglob("*") if p.is_file()} == before
+    assert [p.name for p in dump.iterdir()] == ["train"]
+
+
+def command(data, *args):
+    config = data.parent / "recipe.yaml"
+    config.write_text("features: {cmvn_splits: [train]}\n")
+    where = ["--config", str(config), "--data", str(data), "--dump", str(data.parent / "dump")]
+    done = subprocess.run(
+        [sys.executable, "-m", "atat.features", *where, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_does_all_spoken_splits(data):
+    code, out, err = command(data, "--nj", "2")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0][:4] == ["split", "utterances", "hours", "dropped"]
+    assert [row[:2] for row in rows[1:]] == [["test", "3"], ["train", "12"]]
+    dump = data.parent / "dump"
+    assert sorted(p.name for p in dump.iterdir()) == ["cmvn.npz", "test", "train"]
+    assert np.load(dump / "cmvn.npz")["mean"].shape == (80,)
+    assert json.loads((dump / "test" / "stage.json").read_text())["num_utterances"] == 3
+    code, again, _ = command(data)
+    assert code == 0 and again.count("there") == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("features.cmvn_splits=[nope]", "got ['nope'], expected some of ['test', 'train']"),
+        ("features.cmvn_splits=[]", "expected some of"),
+        ("features.num_mel_bin=3", "did you mean 'features.num_mel_bins'"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_2(data, override, said):
+    code, _, err = command(data, override)
+    assert code == 2 and len(err.splitlines()) == 1 and said in err
+    assert not (data.parent / "dump").exists()
+
+
+def test_data_without_speech_says_so(tmp_path):
+    datadir.write(tmp_path / "data" / "train", DataDir(text={"s-1": "turn on"}))
+    code, _, err = command(tmp_path / "data")
+    assert code == 2 and "no split has a wav.scp" in err
