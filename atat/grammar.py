@@ -96,8 +96,8 @@ class Grammar:
         """Draw target sequences whose sentences (words) are all different.
 
         Equally many from each intent, as far as its number of sentences allows. Within one, each
-        combination of slots is as likely as any other, and the values of a slot type are dealt
-        from a shuffled deck, so that each occurs equally often.
+        combination of slots is as likely as any other, and the values of a slot are dealt from a
+        shuffled deck, so that each occurs equally often.
 
         Args:
             rng: what is drawn depends on it and on nothing else.
@@ -108,8 +108,7 @@ class Grammar:
         """
         taken = set(exclude)
         available = self._available(taken, max_share)
-        decks: dict[str, list[str]] = {}
-        sources = {name: self._draw_new(rng, name, taken, decks) for name in self.intents}
+        sources = {name: self._draw_new(rng, name, taken) for name in self.intents}
         drawn: list[str] = []
         while len(drawn) < num and any(available.values()):
             for intent, quota in _share_out(num - len(drawn), available).items():
@@ -130,18 +129,17 @@ class Grammar:
             available[intent] = min(left, int(spoken.count() * max_share))
         return available
 
-    def _draw_new(
-        self, rng: random.Random, intent: str, taken: set[str], decks: dict[str, list[str]]
-    ) -> Iterator[str]:
+    def _draw_new(self, rng: random.Random, intent: str, taken: set[str]) -> Iterator[str]:
         """Target sequences of an intent with new sentences, which are added to `taken`."""
         by_slots: dict[tuple[str, ...], list[Expression]] = {}
         for expression in self._expressions[intent]:
             names = tuple(sorted({slot.name for slot in _slots(expression)}))
             by_slots.setdefault(names, []).append(expression)
         groups = list(by_slots.values())
+        decks: dict[Slot, list[str]] = {}
         failures = 0
         while failures < PATIENCE:
-            dealt: list[tuple[str, str]] = []
+            dealt: list[tuple[Slot, str]] = []
             tokens = self._draw(rng, rng.choice(rng.choice(groups)), decks, dealt)
             sequence = " ".join([f"{intent}(", *tokens, f"){intent}"])
             if (sentence := semantics.words(sequence)) not in taken:
@@ -150,8 +148,8 @@ class Grammar:
                 yield sequence
             else:
                 failures += 1
-                for kind, value in dealt:  # back under the deck: no value loses its turn
-                    decks[kind].insert(0, value)
+                for slot, value in dealt:  # back under the deck: no value loses its turn
+                    decks[slot].insert(0, value)
         for symbols in self._annotated_by_intent[intent].sequences(rng.shuffle):
             sequence = " ".join(symbols)
             if (sentence := semantics.words(sequence)) not in taken:
@@ -162,8 +160,8 @@ class Grammar:
         self,
         rng: random.Random,
         expression: Expression,
-        decks: dict[str, list[str]],
-        dealt: list[tuple[str, str]],
+        decks: dict[Slot, list[str]],
+        dealt: list[tuple[Slot, str]],
     ) -> list[str]:
         """Tokens of one phrase of the expression; the slot values dealt are added to `dealt`."""
         match expression:
@@ -174,11 +172,11 @@ class Grammar:
             case Choice(options):
                 return self._draw(rng, rng.choice(options), decks, dealt)
             case Slot(kind, name):
-                if not decks.get(kind):
-                    decks[kind] = list(self.slot_types[kind])
-                    rng.shuffle(decks[kind])
-                value = decks[kind].pop()
-                dealt.append((kind, value))
+                if not decks.get(expression):
+                    decks[expression] = list(self.slot_types[kind])
+                    rng.shuffle(decks[expression])
+                value = decks[expression].pop()
+                dealt.append((expression, value))
                 return [f"{name}(", *value.split(), f"){name}"]
 
     # Automata --------------------------------------------------------------------------------

@@ -52,8 +52,10 @@ class Choice:
     options: tuple["Expression", ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Slot:
+    """A value of the type; two of the same type and name are the same slot."""
+
     type: str
     name: str
 

@@ -1,0 +1,147 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from atat import cli, datadir, semantics
+from atat.grammar import Grammar
+from atat.prepare import barista
+
+BENCHMARK = Path(__file__).parents[2] / "shared" / "corpora" / "speech-to-intent-benchmark"
+GRAMMAR = """
+context:
+  expressions:
+    orderDrink:
+      - "[get me, make me, I want, I'd like] a $size:size $drink:drink (please)"
+      - "[get me, make me, I want, I'd like] a $drink:drink"
+  slots:
+    size: [small, large]
+    drink: [latte, iced mocha]
+"""
+LABELS = {
+    "a1.wav": {"intent": "orderDrink", "slots": {"drink": " latte", "size": "large "}},
+    "b2.wav": {"intent": "orderDrink", "slots": {"drink": "iced  mocha"}},
+    "gone.wav": {"intent": "orderDrink", "slots": {"drink": "latte"}},
+}
+SETTINGS = """
+data:
+  num_train: 6
+  num_train_text: 10
+  num_valid: 2
+  num_test: 99
+  voices: {train: {espeak: 1}, valid: {espeak: 1}}
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """The benchmark's layout: a label without a recording, a recording without a label."""
+    root = tmp_path / "corpus"
+    for part in (barista.LABELS.parent, barista.WAVS, barista.GRAMMAR.parent):
+        (root / part).mkdir(parents=True)
+    (root / barista.GRAMMAR).write_text(GRAMMAR)
+    (root / barista.LABELS).write_text(json.dumps(LABELS))
+    for name in ("a1", "b2", "extra"):
+        sound = np.random.default_rng(0).normal(0, 0.1, 8000)
+        soundfile.write(root / barista.WAVS / f"{name}.wav", sound, 16000)
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, corpus, monkeypatch, capsys):
+    """Run stage 1; returns (exit code, stdout, stderr)."""
+    (tmp_path / "recipe.yaml").write_text(SETTINGS)
+
+    def run(*arguments):
+        command = ["--config", tmp_path / "recipe.yaml", "--data", tmp_path / "data"]
+        command += ["--corpus_dir", corpus, f"data.cache={tmp_path / 'cache'}", *arguments]
+        monkeypatch.setattr(sys, "argv", ["prepare", *map(str, command)])
+        code = 0
+        try:
+            cli.run(barista.main)
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
+    code, out, err = run()
+    assert code == 0
+    data = tmp_path / "data"
+    test = datadir.read(data / "test")
+    assert test.semantics == {
+        "a1": "orderDrink( size( large )size drink( latte )drink )orderDrink",
+        "b2": "orderDrink( drink( iced mocha )drink )orderDrink",
+    }
+    assert test.wav_scp == {
+        name: str(corpus / barista.WAVS / f"{name}.wav") for name in ("a1", "b2")
+    }
+    assert test.text is None and test.utt2spk == {"a1": "a1", "b2": "b2"}
+    for split in ("train", "valid"):
+        directory = datadir.read(data / split)
+        assert not any(str(corpus) in path for path in directory.wav_scp.values())
+        assert all(speaker.startswith("espeak") for speaker in directory.utt2spk.values())
+    assert [len(datadir.read(data / s).ids) for s in ("train", "train_text", "valid")] == [6, 10, 2]
+    assert (data / "grammar.yaml").read_text() == GRAMMAR
+    assert "1 of 3 labels without a recording: gone.wav" in err
+    assert "1 of 3 recordings without a label: extra.wav" in err
+    assert "cannot express" not in err
+    assert out.splitlines()[-1].split() == ["test", "2", "0.00", "-", "1", "people"]
+
+
+def test_labels_that_another_grammar_cannot_express_are_counted(run, tmp_path):
+    (tmp_path / "other.yaml").write_text(GRAMMAR.replace("iced mocha", "tea"))
+    code, _, err = run("--grammar", tmp_path / "other.yaml")
+    assert code == 0
+    assert "1 of 2 labels that the grammar cannot express: b2.wav" in err
+
+
+@pytest.mark.parametrize("missing", [barista.LABELS, barista.WAVS, barista.GRAMMAR])
+def test_a_wrong_directory_is_told_what_was_expected_where(run, corpus, missing):
+    (corpus / missing).rename(corpus / "elsewhere")
+    code, _, err = run()
+    assert code == 2
+    assert f"no {missing} in it; expected the speech-to-intent benchmark (git clone http" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "label.json: not a JSON file"),
+        ("[]", "label.json: got a list, expected wav name -> label"),
+        ('{"a1.wav": {"slots": {}}}', "label of 'a1.wav' is"),
+        ('{"a1.wav": {"intent": "orderDrink", "slots": {"size": 3}}}', "label of 'a1.wav' is"),
+        ('{"a1.wav": {"intent": "order drink", "slots": {}}}', "label of 'a1.wav' is"),
+        ('{"a1.wav": "orderDrink"}', "label of 'a1.wav' is"),
+        ('{"x.wav": {"intent": "orderDrink", "slots": {}}}', "none of 3 wav files has a label"),
+    ],
+)
+def test_labels_of_another_form_are_refused(run, corpus, tmp_path, content, reason):
+    (corpus / barista.LABELS).write_text(content)
+    code, _, err = run()
+    assert code == 2
+    assert reason in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(not BENCHMARK.is_dir(), reason="the benchmark is not on this machine")
+def test_every_label_of_the_benchmark_is_a_frame_of_its_grammar(tmp_path, capsys):
+    barista.check_corpus(BENCHMARK)
+    grammar = Grammar.load(BENCHMARK / barista.GRAMMAR)
+    barista.write_recordings(tmp_path, BENCHMARK, grammar)
+    test = datadir.read(tmp_path / "test")
+    assert len(test.ids) == 200
+    labels = json.loads((BENCHMARK / barista.LABELS).read_text())
+    for key, sequence in test.semantics.items():
+        frame = semantics.frame(sequence)
+        expected = {name: value.strip() for name, value in labels[f"{key}.wav"]["slots"].items()}
+        assert dict(frame.slots) == expected
+        order = [list(grammar.slots).index(name) for name, _ in frame.slots]
+        assert order == sorted(order)
+    assert capsys.readouterr().err == ""  # nothing missing, nothing foreign
