@@ -1,33 +1,21 @@
 """Batched beam search over the shared decoder: a pure function of encoder states and settings.
 
 All hypotheses of all utterances take one step at a time together. An end of sequence competes with
-the continuations for the `beam` places; a hypothesis that ends leaves its place and is kept apart.
-An utterance is done when none that still runs can beat the worst of its n best.
+the continuations: one that is among the best `beam` is kept apart, and the best `beam` others go
+on. An utterance is done when none that goes on can beat the worst of its n best.
 """
 
 # B utterances, K hypotheses each, T memory frames, D width, V vocabulary, L positions of output,
-# N best finished hypotheses. An unused place of a beam or of the n best has score -inf.
+# M = 2 K candidates, N best finished hypotheses. An unused place among them has the score -inf.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from atat.acceptor import Acceptor
 from atat.ctc import CtcPrefixScorer
-
-
-class Acceptor(Protocol):
-    """A deterministic automaton over tokens; states are integers."""
-
-    start: int
-
-    def allowed(self, state_N: Tensor) -> Tensor:
-        """Which tokens may follow, (N, V) bool; the end of sequence where a sentence may end."""
-
-    def advance(self, state_N: Tensor, token_N: Tensor) -> Tensor:
-        """The states after allowed tokens, (N,) int64."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +126,20 @@ def search(
             allowed_BKV = acceptor.allowed(accept_BK.flatten()).view_as(score_BKV)
             score_BKV.masked_fill_(~allowed_BKV, -torch.inf)
 
-        score_BK, index_BK = score_BKV.flatten(1).topk(beam)
-        if score_BK.isnan().any():
+        # Each hypothesis ends in one way, so that of twice as many at least `beam` go on.
+        size = score_BKV.shape[-1]
+        best_BM, index_BM = score_BKV.flatten(1).topk(min(2 * beam, beam * size))
+        if best_BM.isnan().any():
             raise ValueError("the decoder gave NaN: its weights or its input hold NaN")
-        parent_BK, token_BK = index_BK // score_BKV.shape[-1], index_BK % score_BKV.shape[-1]
-        tokens_BKL = tokens_BKL.gather(1, parent_BK[..., None].expand_as(tokens_BKL))
-        ends_BK = token_BK == eos
-        finished.add(utterance_B, score_BK.masked_fill(~ends_BK, -torch.inf), tokens_BKL, length)
-        score_BK = score_BK.masked_fill(ends_BK, -torch.inf)
+        ends_BM = index_BM % size == eos
+        ended_BK = best_BM.masked_fill(~ends_BM, -torch.inf)[:, :beam]
+        if not ended_BK.isneginf().all():
+            history_BKL = _rows(tokens_BKL, index_BM[:, :beam] // size)
+            finished.add(utterance_B, ended_BK, history_BKL, length)
+        score_BM, order_BM = best_BM.masked_fill(ends_BM, -torch.inf).sort(
+            dim=1, descending=True, stable=True
+        )
+        score_BK, index_BK = score_BM[:, :beam], index_BM.gather(1, order_BM[:, :beam])
 
         # Every further token and the end can only lower a score, except for the bonus.
         bonus_ahead = max(length_bonus, 0.0) * (max_length - length - 1)
@@ -154,6 +148,8 @@ def search(
             break
 
         runs_BK = ~(score_BK.isneginf() | done_B[:, None])
+        parent_BK, token_BK = index_BK // size, index_BK % size
+        tokens_BKL = _rows(tokens_BKL, parent_BK)
         tokens_BKL[..., length] = token_BK
         decoder_BK = decoder_BKV.flatten(1).gather(1, index_BK).masked_fill(~runs_BK, -torch.inf)
         if beam > 1:
@@ -177,6 +173,11 @@ def search(
     return finished.hypotheses()
 
 
+def _rows(x_BKL: Tensor, index_BJ: Tensor) -> Tensor:
+    """Rows of each utterance, (B, J, L)."""
+    return x_BKL.gather(1, index_BJ[..., None].expand(-1, -1, x_BKL.shape[-1]))
+
+
 class _Finished:
     """The n best hypotheses of each utterance that have ended."""
 
@@ -191,8 +192,6 @@ class _Finished:
 
     def add(self, utterance_B: Tensor, score_BK: Tensor, tokens_BKL: Tensor, length: int) -> None:
         """Merge hypotheses of `length` tokens in; on equal scores the earlier one stays ahead."""
-        if score_BK.isneginf().all():
-            return
         num_best = self.score_BN.shape[1]
         score = torch.cat((self.score_BN[utterance_B], score_BK), 1)
         score, order = score.sort(dim=1, descending=True, stable=True)
@@ -203,9 +202,7 @@ class _Finished:
         tokens = torch.cat((self.tokens_BNL[utterance_B], tokens_BKL), 1)
         self.score_BN[utterance_B] = score
         self.length_BN[utterance_B] = lengths.gather(1, order)
-        self.tokens_BNL[utterance_B] = tokens.gather(
-            1, order[..., None].expand(-1, -1, tokens.shape[-1])
-        )
+        self.tokens_BNL[utterance_B] = _rows(tokens, order)
 
     def hypotheses(self) -> list[list[Hypothesis]]:
         scores, lengths, tokens = (

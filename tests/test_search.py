@@ -133,12 +133,15 @@ def assert_same(got, expected):
         assert math.isclose(a.score, b.score, rel_tol=1e-5, abs_tol=1e-5), (a, b)
 
 
+@pytest.mark.parametrize("nbest", [1, 50])
 @pytest.mark.parametrize("bonus", [0.0, 2.5, -0.5])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_as_wide_as_everything_is_exhaustive_search(seed, bonus):
+def test_a_beam_as_wide_as_everything_is_exhaustive_search(seed, bonus, nbest):
     decoder, (memory_BTD, mask_BT) = ToyDecoder(seed), memory(seed=seed)
-    (got,) = run(decoder, memory_BTD, mask_BT, beam=400, nbest=50, max_length=4, length_bonus=bonus)
-    assert_same(got, exhaustive(decoder, memory_BTD, mask_BT, 4, bonus=bonus)[:50])
+    (got,) = run(
+        decoder, memory_BTD, mask_BT, beam=400, nbest=nbest, max_length=4, length_bonus=bonus
+    )
+    assert_same(got, exhaustive(decoder, memory_BTD, mask_BT, 4, bonus=bonus)[:nbest])
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0])
@@ -266,21 +269,52 @@ def test_ties_are_broken_the_same_way_every_time():
     assert run(UniformDecoder(), memory_BTD[:1], mask_BT[:1], **options) == batched[:1]
 
 
+class Scripted(ToyDecoder):
+    """The same scores for every hypothesis, other ones at each step."""
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.steps, self.num_steps = steps, 0
+
+    def step(self, token_BK, state):
+        scores = self.steps[min(self.num_steps, len(self.steps) - 1)]
+        self.num_steps += 1
+        log_probs_BKV = torch.full((*token_BK.shape, SIZE), -20.0)
+        for token, score in scores.items():
+            log_probs_BKV[..., token] = score
+        return log_probs_BKV, state
+
+
 def test_search_stops_as_soon_as_nothing_can_win():
-    class Counting(ToyDecoder):
-        steps = 0
-
-        def step(self, token_BK, state):
-            self.steps += 1
-            log_probs_BKV, state = super().step(token_BK, state)
-            log_probs_BKV = torch.full_like(log_probs_BKV, -20.0)
-            log_probs_BKV[..., A if self.steps < 4 else EOS] = -0.001
-            return log_probs_BKV, state
-
-    decoder = Counting()
+    decoder = Scripted({A: -0.001}, {A: -0.001}, {A: -0.001}, {EOS: -0.001})
     for hyps in run(decoder, *memory(batch=6), max_length=1000):
         assert hyps[0].tokens == (A, A, A)
-    assert decoder.steps == 4
+    assert decoder.num_steps == 4
+
+
+def test_search_stops_when_nothing_is_left():
+    next_SV = torch.full((3, SIZE), -1)
+    next_SV[0, A], next_SV[1, EOS] = 1, 2  # A and nothing else
+    decoder = Scripted({A: -1.0})
+    (hyps,) = run(decoder, *memory(), nbest=5, max_length=1000, acceptor=Automaton(next_SV))
+    assert [h.tokens for h in hyps] == [(A,)]
+    assert decoder.num_steps == 2
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_as_many_come_out_as_are_asked_for(beam):
+    decoder = Scripted({EOS: -1.0, A: -1.1, B: -3.0})
+    for hyps in run(decoder, *memory(batch=3), beam=beam, nbest=6, max_length=20):
+        assert len(hyps) == len({h.tokens for h in hyps}) == 6
+        assert [h.score for h in hyps] == sorted((h.score for h in hyps), reverse=True)
+
+
+@pytest.mark.parametrize(("max_length", "expected"), [(4, ()), (5, (A,) * 5)])
+def test_a_length_bonus_is_waited_for_as_long_as_it_can_pay(max_length, expected):
+    # Ending at once costs 1, later 2.4; each A gives 0.3: five are needed.
+    decoder = Scripted({EOS: -1.0, A: -3.0}, {A: -3.0, EOS: -2.4})
+    (hyps,) = run(decoder, *memory(), beam=4, max_length=max_length, length_bonus=3.3)
+    assert hyps[0].tokens == expected
 
 
 def test_utterances_that_are_done_leave_the_batch():

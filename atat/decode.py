@@ -1,0 +1,253 @@
+"""Stage 5: decode the test splits with a trained model; the runs are those of `decode.runs`.
+
+Reads the features of a split, or its text for a run whose source is text. References are not read
+here: stage 6 alone opens them.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atat import cli, config
+from atat.config import Config, DecodeRun
+from atat.files import atomic_directory
+
+if TYPE_CHECKING:
+    from atat.features import FeatureReader
+    from atat.inference import SpeechToSemantics
+    from atat.search import Hypothesis
+
+
+@dataclass
+class Inputs:
+    """What a run decodes: features of speech, or sentences.
+
+    Attributes:
+        ids: of all utterances of the split, sorted.
+        sizes: id -> feature frames (speech) or its like (text), of those that can be decoded.
+        reader: of features; None for text.
+        texts: id -> sentence; None for speech.
+        dropped: id -> why stage 2 made no features of it.
+    """
+
+    ids: list[str]
+    sizes: dict[str, int]
+    reader: "FeatureReader | None" = None
+    texts: dict[str, str] | None = None
+    dropped: dict[str, str] = field(default_factory=dict)
+
+
+def load_settings(exp: Path, overrides: list[str]) -> Config:
+    """The experiment's own settings; only those of decoding can still change.
+
+    Raises:
+        ValueError: an override of something else.
+    """
+    trained = config.load_resolved(exp / "config.yaml")
+    if not overrides:
+        return trained
+    settings = config.load([exp / "config.yaml"], overrides)
+    for part in fields(Config):
+        if part.name != "decode" and getattr(settings, part.name) != getattr(trained, part.name):
+            raise ValueError(
+                f"got {' '.join(overrides)}, expected decode.NAME=value only: '{part.name}' was "
+                "settled in training (stage 4 trains with other settings)"
+            )
+    return settings
+
+
+def chosen_runs(settings: Config, only: str | None) -> dict[str, DecodeRun]:
+    """The runs to decode, by name.
+
+    Raises:
+        ValueError: there is none, or not the one that is asked for.
+    """
+    runs = settings.decode.runs
+    if not runs:
+        raise ValueError("decode.runs is empty in the experiment's config.yaml: nothing to decode")
+    if only is None:
+        return runs
+    if only not in runs:
+        raise ValueError(f"--run: got '{only}', expected one of {', '.join(sorted(runs))}")
+    return {only: runs[only]}
+
+
+def open_inputs(run: DecodeRun, data: Path, dump: Path) -> Inputs:
+    """Find what a run decodes.
+
+    Raises:
+        FileNotFoundError: the split or its features are not there.
+    """
+    from atat.features import FeatureReader
+    from atat.inference import text_size
+
+    source = _source(run)
+    if source == "text":
+        texts = _column(data / run.split / "text")
+        return Inputs(sorted(texts), {i: text_size(text) for i, text in texts.items()}, texts=texts)
+    if source != "speech":
+        raise ValueError(f"decode.runs: source: got '{source}', expected speech or text")
+    reader = FeatureReader(dump / run.split)
+    # What stage 2 dropped is still in the split, and will count as wrong.
+    dropped = _column(dump / run.split / "dropped")
+    ids = sorted(_column(data / run.split / "wav.scp"))
+    if set(ids) != {*reader.ids, *dropped}:
+        raise ValueError(
+            f"{dump / run.split}: its utterances are not those of {data / run.split}; rerun stage 2"
+        )
+    return Inputs(ids, dict(reader.num_frames), reader=reader, dropped=dropped)
+
+
+def decode_run(
+    model: "SpeechToSemantics", name: str, run: DecodeRun, inputs: Inputs, directory: Path
+) -> dict[str, object]:
+    """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
+
+    Returns:
+        What `run.json` says.
+    """
+    from atat.train import commit
+
+    options = model.options(
+        task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
+    )
+    lines = {
+        i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
+        for i in inputs.ids
+    }
+    start, cpu_start = time.perf_counter(), time.process_time()
+    with cli.progress(total=len(inputs.sizes), desc=name) as bar:
+        for i, hypotheses in _decoded(model, inputs, options):
+            nbest = [
+                {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
+                for h in hypotheses
+            ]
+            if nbest:
+                lines[i] |= {**nbest[0], "nbest": nbest}
+            else:
+                lines[i]["reason"] = f"nothing that '{options.constraint}' accepts was found"
+            bar.update()
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    for i, reason in inputs.dropped.items():
+        lines[i]["reason"] = f"dropped by stage 2: {reason}"
+    about = {
+        "run": name,
+        "split": run.split,
+        "source": _source(run),
+        "task": options.task,
+        "beam": options.beam,
+        "constraint": options.constraint,
+        "ctc_weight": options.ctc_weight,
+        "length_bonus": options.length_bonus,
+        "num_utterances": len(lines),
+        "num_dropped": len(inputs.dropped),
+        "audio_seconds": _audio_seconds(model.settings, inputs),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
+        "commit": commit(),
+    }
+    # Replacing the whole directory takes the scores of an earlier decoding away with it.
+    with atomic_directory(directory) as temporary:
+        with (temporary / "hyp.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values())
+        (temporary / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return about
+
+
+def _decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
+    """Every utterance with its n best, in batches of like length."""
+    from atat.inference import batches, normalize
+
+    ids = list(inputs.sizes)
+    limit = model.settings.decode.batch_frames
+    for batch in batches(list(inputs.sizes.values()), limit):
+        names = [ids[index] for index in batch]
+        if inputs.reader is not None:
+            found = model.search_features([inputs.reader[i] for i in names], options)
+        else:
+            found = model.search_texts([normalize(inputs.texts[i]) for i in names], options)
+        yield from zip(names, found, strict=True)
+
+
+def _source(run: DecodeRun) -> str:
+    return getattr(run, "source", "speech")
+
+
+def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:
+    """Seconds of speech in the features; None for text."""
+    if inputs.reader is None:
+        return None
+    return round(sum(inputs.sizes.values()) * settings.features.frame_shift_ms / 1000, 2)
+
+
+def _column(path: Path) -> dict[str, str]:
+    """Id -> value of one file of a data directory (datadir.read would open the references too)."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file, which a run of decode.runs needs; run stage 1"
+        )
+    entries = (line.rstrip("\n").partition(" ") for line in path.open(encoding="utf-8"))
+    return {key: value for key, _, value in entries}
+
+
+def table(abouts: list[dict[str, object]]) -> str:
+    """The runs with their times, as text."""
+    from atat.score import align
+
+    rows = [["run", "task", "constraint", "utterances", "seconds", "ms each", "real-time factor"]]
+    for about in abouts:
+        seconds, audio_seconds = about["seconds"], about["audio_seconds"]
+        rows.append(
+            [
+                about["run"],
+                about["task"],
+                about["constraint"],
+                str(about["num_utterances"]),
+                f"{seconds:.1f}",
+                f"{1000 * seconds / about['num_utterances']:.1f}",
+                f"{seconds / audio_seconds:.4f}" if audio_seconds else "",
+            ]
+        )
+    return align(rows)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
+    parser.add_argument("--dump", required=True, type=Path, metavar="DIR", help="their features")
+    parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
+    parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
+    args = parser.parse_args()
+
+    from atat.inference import SpeechToSemantics
+    from atat.model_file import check_experiment
+
+    check_experiment(args.exp)
+    settings = load_settings(args.exp, args.overrides)
+    runs = chosen_runs(settings, args.run)
+    inputs = {name: open_inputs(run, args.data, args.dump) for name, run in runs.items()}
+
+    import torch
+
+    torch.set_num_threads(settings.train.num_threads)
+    model = SpeechToSemantics.load(args.exp)
+    model.settings = settings
+    abouts = [
+        decode_run(model, name, run, inputs[name], args.exp / f"decode_{name}")
+        for name, run in runs.items()
+    ]
+    for about in abouts:
+        if about["num_dropped"]:
+            print(
+                f"{about['run']}: {about['num_dropped']} of {about['num_utterances']} "
+                "utterances were dropped by stage 2 and count as wrong"
+            )
+    print(table(abouts))
+
+
+if __name__ == "__main__":
+    cli.run(main)

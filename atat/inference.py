@@ -1,0 +1,407 @@
+"""Use a trained model: audio or text in, intent and slots out.
+
+from atat import SpeechToSemantics
+model = SpeechToSemantics.load("egs/commands/exp/atat")
+model("kitchen.wav").slots                      # {'room': 'kitchen'}
+model(["a.wav", "b.flac"])                      # a list of results, decoded as a batch
+model(samples, sample_rate=8000)                # NumPy array, (num_samples,) or with channels
+model(text="turn on the lights", nbest=3).nbest
+"""
+
+# B utterances, T feature frames, F mel bins, L text tokens
+
+import re
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import soxr
+import torch
+
+from atat import acceptor, audio, config, features
+from atat.config import Config, FeaturesConfig
+from atat.model import AtatModel, build
+from atat.model_file import check_experiment, fill, read_weights
+from atat.reading import Result, read
+from atat.search import Hypothesis, search
+from atat.text_source import text_tokenizer
+from atat.tokenizer import TASKS, Tokenizer
+
+TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags, the others' words only
+CONSTRAINTS = ("none", "well_formed", "grammar")
+MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
+
+AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to decode; docs in conf/base.yaml, `decode`."""
+
+    task: str = "slu"
+    beam: int = 4
+    nbest: int = 1
+    max_length: int = 80
+    constraint: str = "well_formed"
+    ctc_weight: float = 0.0
+    length_bonus: float = 0.0
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("task", self.task, TASKS),
+            ("constraint", self.constraint, CONSTRAINTS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Audio as the model takes it: log mel features, float32; the audio's duration; time spent."""
+
+    feats_TF: np.ndarray
+    duration_s: float
+    seconds: float
+
+
+class SpeechToSemantics:
+    """A trained model with its tokenizer and settings. Made by `load`, used by calling it."""
+
+    def __init__(
+        self,
+        model: AtatModel,
+        tokenizer: Tokenizer,
+        settings: Config,
+        grammar: str | Path | None = None,
+    ):
+        """
+        Args:
+            model, tokenizer, settings: that belong together.
+            grammar: file of the grammar, for the constraint "grammar".
+        """
+        self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
+        self.grammar = grammar
+        self._acceptors: dict[tuple[str, bool], acceptor.Acceptor] = {}
+
+    @classmethod
+    def load(cls, exp_dir: str | Path, device: str = "cpu") -> "SpeechToSemantics":
+        """Read an experiment that stage 4 finished.
+
+        Raises:
+            FileNotFoundError: there is no experiment, or no model in it.
+            ValueError: its files do not belong together, or are not what they should be.
+        """
+        exp_dir = Path(exp_dir)
+        check_experiment(exp_dir)
+        settings = config.load_resolved(exp_dir / "config.yaml")
+        tokenizer = Tokenizer.load(exp_dir / "tokenizer")
+        weights = read_weights(exp_dir / "model.pth", tokenizer)
+        model = build(settings, tokenizer, load_pretrained=False)
+        fill(model, weights, exp_dir / "model.pth")
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as e:
+            raise ValueError(f"device: got '{device}', which torch cannot use here ({e})") from e
+        grammar = exp_dir / "grammar.yaml"
+        return cls(model, tokenizer, settings, grammar if grammar.is_file() else None)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        source: AudioSource | Sequence[AudioSource] | None = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        sample_rate: int | None = None,
+        max_duration_s: float | None = None,
+        **options: Any,
+    ) -> Result | list[Result]:
+        """Understand audio or text.
+
+        Args:
+            source: path or open file of audio, or samples: (num_samples,) or (num_samples,
+                num_channels), floats within -1..1 or integers; or a list of these.
+            text: a sentence or a list of them, instead of audio.
+            sample_rate: of arrays, in Hz.
+            max_duration_s: longer audio is refused; the features' limit by default.
+            options: task slu (default for audio), nlu (default for text), asr or mlm; constraint
+                "none", "well_formed" (default) or "grammar"; ctc_weight 0 (default) to 1; beam,
+                nbest, max_length, length_bonus (default: the experiment's).
+
+        Returns:
+            A result for a single input, a list of results for a list.
+
+        Raises:
+            ValueError, FileNotFoundError: an input or option that cannot be used, by name.
+        """
+        if (source is None) == (text is None):
+            raise ValueError("got both audio and text or neither, expected one of them")
+        if text is not None:
+            single = isinstance(text, str)
+            results = self.understand_texts([text] if single else list(text), **options)
+        else:
+            single = not isinstance(source, (list, tuple))
+            sources = [source] if single else source
+            heard = [self.hear(s, sample_rate, max_duration_s) for s in sources]
+            results = self.understand(heard, **options)
+        return results[0] if single else results
+
+    def hear(
+        self,
+        source: AudioSource,
+        sample_rate: int | None = None,
+        max_duration_s: float | None = None,
+    ) -> Recording:
+        """Read one audio file or array and make the features of it; arguments as in a call."""
+        start, settings = time.perf_counter(), self.settings.features
+        limit = max_duration_s or settings.max_duration_s
+        if isinstance(source, np.ndarray | torch.Tensor):
+            name, samples = "samples", _from_array(source, sample_rate, settings, limit)
+        elif isinstance(source, str | Path) or hasattr(source, "read"):
+            name = (
+                str(source)
+                if isinstance(source, str | Path)
+                else str(getattr(source, "name", "audio"))
+            )
+            try:
+                samples = audio.read(source, settings.sample_rate_hz, limit)
+            except FileNotFoundError as e:
+                raise FileNotFoundError(f"{name}: no such file") from e
+        else:
+            raise ValueError(
+                f"got {type(source).__name__}, expected an audio file's path, an open file or "
+                "samples as an array"
+            )
+        try:
+            feats_TF = features.extract(samples, settings)
+        except ValueError as e:
+            raise ValueError(f"{name}: {e}") from e
+        duration_s = len(samples) / settings.sample_rate_hz
+        return Recording(feats_TF, duration_s, time.perf_counter() - start)
+
+    @torch.inference_mode()
+    def understand(self, recordings: Sequence[Recording], **options: Any) -> list[Result]:
+        """Understand what `hear` gave, in batches of like length; options as in a call."""
+        chosen = self.options("slu", **options)
+        return self._in_batches(
+            [len(recording.feats_TF) for recording in recordings],
+            lambda batch: self.search_features([recordings[i].feats_TF for i in batch], chosen),
+            chosen,
+            [{"duration_s": r.duration_s, "seconds": r.seconds} for r in recordings],
+        )
+
+    @torch.inference_mode()
+    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
+        """Understand sentences; options as in a call."""
+        chosen = self.options("nlu", **options)
+        sentences = [normalize(text) for text in texts]
+        for text, sentence in zip(texts, sentences, strict=True):
+            if not sentence:
+                raise ValueError(f"text '{text}': has no words")
+        return self._in_batches(
+            [text_size(sentence) for sentence in sentences],
+            lambda batch: self.search_texts([sentences[i] for i in batch], chosen),
+            chosen,
+            [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
+        )
+
+    def options(self, default_task: str = "slu", **given: Any) -> SearchOptions:
+        """The decoding options of a call: what is given and not None, else the experiment's.
+
+        Raises:
+            ValueError: an option that does not exist, or that this model cannot do.
+        """
+        decode = self.settings.decode
+        defaults = SearchOptions(
+            task=default_task,
+            beam=decode.beam,
+            nbest=decode.nbest,
+            max_length=decode.max_length,
+            length_bonus=decode.length_bonus,
+        )
+        unknown = given.keys() - asdict(defaults).keys()
+        if unknown:
+            known = ", ".join(asdict(defaults))
+            raise ValueError(f"got option '{min(unknown)}', expected some of {known}")
+        options = replace(defaults, **{k: v for k, v in given.items() if v is not None})
+        if options.ctc_weight > 0 and self.model.ctc is None:
+            raise ValueError("ctc_weight: expected 0: the model has no CTC (model.ctc_weight is 0)")
+        self._acceptor(options)
+        return options
+
+    @torch.inference_mode()
+    def search_features(
+        self, feats: Sequence[np.ndarray], options: SearchOptions
+    ) -> list[list[Hypothesis]]:
+        """The n best of each utterance, decoded as one batch.
+
+        Args:
+            feats: log mel features, float32 (T, F) each, as stage 2 writes them.
+        """
+        speech_BTF = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(np.array(f)) for f in feats], batch_first=True
+        )
+        lengths_B = torch.tensor([len(f) for f in feats])
+        memory_BTD, mask_BT, ctc_BTV = self.model.encode_speech(
+            speech_BTF.to(self._device), lengths_B.to(self._device)
+        )
+        return self._search(memory_BTD, mask_BT, ctc_BTV, options)
+
+    @torch.inference_mode()
+    def search_texts(self, texts: Sequence[str], options: SearchOptions) -> list[list[Hypothesis]]:
+        """The n best of each normalised sentence, decoded as one batch."""
+        tokens = [torch.tensor(self._encode_text(text)) for text in texts]
+        for text, ids in zip(texts, tokens, strict=True):
+            if len(ids) > MAX_TEXT_TOKENS:
+                raise ValueError(
+                    f"text '{text[:40]}...': got {len(ids)} tokens, expected at most "
+                    f"{MAX_TEXT_TOKENS}"
+                )
+        token_BL = torch.nn.utils.rnn.pad_sequence(
+            tokens, batch_first=True, padding_value=self.tokenizer.pad
+        )
+        lengths_B = torch.tensor([len(ids) for ids in tokens])
+        memory_BLD, mask_BL = self.model.encode_text(
+            token_BL.to(self._device), lengths_B.to(self._device)
+        )
+        return self._search(memory_BLD, mask_BL, None, options)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.cmvn_mean_F.device
+
+    @cached_property
+    def _encode_text(self):
+        return text_tokenizer(self.settings.model, self.tokenizer)
+
+    def _unknown(self, sentence: str) -> tuple[str, ...]:
+        unk, encode_word = self.tokenizer.unk, self.tokenizer.encode_word
+        return tuple(word for word in sentence.split() if unk in encode_word(word))
+
+    def _in_batches(
+        self,
+        sizes: Sequence[int],
+        find: Callable[[list[int]], list[list[Hypothesis]]],
+        options: SearchOptions,
+        abouts: Sequence[dict[str, Any]],
+    ) -> list[Result]:
+        """A result each, in order; `abouts` hold what is known already, seconds spent among it."""
+        results: dict[int, Result] = {}
+        for batch in batches(sizes, self.settings.decode.batch_frames):
+            start = time.perf_counter()
+            found = find(batch)
+            share = (time.perf_counter() - start) / len(batch)
+            for i, hypotheses in zip(batch, found, strict=True):
+                about = abouts[i] | {"seconds": round(abouts[i]["seconds"] + share, 4)}
+                results[i] = self._result(hypotheses, options, **about)
+        return [results[i] for i in range(len(sizes))]
+
+    def _result(
+        self, hypotheses: Sequence[Hypothesis], options: SearchOptions, **about: Any
+    ) -> Result:
+        if not hypotheses:
+            reason = (
+                f"found nothing that the constraint '{options.constraint}' accepts and that has "
+                f"at most {options.max_length} tokens (decode.max_length)"
+            )
+            return Result(None, {}, "", None, reason, **about)
+        nbest = tuple(
+            read(self.tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
+            for h in hypotheses
+        )
+        return Result(**asdict(nbest[0]), nbest=nbest, **about)
+
+    def _search(
+        self,
+        memory_BTD: torch.Tensor,
+        mask_BT: torch.Tensor,
+        ctc_BTV: torch.Tensor | None,
+        options: SearchOptions,
+    ) -> list[list[Hypothesis]]:
+        tokenizer = self.tokenizer
+        banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
+        first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
+        return search(
+            self.model.decoder,
+            memory_BTD,
+            mask_BT,
+            first_B.to(memory_BTD.device),
+            eos=tokenizer.eos,
+            beam=options.beam,
+            nbest=options.nbest,
+            max_length=options.max_length,
+            banned=banned,
+            acceptor=self._acceptor(options),
+            ctc_log_probs_BTV=ctc_BTV,
+            ctc_weight=options.ctc_weight,
+            ctc_silent_tokens=tokenizer.tag_ids,
+            blank=tokenizer.blank,
+            length_bonus=options.length_bonus,
+        )
+
+    def _acceptor(self, options: SearchOptions) -> acceptor.Acceptor | None:
+        """The automaton of a constraint; made once."""
+        if options.constraint == "none":
+            return None
+        key = options.constraint, options.task in TAGGED_TASKS
+        if key not in self._acceptors:
+            self._acceptors[key] = acceptor.make(self.tokenizer, *key, grammar=self.grammar)
+        return self._acceptors[key]
+
+
+def normalize(text: str) -> str:
+    r"""A typed sentence as training texts are: lower case, no punctuation around words.
+
+    >>> normalize("  Turn ON the (kitchen) lights, please! ")
+    'turn on the kitchen lights please'
+    >>> normalize("what\u2019s 7:30 o'clock?")
+    "what's 7:30 o'clock"
+    """
+    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+    words = (word.strip("!\"',-.:;?") for word in re.sub(r"[()]", " ", text).split())
+    return " ".join(word for word in words if word)
+
+
+def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:
+    """Indices in batches of like size, whose padded size stays within a limit (or of one).
+
+    >>> list(batches([5, 1, 9, 2, 30], 10))
+    [[1, 3], [0], [2], [4]]
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+        if batch and sizes[index] * (len(batch) + 1) > max_size:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def text_size(sentence: str) -> int:
+    """Size of a sentence as so many feature frames: a word is a quarter of a second of speech."""
+    return 25 * len(sentence.split())
+
+
+def _from_array(
+    source: np.ndarray | torch.Tensor,
+    sample_rate: int | None,
+    settings: FeaturesConfig,
+    max_duration_s: float,
+) -> np.ndarray:
+    """Mono float32 samples at the rate of the features."""
+    if sample_rate is None:
+        raise ValueError("got samples without sample_rate, expected their rate in Hz")
+    samples = audio.to_mono_16k(np.asarray(source), sample_rate)
+    duration_s = len(samples) / audio.SAMPLE_RATE_HZ
+    if duration_s > max_duration_s:
+        raise ValueError(
+            f"samples: {duration_s:.1f} s long, the limit is {max_duration_s} s (max_duration_s)"
+        )
+    if settings.sample_rate_hz != audio.SAMPLE_RATE_HZ:
+        samples = soxr.resample(samples, audio.SAMPLE_RATE_HZ, settings.sample_rate_hz)
+    return samples

@@ -1,0 +1,166 @@
+"""Understand audio files or typed sentences: a line of JSON each, in the order given.
+
+`python -m atat.parse --exp DIR a.wav b.flac` reads files, `-` a file on standard input, `--text
+"turn on the lights"` a sentence, `--mic 4` four seconds of the microphone. An input that cannot be
+used gives one line on standard error; the others are still understood, and the exit code is 2.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atat import cli
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from atat.inference import Result, SpeechToSemantics
+
+TOGETHER = 16  # files decoded as one batch
+
+
+def understand(
+    model: "SpeechToSemantics",
+    inputs: list[tuple[str, Any]],
+    max_duration_s: float | None = None,
+    **options: Any,
+) -> Iterator[tuple[str, "Result | ValueError | OSError"]]:
+    """What the model makes of each input, in order.
+
+    Args:
+        inputs: kind ("file" or "text") and source of each: a sentence, a path, an open file, or
+            (samples, sample rate).
+        max_duration_s, options: as `SpeechToSemantics`.
+
+    Yields:
+        The input's kind, and its result, or the error that says why there is none.
+    """
+    for first in range(0, len(inputs), TOGETHER):
+        group = inputs[first : first + TOGETHER]
+        outcomes: list[Any] = [None] * len(group)
+        heard = []
+        for i, (kind, source) in enumerate(group):
+            try:
+                if kind == "text":
+                    outcomes[i] = model(text=source, **options)
+                else:
+                    samples, rate = source if isinstance(source, tuple) else (source, None)
+                    heard.append((i, model.hear(samples, rate, max_duration_s)))
+            except (ValueError, OSError) as e:
+                outcomes[i] = e
+        if heard:
+            results = model.understand([recording for _, recording in heard], **options)
+            for (i, _), result in zip(heard, results, strict=True):
+                outcomes[i] = result
+        yield from zip((kind for kind, _ in group), outcomes, strict=True)
+
+
+def line(name: str, kind: str, result: "Result", with_nbest: bool) -> str:
+    """A result as a line of JSON; what has nothing to say is left out."""
+    about = result.to_dict()
+    nbest = about.pop("nbest")
+    for key in ("reason", "unknown", "duration_s"):
+        if not about[key]:
+            del about[key]
+    if with_nbest:
+        about["nbest"] = nbest
+    return json.dumps({kind: name, **about}, ensure_ascii=False)
+
+
+def record(seconds: float) -> tuple["np.ndarray", int]:
+    """Samples (num_samples,) of the default microphone and their rate in Hz.
+
+    Raises:
+        ValueError: no sounddevice, or no microphone that it can open.
+    """
+    rate = 16000
+    try:
+        import sounddevice
+    except (ImportError, OSError) as e:  # OSError: the PortAudio library is missing
+        raise ValueError(
+            f"--mic needs sounddevice and PortAudio ({e}); pip install sounddevice"
+        ) from e
+    try:
+        print(f"listening for {seconds:g} s ...", file=sys.stderr)
+        samples = sounddevice.rec(round(seconds * rate), rate, channels=1, dtype="float32")
+        sounddevice.wait()
+    except sounddevice.PortAudioError as e:
+        raise ValueError(f"--mic: the microphone cannot be opened: {e}") from e
+    return samples[:, 0], rate
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected seconds above 0")
+    return value
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="audio (wav, flac, ogg); - is standard input")
+    add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")
+    add("--text", action="append", default=[], help="a sentence to understand; may be repeated")
+    add("--mic", type=_seconds, metavar="SECONDS", help="record so long from the microphone")
+    add("--task", choices=("slu", "nlu", "asr", "mlm"), help="default: slu for audio, nlu for text")
+    add("--beam", type=cli.positive_int, help="default: the experiment's")
+    add("--nbest", type=cli.positive_int, default=1, help="readings to show of each input")
+    add(
+        "--constraint",
+        choices=("none", "well_formed", "grammar"),
+        default="well_formed",
+        help="what may come out: anything, sequences with matching tags, sentences of the grammar",
+    )
+    add("--ctc_weight", type=float, default=0.0, help="share of CTC in the score, 0 to 1")
+    add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add("--num_threads", type=cli.positive_int, default=1, help="for the arithmetic on a CPU")
+    args = parser.parse_args()
+    inputs: list[tuple[str, Any]] = [("file", name) for name in args.files]
+    inputs += [("text", text) for text in args.text]
+    if not inputs and args.mic is None:
+        parser.error("got nothing to understand, expected audio files, -, --text or --mic")
+    if args.files.count("-") > 1:
+        parser.error("got - twice: there is one standard input")
+
+    import torch
+
+    from atat.inference import SpeechToSemantics
+
+    torch.set_num_threads(args.num_threads)
+    model = SpeechToSemantics.load(args.exp, args.device)
+    options = {
+        "task": args.task,
+        "beam": args.beam,
+        "nbest": args.nbest,
+        "constraint": args.constraint,
+        "ctc_weight": args.ctc_weight,
+    }
+    model.options(**options)  # a mistake in them is the same for every input: say it once
+    names = [source for _, source in inputs]
+    if args.mic is not None:
+        names.append("microphone")
+        inputs.append(("file", record(args.mic)))
+    inputs = [(kind, sys.stdin.buffer if source == "-" else source) for kind, source in inputs]
+
+    failed = False
+    outcomes = understand(model, inputs, args.max_duration_s, **options)
+    for name, (kind, outcome) in zip(names, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            failed = True
+            print(f"atat.parse: error: {' '.join(str(outcome).split())}", file=sys.stderr)
+        else:
+            print(line(name, kind, outcome, args.nbest > 1), flush=True)
+    if failed:
+        sys.exit(cli.USAGE)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,74 @@
+"""What the model makes of an input: intent, slots, the sequence itself."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from atat import semantics
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to understand an input.
+
+    Attributes:
+        intent: None where the sequence has no tags or is not well formed.
+        slots: name -> value; a list of values for a slot that is there more than once.
+        semantics: the sequence itself (words only for the task asr).
+        score: its log-probability (with the length bonus, mixed with CTC's).
+        reason: why there is no intent, else None.
+    """
+
+    intent: str | None
+    slots: dict[str, str | list[str]]
+    semantics: str
+    score: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Result(Reading):
+    """What was understood: the best reading and what else there is to say.
+
+    Attributes:
+        nbest: the readings, best first; may be fewer than asked for.
+        unknown: words of a text input with characters that the model does not know.
+        duration_s: of audio.
+        seconds: that it took, reading included; the share of one where several go together.
+    """
+
+    nbest: tuple[Reading, ...] = ()
+    unknown: tuple[str, ...] = ()
+    duration_s: float | None = None
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def read(sequence: str, score: float, has_tags: bool) -> Reading:
+    """What a sequence means.
+
+    Args:
+        score: its log-probability.
+        has_tags: false for a transcript, which has no intent.
+    """
+    if not has_tags:
+        return Reading(None, {}, sequence, score)
+    try:
+        frame = semantics.frame(sequence)
+    except ValueError as e:
+        return Reading(None, {}, sequence, score, f"not well formed: {e}")
+    return Reading(frame.intent, slots(frame), sequence, score)
+
+
+def slots(frame: semantics.Frame) -> dict[str, str | list[str]]:
+    """Slots as a mapping; a name that is there more than once has the list of its values.
+
+    >>> slots(semantics.Frame("buy", (("what", "milk"), ("what", "bread"), ("when", "today"))))
+    {'what': ['milk', 'bread'], 'when': 'today'}
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in frame.slots:
+        values.setdefault(name, []).append(value)
+    return {name: held if len(held) > 1 else held[0] for name, held in values.items()}

@@ -1,0 +1,129 @@
+"""A toy experiment with random weights: what stages 1 to 4 leave behind, made in a second."""
+
+import numpy as np
+import pytest
+import torch
+
+from atat import config, datadir
+from atat.config import Config, DecodeRun
+from atat.datadir import DataDir
+from atat.tokenizer import Tokenizer
+
+GRAMMAR = """
+context:
+  expressions:
+    turnOn:
+      - turn on the $room:room [light, lights]
+    setVolume:
+      - set the volume to $level:level (percent)
+  slots:
+    room: [kitchen, living room]
+    level: [ten, twenty]
+"""
+SEQUENCES = [
+    "turnOn( turn on the room( kitchen )room light )turnOn",
+    "turnOn( turn on the room( living room )room lights )turnOn",
+    "setVolume( set the volume to level( ten )level percent )setVolume",
+    "setVolume( set the volume to level( twenty )level )setVolume",
+]
+
+
+def toy_settings() -> Config:
+    settings = Config()
+    sizes = dict(width=32, num_heads=2, speech_layers=1, speech_ffn=64, text_layers=1, text_ffn=64)
+    sizes |= dict(decoder_layers=1, decoder_ffn=64, front_channels=4, dropout=0.0)
+    for name, value in sizes.items():
+        setattr(settings.model, name, value)
+    settings.decode.beam, settings.decode.max_length = 3, 30
+    settings.decode.runs = {
+        "test": DecodeRun(),
+        "test_grammar": DecodeRun(constraint="grammar", ctc_weight=0.3, beam=2),
+        "test_asr": DecodeRun(task="asr", constraint="well_formed"),
+    }
+    return settings
+
+
+@pytest.fixture(scope="session")
+def toy_wavs(tmp_path_factory):
+    """Four sounds of 0.6 to 2 s as wav and flac files, by utterance id; each "says" a sequence."""
+    import soundfile
+
+    directory = tmp_path_factory.mktemp("wavs")
+    rng = np.random.default_rng(0)
+    paths = {}
+    for number, seconds in enumerate((0.6, 2.0, 1.2, 0.8)):
+        path = directory / f"{number}.{'flac' if number % 2 else 'wav'}"
+        time = np.arange(int(16000 * seconds)) / 16000
+        tone = 0.3 * np.sin(2 * np.pi * 300 * (1 + number) * time)
+        soundfile.write(path, tone + rng.normal(0, 0.05, len(time)), 16000)
+        paths[f"anna-{number}"] = path
+    return paths
+
+
+@pytest.fixture(scope="session")
+def toy_experiment(tmp_path_factory, toy_wavs):
+    """Directory of an experiment that knows four sounds by heart; copy it before you break it."""
+    exp = tmp_path_factory.mktemp("toy") / "exp"
+    settings, tokenizer = toy_settings(), Tokenizer.train(SEQUENCES, vocab_size=60)
+    config.save(settings, exp / "config.yaml")
+    tokenizer.save(exp / "tokenizer")
+    (exp / "grammar.yaml").write_text(GRAMMAR)
+    model = overfit(settings, tokenizer, list(toy_wavs.values()))
+    content = {"format": 1, "tokenizer": tokenizer.fingerprint, "model": model.state_dict()}
+    torch.save(content, exp / "model.pth")
+    return exp
+
+
+def overfit(settings, tokenizer, wavs):
+    """A model that gives the sequences for the sounds, and for their words."""
+    from atat import audio, features, semantics
+    from atat.model import build
+
+    def pad(sequences):
+        rows = [torch.as_tensor(s) for s in sequences]
+        lengths = torch.tensor([len(r) for r in rows])
+        return torch.nn.utils.rnn.pad_sequence(rows, True, tokenizer.pad), lengths
+
+    torch.manual_seed(1)
+    model = build(settings, tokenizer)
+    feats = [features.extract(audio.read(path), settings.features) for path in wavs]
+    model.set_cmvn(np.concatenate(feats).mean(0), np.concatenate(feats).std(0))
+    targets = [tokenizer.encode(s) for s in SEQUENCES]
+    words = [tokenizer.encode(semantics.words(s)) for s in SEQUENCES]
+    batch = {}
+    for name, rows in {
+        "speech": feats,
+        "words": words,
+        "text": words,
+        "target": [*targets, *words, *targets],
+    }.items():
+        batch[name], batch[f"{name}_lengths"] = pad(rows)
+    batch["target_source"] = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7])
+    tasks = [tokenizer.task_ids[task] for task in ("slu", "asr", "nlu")]
+    batch["target_task"] = torch.tensor(tasks).repeat_interleave(4)
+    optimizer = torch.optim.Adam(model.parameters(), 4e-3)
+    num_right = 0
+    while num_right < 10:
+        optimizer.zero_grad()
+        loss, stats, _ = model(**batch)
+        loss.backward()
+        optimizer.step()
+        num_right = num_right + 1 if stats["acc"] == 1.0 else 0
+    return model
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory, toy_wavs):
+    """(data, dump) with a test split of the noises, through stage 2."""
+    from atat.features import write_split
+
+    root = tmp_path_factory.mktemp("data")
+    data = DataDir(
+        wav_scp={i: str(path) for i, path in toy_wavs.items()},
+        text=dict.fromkeys(toy_wavs, "turn on the kitchen light"),
+        semantics=dict.fromkeys(toy_wavs, SEQUENCES[0]),
+        utt2spk=dict.fromkeys(toy_wavs, "anna"),
+    )
+    datadir.write(root / "data" / "test", data)
+    write_split(root / "data" / "test", root / "dump" / "test", toy_settings().features, 1)
+    return root / "data", root / "dump"

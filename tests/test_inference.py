@@ -1,0 +1,248 @@
+"""Use of a model: what goes in, what comes out, and every way in which an experiment is broken."""
+
+import io
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+
+from atat import SpeechToSemantics
+from atat.grammar import Grammar
+from atat.inference import batches, normalize
+from atat.model_file import read_weights
+from atat.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def model(toy_experiment):
+    return SpeechToSemantics.load(toy_experiment)
+
+
+@pytest.fixture
+def copy(toy_experiment, tmp_path):
+    """A copy of the experiment to break."""
+    return shutil.copytree(toy_experiment, tmp_path / "exp")
+
+
+def same(a, b):
+    return (a.semantics, a.intent, a.slots) == (b.semantics, b.intent, b.slots) and a.score == (
+        pytest.approx(b.score, abs=1e-4)
+    )
+
+
+def test_a_file_gives_a_result_and_a_list_gives_a_list(model, toy_wavs):
+    paths = list(toy_wavs.values())
+    alone = [model(path) for path in paths]
+    together = model(paths)
+    assert [r.duration_s for r in together] == [0.6, 2.0, 1.2, 0.8]
+    for a, b in zip(alone, together, strict=True):
+        assert same(a, b) and a.seconds > 0
+    assert [(r.intent, r.slots) for r in together] == [
+        ("turnOn", {"room": "kitchen"}),
+        ("turnOn", {"room": "living room"}),
+        ("setVolume", {"level": "ten"}),
+        ("setVolume", {"level": "twenty"}),
+    ]
+
+
+def test_a_model_transcribes_when_asked_to(model, toy_wavs):
+    result = model(toy_wavs["anna-3"], task="asr")
+    assert (result.semantics, result.intent) == ("set the volume to twenty", None)
+
+
+def test_paths_files_arrays_and_tensors_are_the_same_audio(model, toy_wavs):
+    path = toy_wavs["anna-0"]
+    samples, rate = soundfile.read(path, dtype="int16")
+    expected = model(path)
+    assert same(model(str(path)), expected)
+    assert same(model(io.BytesIO(path.read_bytes())), expected)
+    assert same(model(samples, sample_rate=rate), expected)
+    assert same(model(torch.from_numpy(samples.copy()), sample_rate=rate), expected)
+    stereo = np.stack([samples, samples], axis=1)
+    assert all(same(r, expected) for r in model([samples, stereo], sample_rate=rate))
+
+
+def test_any_rate_is_taken(model, toy_wavs):
+    samples, rate = soundfile.read(toy_wavs["anna-1"])
+    result = model(soxr.resample(samples, rate, 44100), sample_rate=44100)
+    assert result.duration_s == 2.0 and result.slots == {"room": "living room"}
+
+
+def test_text_is_normalised_and_unknown_words_are_reported(model):
+    result = model(text="Turn ON the kitchen light!")
+    assert result.unknown == () and result.intent
+    assert same(result, model(text="turn on the kitchen light"))
+    odd = model(text="turn on the küche")
+    assert odd.unknown == ("küche",)
+    results = model(text=["set the volume to ten", "turn on the living room lights please now"])
+    assert same(results[0], model(text="set the volume to ten"))
+
+
+def test_nbest_are_different_and_sorted(model, toy_wavs):
+    result = model(toy_wavs["anna-1"], nbest=3, constraint="none")
+    scores = [reading.score for reading in result.nbest]
+    assert scores == sorted(scores, reverse=True)
+    assert len({reading.semantics for reading in result.nbest}) == len(result.nbest) == 3
+    assert result.nbest[0].semantics == result.semantics
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("task", ["slu", "asr"])
+def test_the_grammar_lets_its_sentences_out_and_nothing_else(
+    model, toy_wavs, toy_experiment, task, ctc_weight
+):
+    grammar = Grammar.load(toy_experiment / "grammar.yaml")
+    automaton = grammar.automaton(with_tags=task == "slu")
+    results = model(
+        list(toy_wavs.values()), task=task, nbest=4, constraint="grammar", ctc_weight=ctc_weight
+    )
+    for reading in itertools.chain.from_iterable(result.nbest for result in results):
+        assert reading.semantics.split() in automaton
+        assert (reading.intent is None) == (task == "asr")
+
+
+def test_without_constraint_a_malformed_sequence_says_what_is_wrong(model, toy_wavs):
+    result = model(toy_wavs["anna-2"], constraint="none", max_length=5)
+    assert result.intent is None and result.slots == {}
+    assert result.reason.startswith("not well formed:")
+
+
+def test_nothing_found_is_a_result_with_a_reason(model, toy_wavs):
+    result = model(toy_wavs["anna-2"], constraint="grammar", max_length=2)
+    assert (result.intent, result.semantics, result.score, result.nbest) == (None, "", None, ())
+    assert "at most 2 tokens" in result.reason
+    assert result.to_dict()["reason"] == result.reason
+
+
+def test_silence_and_noise_are_answered_without_nan(model):
+    rng = np.random.default_rng(1)
+    for samples in (np.zeros(16000), rng.normal(0, 0.3, 16000), rng.uniform(-1, 1, 1700)):
+        for ctc_weight in (0.0, 0.4):
+            result = model(samples, sample_rate=16000, ctc_weight=ctc_weight, constraint="grammar")
+            assert result.reason or np.isfinite(result.score)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m(), "neither"),
+        (lambda m: m("a.wav", text="b"), "both audio and text"),
+        (lambda m: m("missing.wav"), "missing.wav: no such file"),
+        (lambda m: m(3.5), "got float, expected an audio file"),
+        (lambda m: m(np.zeros(16000)), "without sample_rate"),
+        (lambda m: m(np.zeros(100), sample_rate=16000), "samples: 0.006 s long"),
+        (lambda m: m(np.full(16000, np.nan), sample_rate=16000), "NaN"),
+        (lambda m: m(np.zeros(32000), sample_rate=16000, max_duration_s=1.5), "2.0 s long"),
+        (lambda m: m(np.zeros(16000 * 31), sample_rate=16000), "the limit is 30.0 s"),
+        (lambda m: m(text=""), "no words"),
+        (lambda m: m(text="?! ()"), "no words"),
+        (lambda m: m(text="turn " * 2000), "tokens, expected at most 512"),
+        (lambda m: m(text="turn on", task="sing"), "task: got 'sing', expected one of asr"),
+        (lambda m: m(text="turn on", constraint="some"), "constraint: got 'some'"),
+        (lambda m: m(text="turn on", beams=3), "got option 'beams', expected some of task, beam"),
+        (lambda m: m(text="turn on", beam=0), "beam: got 0"),
+        (lambda m: m(text="turn on", ctc_weight=0.5), "no CTC"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(model, call, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=r"(?s)" + message) as raised:
+        call(model)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_constraint_grammar_needs_a_grammar(copy):
+    (copy / "grammar.yaml").unlink()
+    model = SpeechToSemantics.load(copy)
+    assert model(text="turn on").intent
+    with pytest.raises(ValueError, match="needs a grammar"):
+        model(text="turn on", constraint="grammar")
+
+
+def rewrite(exp, change):
+    content = torch.load(exp / "model.pth", weights_only=True)
+    change(content)
+    torch.save(content, exp / "model.pth")
+
+
+def test_no_experiment_and_no_model_say_what_to_do(copy):
+    with pytest.raises(FileNotFoundError, match=r"no such experiment directory; ./run.sh trains"):
+        SpeechToSemantics.load(copy / "nowhere")
+    (copy / "model.pth").unlink()
+    with pytest.raises(FileNotFoundError, match=r"nothing is trained here; `./run.sh --stage 4`"):
+        SpeechToSemantics.load(copy)
+    (copy / "checkpoints").mkdir()
+    (copy / "checkpoints" / "checkpoint.pth").touch()
+    with pytest.raises(FileNotFoundError, match="training has not finished"):
+        SpeechToSemantics.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["model"].clear(), "holds no weights"),
+        (lambda c: c["model"]["decoder.norm.weight"].fill_(torch.nan), "not finite"),
+        (lambda c: c.update(tokenizer="0" * 64), "another vocabulary"),
+        (lambda c: c.update(format=7), "got format 7, expected 1"),
+        (lambda c: c.pop("model"), "not a model that stage 4 wrote"),
+        (
+            lambda c: c["model"].update({"decoder.norm.weight": torch.ones(3)}),
+            r"'decoder.norm.weight': got \(3,\), expected \(32,\)",
+        ),
+        (lambda c: c["model"].pop("decoder.norm.weight"), "got nothing, expected"),
+        (
+            lambda c: c["model"].update(extra=torch.ones(2)),
+            r"'extra': got \(2,\), expected nothing",
+        ),
+    ],
+)
+def test_a_model_file_that_is_not_right_is_refused(copy, change, message):
+    rewrite(copy, change)
+    with pytest.raises(ValueError, match=message) as raised:
+        SpeechToSemantics.load(copy)
+    assert "rerun stage 4" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model", b"PK\x03\x04 cut"])
+def test_a_file_that_is_no_model_is_refused(copy, data):
+    (copy / "model.pth").write_bytes(data)
+    with pytest.raises(ValueError, match="not a model file"):
+        SpeechToSemantics.load(copy)
+
+
+def test_a_truncated_model_file_is_refused(copy):
+    whole = (copy / "model.pth").read_bytes()
+    (copy / "model.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="not a model file"):
+        SpeechToSemantics.load(copy)
+
+
+def test_code_in_a_model_file_is_not_run(copy, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    torch.save({"format": 1, "tokenizer": Evil(), "model": {}}, copy / "model.pth")
+    with pytest.raises(ValueError, match="not a model file"):
+        read_weights(copy / "model.pth", Tokenizer.load(copy / "tokenizer"))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_device_that_is_not_there_is_named(toy_experiment):
+    with pytest.raises(ValueError, match="device: got 'warp'"):
+        SpeechToSemantics.load(toy_experiment, device="warp")
+
+
+@pytest.mark.parametrize("sizes", [[], [7], [5, 5, 5], [1, 100, 3, 2, 50, 51], [0, 0]])
+def test_batches_hold_everything_once_within_the_limit(sizes):
+    made = list(batches(sizes, 100))
+    assert sorted(i for batch in made for i in batch) == list(range(len(sizes)))
+    for batch in made:
+        assert len(batch) == 1 or len(batch) * max(sizes[i] for i in batch) <= 100
+
+
+def test_normalize_leaves_no_tag():
+    assert normalize("play( it )play (loud)") == "play it play loud"
