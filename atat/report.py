@@ -116,29 +116,31 @@ def experiments_table(results: Results, out: Path) -> Table:
 
 def decoding_table(results: Results) -> Table | None:
     """How each run of the table was decoded and how fast; None where nothing is decoded."""
-    header = ["Run", "split", "task token", "beam", "constraint", "CTC weight", "utterances"]
-    header += ["utterances/s", "real-time factor"]
+    header = ["Run", "split", "source", "task token", "beam", "constraint", "CTC weight"]
+    header += ["utterances", "utterances/s", "real-time factor"]
     rows = []
     for experiment, run in dict.fromkeys((r.row.experiment, r.row.run) for r in results.rows):
         record = results.experiments[experiment].run(run)
         if not record:
             continue
         num, seconds = record.get("num_utterances"), record.get("seconds")
-        speed = num / seconds if num and seconds else None
+        audio_seconds = record.get("audio_seconds")
         rows.append(
             [
                 f"{experiment}/decode_{run}",
                 str(record.get("split", "")),
+                str(record.get("source", "")),
                 str(record.get("task", "")),
                 str(record.get("beam", "")),
                 str(record.get("constraint", "")),
                 _number(record.get("ctc_weight"), "g"),
                 _number(num, ",d"),
-                _number(speed, ".3g"),
-                _number(record.get("real_time_factor"), ".3f"),
+                _number(num / seconds if num and seconds else None, ".3g"),
+                _number(seconds / audio_seconds if seconds and audio_seconds else None, ".4f"),
             ]
         )
-    return Table("Decoding", header, rows) if rows else None
+    note = "Real-time factor: seconds of computing a second of audio, features not counted."
+    return Table("Decoding", header, rows, note) if rows else None
 
 
 def markdown(results: Results, sections: list[Table], title: str, has_curves: bool) -> str:
@@ -147,8 +149,8 @@ def markdown(results: Results, sections: list[Table], title: str, has_curves: bo
         f"# Results: {title}",
         "Written by `python -m atat.report` (stage 7): run it again instead of editing this.",
     ]
-    if speech := results.about.get("speech"):
-        parts.append(f"The speech here is {_escape(str(speech))}")
+    if results.speech:
+        parts.append(_escape(results.speech))
     for section in sections:
         lines = [section.header, ["---"] * len(section.header), *section.rows]
         parts.append(f"## {section.title}")

@@ -99,7 +99,7 @@ def render(
     )
     return environment.get_template("report.html").render(
         title=title,
-        speech=results.about.get("speech"),
+        speech=results.speech,
         tables=tables,
         picture=None if picture is None else base64.b64encode(picture).decode("ascii"),
         sections=[

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atat import datadir, metrics, score, semantics, train_log
+from atat import config, datadir, metrics, score, semantics, train_log
 from atat.metrics import Metric
 from atat.tables import Row, Tables
 
@@ -103,10 +103,23 @@ class Results:
         return [name for name in metrics.TITLES if name in known - hidden] or ["em_hyp"]
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What stage 1 says of the data, `about.json`."""
-        path = self.data / "about.json"
-        return score.read_json(path) if path.is_file() else {}
+    def speech(self) -> str | None:
+        """A sentence on where the speech comes from; None where nothing is known of it.
+
+        Stage 1 may leave it in `about.json` (`speech`); else the voices are in the settings.
+        """
+        about = self.data / "about.json"
+        if about.is_file() and (said := score.read_json(about).get("speech")):
+            return f"Speech: {said}"
+        for experiment in self.experiments.values():
+            path = experiment.directory / "config.yaml"
+            voices = config.load_resolved(path).data.voices if path.is_file() else {}
+            if voices:
+                parts = (
+                    f"{split} by {', '.join(sorted(v))}" for split, v in sorted(voices.items())
+                )
+                return f"Speech: rendered by synthesisers, not recorded: {'; '.join(parts)}."
+        return None
 
     def split(self, name: str | None) -> datadir.DataDir:
         """A split's files; all None where the split is not there any more."""

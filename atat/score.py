@@ -190,7 +190,9 @@ def _judge(
         line["em_hyp"] = outcome.em_hyp
         # Without `text` the references have no carrier words: the whole sequence says nothing.
         line["em_full"] = None if references.text is None else outcome.em_full
-        line["reason"] = outcome.reason
+        # Stage 5 knows better why there is no hypothesis at all.
+        said = line.get("reason") if not line["hypothesis"] else None
+        line["reason"] = said or outcome.reason
         outcomes.append(outcome)
     return outcomes
 

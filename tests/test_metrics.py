@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from atat import metrics, semantics
 from atat.metrics import Overlap, judge
@@ -322,6 +322,18 @@ def test_chance_differences_are_called_real_about_as_often_as_p_says():
             metrics.difference((one.astype(float), words), (two.astype(float), words))["p"] < 0.05
         )
     assert below / 150 <= 0.11
+
+
+def test_p_of_a_difference_is_two_sided():
+    rng = np.random.default_rng(2)
+    errors, words = rng.binomial(5, 0.2, 400).astype(float), np.full(400, 5.0)
+    other = errors + rng.choice([-0.5, 0.0, 0.6], 400)
+    gap = (errors - other) / 5
+    z = abs(gap.mean()) / (gap.std() / np.sqrt(400))
+    expected = 2 * norm.sf(z)
+    assert 0.05 < expected < 0.5
+    result = metrics.difference((errors, words), (other, words))
+    assert result["p"] == pytest.approx(expected, rel=0.2)
 
 
 def test_one_utterance_is_never_significant():

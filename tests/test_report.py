@@ -78,7 +78,8 @@ def make_run(directory: Path, references: dict[str, str], errors: float, task="s
     directory.mkdir(parents=True)
     record = {"run": directory.name, "split": "test", "task": task, "beam": 4, "seconds": 50.0}
     record |= {"constraint": "none", "ctc_weight": 0.0, "num_utterances": len(references)}
-    (directory / "run.json").write_text(json.dumps(record | {"real_time_factor": 0.05}))
+    record |= {"source": "speech", "audio_seconds": 200.0}
+    (directory / "run.json").write_text(json.dumps(record))
     with (directory / "hyp.jsonl").open("w") as file:
         for id_, reference in references.items():
             wrong = rng.random() < errors
@@ -299,9 +300,21 @@ def test_what_was_run_where_is_on_record(written):
         assert found in rows["atat"]
     assert "Imaginary CPU" in rows["atat"][-1]
     runs = {row[0]: row for row in table_rows(text, "Decoding")}
-    assert runs["atat_zeroshot/decode_test_nlu"][1:3] == ["test", "nlu"]
-    assert runs["e2e/decode_test"][-2:] == ["1.2", "0.050"]
+    assert runs["atat_zeroshot/decode_test_nlu"][1:4] == ["test", "speech", "nlu"]
+    assert runs["e2e/decode_test"][-2:] == ["1.2", "0.2500"]
     assert "rendered by espeak; test voices: &lt;flite> & others." in text
+
+
+def test_rendered_speech_is_said_from_the_settings_too(tmp_path):
+    paths = make_recipe(tmp_path)
+    (paths["data"] / "about.json").unlink()
+    assert load(paths).speech is None
+    (paths["expdir"] / "atat" / "config.yaml").write_text(
+        "data: {voices: {train: {hibari: 0.5, espeak: 0.5}, test: {nanotts: 1.0}}}\n"
+    )
+    assert load(paths).speech == (
+        "Speech: rendered by synthesisers, not recorded: test by nanotts; train by espeak, hibari."
+    )
 
 
 def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):

@@ -90,6 +90,20 @@ def test_every_hypothesis_gets_its_reference_and_verdict_and_keeps_the_rest(tmp_
     assert sorted(p.name for p in directory.iterdir()) == ["hyp.jsonl", "run.json", "scores.json"]
 
 
+def test_the_reason_of_stage_5_for_an_empty_hypothesis_is_kept(tmp_path):
+    write_split(tmp_path / "data")
+    directory = write_run(tmp_path / "exp")
+    lines = lines_of(directory)
+    lines["anna-1"] |= {"hypothesis": "", "reason": "no features: stage 2 dropped it"}
+    lines["anna-2"] |= {"reason": "of an earlier scoring"}
+    path = directory / "hyp.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines.values()))
+    for _ in range(2):
+        score.score_run(directory, tmp_path / "data", {})
+        assert lines_of(directory)["anna-1"]["reason"] == "no features: stage 2 dropped it"
+        assert lines_of(directory)["anna-2"]["reason"] == "minutes 'nine', expected 'five'"
+
+
 def test_a_transcription_run_has_wer_only(tmp_path):
     write_split(tmp_path / "data")
     heard = {"anna-1": "play jazz", "anna-2": "set to nine", "bert-1": ""}
