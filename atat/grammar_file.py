@@ -15,8 +15,10 @@ listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name`
 no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet.
 """
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -300,7 +302,7 @@ class _Reader:
             return Word(self.word(item, token))
         name = token[1:]
         if name not in self.macro_nodes:
-            raise self.error(item, f"undefined macro '{token}'; {_known(self.macro_nodes)}")
+            raise self.error(item, f"undefined macro '{token}'; {_known(name, self.macro_nodes)}")
         if name in self.open_macros:
             trail = [*self.open_macros[self.open_macros.index(name) :], name]
             raise self.error(item, f"macros form a cycle: {' -> '.join(trail)}")
@@ -321,7 +323,7 @@ class _Reader:
             self.slots[kind] = BUILT_IN[kind]
         elif kind not in self.slots:
             raise self.error(
-                item, f"undefined slot type '{kind}' in '{token}'; {_known(self.slots)}"
+                item, f"undefined slot type '{kind}' in '{token}'; {_known(kind, self.slots)}"
             )
         self.used.add(f"${kind}")
         return Slot(kind, name)
@@ -361,7 +363,9 @@ def _is_text(token: str) -> bool:
     return token not in "[]()," and not token.isspace()
 
 
-def _known(names) -> str:
+def _known(name: str, names: Collection[str]) -> str:
+    if near := difflib.get_close_matches(name, names, n=1):
+        return f"did you mean '{near[0]}'?"
     return f"defined are: {', '.join(names)}" if names else "none is defined"
 
 

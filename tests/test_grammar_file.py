@@ -39,6 +39,7 @@ WRONG = [
     ("[" * 20000, "g.yaml: lists or mappings are nested too deeply"),
     (grammar("go $x:y"), "g.yaml:4: undefined slot type 'x' in '.x:y'; defined are: t"),
     (grammar("go $x:y", slots="{}"), "g.yaml:4: undefined slot type 'x' .* none is defined"),
+    (grammar("go $rom:y", slots="{room: [a]}"), "g.yaml:4: undefined .* did you mean 'room'"),
     (grammar("go $t"), r"g.yaml:4: slot '\$t', expected \$type:name"),
     (grammar("go $t:"), r"g.yaml:4: slot '\$t:', expected \$type:name"),
     (grammar("go $pv.Alphabetic:n"), r"g.yaml:4: built-in slot '\$pv.Alphabetic' is not supp"),

@@ -119,6 +119,7 @@ def test_the_same_command_gives_the_same_data_and_another_seed_other_data(run, t
         (["data.voices.train={espeak/en-us: 1, nanotts: 0.5}"], "'nanotts' is in both train"),
         (["data.voices.valid={}"], "data.voices"),
         (["data.voices.train={nobody: 1}"], "nobody"),
+        (["data.voices.test={nobody: 1}"], "nobody"),
         (["--grammar", "absent.yaml"], "absent.yaml: no such grammar file"),
         (["--nj", "0"], "expected a whole number"),
         (["data.num_trian=3"], "did you mean 'data.num_train'"),

@@ -105,8 +105,8 @@ def prepare(
     rendered = dataclasses.replace(settings.data, num_test=0)  # the test is recorded
     sequences = spoken_grammar.draw(grammar, rendered, settings.seed)
     write_recordings(data, corpus_dir, grammar)
-    for split in ("train", "valid"):
-        spoken_grammar.write_spoken(data, split, sequences[split], settings, num_jobs)
+    spoken = {split: sequences[split] for split in ("train", "valid")}
+    spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
 

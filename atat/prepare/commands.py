@@ -21,8 +21,8 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
     """
     spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
     sequences = spoken_grammar.draw(grammar, settings.data, settings.seed)
-    for split in spoken_grammar.SPOKEN:
-        spoken_grammar.write_spoken(data, split, sequences[split], settings, num_jobs)
+    spoken = {split: sequences[split] for split in spoken_grammar.SPOKEN}
+    spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
 

@@ -113,35 +113,40 @@ def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, .
 
 
 def write_spoken(
-    data: Path, split: str, sequences: list[str], settings: Config, num_jobs: int
+    data: Path, sequences: Mapping[str, list[str]], settings: Config, num_jobs: int
 ) -> None:
-    """Render the sentences of a split and write it: wav.scp, text, semantics, utt2spk.
+    """Render the sentences of splits and write these: wav.scp, text, semantics, utt2spk.
 
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
     """
-    requests = synth.plan(
-        list(map(semantics.words, sequences)),
-        settings.data.voices[split],
-        settings.seed,
-        settings.data.num_pseudo_speakers,
-        settings.data.rate_range,
-        settings.data.pitch_range,
-    )
-    print(f"{split}: {len(requests)} utterances to speak", file=sys.stderr)
-    paths = synth.render(requests, ROOT / settings.data.cache, num_jobs)
-    written = DataDir({}, {}, {}, {})
-    for number, (sequence, request, path) in enumerate(
-        zip(sequences, requests, paths, strict=True)
-    ):
-        if path is None:  # not speakable: `render` has said so
-            continue
-        utterance = f"{request.speaker}-{split}-{number:06d}"
-        written.wav_scp[utterance] = str(path.resolve())
-        written.text[utterance] = semantics.words(sequence)
-        written.semantics[utterance] = sequence
-        written.utt2spk[utterance] = request.speaker
-    datadir.write(data / split, written)
+    # All is planned before anything is spoken: a voice that is missing shows at once.
+    plans = {
+        split: synth.plan(
+            list(map(semantics.words, sequences[split])),
+            settings.data.voices[split],
+            settings.seed,
+            settings.data.num_pseudo_speakers,
+            settings.data.rate_range,
+            settings.data.pitch_range,
+        )
+        for split in sequences
+    }
+    requests = [request for plan in plans.values() for request in plan]
+    print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
+    paths = iter(synth.render(requests, ROOT / settings.data.cache, num_jobs))
+    for split, plan in plans.items():
+        directory = DataDir({}, {}, {}, {})
+        for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
+            path = next(paths)
+            if path is None:  # not speakable: `render` has said so
+                continue
+            utterance = f"{request.speaker}-{split}-{number:06d}"
+            directory.wav_scp[utterance] = str(path.resolve())
+            directory.text[utterance] = semantics.words(sequence)
+            directory.semantics[utterance] = sequence
+            directory.utt2spk[utterance] = request.speaker
+        datadir.write(data / split, directory)
 
 
 def write_text(data: Path, split: str, sequences: list[str]) -> None:
