@@ -2,8 +2,6 @@
 
 An experiment is a delta over the recipe's settings; the data, feature and tokenizer stages are
 shared by all of them, so a delta may change `model`, `augment`, `train` and `decode` only.
-
-`python -m atat.tables --list TABLES_YAML` prints their names, each after the one it needs.
 """
 
 import difflib
@@ -11,8 +9,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from atat import cli
 
 SETTINGS = ("seed", "model", "augment", "train", "decode")
 RESERVED = ("data", "dump")  # with --expdir these stand beside the experiments
@@ -162,15 +158,3 @@ def _check_chain(name: str, after: str | None, experiments: dict[str, Experiment
             raise ValueError(f"experiments wait for each other: {' after '.join([*seen, after])}")
         seen.append(after)
         after = experiments[after].after
-
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--list", required=True, metavar="TABLES_YAML", help="file to read")
-    parser.add_argument("--experiment", help="only this one and what it needs")
-    args = parser.parse_args()
-    print("\n".join(load(args.list).order(args.experiment)))
-
-
-if __name__ == "__main__":
-    cli.run(main)

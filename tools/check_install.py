@@ -3,10 +3,12 @@
 Prints one line for each thing that is wrong and exits 1, or one line that all is well.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 LOCK = Path(__file__).resolve().parent.parent / "requirements.lock.txt"
@@ -32,12 +34,12 @@ UNMET = {
 }
 
 # One module of each package that the project imports; ESPnet's after what lets it load.
-MODULES = """
-    torch numpy scipy.stats omegaconf yaml tqdm sentencepiece soundfile soxr kaldiio
-    kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py
-    hibari py_nanotts espeakng_loader pytest xdist pytest_timeout hypothesis
-    atat.espnet_compat espnet2.tasks.abs_task
-""".split()
+MODULES = (
+    "torch numpy scipy.stats omegaconf yaml tqdm sentencepiece soundfile soxr kaldiio "
+    "kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py "
+    "hibari py_nanotts espeakng_loader pytest xdist pytest_timeout hypothesis "
+    "atat.espnet_compat espnet2.tasks.abs_task"
+)
 
 
 def read_lock(path: Path) -> dict[str, str]:
@@ -59,7 +61,7 @@ def check_versions(pins: dict[str, str]) -> list[str]:
     return faults
 
 
-def check_requirements(names: list[str]) -> list[str]:
+def check_requirements(names: Iterable[str]) -> list[str]:
     """What these packages ask for and do not get, but for UNMET."""
     from packaging.requirements import Requirement
 
@@ -80,12 +82,13 @@ def check_requirements(names: list[str]) -> list[str]:
     return faults
 
 
-def check_imports(modules: list[str]) -> list[str]:
+def check_imports(modules: Iterable[str]) -> list[str]:
     """Which of the modules do not import, and why."""
     faults = []
     for name in modules:
         try:
-            importlib.import_module(name)
+            with contextlib.redirect_stdout(None):  # some print what they would like to have
+                importlib.import_module(name)
         except Exception as e:  # whatever a broken package raises is what shall be reported
             faults.append(f"import {name}: {type(e).__name__}: {e}")
     return faults
@@ -96,7 +99,7 @@ def main() -> None:
     pins = read_lock(LOCK)
     faults = check_versions(pins)
     if not faults:
-        faults = check_requirements([*pins, "torch", "atat"]) + check_imports(MODULES)
+        faults = check_requirements([*pins, "torch", "atat"]) + check_imports(MODULES.split())
     for fault in faults:
         print(f"tools/check_install.py: {fault}", file=sys.stderr)
     if faults:

@@ -26,10 +26,13 @@ die() {
   exit "${2:-1}"
 }
 
-# The interpreter's version if this project runs on it, else a word about it and false.
+# Prints an interpreter's version; false if the project does not run on it.
 fits() {
-  "$1" -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v); sys.exit(v not in ("3.11", "3.12"))' \
-    2>/dev/null
+  "$1" 2>/dev/null -c '
+import sys
+version = "%d.%d" % sys.version_info[:2]
+print(version)
+sys.exit(version not in ("3.11", "3.12"))'
 }
 
 find_python() {
@@ -56,7 +59,9 @@ state() {
 
 # pip's words go to the log; its last ones are shown when it fails.
 pip_install() {
-  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@" >>"$log" 2>&1; then
+  local pip=("$venv/bin/python" -m pip install --disable-pip-version-check --no-input)
+  # --no-compile: most of the modules are never imported.
+  if ! "${pip[@]}" --no-compile "$@" >>"$log" 2>&1; then
     grep -v '^WARNING' "$log" | tail -n 12 >&2
     die "pip install failed (all of its output: $log); run tools/install.sh again to go on"
   fi
@@ -76,7 +81,7 @@ while (($#)); do
   esac
 done
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 venv=$(realpath -m "${venv:-$root/.venv}")
 if [[ $python ]]; then
   version=$(fits "$python") ||
@@ -98,7 +103,7 @@ fi
 
 if [[ ! -e $venv/bin/python ]]; then
   python=${python:-$(find_python)}
-  "$python" -m venv "$venv" || die "$python could not make $venv (Debian: apt-get install python3-venv)"
+  "$python" -m venv "$venv" || die "$python could not make $venv"
 fi
 rm -f "$stamp"
 echo "environment: installing into $venv, a few minutes (log: $log)"
@@ -114,7 +119,8 @@ else
   pip_install "$TORCH"
 fi
 pip_install --no-deps --no-build-isolation --editable .
-"$venv/bin/python" tools/check_install.py || die "the environment is not complete; see above and $log"
+"$venv/bin/python" tools/check_install.py ||
+  die "$venv is not complete (see above and $log); to start anew, remove it"
 
 state >"$stamp"
 echo "environment: $venv is complete; ./run.sh trains the first model"

@@ -2,7 +2,7 @@
 # Checks Python (ruff) and shell (shellcheck, shfmt) without changing anything; --fix formats first.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 cd "$root"
 PATH="${VIRTUAL_ENV:-$root/.venv}/bin:$PATH"
 for tool in ruff shellcheck shfmt; do
@@ -23,7 +23,7 @@ fi
 code=0
 ruff check --quiet . || code=1
 ruff format --quiet --diff . || code=1
-shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}" || code=1
+shellcheck --external-sources "${scripts[@]}" || code=1
 "${format[@]}" --diff "${scripts[@]}" || code=1
 if ((code == 0)); then
   echo "lint: clean (${#scripts[@]} scripts)"

@@ -1,0 +1,87 @@
+"""What the stages of a recipe depend on, so that the driver knows which to run again.
+
+Prints lines `STAGE EXPERIMENT key=value`, with - for the experiment in stages 1 to 3, which all
+share. The experiments come in an order in which they can be trained.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from atat import cli, config, tables
+from atat.files import sha256
+
+# Settings that a stage reads itself; what earlier stages read reaches it through their outputs.
+DATA_STAGES = {1: ("seed", "data"), 2: ("features",), 3: ("tokenizer",)}
+EXPERIMENT_STAGES = {4: ("seed", "model", "augment", "train"), 5: ("decode",)}
+
+
+def of_data(settings: config.Config, corpus_dir: str | None, grammar: str | None) -> Iterator[str]:
+    """Lines of stages 1 to 3.
+
+    Args:
+        settings: the recipe's.
+        corpus_dir: its path counts, not what is in it.
+        grammar: a file, whose content counts; None for the one that the settings name.
+
+    Raises:
+        FileNotFoundError: there is no such grammar.
+    """
+    if corpus_dir is not None:
+        yield _line(1, "-", "corpus_dir", str(Path(corpus_dir).resolve()))
+    if grammar is None and settings.data.grammar is not None:
+        grammar = config.BASE.parent.parent / settings.data.grammar
+    if grammar is not None:
+        if not Path(grammar).is_file():
+            raise FileNotFoundError(f"{grammar}: no such grammar")
+        yield _line(1, "-", "grammar", sha256(Path(grammar).read_bytes())[:16])
+    yield from _lines(settings, DATA_STAGES, "-")
+
+
+def of_experiment(name: str, settings: config.Config, table: tables.Tables) -> Iterator[str]:
+    """Lines of stages 4 to 6 of the experiment, whose own settings these are."""
+    after = table.experiments[name].after
+    if after is not None:
+        yield f"4 {name} after={after}"
+    yield from _lines(settings, EXPERIMENT_STAGES, name)
+    for subset, what in table.subsets.items():
+        yield _line(6, name, f"subsets.{subset}", dataclasses.asdict(what))
+
+
+def _lines(settings: config.Config, stages: dict[int, tuple[str, ...]], name: str) -> Iterator[str]:
+    values = dataclasses.asdict(settings)
+    for stage, sections in stages.items():
+        for section in sections:
+            if isinstance(values[section], dict):
+                for key, value in values[section].items():
+                    yield _line(stage, name, f"{section}.{key}", value)
+            else:
+                yield _line(stage, name, section, values[section])
+
+
+def _line(stage: int, name: str, key: str, value: Any) -> str:
+    return f"{stage} {name} {key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", action="append", required=True, help="settings, in order")
+    parser.add_argument("--tables", required=True, help="the recipe's tables.yaml")
+    parser.add_argument("--experiment", help="only this and those that it starts from")
+    parser.add_argument("--corpus_dir", help="directory of the corpus")
+    parser.add_argument("--grammar", help="file instead of the one that the settings name")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
+    args = parser.parse_args()
+    table = tables.load(args.tables)
+    settings = config.load(args.config, args.overrides)
+    lines = list(of_data(settings, args.corpus_dir, args.grammar))
+    for name in table.order(args.experiment):
+        delta = table.experiments[name].config
+        lines.extend(of_experiment(name, config.load(args.config, args.overrides, [delta]), table))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    cli.run(main)

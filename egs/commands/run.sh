@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Spoken commands for home and music, learned from a grammar alone: nothing is downloaded, sentences
+# are drawn from egs/commands/grammar.yaml and spoken by installed synthesisers.
+#
+#   ./run.sh                               a model, its scores and a report
+#   ./run.sh --table true                  every experiment of tables.yaml
+#   ./run.sh --grammar mine.yaml           another grammar, in a directory of its own
+#
+# Settings: conf/recipe.yaml, over conf/base.yaml of the project.
+set -euo pipefail
+
+# shellcheck source=utils/recipe.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
+
+about='spoken commands for home and music, learned from a grammar'
+
+recipe_main "$@"

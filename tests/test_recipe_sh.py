@@ -1,0 +1,578 @@
+"""The driver's contract: utils/recipe.sh, the run.sh of recipes, and ./run.sh.
+
+A stub stands for the interpreter: it logs the stage commands and fails or waits as it is told; what
+the driver asks of `atat.inputs` it passes on. The project's directory has a space
+in its name, and so has what users give.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+DATA, TRAINING = ["prepare.toy", "features", "tokenizer"], ["train", "decode", "score"]
+ALL = [*DATA, *TRAINING, "report"]
+
+STUB = f"""#!{sys.executable} -IS
+import json, os, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+_, module, *arguments = sys.argv[1:]
+if module == "atat.inputs":
+    os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
+name = module.removeprefix("atat.")
+with open(here / "log", "a") as log:
+    print(json.dumps([name, arguments, os.environ.get("OMP_NUM_THREADS")]), file=log)
+told = here / name
+if name == "train":
+    checkpoints = pathlib.Path(arguments[arguments.index("--exp") + 1]) / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    (checkpoints / "checkpoint.pth").touch()
+if told.exists():
+    if told.read_text() == "wait":
+        (here / "waiting").touch()
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit(130)
+    sys.exit(int(told.read_text()))
+"""
+
+TABLES = """
+experiments:
+  tuned: {about: starts from atat, after: atat}
+  atat: {about: all tasks}
+  e2e: {about: speech only, config: {train: {num_steps: 7}}}
+subsets:
+  unseen: {intents: [a]}
+"""
+
+
+class Project:
+    """A copy of the project's shell with a recipe `toy`, and a stub for python."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.recipe = root / "egs" / "toy"
+        self.python = root / "stub" / "python"
+        if not root.exists():
+            self.build()
+
+    def build(self) -> None:
+        root = self.root
+        (self.recipe / "conf").mkdir(parents=True)
+        for name in ("utils", "run.sh"):
+            copy = shutil.copytree if (REPO / name).is_dir() else shutil.copy
+            copy(REPO / name, root / name)
+        shutil.copy(REPO / "egs" / "commands" / "run.sh", self.recipe)
+        (root / "atat").symlink_to(REPO / "atat")
+        (self.recipe / "conf" / "recipe.yaml").write_text("train: {num_steps: 10}\n")
+        (self.recipe / "tables.yaml").write_text(TABLES)
+        self.python.parent.mkdir()
+        self.python.write_text(STUB)
+        self.python.chmod(0o755)
+
+    def command(self, *arguments: object, python: bool = True) -> list[str]:
+        given = [*arguments, *(["--python", self.python] if python else [])]
+        return [str(x) for x in ["./run.sh", "--recipe", "toy", *given]]
+
+    def run(self, *arguments: object, code: int = 0, **options) -> subprocess.CompletedProcess:
+        """Run ./run.sh for the toy recipe and expect an exit code."""
+        return self.shell(self.command(*arguments, **options), code)
+
+    def shell(self, command: list[str], code: int = 0, env: dict | None = None):
+        hidden = ("VIRTUAL_ENV", "PYTHONPATH")
+        environment = {k: v for k, v in os.environ.items() if k not in hidden}
+        result = subprocess.run(
+            command, cwd=self.root, capture_output=True, text=True, timeout=60,
+            env=environment | (env or {}), stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert result.returncode == code, result.stdout + result.stderr
+        return result
+
+    def tell(self, module: str, what: int | str | None) -> None:
+        """Let the stub fail with an exit code, "wait" until it is interrupted, or do neither."""
+        told = self.python.parent / module
+        told.unlink(missing_ok=True)
+        if what is not None:
+            told.write_text(str(what))
+
+    def calls(self) -> list[list]:
+        """[module, arguments, OMP_NUM_THREADS] of each stage since the last time."""
+        log = self.python.parent / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [json.loads(line) for line in lines]
+
+    def modules(self) -> list[str]:
+        return [call[0] for call in self.calls()]
+
+    def markers(self) -> list[str]:
+        """Markers of the default directories, e.g. data/1 and exp/atat/4."""
+        found = self.recipe.glob("**/.done.*")
+        return sorted(f"{p.parent.relative_to(self.recipe)}/{p.name[6:]}" for p in found)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path / "the project")
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("finished") / "the project")
+    project.run()
+    assert project.modules() == ALL
+    return project.root
+
+
+@pytest.fixture
+def finished(finished_project, tmp_path):
+    """A project whose stages are all done."""
+    copy = tmp_path / "the project"
+    return Project(shutil.copytree(finished_project, copy, symlinks=True))
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        (["--stage", "banana"], "'banana'"),
+        (["--stage"], "nothing"),
+        (["--stage", "--stop_stage", "3"], "nothing"),
+        (["--stage="], "''"),
+        (["--stage", "08"], "'08'"),
+        (["--stage", "99"], "'99'"),
+        (["--stage", "0"], "'0'"),
+        (["--stage", "5", "--stop_stage", "3"], "5"),
+        (["--nope", "1"], "--nope"),
+        (["--stag", "1"], "--stag"),
+        (["--PATH", "x"], "--PATH"),
+        (["--root", "x"], "--root"),
+        (["stray"], "stray"),
+        (["-x"], "-x"),
+        (["--"], "--"),
+        ([""], "''"),
+        (["--nj", "0"], "'0'"),
+        (["--seed", "-1"], "'-1'"),
+        (["--table", "yes"], "'yes'"),
+        (["--experiment", "../data"], "'../data'"),
+        (["--experiment", "nope"], "'nope'"),
+        (["--set", "novalue"], "'novalue'"),
+        (["--set", "train.num_stpes=1"], "did you mean 'train.num_steps'"),
+        (["--corpus_dir", "nowhere"], "'nowhere'"),
+        (["--grammar", "no.yaml"], "'no.yaml'"),
+        (["--config", "no.yaml"], "'no.yaml'"),
+        (["--expdir", "run.sh"], "'run.sh'"),
+        (["--expdir", ""], "''"),
+        (["--python", "no-such-python"], "'no-such-python'"),
+        (["--recipe", "nope"], "'nope'"),
+        (["--recipe", "../egs/toy"], "'../egs/toy'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_was_got_and_runs_nothing(project, arguments, got):
+    # The stub comes first, so that a given --python or an option without value comes last.
+    command = ["./run.sh", "--recipe", "toy", "--python", project.python, *arguments]
+    result = project.shell([str(x) for x in command], code=2)
+    assert got in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert project.calls() == []
+
+
+def test_a_broken_tables_file_or_setting_stops_before_the_first_stage(project):
+    (project.recipe / "tables.yaml").write_text("experiments: {atat: {config: {trian: {}}}}")
+    assert "trian" in project.run(code=2).stderr
+    assert project.calls() == []
+
+
+def test_values_are_literal(project):
+    project.run("--expdir", "$(touch x)", "--set", "data.cache=$(touch x);touch x")
+    assert not list(project.root.glob("**/x"))
+    assert (project.root / "$(touch x)" / "atat" / ".done.6").is_file()
+    assert "data.cache=$(touch x);touch x" in project.calls()[0][1]
+
+
+def test_a_directory_that_looks_like_an_option_is_a_directory(project):
+    project.run("--expdir", "-n")
+    assert (project.root / "-n" / "data" / ".done.1").is_file()
+
+
+def test_variables_of_the_shell_are_not_options(project):
+    command = project.command("--dry_run", "true")
+    environment = {"stage": "4", "experiment": "e2e", "table": "true", "configs": "x"}
+    assert project.shell(command, env=environment).stdout == project.shell(command).stdout
+
+
+def test_options_take_dashes_and_equals_signs(finished):
+    finished.run("--stage=3", "--stop-stage", "5")
+    assert finished.modules() == ["tokenizer", "train", "decode"]
+
+
+def test_the_last_of_an_option_counts(project):
+    project.run("--stop_stage", "7", "--stop_stage", "1")
+    assert project.modules() == ["prepare.toy"]
+
+
+def test_help_lists_every_option_and_its_default(project):
+    for arguments in (["--help"], ["-h"], ["--stage", "3", "--help"]):
+        text = project.run(*arguments, python=False).stdout
+        for line in (REPO / "utils" / "options.sh").read_text().split("OPTIONS='")[1].splitlines():
+            if line == "'":
+                break
+            assert line == "" or f"--{line.split()[0]} " in text
+    for default in ("(default: 7)", "(default: atat)", "(default: false)"):
+        assert default in text
+
+
+@pytest.mark.parametrize("recipe", sorted(p.parent.name for p in REPO.glob("egs/*/run.sh")))
+def test_every_recipe_is_thin_and_has_help(recipe):
+    script = REPO / "egs" / recipe / "run.sh"
+    assert len(script.read_text().splitlines()) <= 35
+    result = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=10)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"\n{recipe}: " in result.stdout
+
+
+# Stages and their commands
+
+
+def test_stages_get_the_arguments_of_the_contract(project):
+    project.run("--nj", "3")
+    at = "./egs/toy"
+    settings = ["--config", f"{at}/conf/recipe.yaml"]
+    data, dump = ["--data", f"{at}/data"], ["--dump", f"{at}/dump"]
+    exp = ["--exp", f"{at}/exp/atat"]
+    tables = ["--tables", f"{at}/tables.yaml"]
+    experiment = [*tables, "--experiment", "atat"]
+    assert [call[:2] for call in project.calls()] == [
+        ["prepare.toy", [*settings, *data, "--nj", "3"]],
+        ["features", [*settings, *data, *dump, "--nj", "3"]],
+        ["tokenizer", [*settings, *data]],
+        ["train", [*settings, *experiment, *data, *dump, *exp, "--resume", "true"]],
+        ["decode", [*exp, *data, *dump]],
+        ["score", [*exp, *data]],
+        ["report", [*tables, "--expdir", f"{at}/exp", *data, "--out", at]],
+    ]
+
+
+def test_settings_reach_the_stages(project):
+    (project.root / "my delta.yaml").write_text("train: {num_steps: 5}")
+    (project.root / "corpus").mkdir()
+    (project.root / "g.yaml").write_text("x")
+    project.run(
+        "--config", "my delta.yaml", "--set", "seed=1", "--set", "model.width=8", "--seed", "3",
+        "--corpus_dir", "corpus", "--grammar", "g.yaml", "--expdir", "e", "--resume", "false",
+    )  # fmt: skip
+    calls = {name: arguments for name, arguments, _ in project.calls()}
+    for name in [*DATA, "train"]:
+        assert calls[name][2:4] == ["--config", "my delta.yaml"]
+        assert calls[name][-3:] == ["seed=1", "model.width=8", "seed=3"]
+    assert calls["prepare.toy"][6:10] == ["--corpus_dir", "corpus", "--grammar", "g.yaml"]
+    assert calls["train"][calls["train"].index("--resume") + 1] == "false"
+
+
+def test_expdir_holds_data_and_dump_and_report_too(project):
+    project.run("--expdir", "my dir/")
+    calls = {name: arguments for name, arguments, _ in project.calls()}
+    assert calls["features"][2:6] == ["--data", "my dir/data", "--dump", "my dir/dump"]
+    assert calls["decode"][:2] == ["--exp", "my dir/atat"]
+    assert calls["report"][2:] == ["--expdir", "my dir", "--data", "my dir/data", "--out", "my dir"]
+    assert project.markers() == []
+
+
+def test_another_grammar_leaves_what_the_recipes_own_has_given(finished):
+    before = finished.markers()
+    (finished.root / "kitchen.v2.yaml").write_text("x")
+    finished.run("--grammar", "kitchen.v2.yaml")
+    assert finished.modules() == ALL
+    assert set(before) < set(finished.markers())
+    assert "exp_kitchen.v2/data/1" in finished.markers()
+
+
+def test_data_stages_use_one_thread_a_process(project):
+    project.run()
+    assert [call[2] for call in project.calls()[:3]] == ["1"] * 3
+
+
+def test_dry_run_prints_commands_that_do_what_a_run_does(project):
+    arguments = ["--expdir", "it's $HOME", "--set", "data.cache=a b", "--nj", "2"]
+    script = project.run(*arguments, "--dry_run", "true").stdout
+    assert project.calls() == []
+    assert not (project.root / "it's $HOME").exists()
+    project.shell(["bash", "-euc", script])
+    pasted = project.calls()
+    project.run(*arguments)
+    run = project.calls()
+    assert pasted == run
+    assert [call[0] for call in run] == ALL
+
+
+def test_dry_run_prints_the_stages_that_are_asked_for(project):
+    script = project.run("--dry_run", "true", "--stage", "3", "--stop_stage", "5").stdout
+    commands = [line for line in script.splitlines() if " -m atat." in line]
+    assert [shlex.split(c)[-1] != "" and c.split(" -m atat.")[1].split()[0] for c in commands] == [
+        "tokenizer", "train", "decode",
+    ]  # fmt: skip
+
+
+# What is done already
+
+
+def test_a_second_run_skips_what_is_done(finished):
+    result = finished.run()
+    assert finished.modules() == ["report"]
+    assert "stage 1 prepare: done already (./egs/toy/data/.done.1)" in result.stdout
+    assert "stage 4 train (atat): done already" in result.stdout
+
+
+def test_a_stage_given_is_an_order(finished):
+    finished.run("--stage", "2", "--stop_stage", "3")
+    assert finished.modules() == ["features", "tokenizer"]
+    # Data that was made again ends every experiment that was trained on it.
+    assert finished.markers() == ["data/1", "data/2", "data/3"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "modules"),
+    [
+        ("data.num_train=9", ALL),
+        ("features.num_mel_bins=40", ALL[1:]),
+        ("tokenizer.vocab_size=9", ALL[2:]),
+        ("model.width=9", ALL[3:]),
+        ("train.sources=[{split: train, tasks: [slu]}]", ALL[3:]),
+        ("decode.beam=2", ALL[4:]),
+        ("seed=2", ALL),
+    ],
+)
+def test_a_changed_setting_runs_the_stages_that_depend_on_it(finished, setting, modules):
+    result = finished.run("--set", setting)
+    assert finished.modules() == modules
+    assert f"again, since now {setting.partition('=')[0]}=" in result.stdout
+    finished.run("--set", setting)
+    assert finished.modules() == ["report"]
+
+
+def test_a_changed_file_runs_the_stages_that_depend_on_it(project):
+    grammar = project.root / "g.yaml"
+    grammar.write_text("one")
+    project.run("--grammar", grammar, "--expdir", "e")
+    project.calls()
+    grammar.write_text("two")
+    project.run("--grammar", grammar, "--expdir", "e")
+    assert project.modules() == ALL
+
+    tables = TABLES.replace("[a]", "[a, b]")
+    (project.recipe / "tables.yaml").write_text(tables)
+    project.run("--grammar", grammar, "--expdir", "e")
+    assert project.modules() == ["score", "report"]
+
+    (project.recipe / "tables.yaml").write_text(tables.replace("all tasks", "other words"))
+    project.run("--grammar", grammar, "--expdir", "e")
+    assert project.modules() == ["report"]
+
+    project.run("--expdir", "e")  # the recipe's own grammar again
+    assert project.modules() == ALL
+
+
+def test_an_order_says_that_what_it_builds_on_has_other_settings(finished):
+    result = finished.run("--stage", "5", "--set", "features.num_mel_bins=40")
+    assert finished.modules() == ["decode", "score", "report"]
+    assert "stage 2 features: used as it is, though now features.num_mel_bins=40" in result.stdout
+
+
+def test_experiments_share_the_data(finished):
+    finished.run("--experiment", "e2e")
+    assert finished.modules() == [*TRAINING, "report"]
+    assert {"exp/atat/6", "exp/e2e/6"} < set(finished.markers())
+    finished.run("--stage", "3", "--stop_stage", "3")
+    assert finished.markers() == ["data/1", "data/2", "data/3"]
+
+
+# Failures
+
+
+@pytest.mark.parametrize(("told", "code"), [(1, 1), (3, 1), (139, 1), (2, 2), (130, 130)])
+def test_a_failed_stage_stops_the_run_and_leaves_no_marker_from_itself_on(finished, told, code):
+    finished.tell("features", told)
+    result = finished.run("--stage", "1", code=code)
+    assert finished.modules() == ["prepare.toy", "features"]
+    assert finished.markers() == ["data/1"]
+    assert "stage 2 features" in result.stderr.splitlines()[-1]
+    finished.tell("features", None)
+    finished.run()
+    assert finished.modules() == ALL[1:]
+
+
+@pytest.mark.parametrize("module", ALL)
+def test_any_stage_that_fails_stops_the_run(project, module):
+    project.tell(module, 1)
+    project.run(code=1)
+    assert project.modules() == ALL[: ALL.index(module) + 1]
+    assert len(project.markers()) == ALL.index(module)
+
+
+def test_a_missing_stage_gives_the_command_to_run(project):
+    project.run("--stop_stage", "2")
+    project.calls()
+    result = project.run("--stage", "5", "--nj", "1", code=3)
+    assert project.calls() == []
+    assert "stage 5 needs stage 3 tokenizer" in result.stderr
+    command = shlex.split(result.stderr.splitlines()[-1])
+    project.shell(command)
+    assert project.modules() == ALL[2:]
+
+
+def test_interrupted_training_goes_on_and_keeps_its_checkpoints(project):
+    project.tell("train", "wait")
+    driver = subprocess.Popen(
+        project.command(), cwd=project.root, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    waiting = project.python.parent / "waiting"
+    while not waiting.exists() and driver.poll() is None:
+        time.sleep(0.05)
+
+    busy = project.run(code=1)
+    assert f"process {driver.pid} works in ./egs/toy/exp" in busy.stderr
+    assert project.modules() == ALL[:4]  # those of the first
+
+    os.killpg(driver.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    _, errors = driver.communicate(timeout=20)
+    assert driver.returncode == 130, errors
+    assert project.markers() == ["data/1", "data/2", "data/3"]
+
+    checkpoint = project.recipe / "exp" / "atat" / "checkpoints" / "checkpoint.pth"
+    checkpoint.write_text("precious")
+    project.tell("train", None)
+    project.run()
+    assert project.modules() == ALL[3:]
+    assert checkpoint.read_text() == "precious"
+
+
+@pytest.mark.parametrize("change", [["--set", "model.width=9"], ["--set", "data.num_train=9"]])
+def test_training_does_not_go_on_from_checkpoints_of_something_else(finished, change):
+    checkpoint = finished.recipe / "exp" / "atat" / "checkpoints" / "checkpoint.pth"
+    checkpoint.write_text("of another model")
+    finished.run(*change)
+    assert checkpoint.read_text() == ""
+
+
+# Experiments
+
+
+def test_table_trains_every_experiment_after_what_it_starts_from(project):
+    project.run("--table", "true")
+    calls = project.calls()
+    assert [call[0] for call in calls] == [*DATA, *TRAINING * 3, "report"]
+    exp = [args[args.index("--exp") + 1] for name, args, _ in calls if name == "train"]
+    assert [Path(e).name for e in exp] == ["atat", "tuned", "e2e"]
+    project.run("--table", "true")
+    assert project.modules() == ["report"]
+
+
+def test_table_goes_on_where_an_experiment_failed(project):
+    project.run("--experiment", "atat")
+    project.calls()
+    project.tell("decode", 1)
+    project.run("--table", "true", code=1)
+    project.tell("decode", None)
+    project.calls()
+    project.run("--table", "true")
+    assert project.modules() == ["decode", "score", *TRAINING, "report"]
+
+
+def test_table_with_a_stage_runs_it_for_every_experiment(project):
+    project.run("--table", "true")
+    project.calls()
+    project.run("--table", "true", "--stage", "5", "--stop_stage", "6")
+    assert project.modules() == ["decode", "score"] * 3
+
+
+def test_an_experiment_brings_what_it_starts_from(project):
+    project.run("--experiment", "tuned")
+    assert project.modules() == [*DATA, *TRAINING * 2, "report"]
+    project.run("--experiment", "tuned", "--stage", "4", "--stop_stage", "4")
+    assert project.modules() == ["train"]
+    # tuned started from an atat that is gone.
+    project.run("--experiment", "atat", "--stage", "4", "--stop_stage", "6")
+    project.calls()
+    project.run("--experiment", "tuned")
+    assert project.modules() == [*TRAINING, "report"]
+
+
+# The environment
+
+
+def test_python_is_that_of_the_active_environment_else_of_dot_venv(project):
+    command = project.command("--dry_run", "true", python=False)
+    assert f"{project.root}/.venv/bin/python".replace(" ", "\\ ") in project.shell(command).stdout
+    active = project.root / "active"
+    (active / "bin").mkdir(parents=True)
+    shutil.copy(project.python, active / "bin" / "python")
+    project.shell(project.command(python=False), env={"VIRTUAL_ENV": str(active)})
+    assert (active / "bin" / "log").is_file()
+
+
+def test_without_environment_a_recipe_says_how_to_get_one(project):
+    result = project.shell(["egs/toy/run.sh"], code=3)
+    assert result.stderr.splitlines()[-1].endswith("/tools/install.sh")
+
+
+def test_without_environment_run_sh_makes_one(project):
+    installer = project.root / "tools" / "install.sh"
+    installer.parent.mkdir()
+    installer.write_text("#!/bin/sh\nmkdir -p .venv/bin && cp stub/python .venv/bin/python\n")
+    installer.chmod(0o755)
+    project.run("--stage", "banana", python=False, code=2)
+    project.run("--dry_run", "true", python=False)
+    assert not (project.root / ".venv").exists()
+    project.run(python=False)
+    log = project.root / ".venv" / "bin" / "log"
+    assert len(log.read_text().splitlines()) == len(ALL)
+
+
+def test_an_interpreter_without_the_packages_is_told_how_to_get_them(project):
+    project.python.write_text("#!/bin/sh\necho No module named omegaconf >&2; exit 1\n")
+    assert "tools/install.sh" in project.run(code=1).stderr
+
+
+# ./run.sh
+
+
+def test_an_unknown_recipe_lists_those_that_exist(project):
+    shutil.copytree(project.recipe, project.root / "egs" / "other")
+    for arguments in (["--recipe", "nope"], ["--recipe=nope"], ["--recipe"]):
+        result = project.shell(["./run.sh", *arguments], code=2)
+        assert "other toy" in result.stderr
+
+
+def test_the_default_recipe_is_commands(project):
+    shutil.copytree(project.recipe, project.root / "egs" / "commands")
+    project.shell(["./run.sh", "--python", str(project.python)])
+    assert project.modules()[0] == "prepare.commands"
+
+
+def test_run_sh_works_from_any_directory(project, tmp_path):
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    command = ["../the project/run.sh", "--recipe", "toy", "--python", str(project.python)]
+    subprocess.run([*command, "--expdir", "mine"], cwd=here, check=True, capture_output=True)
+    assert (here / "mine" / "atat" / ".done.6").is_file()
+    assert project.modules() == ALL
+    project.run("--expdir", here / "mine")
+    assert project.modules() == ["report"]
+
+
+def test_the_end_says_how_to_understand_a_recording(project):
+    last = project.run().stdout.splitlines()[-1]
+    assert shlex.split(last)[1:] == ["-m", "atat.parse", "--exp", "./egs/toy/exp/atat", "your.wav"]
+    assert "atat.parse" not in project.run("--stop_stage", "6").stdout

@@ -1,0 +1,231 @@
+#!/usr/bin/env bash
+# The driver of all recipes: options, stages, and which of them are done already.
+#
+# egs/<recipe>/run.sh sources this file, changes the defaults (utils/options.sh) that are its own,
+# and calls `recipe_main "$@"`. A stage is one command. Its marker `.done.N` is written when the
+# stage has succeeded, and holds what it depended on: without --stage, a stage whose marker says
+# what it would say now is skipped. Stages 1 to 3 (data) are shared by all experiments.
+#
+# Exit codes: 0 all well, 1 a stage failed, 2 a mistake in what was given, 3 an earlier stage is
+# missing, 130 interrupted.
+set -euo pipefail
+
+root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
+recipe_dir=$(dirname "${BASH_SOURCE[1]}") # as the user named it: paths that are printed stay short
+recipe=$(basename "$(realpath "$recipe_dir")")
+source "$root/utils/options.sh"
+
+run_stages() {
+  local name exp
+  stage 1 prepare "atat.prepare.$recipe" "${settings[@]}" --data "$data" "${corpus[@]}" \
+    --nj "$nj" "${overrides[@]}"
+  stage 2 features atat.features "${settings[@]}" --data "$data" --dump "$dump" \
+    --nj "$nj" "${overrides[@]}"
+  stage 3 tokenizer atat.tokenizer "${settings[@]}" --data "$data" "${overrides[@]}"
+  for name in "${experiments[@]}"; do
+    exp=$expdir/$name
+    stage 4 train atat.train "${settings[@]}" --tables "$tables" --experiment "$name" \
+      --data "$data" --dump "$dump" --exp "$exp" --resume "$resume" "${overrides[@]}"
+    stage 5 decode atat.decode --exp "$exp" --data "$data" --dump "$dump"
+    stage 6 score atat.score --exp "$exp" --data "$data"
+  done
+  stage 7 report atat.report --tables "$tables" --expdir "$expdir" --data "$data" --out "$out"
+}
+
+recipe_main() {
+  parse_options "$@"
+  set_paths
+  export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+  find_python
+  read_settings
+  if [[ $dry_run == true ]]; then
+    printf 'export PYTHONPATH=%q\n' "$PYTHONPATH"
+    run_stages
+    return
+  fi
+  lock
+  trap 'die 130 "interrupted; the same command goes on where it was"' INT
+  run_stages
+  if ((stop_stage == 7)) && [[ -d $expdir/$experiment ]]; then
+    printf 'To understand a recording of your own:\n  %s\n' \
+      "$(quoted "$python" -m atat.parse --exp "$expdir/$experiment" your.wav)"
+  fi
+}
+
+# stage NUMBER NAME MODULE ARGUMENT...: run it, unless it is not asked for or done already.
+stage() {
+  local number=$1 title="stage $1 $2" place=$data marker wanted started=$SECONDS
+  local command=("$python" -m "${@:3}")
+  case $number in
+    [1-3]) command=(env OMP_NUM_THREADS=1 "${command[@]}") ;; # one thread in each of nj processes
+    [4-6]) place=$exp title+=" ($name)" ;;
+  esac
+  if ((number > stop_stage)); then
+    return
+  elif [[ $dry_run == true ]]; then
+    ((number < ${stage:-1})) || printf '# %s\n%s\n' "$title" "$(quoted "${command[@]}")"
+    return
+  elif ((number == 7)); then
+    echo "== $title"
+    execute
+    return
+  fi
+
+  marker=$place/.done.$number
+  wanted=$(depends_on)
+  if ((number < ${stage:-1})); then
+    [[ -e $marker ]] || die 3 "stage $stage needs $title, which is not done; run:
+  $(quoted "${again[@]}" --stage "$number")"
+    [[ -z $(news) ]] || echo "$title: used as it is, though now $(news)"
+    return
+  fi
+  if [[ -z $stage && -e $marker ]]; then
+    if [[ -z $(news) ]]; then
+      echo "$title: done already ($marker)"
+      return
+    fi
+    echo "$title: again, since now $(news)"
+  fi
+
+  echo "== $title"
+  drop_markers "$number"
+  mkdir -p -- "$place"
+  ((number != 4)) || begin_training
+  execute
+  replace "$marker" "finished $(date -u +%FT%T.%NZ)"$'\n'"$wanted"
+  echo "$title: done in $((SECONDS - started)) s"
+}
+
+# The command alone is where a failure does not end the script at once.
+execute() {
+  local code=0
+  "${command[@]}" || code=$?
+  case $code in
+    0) ;;
+    2 | 130) die "$code" "$title stopped; the same command goes on from there" ;;
+    *) die 1 "$title failed (exit code $code); the same command goes on from there" ;;
+  esac
+}
+
+# What the stage depends on: its settings, and the runs that it builds on.
+depends_on() {
+  local start="$number ${name:--} " own
+  own=$(awk -v start="$start" 'index($0, start) == 1 {
+    print substr($0, length(start) + 1) }' <<<"$inputs")
+  echo "$own"
+  case $number in
+    [2356]) run_of "$place" $((number - 1)) ;;
+    4) run_of "$data" 3 ;;
+  esac
+  [[ $own != after=* ]] || run_of "$expdir/$(sed -n '1s/^after=//p' <<<"$own")" 4
+}
+
+run_of() {
+  local marker=$1/.done.$2
+  [[ ! -e $marker ]] || echo "stage $2 ($(basename -- "$1")) $(head -n 1 -- "$marker")"
+}
+
+# What it depends on now and did not when it was done, the first of it; nothing if all is the same.
+news() {
+  local old
+  old=$(tail -n +2 -- "$marker")
+  [[ $old == "$wanted" ]] || {
+    comm -13 <(sort <<<"$old") <(sort <<<"$wanted")
+    comm -23 <(sort <<<"$old") <(sort <<<"$wanted") | sed 's/^/no /'
+  } | sed -n 1p
+}
+
+# What a stage has given, and all that follows (from data: every experiment), ends as it starts.
+drop_markers() {
+  local n
+  for ((n = $1; n <= 6; n++)); do
+    rm -f -- "$place/.done.$n"
+    (($1 > 3)) || rm -f -- "$expdir"/*/.done."$n"
+  done
+}
+
+# Training goes on from its checkpoints only if they come from the same settings and data.
+begin_training() {
+  local begun=$place/.begun
+  if [[ -e $begun && $(<"$begun") != "$wanted" ]]; then
+    echo "$title: from the start, since the checkpoints come from other settings or data"
+    rm -rf -- "$place/checkpoints"
+  fi
+  replace "$begun" "$wanted"
+}
+
+# replace FILE TEXT: the file is whole at any moment.
+replace() {
+  printf '%s\n' "$2" >"$1.new"
+  mv -f -- "$1.new" "$1"
+}
+
+set_paths() {
+  local file
+  tables=$recipe_dir/tables.yaml
+  settings=(--config "$recipe_dir/conf/recipe.yaml")
+  for file in "${configs[@]}"; do settings+=(--config "$file"); done
+  [[ -z $seed ]] || overrides+=("seed=$seed")
+  corpus=()
+  [[ -z $corpus_dir ]] || corpus+=(--corpus_dir "$corpus_dir")
+  if [[ $grammar ]]; then
+    corpus+=(--grammar "$grammar")
+    file=$(basename -- "$grammar")
+    # What the recipe's own grammar has given stays as it is.
+    expdir=${expdir:-$recipe_dir/exp_${file%.*}}
+  fi
+  expdir=${expdir%/}
+  data=${expdir:-$recipe_dir}/data dump=${expdir:-$recipe_dir}/dump out=${expdir:-$recipe_dir}
+  expdir=${expdir:-$recipe_dir/exp}
+}
+
+find_python() {
+  local environment
+  [[ -z $python ]] || return 0
+  for environment in ${VIRTUAL_ENV:+"$VIRTUAL_ENV"} "$root/.venv"; do
+    python=$environment/bin/python
+    [[ ! -x $python ]] || return 0
+  done
+  [[ $dry_run == false ]] || return 0
+  # ./run.sh asks for it: clone, ./run.sh is all that there is to do.
+  [[ ${ATAT_INSTALL:-false} == true ]] ||
+    die 3 "there is no environment yet; run: $(quoted "$root/tools/install.sh")"
+  "$root/tools/install.sh"
+}
+
+# Reads and checks all settings and experiments, before the first stage.
+read_settings() {
+  local code=0 only=(--experiment "$experiment")
+  experiments=("$experiment")
+  [[ -x $(command -v -- "$python") ]] || return 0 # --dry_run before the installation
+  [[ $table == false ]] || only=()
+  inputs=$("$python" -m atat.inputs "${settings[@]}" --tables "$tables" "${only[@]}" \
+    "${corpus[@]}" "${overrides[@]}") || code=$?
+  ((code != 2)) || exit 2 # it has said why
+  ((code == 0)) || die 1 "$python could not read the settings; tools/install.sh completes it"
+  # Without --stage, an experiment brings those that it starts from.
+  [[ $stage && $table == false ]] || mapfile -t experiments < <(
+    awk '$1 == 4 && !seen[$2]++ { print $2 }' <<<"$inputs"
+  )
+}
+
+# Two runs in one directory would mix their files. The lock ends with the processes of the run.
+lock() {
+  mkdir -p -- "$expdir" || die 2 "--expdir: could not make $expdir"
+  command -v flock >/dev/null || return 0
+  exec 9>>"$expdir/.lock"
+  flock --nonblock 9 ||
+    die 1 "process $(<"$expdir/.lock") works in $expdir; wait for it or give another --expdir"
+  echo $$ >"$expdir/.lock"
+}
+
+quoted() {
+  local text
+  printf -v text ' %q' "$@"
+  printf '%s\n' "${text:1}"
+}
+
+die() {
+  printf '%s: error: %s\n' "$(basename -- "$0")" "$2" >&2
+  exit "$1"
+}
