@@ -115,6 +115,7 @@ class TrainConfig:
     task_weights: dict[str, float] = field(default_factory=dict)
     label_smoothing: float = 0.1
     flat_start_fraction: float = 0.1
+    ctc_first_fraction: float = 0.25
     schedule: str = "cosine"
     learning_rate: float = 2.0e-3
     warmup_fraction: float = 0.06

@@ -17,9 +17,9 @@ from torch import Tensor
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
 from atat import datadir, semantics
+from atat.archive import FeatureReader
 from atat.augment import NATS_PER_DB, Augmenter
 from atat.config import Config, Source
-from atat.features import FeatureReader
 from atat.files import sha256
 from atat.tokenizer import Tokenizer
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -194,6 +194,8 @@ class Batches:
         ids: list[str] = []
         targets: list[tuple[int, int, np.ndarray]] = []  # source row, task token, target
         batch: dict[str, Tensor] = {}
+        progress = step / self.config.train.num_steps
+        ctc_alone = self.training and progress < self.config.train.ctc_first_fraction
         if speech:
             feats, words = [], []
             for row, (p, u) in enumerate(self.speech_index[i] for i in speech):
@@ -202,9 +204,9 @@ class Batches:
                 feats.append(torch.from_numpy(np.array(part.reader[part.ids[u]])))
                 words.append(part.words[u])
                 for task, sequences in part.targets.items():
-                    if len(sequences[u]):
+                    if len(sequences[u]) and not ctc_alone:
                         targets.append((row, self.tokenizer.task_ids[task], sequences[u]))
-            batch |= self._speech_tensors(step, feats)
+            batch |= self._speech_tensors(step, progress, feats)
             batch["words"], batch["words_lengths"] = _pad(words, self.tokenizer.pad)
         if text:
             sources = []
@@ -215,19 +217,19 @@ class Batches:
                 targets.append((row, self.tokenizer.task_ids["nlu"], part.targets[u]))
             batch["text"], batch["text_lengths"] = _pad(sources, self.tokenizer.pad)
         batch["target"], batch["target_lengths"] = _pad([t for *_, t in targets], self.tokenizer.pad)
-        batch["target_source"] = torch.tensor([row for row, *_ in targets])
-        batch["target_task"] = torch.tensor([task for _, task, _ in targets])
+        batch["target_source"] = torch.tensor([row for row, *_ in targets], dtype=torch.long)
+        batch["target_task"] = torch.tensor([task for _, task, _ in targets], dtype=torch.long)
         return ids, batch
 
-    def _speech_tensors(self, step: int, feats: list[Tensor]) -> dict[str, Tensor]:
-        train = self.config.train
+    def _speech_tensors(
+        self, step: int, progress: float, feats: list[Tensor]
+    ) -> dict[str, Tensor]:
         lengths = torch.tensor([len(f) for f in feats])
         active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)
         speech = torch.nn.utils.rnn.pad_sequence(feats, batch_first=True)
         flat_start = False
         if self.training:
-            progress = step / train.num_steps
-            flat_start = progress < train.flat_start_fraction
+            flat_start = progress < self.config.train.flat_start_fraction
             strength = MILD_STRENGTH if progress < self.config.augment.mild_fraction else 1.0
             seed = int(rng(self.config.seed, "augment", step).integers(2**62))
             generator = torch.Generator().manual_seed(seed)
@@ -356,7 +358,7 @@ def _speech_part(
         if wanted[task] and reference is None:
             raise ValueError(f"split '{split}' cannot serve task '{task}': it has no labels for it")
     # Stage 2 may have dropped utterances (it says which); the others are all here.
-    ids = [i for i in reader.ids if any(i in wanted[task] for task in references)]
+    ids = [i for i in directory.ids if i in reader and any(i in wanted[t] for t in references)]
     targets = {
         task: Ragged(tokenizer.encode(reference[i]) if i in wanted[task] else [] for i in ids)
         for task, reference in references.items()
@@ -392,8 +394,8 @@ def _text_part(
 
 def _pad(sequences: list[np.ndarray], value: int) -> tuple[Tensor, Tensor]:
     """(B, L) int64 and lengths (B,); L is at least 1."""
-    lengths = torch.tensor([len(s) for s in sequences])
-    out = torch.full((len(sequences), max(int(lengths.max()), 1)), value)
+    lengths = torch.tensor([len(s) for s in sequences], dtype=torch.long)
+    out = torch.full((len(sequences), max([1, *lengths.tolist()])), value)
     for row, sequence in zip(out, sequences, strict=True):
         row[: len(sequence)] = torch.from_numpy(np.asarray(sequence, dtype=np.int64))
     return out, lengths

@@ -5,13 +5,15 @@ a download) at module level, though nothing here uses them. Empty stand-ins take
 where the real ones do not load.
 """
 
+import contextlib
 import datetime
 import importlib
 import importlib.machinery
-import logging
+import io
 import os
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,9 @@ def make_checkpoints_safe() -> None:
         sys.modules[name].torch = _SafeTorch("torch")
 
 
-# ESPnet announces on every import that an optional CUDA kernel is missing.
-logging.getLogger().addFilter(lambda record: "Flash Attention" not in record.getMessage())
 put_stand_ins()
+# ESPnet prints, to standard output, that an optional CUDA kernel is missing, and its trainer uses an
+# old name of torch's autocast: neither tells a user anything, and one would spoil `atat.parse`.
+with contextlib.redirect_stdout(io.StringIO()):
+    importlib.import_module("espnet.nets.pytorch_backend.transformer.attention")
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2\.")

@@ -166,7 +166,7 @@ class AtatModel(AbsESPnetModel):
             flat_start: (1,) 1 while frames are taught words spread evenly, 0 when CTC is.
 
         Returns:
-            loss (), stats by name (losses, accuracies and greedy exact match, by task), weight () = R.
+            loss (), stats by name (losses, accuracies and greedy exact match, by task), weight () = B.
         """
         memories, masks = [], []
         loss_ctc = None
@@ -184,8 +184,31 @@ class AtatModel(AbsESPnetModel):
             memory, mask = self.encode_text(text, text_lengths)
             memories.append(memory)
             masks.append(mask)
-        memory_BSD, mask_BS = _stack(memories, masks)
+        stats: dict[str, Tensor] = {}
+        loss = sum(memory.new_zeros(()) for memory in memories)
+        if len(target):
+            memory_BSD, mask_BS = _stack(memories, masks)
+            loss = self._decoder_loss(
+                memory_BSD, mask_BS, target, target_lengths, target_source, target_task, stats
+            )
+        if loss_ctc is not None:
+            loss = loss + self.config.ctc_weight * loss_ctc
+            stats["loss_ctc"] = loss_ctc.detach()
+        stats["loss"] = loss.detach()
+        num_sources = sum(len(memory) for memory in memories)
+        return loss, stats, loss.new_tensor(num_sources)
 
+    def _decoder_loss(
+        self,
+        memory_BSD: Tensor,
+        mask_BS: Tensor,
+        target: Tensor,
+        target_lengths: Tensor,
+        target_source: Tensor,
+        target_task: Tensor,
+        stats: dict[str, Tensor],
+    ) -> Tensor:
+        """Cross-entropy of all targets, the tasks weighted; statistics by task go to `stats`."""
         logits_RLV = self.decoder(
             torch.cat([target_task[:, None], target], dim=1), memory_BSD, mask_BS, target_source
         )
@@ -200,13 +223,11 @@ class AtatModel(AbsESPnetModel):
         )
         valid_RL = label_RL != self.pad
         correct_RL = (logits_RLV.detach().argmax(dim=-1) == label_RL) & valid_RL
-
-        loss = loss_RL.new_zeros(())
-        stats: dict[str, Tensor] = {"acc": correct_RL.sum() / valid_RL.sum()}
         # Greedy decoding gives the target exactly when every next token, the end included, is the
         # most probable after the target so far: no decoding is needed to count exact matches.
         exact_R = (correct_RL | ~valid_RL).all(dim=1).float()
-        stats["em"] = exact_R.mean()
+        stats |= {"acc": correct_RL.sum() / valid_RL.sum(), "em": exact_R.mean()}
+        loss = loss_RL.new_zeros(())
         for token, task in self.task_tokens.items():
             rows_R = target_task == token
             if not bool(rows_R.any()):
@@ -217,11 +238,7 @@ class AtatModel(AbsESPnetModel):
             stats[f"loss_{task}"] = task_loss.detach()
             stats[f"acc_{task}"] = correct_RL[rows_R].sum() / num_tokens
             stats[f"em_{task}"] = exact_R[rows_R].mean()
-        if loss_ctc is not None:
-            loss = loss + self.config.ctc_weight * loss_ctc
-            stats["loss_ctc"] = loss_ctc.detach()
-        stats["loss"] = loss.detach()
-        return loss, stats, loss.new_tensor(len(target))
+        return loss
 
     def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: object) -> dict[str, Tensor]:
         """ESPnet's hook for feature statistics: the features are the input."""

@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import torch
+
+from atat import datadir, dataset
+from atat.config import Config, Source
+from atat.dataset import Batches, Examples, IterFactory, Ragged, active_frames, fraction_of, rng
+from atat.tokenizer import Tokenizer
+
+NUM = 30
+
+
+class FakeReader:
+    """Random features of known length, without files."""
+
+    def __init__(self, directory):
+        lengths = {f"s-{i:03d}": 50 + 7 * (i % 10) for i in range(NUM)}
+        self.num_frames = lengths
+
+    def __contains__(self, utterance):
+        return utterance in self.num_frames
+
+    def __getitem__(self, utterance):
+        number = int(utterance[-3:])
+        return np.random.default_rng(number).normal(10, 3, (self.num_frames[utterance], 80)).astype("f")
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A split `train` with everything, a split `text` without speech; the tokenizer."""
+    monkeypatch.setattr(dataset, "FeatureReader", FakeReader)
+    rooms = ["kitchen", "bedroom", "garage"]
+    semantics = {
+        f"s-{i:03d}": f"{'turnOn' if i % 2 else 'turnOff'}( the room( {rooms[i % 3]} )room light "
+        f"){'turnOn' if i % 2 else 'turnOff'}"
+        for i in range(NUM)
+    }
+    texts = {i: f"the {rooms[int(i[-3:]) % 3]} light" for i in semantics}
+    wavs = {i: f"{i}.wav" for i in semantics}
+    speakers = {i: "s" for i in semantics}
+    datadir.write(tmp_path / "train", datadir.DataDir(wavs, texts, semantics, speakers))
+    datadir.write(tmp_path / "text", datadir.DataDir(None, texts, semantics, None))
+    return tmp_path, Tokenizer.train([*semantics.values()], 60)
+
+
+def examples(made, *sources: Source) -> Examples:
+    data, tokenizer = made
+    return Examples(list(sources), data, data, tokenizer)
+
+
+def batches(made, *sources: Source, training=True, **train) -> Batches:
+    settings = Config()
+    settings.train.batch_frames, settings.train.text_batch = 500, 4
+    settings.train.text_every, settings.train.num_steps, settings.train.num_epochs = 1, 20, 4
+    for key, value in train.items():
+        setattr(settings.train, key, value)
+    return Batches(examples(made, *sources), settings, made[1], training=training)
+
+
+BOTH = Source("train", ["asr", "slu"])
+TEXT = Source("text", ["nlu"])
+
+
+def test_a_mixed_batch_has_a_target_for_every_task_of_every_row(made):
+    tokenizer = made[1]
+    b = batches(made, BOTH, TEXT)
+    ids, batch = b.collate(0, [0, 1, 2], [5, 6])
+    assert len(ids) == 5
+    assert batch["speech"].shape[0] == 3 and batch["text"].shape[0] == 2
+    tasks = [tokenizer.symbols[t] for t in batch["target_task"].tolist()]
+    assert sorted(tasks) == ["<asr>"] * 3 + ["<nlu>"] * 2 + ["<slu>"] * 3
+    for row, source, task in zip(
+        range(8), batch["target_source"].tolist(), tasks, strict=True
+    ):
+        target = tokenizer.decode(batch["target"][row, : batch["target_lengths"][row]].tolist())
+        number = int(ids[source][-3:])
+        room = ["kitchen", "bedroom", "garage"][number % 3]
+        assert room in target
+        assert ("(" in target) == (task != "<asr>")
+        assert (source >= 3) == (task == "<nlu>")
+
+
+def test_every_utterance_comes_once_a_pass(made):
+    b = batches(made, BOTH)
+    passes = b._speech_passes()
+    for _ in range(3):
+        assert sorted(i for batch in next(passes) for i in batch) == list(range(NUM))
+
+
+def test_batches_keep_within_their_frames(made):
+    b = batches(made, BOTH)
+    for batch in next(b._speech_passes()):
+        assert max(b.speech_frames[i] for i in batch) * len(batch) <= 500
+
+
+def test_steps_do_not_depend_on_where_one_starts(made):
+    b = batches(made, BOTH, TEXT, text_every=3)
+    whole = b.steps(0, 25)
+    assert b.steps(0, 10) + b.steps(10, 15) == whole
+    assert b.steps(7, 5) == whole[7:12]
+    assert [bool(text) for _, _, text in whole] == [step % 3 == 0 for step in range(25)]
+
+
+def test_text_alone_trains_at_every_text_step(made):
+    assert len(batches(made, TEXT, text_every=2).steps(0, 10)) == 5
+
+
+def test_the_same_step_gives_the_same_tensors_in_any_process(made):
+    b = batches(made, BOTH, TEXT)
+    for workers in (0, 2):
+        factory = IterFactory(b, workers)
+        first = [batch for _, batch in factory.build_iter(2)]
+        second = [batch for _, batch in IterFactory(b, 0).build_iter(2)]
+        assert len(first) == 5
+        for one, other in zip(first, second, strict=True):
+            assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def test_validation_sees_everything_once_and_unchanged(made):
+    b = batches(made, BOTH, TEXT, training=False)
+    seen = []
+    for ids, batch in IterFactory(b, 2).build_iter(1):
+        seen += ids
+        if "speech" in batch:
+            feats = b.examples.speech[0].reader[ids[0]]
+            assert torch.equal(batch["speech"][0, : len(feats)], torch.from_numpy(feats))
+            assert not batch["flat_start"].any()
+    assert sorted(seen) == sorted([f"s-{i:03d}" for i in range(NUM)] * 2)
+
+
+def test_a_fraction_is_seeded_and_nested():
+    ids = [f"u{i}" for i in range(200)]
+    tenth, half = fraction_of(ids, 0.1, 1), fraction_of(ids, 0.5, 1)
+    assert len(tenth) == 20 and len(half) == 100
+    assert tenth < half
+    assert fraction_of(ids, 0.1, 2) != tenth
+    assert fraction_of(ids, 1.0, 1) == set(ids)
+
+
+def test_labels_can_be_given_to_a_fraction_only(made):
+    e = examples(made, Source("train", ["asr"]), Source("train", ["slu"], fraction=0.1))
+    (part,) = e.speech
+    assert len(part.ids) == NUM
+    assert sum(len(t) > 0 for t in map(part.targets["slu"].__getitem__, range(NUM))) == 3
+    assert all(len(part.targets["asr"][i]) for i in range(NUM))
+
+
+def test_intents_can_be_kept_from_a_task(made):
+    e = examples(made, Source("train", ["asr"]), Source("train", ["slu"], exclude_intents=["turnOn"]))
+    (part,) = e.speech
+    for i, utterance in enumerate(part.ids):
+        assert (len(part.targets["slu"][i]) == 0) == (int(utterance[-3:]) % 2 == 1)
+
+
+def test_ctc_hears_the_words_of_the_semantics_where_there_is_no_asr(made):
+    tokenizer = made[1]
+    (part,) = examples(made, Source("train", ["slu"])).speech
+    assert tokenizer.decode(part.words[0].tolist()) == "the kitchen light"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Source("train", ["sul"]), "got task 'sul', expected"),
+        (Source("train", ["slu"], fraction=0.0), "fraction is 0.0"),
+        (Source("train", ["slu"], exclude_intents=["fly"]), "exclude_intents names \\['fly'\\]"),
+        (Source("elsewhere", ["slu"]), "elsewhere"),
+    ],
+)
+def test_a_wrong_source_says_what_is_wrong(made, source, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        examples(made, source)
+    with pytest.raises(ValueError, match=r"train\.sources is empty"):
+        examples(made)
+
+
+def test_a_new_consumer_of_random_numbers_does_not_shift_others():
+    first = rng(1, "a").random()
+    rng(1, "b").random()
+    assert rng(1, "a").random() == first != rng(2, "a").random()
+
+
+def test_ragged_gives_back_its_sequences():
+    sequences = [[1, 2], [], [3]]
+    ragged = Ragged(sequences)
+    assert [list(ragged[i]) for i in range(len(ragged))] == sequences
+
+
+def test_active_frames_are_those_with_speech():
+    feats = np.full((20, 80), -5.0)
+    feats[4:15] = 12.0
+    assert active_frames(feats) == (4, 15)
+    assert active_frames(np.zeros((7, 80))) == (0, 7)

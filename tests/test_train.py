@@ -1,0 +1,173 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from atat import config, train
+from atat.config import Config, Source
+from tests import toy
+
+
+def settings(**changes) -> Config:
+    """A tiny model over the toy corpus, without augmentation."""
+    c = Config()
+    c.model.width, c.model.num_heads, c.model.front_channels = 32, 2, 4
+    c.model.speech_layers = c.model.text_layers = c.model.decoder_layers = 1
+    c.model.speech_ffn = c.model.text_ffn = c.model.decoder_ffn = 64
+    c.model.subsampling, c.model.dropout = 4, 0.0
+    c.augment.enabled = False
+    c.train.sources = [Source("train", ["asr", "slu", "nlu"])]
+    c.train.num_steps, c.train.num_epochs, c.train.batch_frames = 30, 3, 400
+    c.train.text_batch, c.train.text_every, c.train.num_workers = 4, 1, 0
+    c.train.learning_rate, c.train.label_smoothing = 5e-3, 0.0
+    c.train.average_checkpoints = 1
+    for name, value in changes.items():
+        setattr(c.train, name, value)
+    return c
+
+
+def run(c: Config, root: Path, name: str, resume: bool = True) -> Path:
+    exp = root / "exp" / name
+    train.prepare_experiment(c, root / "data", exp, resume)
+    train.train(c, root / "data", root / "dump", exp)
+    return exp
+
+
+def lines(exp: Path) -> list[dict]:
+    return [json.loads(line) for line in (exp / "train.jsonl").read_text().splitlines()]
+
+
+def weights(exp: Path) -> dict[str, torch.Tensor]:
+    return torch.load(exp / "model.pth", weights_only=True)["model"]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    toy.write(tmp_path)
+    return tmp_path
+
+
+def test_four_utterances_are_learned_by_heart_in_every_task(corpus):
+    exp = run(settings(num_steps=300), corpus, "atat")
+    last = lines(exp)[-1]
+    assert {task: last[f"em_{task}"] for task in ("asr", "slu", "nlu")} == dict(asr=1, slu=1, nlu=1)
+    assert (exp / "checkpoints" / "tensorboard").is_dir()
+    assert json.loads((exp / "env.json").read_text())["seed"] == 1
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_does_not(corpus):
+    c = settings()
+    first, second = (lines(run(c, corpus, name)) for name in ("a", "b"))
+    assert [x["train_loss"] for x in first] == [x["train_loss"] for x in second]
+    c.seed = 2
+    assert lines(run(c, corpus, "c"))[-1]["train_loss"] != first[-1]["train_loss"]
+
+
+def start(root: Path, name: str, *overrides: str) -> subprocess.Popen:
+    """Train in a process of its own."""
+    config.save(settings(), root / "resolved.yaml")
+    command = [sys.executable, "-m", "atat.train", "--config", str(root / "resolved.yaml")]
+    command += ["--data", str(root / "data"), "--dump", str(root / "dump")]
+    command += ["--exp", str(root / "exp" / name), *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_been(corpus):
+    whole = run(settings(num_steps=300, num_epochs=10), corpus, "whole")
+    more = ("train.num_steps=300", "train.num_epochs=10")
+    process = start(corpus, "killed", *more)
+    log = corpus / "exp" / "killed" / "train.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and len(log.read_text().split("\n")) > 3):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (corpus / "exp" / "killed" / "model.pth").exists()
+    output, _ = start(corpus, "killed", *more).communicate(timeout=120)
+    assert "resumed" in output
+    killed = corpus / "exp" / "killed"
+    assert [x["epoch"] for x in lines(killed)] == list(range(1, 11))
+    assert [x["train_loss"] for x in lines(killed)] == pytest.approx(
+        [x["train_loss"] for x in lines(whole)], rel=1e-5
+    )
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(killed)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_other_settings_and_a_finished_training_start_anew(corpus):
+    c = settings()
+    exp = corpus / "exp" / "atat"
+    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    train.train(c, corpus / "data", corpus / "dump", exp)
+    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    (exp / "checkpoints" / "checkpoint.pth").touch()
+    assert train.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    c.train.learning_rate = 1e-4
+    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert not (exp / "checkpoints" / "checkpoint.pth").exists()
+
+
+def test_speech_only_and_text_only_train(corpus):
+    for tasks in (["slu"], ["nlu"]):
+        exp = run(settings(sources=[Source("train", tasks)], num_steps=6), corpus, tasks[0])
+        assert f"em_{tasks[0]}" in lines(exp)[-1]
+
+
+def test_the_papers_schedule_is_that_of_vaswani(corpus):
+    c = settings(schedule="noam", num_steps=12, num_epochs=12, noam_warmup_steps=4, noam_factor=2.0)
+    exp = run(c, corpus, "noam")
+    for line in lines(exp):
+        step = line["step"]
+        # ESPnet logs the rate after the step's update of it, and starts to count at 1.
+        rates = [2.0 * 32**-0.5 * min(s**-0.5, s * 4**-1.5) for s in (step, step + 1)]
+        assert any(line["learning_rate"] == pytest.approx(rate, rel=1e-3) for rate in rates)
+
+
+def test_a_broken_average_is_refused(corpus, tmp_path):
+    exp = tmp_path / "exp"
+    toy_tokenizer = train.Tokenizer.load(corpus / "data" / "tokenizer")
+    toy_tokenizer.save(exp / "tokenizer")
+    path = tmp_path / "average.pth"
+    with pytest.raises(ValueError, match="no averaged model"):
+        train.finish(path, exp)
+    torch.save({}, path)
+    with pytest.raises(ValueError, match="is empty"):
+        train.finish(path, exp)
+    torch.save({"w": torch.tensor([1.0, float("nan")])}, path)
+    with pytest.raises(ValueError, match="not finite"):
+        train.finish(path, exp)
+    assert not (exp / "model.pth").exists()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    from atat import espnet_compat
+
+    path = tmp_path / "1epoch.pth"
+    espnet_compat.save_aside({"w": torch.ones(2)}, path)
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(espnet_compat.torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        espnet_compat.save_aside({"w": torch.zeros(2)}, path)
+    assert torch.load(path, weights_only=True)["w"].tolist() == [1.0, 1.0]
+    assert [p.name for p in tmp_path.iterdir()] == ["1epoch.pth"]
+
+
+def test_mistakes_are_one_line_and_exit_code_2(corpus):
+    for override, message in (
+        ("train.num_stepz=3", "did you mean 'train.num_steps'"),
+        ("train.schedule=linear", "expected cosine or noam"),
+        ("train.sources=[{split: nowhere, tasks: [slu]}]", "nowhere"),
+    ):
+        process = start(corpus, "wrong", override)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert message in output and "Traceback" not in output
