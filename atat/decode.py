@@ -16,8 +16,8 @@ from atat.config import Config, DecodeRun
 from atat.files import atomic_directory
 
 if TYPE_CHECKING:
-    from atat.features import FeatureReader
-    from atat.inference import SpeechToSemantics
+    from atat.archive import FeatureReader
+    from atat.inference import SearchOptions, SpeechToSemantics
     from atat.search import Hypothesis
 
 
@@ -81,7 +81,7 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path) -> Inputs:
     Raises:
         FileNotFoundError: the split or its features are not there.
     """
-    from atat.features import FeatureReader
+    from atat.archive import FeatureReader
     from atat.inference import text_size
 
     source = _source(run)
@@ -102,7 +102,12 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path) -> Inputs:
 
 
 def decode_run(
-    model: "SpeechToSemantics", name: str, run: DecodeRun, inputs: Inputs, directory: Path
+    model: "SpeechToSemantics",
+    name: str,
+    run: DecodeRun,
+    options: "SearchOptions",
+    inputs: Inputs,
+    directory: Path,
 ) -> dict[str, object]:
     """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
 
@@ -111,9 +116,6 @@ def decode_run(
     """
     from atat.train import commit
 
-    options = model.options(
-        task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
-    )
     lines = {
         i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
         for i in inputs.ids
@@ -236,8 +238,14 @@ def main() -> None:
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp)
     model.settings = settings
+    options = {
+        name: model.options(
+            task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
+        )
+        for name, run in runs.items()
+    }
     abouts = [
-        decode_run(model, name, run, inputs[name], args.exp / f"decode_{name}")
+        decode_run(model, name, run, options[name], inputs[name], args.exp / f"decode_{name}")
         for name, run in runs.items()
     ]
     for about in abouts:

@@ -28,7 +28,7 @@ from atat.config import Config, FeaturesConfig
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Result, read
-from atat.search import Hypothesis, search
+from atat.search import Hypothesis, check_options, search
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TASKS, Tokenizer
 
@@ -58,6 +58,7 @@ class SearchOptions:
         ):
             if value not in known:
                 raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
+        check_options(self.beam, self.nbest, self.max_length, self.ctc_weight)
 
 
 @dataclass(frozen=True)

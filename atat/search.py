@@ -17,6 +17,10 @@ from torch import Tensor
 from atat.acceptor import Acceptor
 from atat.ctc import CtcPrefixScorer
 
+# The least that CTC says. It has no path at all for more labels than frames, and a fast speaker
+# after 8x subsampling comes close; such an output shall be unlikely, not impossible.
+CTC_FLOOR = -1000.0
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -78,7 +82,14 @@ def search(
     Raises:
         ValueError: settings out of range, or a decoder that gives NaN.
     """
-    _check(memory_BTD, beam, nbest, max_length, ctc_log_probs_BTV, ctc_weight)
+    check_options(beam, nbest, max_length, ctc_weight)
+    if ctc_weight > 0 and ctc_log_probs_BTV is None:
+        raise ValueError(
+            f"ctc_weight: got {ctc_weight}, expected 0: there are no CTC scores (text input, or a "
+            "model trained with model.ctc_weight 0)"
+        )
+    if memory_BTD.shape[1] == 0 and len(memory_BTD):
+        raise ValueError("got an encoder output of no frames, expected at least one")
     batch, device = len(memory_BTD), memory_BTD.device
     if batch == 0:
         return []
@@ -112,7 +123,8 @@ def search(
         decoder_BKV = decoder_BK[..., None] + log_probs_BKV.float()
         score_BKV = decoder_BKV
         if ctc is not None:
-            score_BKV = (1 - ctc_weight) * decoder_BKV + ctc_weight * ctc.score(ctc_state)
+            ctc_BKV = ctc.score(ctc_state).clamp_min(CTC_FLOOR)
+            score_BKV = (1 - ctc_weight) * decoder_BKV + ctc_weight * ctc_BKV
             # 0 * -inf is NaN at weight 1
             score_BKV = score_BKV.masked_fill_(decoder_BKV.isneginf(), -torch.inf)
         if length_bonus:
@@ -218,28 +230,10 @@ class _Finished:
         ]
 
 
-def _check(
-    memory_BTD: Tensor,
-    beam: int,
-    nbest: int,
-    max_length: int,
-    ctc_log_probs_BTV: Tensor | None,
-    ctc_weight: float,
-) -> None:
-    """Settings out of range raise ValueError."""
-    for name, value, least in (
-        ("beam", beam, 1),
-        ("nbest", nbest, 1),
-        ("max_length", max_length, 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: got {value}, expected {least} or more")
+def check_options(beam: int, nbest: int, max_length: int, ctc_weight: float) -> None:
+    """Raise ValueError for the first that is out of range."""
+    for name, value in (("beam", beam), ("nbest", nbest), ("max_length", max_length)):
+        if value < 1:
+            raise ValueError(f"{name}: got {value}, expected 1 or more")
     if not 0.0 <= ctc_weight <= 1.0:
         raise ValueError(f"ctc_weight: got {ctc_weight}, expected 0 to 1")
-    if ctc_weight > 0 and ctc_log_probs_BTV is None:
-        raise ValueError(
-            f"ctc_weight: got {ctc_weight}, expected 0: there are no CTC scores (text input, or a "
-            "model trained with model.ctc_weight 0)"
-        )
-    if memory_BTD.shape[1] == 0 and len(memory_BTD):
-        raise ValueError("got an encoder output of no frames, expected at least one")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, datadir
+from atat import config, datadir, semantics
 from atat.config import Config, DecodeRun
 from atat.datadir import DataDir
 from atat.tokenizer import Tokenizer
@@ -45,13 +45,13 @@ def toy_settings() -> Config:
 
 @pytest.fixture(scope="session")
 def toy_wavs(tmp_path_factory):
-    """Four sounds of 0.6 to 2 s as wav and flac files, by utterance id; each "says" a sequence."""
+    """Four sounds of 1.6 to 3 s as wav and flac files, by utterance id; each "says" a sequence."""
     import soundfile
 
     directory = tmp_path_factory.mktemp("wavs")
     rng = np.random.default_rng(0)
     paths = {}
-    for number, seconds in enumerate((0.6, 2.0, 1.2, 0.8)):
+    for number, seconds in enumerate((1.6, 3.0, 2.4, 2.0)):
         path = directory / f"{number}.{'flac' if number % 2 else 'wav'}"
         time = np.arange(int(16000 * seconds)) / 16000
         tone = 0.3 * np.sin(2 * np.pi * 300 * (1 + number) * time)
@@ -76,7 +76,7 @@ def toy_experiment(tmp_path_factory, toy_wavs):
 
 def overfit(settings, tokenizer, wavs):
     """A model that gives the sequences for the sounds, and for their words."""
-    from atat import audio, features, semantics
+    from atat import audio, features
     from atat.model import build
 
     def pad(sequences):
@@ -120,8 +120,8 @@ def toy_data(tmp_path_factory, toy_wavs):
     root = tmp_path_factory.mktemp("data")
     data = DataDir(
         wav_scp={i: str(path) for i, path in toy_wavs.items()},
-        text=dict.fromkeys(toy_wavs, "turn on the kitchen light"),
-        semantics=dict.fromkeys(toy_wavs, SEQUENCES[0]),
+        text={i: semantics.words(s) for i, s in zip(toy_wavs, SEQUENCES, strict=True)},
+        semantics=dict(zip(toy_wavs, SEQUENCES, strict=True)),
         utt2spk=dict.fromkeys(toy_wavs, "anna"),
     )
     datadir.write(root / "data" / "test", data)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atat.ctc import CtcPrefixScorer
-from atat.search import Hypothesis, search
+from atat.search import CTC_FLOOR, Hypothesis, search
 
 # blank, padding, a task token, the end, two words, a tag
 BLANK, PAD, TASK, EOS, A, B, TAG = range(7)
@@ -121,7 +121,7 @@ def exhaustive(decoder, memory_BTD, mask_BT, max_length, acceptor=None, bonus=0.
                 zero = torch.zeros(1, 1, dtype=torch.long)
                 for token in tokens:
                     prefix = ctc.advance(prefix, zero, torch.tensor([[token]]))
-                score += w * float(ctc.score(prefix)[0, 0, EOS])
+                score += w * max(float(ctc.score(prefix)[0, 0, EOS]), CTC_FLOOR)
             if score > -math.inf:
                 results.append(Hypothesis(tokens, score))
     return sorted(results, key=lambda h: -h.score)
@@ -354,7 +354,17 @@ def test_no_frames_noise_and_silence_give_no_nan():
         for hyps in results:
             assert hyps and all(math.isfinite(h.score) for h in hyps)
             if weight:  # CTC is sure that nothing was said
-                assert not {t for h in hyps for t in h.tokens} & {A, B}
+                assert not {A, B} & {*hyps[0].tokens}
+
+
+def test_more_labels_than_frames_are_unlikely_and_not_impossible():
+    next_SV = torch.full((6, SIZE), -1)
+    next_SV[range(5), A] = torch.arange(1, 6)
+    next_SV[5, EOS] = 0  # five A, that need nine frames
+    ctc_BTV = torch.randn(1, 4, SIZE).log_softmax(-1)
+    options = {"acceptor": Automaton(next_SV), "ctc_log_probs_BTV": ctc_BTV, "ctc_weight": 0.5}
+    (hyps,) = run(ToyDecoder(), *memory(), **options)
+    assert hyps[0].tokens == (A,) * 5 and -600 < hyps[0].score < -500
 
 
 def test_an_empty_batch_is_an_empty_result():
