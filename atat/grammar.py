@@ -107,27 +107,22 @@ class Grammar:
                 from other intents.
         """
         taken = set(exclude)
-        available = self._available(taken, max_share)
+        # At most: what `exclude` or another intent has of them is seen when it comes to drawing.
+        available = {
+            intent: int(spoken.count() * max_share)
+            for intent, spoken in self._spoken_by_intent.items()
+        }
         sources = {name: self._draw_new(rng, name, taken) for name in self.intents}
         drawn: list[str] = []
         while len(drawn) < num and any(available.values()):
             for intent, quota in _share_out(num - len(drawn), available).items():
                 new = list(islice(sources[intent], quota))
                 drawn += new
-                # Fewer than asked for: the rest were sentences that other intents have too.
                 available[intent] = available[intent] - quota if len(new) == quota else 0
         rng.shuffle(drawn)
         return drawn
 
     # Drawing ---------------------------------------------------------------------------------
-
-    def _available(self, exclude: Collection[str], max_share: float) -> dict[str, int]:
-        """Intent -> how many new sentences it can give; an upper bound for shared sentences."""
-        available = {}
-        for intent, spoken in self._spoken_by_intent.items():
-            left = spoken.count() - sum(sentence.split() in spoken for sentence in exclude)
-            available[intent] = min(left, int(spoken.count() * max_share))
-        return available
 
     def _draw_new(self, rng: random.Random, intent: str, taken: set[str]) -> Iterator[str]:
         """Target sequences of an intent with new sentences, which are added to `taken`."""

@@ -173,6 +173,41 @@ def test_intents_and_slot_values_are_balanced_in_the_default_grammar():
     assert len({value for slots in percents for name, value in slots if name == "volume"}) == 10
 
 
+def test_combinations_of_slots_are_balanced_not_expressions(tmp_path):
+    text = """
+context:
+  expressions:
+    go:
+      - "go to $place:to"
+      - "go from $place:from to $place:to"
+      - "from $place:from go to $place:to"
+      - "[walk, run, drive] from $place:from to $place:to"
+  slots:
+    place: [rome, oslo, paris, london, madrid, berlin, vienna, lisbon, athens, dublin, kyoto]
+"""
+    frames = map(semantics.frame, load(tmp_path, text).sample(random.Random(0), 20))
+    assert 6 <= sum(len(frame.slots) == 1 for frame in frames) <= 11  # of the 11 that there are
+
+
+def test_slot_values_stay_balanced_where_most_sentences_are_drawn(tmp_path):
+    expression = "[walk, run, drive, ride, fly, sail, march, hurry, stroll, move] to $place:to"
+    places = "[rome, oslo, paris, london, madrid, berlin, vienna, lisbon, athens, dublin]"
+    text = f'context: {{expressions: {{go: ["{expression}"]}}, slots: {{place: {places}}}}}'
+    grammar = load(tmp_path, text)
+    spreads = []
+    for seed in range(20):
+        drawn = grammar.sample(random.Random(seed), 60)
+        counts = Counter(semantics.frame(sequence).slots for sequence in drawn).values()
+        spreads.append(max(counts) - min(counts))
+    assert sum(spreads) / len(spreads) <= 1
+
+
+def test_parse_does_not_try_every_way_to_fail(tmp_path):
+    slots = " ".join(["[$t:x, $t:y]"] * 40)
+    text = f'context: {{expressions: {{i: ["{slots} z"]}}, slots: {{t: [a]}}}}'
+    assert load(tmp_path, text).parse("a " * 40 + "y") == []
+
+
 def test_default_grammar_is_what_the_readme_promises():
     grammar = Grammar.load(DEFAULT)
     assert len(grammar.intents) >= 20 and len(grammar.slot_types) >= 8

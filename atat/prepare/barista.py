@@ -53,7 +53,7 @@ def read_labels(path: Path, grammar: Grammar) -> dict[str, str]:
     for wav, label in labels.items():
         try:
             slots = sorted(label["slots"].items(), key=lambda slot: order.get(slot[0], len(order)))
-            pairs = tuple((name, " ".join(value.lower().split())) for name, value in slots)
+            pairs = tuple((name, value.lower()) for name, value in slots)
             sequences[wav] = semantics.build(semantics.Frame(label["intent"], pairs))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(
