@@ -83,6 +83,7 @@ def test_sequences_acceptor_has_exactly_the_given_sequences(tokenizer):
     assert language(accept, tokenizer.eos) == {tuple(tokenizer.encode(s)) for s in SEQUENCES}
 
 
+@settings(deadline=None)
 @given(st.sets(st.lists(st.integers(0, 5), max_size=4).map(tuple), min_size=1, max_size=8))
 def test_table_agrees_with_a_list_of_sequences(sequences):
     states = {prefix: n for n, prefix in enumerate(

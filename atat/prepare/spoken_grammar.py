@@ -215,7 +215,7 @@ def voices_of(settings: DataConfig, split: str) -> str:
     """The engines of a split as the table shows them.
 
     >>> voices_of(DataConfig(voices={"train": {"hibari": 0.6, "espeak": 0.4}}), "train")
-    'hibari 60 %, espeak 40 %'
+    'hibari 60%, espeak 40%'
     """
     shares = settings.voices[split]
     return ", ".join(f"{name} {share / sum(shares.values()):.0%}" for name, share in shares.items())
