@@ -1,7 +1,8 @@
 """What the stages of a recipe depend on, so that the driver knows which to run again.
 
 Prints lines `STAGE EXPERIMENT key=value`, with - for the experiment in stages 1 to 3, which all
-share. The experiments come in an order in which they can be trained.
+share. The experiments come in an order in which they can be trained. A line `decode EXPERIMENT
+key=value` is a setting of decoding that is another now than when the experiment was trained.
 """
 
 import dataclasses
@@ -50,6 +51,18 @@ def of_experiment(name: str, settings: config.Config, table: tables.Tables) -> I
         yield _line(6, name, f"subsets.{subset}", dataclasses.asdict(what))
 
 
+def changed_decoding(name: str, settings: config.Config, exp: Path) -> Iterator[str]:
+    """Lines with the settings of decoding that differ from those saved in the experiment `exp`."""
+    try:
+        saved = config.load_resolved(exp / "config.yaml")
+    except (FileNotFoundError, ValueError):
+        return  # not trained yet, or by another version: stage 4 is due
+    before = dataclasses.asdict(saved.decode)
+    for key, value in dataclasses.asdict(settings.decode).items():
+        if value != before[key]:
+            yield _line("decode", name, f"decode.{key}", value)
+
+
 def _lines(settings: config.Config, stages: dict[int, tuple[str, ...]], name: str) -> Iterator[str]:
     values = dataclasses.asdict(settings)
     for stage, sections in stages.items():
@@ -61,7 +74,7 @@ def _lines(settings: config.Config, stages: dict[int, tuple[str, ...]], name: st
                 yield _line(stage, name, section, values[section])
 
 
-def _line(stage: int, name: str, key: str, value: Any) -> str:
+def _line(stage: int | str, name: str, key: str, value: Any) -> str:
     return f"{stage} {name} {key}={json.dumps(value, ensure_ascii=False)}"
 
 
@@ -69,6 +82,7 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", action="append", required=True, help="settings, in order")
     parser.add_argument("--tables", required=True, help="the recipe's tables.yaml")
+    parser.add_argument("--expdir", required=True, type=Path, help="directory of experiments")
     parser.add_argument("--experiment", help="only this and those that it starts from")
     parser.add_argument("--corpus_dir", help="directory of the corpus")
     parser.add_argument("--grammar", help="file instead of the one that the settings name")
@@ -78,8 +92,9 @@ def main() -> None:
     settings = config.load(args.config, args.overrides)
     lines = list(of_data(settings, args.corpus_dir, args.grammar))
     for name in table.order(args.experiment):
-        delta = table.experiments[name].config
-        lines.extend(of_experiment(name, config.load(args.config, args.overrides, [delta]), table))
+        own = config.load(args.config, args.overrides, [table.experiments[name].config])
+        lines.extend(of_experiment(name, own, table))
+        lines.extend(changed_decoding(name, own, args.expdir / name))
     print("\n".join(lines))
 
 

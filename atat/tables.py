@@ -76,23 +76,23 @@ def load(path: str | Path) -> Tables:
         ValueError: a key that does not exist, a value of another type, or a name that nothing
             defines. FileNotFoundError: no such file.
     """
+    import yaml
     from omegaconf import OmegaConf
-    from yaml import YAMLError
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file (it names the recipe's experiments)")
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except YAMLError as e:
-        raise ValueError(f"{path}: not valid YAML: {e}") from e
-    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            # The same reader as for settings: plain PyYAML takes 1e-3 for a string.
+            content = OmegaConf.to_container(OmegaConf.load(path))
         return _tables(content)
-    except ValueError as e:
+    except (ValueError, yaml.YAMLError) as e:
         raise ValueError(f"{path}: {e}") from e
 
 
 def _tables(content: Any) -> Tables:
-    _check("the file", content, {"experiments": dict, "subsets": dict, "table": list})
+    _check("tables", content, {"experiments": dict, "subsets": dict, "table": list})
     experiments = {}
     for name, value in content.get("experiments", {}).items():
         where = f"experiment '{name}'"
@@ -110,7 +110,10 @@ def _tables(content: Any) -> Tables:
     subsets = {}
     for name, value in content.get("subsets", {}).items():
         _check(f"subset '{name}'", value, {"intents": list}, required=("intents",))
-        subsets[str(name)] = Subset(tuple(map(str, value["intents"])))
+        for intent in value["intents"]:
+            if not isinstance(intent, str):  # YAML reads on, yes, 3 as other things than words
+                raise ValueError(f"subset '{name}': got {intent!r}, expected an intent in quotes")
+        subsets[str(name)] = Subset(tuple(value["intents"]))
 
     rows = []
     for number, value in enumerate(content.get("table", []), 1):

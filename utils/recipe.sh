@@ -16,7 +16,7 @@ recipe=$(basename "$(realpath "$recipe_dir")")
 source "$root/utils/options.sh"
 
 run_stages() {
-  local name exp
+  local name exp decoding
   stage 1 prepare "atat.prepare.$recipe" "${settings[@]}" --data "$data" "${corpus[@]}" \
     --nj "$nj" "${overrides[@]}"
   stage 2 features atat.features "${settings[@]}" --data "$data" --dump "$dump" \
@@ -26,8 +26,10 @@ run_stages() {
     exp=$expdir/$name
     stage 4 train atat.train "${settings[@]}" --tables "$tables" --experiment "$name" \
       --data "$data" --dump "$dump" --exp "$exp" --resume "$resume" "${overrides[@]}"
-    stage 5 decode atat.decode --exp "$exp" --data "$data" --dump "$dump"
-    stage 6 score atat.score --exp "$exp" --data "$data"
+    # Without these, decoding takes the settings that were saved in training.
+    mapfile -t decoding < <(inputs_of decode "$name")
+    stage 5 decode atat.decode --exp "$exp" --data "$data" --dump "$dump" "${decoding[@]}"
+    stage 6 score atat.score --exp "$exp" --data "$data" --tables "$tables"
   done
   stage 7 report atat.report --tables "$tables" --expdir "$expdir" --data "$data" --out "$out"
 }
@@ -90,9 +92,9 @@ stage() {
   echo "== $title"
   drop_markers "$number"
   mkdir -p -- "$place"
-  ((number != 4)) || begin_training
   execute
-  replace "$marker" "finished $(date -u +%FT%T.%NZ)"$'\n'"$wanted"
+  printf 'finished %s\n%s\n' "$(date -u +%FT%T.%NZ)" "$wanted" >"$marker.new"
+  mv -f -- "$marker.new" "$marker"
   echo "$title: done in $((SECONDS - started)) s"
 }
 
@@ -109,15 +111,19 @@ execute() {
 
 # What the stage depends on: its settings, and the runs that it builds on.
 depends_on() {
-  local start="$number ${name:--} " own
-  own=$(awk -v start="$start" 'index($0, start) == 1 {
-    print substr($0, length(start) + 1) }' <<<"$inputs")
+  local own
+  own=$(inputs_of "$number" "${name:--}")
   echo "$own"
   case $number in
     [2356]) run_of "$place" $((number - 1)) ;;
     4) run_of "$data" 3 ;;
   esac
   [[ $own != after=* ]] || run_of "$expdir/$(sed -n '1s/^after=//p' <<<"$own")" 4
+}
+
+# inputs_of STAGE EXPERIMENT: the settings among what atat.inputs said.
+inputs_of() {
+  awk -v start="$1 $2 " 'index($0, start) == 1 { print substr($0, length(start) + 1) }' <<<"$inputs"
 }
 
 run_of() {
@@ -142,22 +148,6 @@ drop_markers() {
     rm -f -- "$place/.done.$n"
     (($1 > 3)) || rm -f -- "$expdir"/*/.done."$n"
   done
-}
-
-# Training goes on from its checkpoints only if they come from the same settings and data.
-begin_training() {
-  local begun=$place/.begun
-  if [[ -e $begun && $(<"$begun") != "$wanted" ]]; then
-    echo "$title: from the start, since the checkpoints come from other settings or data"
-    rm -rf -- "$place/checkpoints"
-  fi
-  replace "$begun" "$wanted"
-}
-
-# replace FILE TEXT: the file is whole at any moment.
-replace() {
-  printf '%s\n' "$2" >"$1.new"
-  mv -f -- "$1.new" "$1"
 }
 
 set_paths() {
@@ -196,11 +186,11 @@ find_python() {
 # Reads and checks all settings and experiments, before the first stage.
 read_settings() {
   local code=0 only=(--experiment "$experiment")
-  experiments=("$experiment")
+  experiments=("$experiment") inputs=''
   [[ -x $(command -v -- "$python") ]] || return 0 # --dry_run before the installation
   [[ $table == false ]] || only=()
-  inputs=$("$python" -m atat.inputs "${settings[@]}" --tables "$tables" "${only[@]}" \
-    "${corpus[@]}" "${overrides[@]}") || code=$?
+  inputs=$("$python" -m atat.inputs "${settings[@]}" --tables "$tables" --expdir "$expdir" \
+    "${only[@]}" "${corpus[@]}" "${overrides[@]}") || code=$?
   ((code != 2)) || exit 2 # it has said why
   ((code == 0)) || die 1 "$python could not read the settings; tools/install.sh completes it"
   # Without --stage, an experiment brings those that it starts from.

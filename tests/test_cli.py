@@ -1,0 +1,139 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atat import cli
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def run(main, capsys):
+    """Exit code and lines on stderr of a command whose `main` this is."""
+    try:
+        cli.run(main)
+        code = 0
+    except SystemExit as e:
+        code = e.code
+    return code, capsys.readouterr().err.splitlines()
+
+
+def raises(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_a_command_that_succeeds_says_nothing(capsys):
+    assert run(lambda: None, capsys) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [
+        (ValueError("text:12: id 'a'\n  is unknown"), 2, "text:12: id 'a' is unknown"),
+        (FileNotFoundError("no corpus at x"), 2, "no corpus at x"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/x"), 2, "/x"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x"), 2, "/x"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), 2, "/x"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), 1, "disk full"),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "/x"), 1, "/x"),
+        (MemoryError(), 1, "out of memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError(), 2, "ValueError"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, word):
+    got, lines = run(raises(error), capsys)
+    assert got == code
+    assert len(lines) == 1
+    assert ": error: " in lines[0] and word in lines[0]
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.run(lambda: 1 / 0)
+
+
+def test_debugging_keeps_every_traceback(monkeypatch):
+    monkeypatch.setenv("ATAT_DEBUG", "1")
+    with pytest.raises(ValueError, match="told"):
+        cli.run(raises(ValueError("told")))
+
+
+def test_a_reader_that_leaves_is_no_error():
+    script = "from atat import cli\ncli.run(lambda: [print(i, flush=True) for i in range(10**5)])"
+    command = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPO
+    )
+    command.stdout.readline()
+    command.stdout.close()
+    errors = command.stderr.read()
+    command.stderr.close()
+    assert (command.wait(timeout=60), errors) == (1, b"")
+
+
+@pytest.mark.parametrize("arguments", [["--nope"], [], ["--c", "x"], ["--count", "x"]])
+def test_a_usage_mistake_is_one_line_and_exit_code_2(capsys, arguments):
+    parser = cli.parser("Says something.")
+    parser.add_argument("--count", type=cli.positive_int, required=True)
+    with pytest.raises(SystemExit) as e:
+        parser.parse_args(arguments)
+    assert e.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and ": error: " in lines[0]
+
+
+def test_help_shows_defaults(capsys):
+    parser = cli.parser("Says something.")
+    parser.add_argument("--count", type=int, default=41, help="how many")
+    with pytest.raises(SystemExit) as e:
+        parser.parse_args(["--help"])
+    assert e.value.code == 0
+    out = capsys.readouterr().out
+    assert "Says something." in out and "how many (default: 41)" in out
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False)])
+def test_booleans_are_true_and_false(text, value):
+    assert cli.boolean(text) is value
+
+
+@pytest.mark.parametrize("text", ["True", "1", "", "yes"])
+def test_nothing_else_is_a_boolean(text):
+    with pytest.raises(Exception, match=f"got '{text}', expected true or false"):
+        cli.boolean(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "x", "٣", "²"])
+def test_a_count_is_a_whole_number_of_1_or_more(text):
+    assert cli.positive_int("12") == 12
+    with pytest.raises(Exception, match="expected a whole number of 1 or more"):
+        cli.positive_int(text)
+
+
+def test_progress_is_silent_when_stderr_is_not_a_terminal(capsys):
+    assert list(cli.progress([1, 2], desc="x")) == [1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_command_is_named_as_the_user_typed_it():
+    result = subprocess.run(
+        [sys.executable, "-m", "atat.inputs", "--nope"], capture_output=True, text=True, cwd=REPO
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("atat.inputs: error: ")
+
+
+@pytest.mark.parametrize("module", ["cli", "config", "files", "inputs", "tables", "semantics"])
+def test_what_every_command_imports_is_light(module):
+    script = f"import sys, atat.{module}; print({{'torch', 'espnet2'}} & sys.modules.keys())"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, check=True
+    )
+    assert result.stdout.strip() == "set()"

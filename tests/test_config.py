@@ -1,0 +1,147 @@
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atat import config
+from atat.config import Config, Source
+
+
+def write(tmp_path, text, name="recipe.yaml"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def leaves(schema, prefix=""):
+    """Dotted names of all settings, as the dataclasses have them."""
+    for field in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(field.type):
+            yield from leaves(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def test_base_yaml_explains_every_setting_and_agrees_with_the_types():
+    from omegaconf import OmegaConf
+
+    base = OmegaConf.load(config.BASE)
+    assert sorted(leaves(Config)) == sorted(
+        f"{section}.{key}" if isinstance(value, dict) else section
+        for section, value in OmegaConf.to_container(base).items()
+        for key in (value if isinstance(value, dict) else [""])
+    )
+    assert config.load([]) == Config()
+
+
+def test_later_parts_win(tmp_path):
+    one = write(tmp_path, "seed: 2\ntrain: {num_steps: 5, betas: [0.8, 0.9]}", "one.yaml")
+    two = write(tmp_path, "train: {num_steps: 6}", "two.yaml")
+    assert config.load([one]).train.num_steps == 5
+    assert config.load([one, two]).train.num_steps == 6
+    delta = {"train": {"num_steps": 7}}
+    merged = config.load([one, two], deltas=[delta])
+    assert (merged.seed, merged.train.num_steps, merged.train.betas) == (2, 7, [0.8, 0.9])
+    assert config.load([one, two], ["train.num_steps=8"], [delta]).train.num_steps == 8
+
+
+def test_values_have_their_types(tmp_path):
+    path = write(tmp_path, "train: {learning_rate: 1e-3, sources: [{split: a, tasks: [slu]}]}")
+    loaded = config.load([path], ["decode.runs.far.beam=2", "data.voices={train: {piper: 1}}"])
+    assert loaded.train.learning_rate == 1e-3  # PyYAML alone reads a string
+    assert loaded.train.sources == [Source("a", ["slu"])]
+    assert loaded.decode.runs["far"].beam == 2
+    assert loaded.data.voices == {"train": {"piper": 1.0}}
+
+
+def test_a_file_can_include_those_of_conf(tmp_path):
+    path = write(tmp_path, "include: base.yaml\nseed: 5")
+    assert config.load([path]).seed == 5
+    with pytest.raises(FileNotFoundError, match=r"nope\.yaml"):
+        config.load([write(tmp_path, "include: nope.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.num_stpes=1", "did you mean 'train.num_steps'?"),
+        ("trian.num_steps=1", "did you mean 'train'?"),
+        ("zzz=1", "known: seed, data"),
+        ("train.sources=[{split: a, tasks: [slu], fractoin: 1}]", "fractoin"),
+        ("train.sources=[{split: a}]", "tasks"),
+        ("decode.runs.far.bean=1", "bean"),
+        ("train.num_steps=many", "'many'"),
+        ("train.num_steps=1.5", "'1.5'"),
+        ("train.num_steps=null", "int"),
+        ("train=3", "train=3"),
+        ("train.betas=3", "train.betas"),
+        ("data.voices=[a]", "data.voices"),
+        ("train.num_steps", "expected key=value"),
+        ("train.num_steps=[1", "train.num_steps=[1"),
+        ("data.cache=`x`", "data.cache=`x`"),
+        ("seed=${nope}", "nope"),
+        ("=3", "unknown setting"),
+    ],
+)
+def test_a_mistake_in_an_override_is_a_value_error_that_names_it(override, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config.load([], [override])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["- a", "3", "a: [", "train:", "seed: 1\nseed: 2", "a: !!python/object/apply:os.getcwd []"],
+)
+def test_a_mistake_in_a_file_is_a_value_error_that_names_the_file(tmp_path, content):
+    with pytest.raises(ValueError, match=r"recipe\.yaml"):
+        config.load([write(tmp_path, content)])
+
+
+def test_a_file_that_is_not_text_is_a_value_error_that_names_the_file(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"recipe\.yaml"):
+        config.load([path])
+
+
+def test_a_mistake_in_an_experiment_says_so():
+    with pytest.raises(ValueError, match=r"experiment: .*did you mean 'train'"):
+        config.load([], deltas=[{"trian": {}}])
+
+
+@pytest.mark.parametrize("path", ["nowhere.yaml", "."])
+def test_a_file_that_is_not_there_is_named(tmp_path, path):
+    with pytest.raises(FileNotFoundError, match="no such configuration file"):
+        config.load([tmp_path / path])
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    assert config.load([write(tmp_path, "")]) == config.load([])
+
+
+def test_what_is_saved_is_read_back_whole(tmp_path):
+    overrides = ["seed=7", "train.sources=[{split: a, tasks: [slu]}]", "decode.runs.far.beam=2"]
+    changed = config.load([], overrides)
+    config.save(changed, tmp_path / "exp" / "config.yaml")
+    assert config.load_resolved(tmp_path / "exp" / "config.yaml") == changed
+    # Nothing of today's base.yaml is needed: all that there is, is in the file.
+    text = (tmp_path / "exp" / "config.yaml").read_text(encoding="utf-8")
+    for name in leaves(Config):
+        assert f"{name.rpartition('.')[2]}:" in text
+
+
+def test_a_saved_file_of_another_version_is_a_value_error(tmp_path):
+    path = write(tmp_path, "seed: 1\nold_setting: 2")
+    with pytest.raises(ValueError, match="old_setting"):
+        config.load_resolved(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(alphabet="abct.=[]{}:,'\"`$%&*!|>#- 1", max_size=20))
+def test_any_override_loads_or_is_a_value_error(override):
+    try:
+        config.load([], [override])
+    except ValueError as e:
+        assert str(e)

@@ -1,0 +1,75 @@
+import dataclasses
+
+import pytest
+
+from atat import config, inputs, tables
+from atat.config import Config
+from atat.tables import Experiment, Subset
+
+
+def keys(lines):
+    """stage -> names of the settings that it depends on."""
+    stages = {}
+    for line in lines:
+        stage, _, setting = line.split(" ", 2)
+        stages.setdefault(stage, []).append(setting.partition("=")[0])
+    return stages
+
+
+def table(**experiment):
+    subsets = {"unseen": Subset(("a", "b"))}
+    return tables.Tables({"tuned": Experiment(**experiment)}, subsets, ())
+
+
+def test_every_setting_belongs_to_a_stage():
+    lines = [
+        *inputs.of_data(Config(), None, None),
+        *inputs.of_experiment("tuned", Config(), table()),
+    ]
+    found = {key for stage in keys(lines).values() for key in stage}
+    assert {f.name for f in dataclasses.fields(Config)} <= {key.split(".")[0] for key in found}
+    assert set(keys(lines)) == set("123456")
+
+
+def test_values_are_whole_and_on_one_line():
+    settings = config.load([], ["data.cache=a b", "train.sources=[{split: ü, tasks: [slu]}]"])
+    assert '1 - data.cache="a b"' in list(inputs.of_data(settings, None, None))
+    (line,) = (x for x in inputs.of_experiment("tuned", settings, table()) if ".sources=" in x)
+    assert line.startswith('4 tuned train.sources=[{"split": "ü", "tasks": ["slu"]')
+
+
+def test_a_grammar_counts_by_content_and_a_corpus_by_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two", "same"):
+        (tmp_path / name).write_text("two" if name == "two" else "one")
+    one, two, same = (list(inputs.of_data(Config(), None, name)) for name in ("one", "two", "same"))
+    assert one == same != two
+    relative, absolute = (
+        list(inputs.of_data(Config(), x, None)) for x in ("one", tmp_path / "one")
+    )
+    assert relative == absolute != list(inputs.of_data(Config(), "two", None))
+    with pytest.raises(FileNotFoundError, match="no such grammar"):
+        list(inputs.of_data(Config(), None, "none"))
+
+
+def test_the_settings_name_the_grammar_if_none_is_given():
+    settings = config.load([], ["data.grammar=conf/base.yaml"])
+    (line,) = (x for x in inputs.of_data(settings, None, None) if " grammar=" in x)
+    assert line in list(inputs.of_data(Config(), None, str(config.BASE)))
+
+
+def test_what_an_experiment_starts_from_comes_first():
+    lines = list(inputs.of_experiment("tuned", Config(), table(after="atat")))
+    assert lines[0] == "4 tuned after=atat"
+    assert lines[-1] == '6 tuned subsets.unseen={"intents": ["a", "b"]}'
+
+
+def test_decoding_is_told_what_differs_from_the_training(tmp_path):
+    settings = config.load([], ["decode.beam=2", "model.width=8"])
+    assert list(inputs.changed_decoding("tuned", settings, tmp_path)) == []
+    config.save(Config(), tmp_path / "config.yaml")
+    assert list(inputs.changed_decoding("tuned", settings, tmp_path)) == [
+        "decode tuned decode.beam=2"
+    ]
+    (tmp_path / "config.yaml").write_text("old_setting: 1")
+    assert list(inputs.changed_decoding("tuned", settings, tmp_path)) == []
