@@ -140,21 +140,27 @@ def _decode(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: flo
     _check_wav_is_whole(name, file, num_bytes)
     file.seek(start)
     try:
-        with soundfile.SoundFile(file) as sound:
-            promised, rate = sound.frames, sound.samplerate
-            duration_s = promised / rate
-            if duration_s < MIN_DURATION_S:
-                raise ValueError(
-                    f"{name}: {duration_s:.4f} s long, expected {MIN_DURATION_S} s or more"
-                )
-            if duration_s > max_duration_s:
-                raise ValueError(
-                    f"{name}: {duration_s:.1f} s long, the limit is {max_duration_s} s "
-                    "(features.max_duration_s)"
-                )
-            samples = sound.read(dtype="float32", always_2d=True)
+        sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as e:
         raise ValueError(f"{name}: not audio that can be read: {e.error_string}") from e
+    with sound:
+        promised, rate = sound.frames, sound.samplerate
+        duration_s = promised / rate
+        if promised == 0:
+            raise ValueError(f"{name}: no samples in it (empty or truncated), expected audio")
+        if duration_s < MIN_DURATION_S:
+            raise ValueError(
+                f"{name}: {duration_s:.4f} s long, expected {MIN_DURATION_S} s or more"
+            )
+        if duration_s > max_duration_s:
+            raise ValueError(
+                f"{name}: {duration_s:.1f} s long, the limit is {max_duration_s} s "
+                "(features.max_duration_s)"
+            )
+        try:
+            samples = sound.read(dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as e:
+            raise ValueError(f"{name}: damaged or truncated: {e.error_string}") from e
     if len(samples) < promised:
         raise ValueError(
             f"{name}: truncated: {promised} samples promised, {len(samples)} there; copy it again"

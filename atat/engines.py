@@ -126,7 +126,14 @@ class Espeak(Engine):
         "en-gb": "gmw/en",
         "en-gb-x-rp": "gmw/en-GB-x-rp",
     }
-    VARIANTS = ("Annie", "Michael", "Mike", "Reed", "edward", "f2", "f3", "f5", "grandpa")
+    # Of its 104 variants those that stay intelligible and human (WER by Whisper tiny.en of 12
+    # commands in en-us: 3-18 %, 7 % without variant), women and men; not whispers and robots,
+    # nor Reed, which says nothing twice in the same way.
+    VARIANTS = (
+        *("f2", "f3", "f5", "Annie", "aunty", "steph2"),
+        *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Michael", "Mike", "edward"),
+        *("grandpa", "iven3", "iven4", "michel", "pablo", "quincy", "rob", "robert", "victor"),
+    )
     _WORDS_A_MINUTE = 175
     _AUDIO_OUTPUT_SYNCHRONOUS, _CHARS_UTF8, _PARAMETER_RATE, _PARAMETER_PITCH = 2, 1, 1, 3
     _CALLBACK = ctypes.CFUNCTYPE(

@@ -25,6 +25,7 @@ FACTOR_RANGE = (0.8, 1.2)
 PEAK = 0.7  # of the loudest sample, -3 dB
 EDGE_S = 0.1  # silence kept before and after speech, as far as the engine made some
 MIN_DURATION_S = 0.1
+MIN_PEAK = 0.01  # below is an engine's noise (nanotts: 0.003)
 MAX_FAILED = 0.01
 # Part of the cache key; raise it when what `render` makes of an engine's samples changes.
 _PROCESSING = "1"
@@ -173,7 +174,7 @@ def speak(request: Request) -> np.ndarray:
     # Taken as if recorded at factor x the rate: frequencies and tempo are scaled by the factor.
     samples = soxr.resample(samples, sample_rate_hz * factor, SAMPLE_RATE_HZ)
     peak = np.abs(samples).max(initial=0.0)
-    if len(samples) < MIN_DURATION_S * SAMPLE_RATE_HZ or not np.isfinite(peak) or peak < 1e-3:
+    if len(samples) < MIN_DURATION_S * SAMPLE_RATE_HZ or not np.isfinite(peak) or peak < MIN_PEAK:
         raise ValueError(f"{request.engine} gave no sound")
     start, end = active_range(samples, padding_s=EDGE_S)
     return (samples[start:end] * (PEAK / peak)).astype(np.float32)

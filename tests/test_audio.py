@@ -74,9 +74,9 @@ def test_float_beyond_full_scale_is_scaled_not_clipped(tmp_path):
     assert np.allclose(samples, tone() / np.abs(tone()).max(), atol=1e-6)
 
 
-def wav_bytes(samples=None, **options):
+def wav_bytes(samples=None, form="WAV", **options):
     file = io.BytesIO()
-    soundfile.write(file, tone() if samples is None else samples, RATE, format="WAV", **options)
+    soundfile.write(file, tone() if samples is None else samples, RATE, format=form, **options)
     return file.getvalue()
 
 
@@ -111,6 +111,19 @@ def test_a_piped_wav_of_unknown_size_is_read_to_its_end(size, tmp_path):
     assert np.abs(read(path) - tone()).max() <= 2**-15
 
 
+def test_chunks_before_the_samples_are_stepped_over(tmp_path):
+    data = wav_bytes()
+    odd = b"LIST" + struct.pack("<I", 5) + b"INFO.\0"  # odd sizes are padded
+    for chunk, ok in ((odd, True), (odd[:-1], False)):
+        path = tmp_path / "a.wav"
+        path.write_bytes(data[:36] + chunk + data[36:])
+        if ok:
+            assert np.abs(read(path) - tone()).max() <= 2**-15
+        else:
+            with pytest.raises(ValueError, match=r"truncated|not audio|no samples"):
+                read(path)
+
+
 def damaged(name, tmp_path):
     path, whole = tmp_path / "a.wav", wav_bytes()
     if name == "empty":
@@ -138,8 +151,9 @@ def damaged(name, tmp_path):
         samples[500] = [np.inf, -np.inf]
         path.write_bytes(wav_bytes(samples, subtype="FLOAT"))
     elif name == "flac truncated":
-        write(tmp_path / "a.flac", np.random.default_rng(0).normal(size=RATE) / 10)
-        path.write_bytes((tmp_path / "a.flac").read_bytes()[:10000])
+        path.write_bytes(wav_bytes(np.random.default_rng(0).normal(size=RATE) / 10, "FLAC")[:10000])
+    elif name == "mp3 truncated":
+        path.write_bytes(wav_bytes(np.random.default_rng(0).normal(size=RATE) / 10, "MP3")[:3000])
     return path
 
 
@@ -151,12 +165,13 @@ def damaged(name, tmp_path):
         ("header only", "truncated: 32000 bytes"),
         ("half a header", "truncated: no samples"),
         ("text", "not audio"),
-        ("no samples", "0.0000 s long, expected 0.01 s or more"),
+        ("no samples", "no samples in it"),
         ("9 ms", "0.0090 s long, expected 0.01 s or more"),
         ("31 s", r"31.0 s long, the limit is 30.0 s \(features.max_duration_s\)"),
         ("NaN", "NaN or infinite"),
         ("infinite", "NaN or infinite"),
-        ("flac truncated", "truncated|not audio"),
+        ("flac truncated", "damaged or truncated: "),
+        ("mp3 truncated", "truncated: 16000 samples promised"),
     ],
 )
 def test_damage_is_one_line_that_names_the_file(name, said, tmp_path):
@@ -273,6 +288,16 @@ def test_clicks_are_not_speech():
         (1, None), (0.02, -10), (2, None), (1, -20), (2, None), (0.05, -25), (1, None)
     )
     assert seconds_of(samples) == pytest.approx((2.82, 4.22), abs=0.03)
+
+
+def test_a_loud_click_does_not_hide_weak_speech():
+    samples = recording((1, None), (0.02, -3), (2, None), (1, -48), (1, None))
+    assert seconds_of(samples) == pytest.approx((2.82, 4.22), abs=0.03)
+
+
+def test_a_short_sound_soon_after_speech_belongs_to_it():
+    samples = recording((1, None), (1, -20), (0.5, None), (0.06, -30), (2, None))
+    assert seconds_of(samples) == pytest.approx((0.8, 2.76), abs=0.03)
 
 
 def test_a_second_phrase_after_a_long_pause_stays():

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atat import engines, synth
@@ -20,11 +20,11 @@ SHARES = {"hibari": 1, "nanotts": 1, "espeak": 2}
 
 
 def test_plan_follows_from_the_seed():
-    settings = dict(num_pseudo_speakers=5, rate_range=(0.8, 1.3), pitch_range=(0.7, 1.4))
-    first = plan(TEXTS, SHARES, 1, **settings)
+    options = dict(num_pseudo_speakers=5, rate_range=(0.8, 1.3), pitch_range=(0.7, 1.4))
+    first = plan(TEXTS, SHARES, 1, **options)
     assert [request.text for request in first] == TEXTS
-    assert plan(TEXTS, SHARES, 1, **settings) == first
-    assert plan(TEXTS, SHARES, 2, **settings) != first
+    assert plan(TEXTS, SHARES, 1, **options) == first
+    assert plan(TEXTS, SHARES, 2, **options) != first
 
 
 def test_plan_keeps_to_shares_ranges_and_factors():
@@ -66,7 +66,7 @@ def test_a_share_may_name_one_voice():
 
 
 @pytest.mark.parametrize(
-    ("shares", "settings", "said"),
+    ("shares", "options", "said"),
     [
         ({}, {}, "expected engine: share"),
         ({"espeak": 0}, {}, "one at least above 0"),
@@ -79,11 +79,12 @@ def test_a_share_may_name_one_voice():
         ({"espeak": 1}, {"num_pseudo_speakers": 0}, "num_pseudo_speakers 0"),
     ],
 )
-def test_plan_refuses_settings_without_sense(shares, settings, said):
+def test_plan_refuses_settings_without_sense(shares, options, said):
     with pytest.raises(ValueError, match=said):
-        plan(TEXTS, shares, 1, **settings)
+        plan(TEXTS, shares, 1, **options)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.sampled_from([0.8, 1.0, 1.2]))
 def test_speakers_are_safe_ids_and_never_a_prefix_of_another(voice, factor):
     speaker = Request("espeak", voice, "x", factor).speaker
@@ -191,9 +192,12 @@ def test_more_than_one_in_a_hundred_is_an_error(tmp_path, monkeypatch):
         render(requests, tmp_path, 1)
 
 
-def test_silence_is_a_failure(tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "voice"), [("hibari", "heart"), ("nanotts", "en-US"), ("espeak", "en-us")]
+)
+def test_silence_is_a_failure(engine, voice, tmp_path):
     with pytest.raises(ValueError, match="no sound"):
-        render([Request("espeak", "en-us", " ")], tmp_path, 1)
+        render([Request(engine, voice, " ")], tmp_path, 1)
 
 
 def test_a_full_disk_is_not_the_texts_fault_and_leaves_nothing(tmp_path, monkeypatch):
