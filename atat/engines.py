@@ -122,7 +122,6 @@ class Espeak(Engine):
     # Accent -> its voice file. By file, since a name makes it search its voices, which costs 3 ms.
     ACCENTS: ClassVar[dict[str, str]] = {
         "en-us": "gmw/en-US",
-        "en-us-nyc": "gmw/en-US-nyc",
         "en-gb": "gmw/en",
         "en-gb-x-rp": "gmw/en-GB-x-rp",
     }
