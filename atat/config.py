@@ -125,6 +125,7 @@ class TrainConfig:
     weight_decay: float = 0.02
     grad_clip: float = 5.0
     average_checkpoints: int = 3
+    num_processes: int = 1
     num_threads: int = 1
     num_workers: int = 1
     num_gpus: int = 0

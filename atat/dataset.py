@@ -144,13 +144,20 @@ class Batches:
         config: `train` for sizes, `augment` for training, `seed`.
         tokenizer: special symbols and task tokens.
         training: false goes through everything once, in order, without augmentation.
+        rank: which of `train.num_processes`; each takes its share of every step.
     """
 
     def __init__(
-        self, examples: Examples, config: Config, tokenizer: Tokenizer, *, training: bool
+        self,
+        examples: Examples,
+        config: Config,
+        tokenizer: Tokenizer,
+        *,
+        training: bool,
+        rank: int = 0,
     ):
         self.examples, self.config, self.tokenizer = examples, config, tokenizer
-        self.training = training
+        self.training, self.rank = training, rank
         self.augmenter = Augmenter(config.augment, config.features.frame_shift_ms)
         self.speech_index = [
             (p, u) for p, part in enumerate(examples.speech) for u in range(len(part.ids))
@@ -165,9 +172,9 @@ class Batches:
     def steps(self, first: int, count: int) -> list[tuple[int, list[int], list[int]]]:
         """(number of the step, speech examples, text examples) of `count` steps from `first` on."""
         train = self.config.train
-        speech = self._take(self._speech_passes(), first, count)
+        speech = self._share(self._speech_passes(), first, count)
         text_first, text_last = (-(-n // train.text_every) for n in (first, first + count))
-        texts = self._take(self._text_passes(), text_first, text_last - text_first)
+        texts = self._share(self._text_passes(), text_first, text_last - text_first)
         plan = []
         for i in range(count):
             step = first + i
@@ -231,7 +238,7 @@ class Batches:
         if self.training:
             flat_start = progress < self.config.train.flat_start_fraction
             strength = MILD_STRENGTH if progress < self.config.augment.mild_fraction else 1.0
-            seed = int(rng(self.config.seed, "augment", step).integers(2**62))
+            seed = int(rng(self.config.seed, "augment", step, self.rank).integers(2**62))
             generator = torch.Generator().manual_seed(seed)
             speech, lengths, active = self.augmenter(speech, lengths, active, generator, strength)
         return {
@@ -259,8 +266,12 @@ class Batches:
             yield [order[i : i + size].tolist() for i in range(0, len(order), size)]
             number += 1
 
-    @staticmethod
-    def _take(passes: Iterator[list[list[int]]], first: int, count: int) -> list[list[int]]:
+    def _share(
+        self, passes: Iterator[list[list[int]]], first: int, count: int
+    ) -> list[list[int]]:
+        """This process's batches of steps `first` to `first + count`."""
+        size = self.config.train.num_processes
+        first, count = first * size, count * size
         taken: list[list[int]] = []
         for batches in passes:
             if first < len(batches):
@@ -268,7 +279,7 @@ class Batches:
             first = max(first - len(batches), 0)
             if len(taken) == count:
                 break
-        return taken
+        return taken[self.rank :: size]
 
     def _pack(self, order: np.ndarray, max_frames: int) -> list[list[int]]:
         """Cut an order into batches whose padded size stays within `max_frames` (or one utterance)."""

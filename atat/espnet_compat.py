@@ -96,4 +96,6 @@ put_stand_ins()
 # old name of torch's autocast: neither tells a user anything, and one would spoil `atat.parse`.
 with contextlib.redirect_stdout(io.StringIO()):
     importlib.import_module("espnet.nets.pytorch_backend.transformer.attention")
+# A statistic of a task that a stretch of training does not have is not a number, and meant to be.
+warnings.filterwarnings("ignore", message="No valid stats found")
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2\.")

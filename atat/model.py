@@ -9,6 +9,7 @@ what the decoder learns from text it can use for speech.
 # positions, L tokens, N words' tokens, D width, V vocabulary
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from atat.config import Config, ModelConfig
 from atat.decoder import Decoder
 from atat.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
 from atat.tokenizer import TASKS, WORD_START, Tokenizer
+from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 # Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
 # digital silence (log of nothing), which no microphone ever gives.
 FLOOR_DB = 60.0
 NATS_PER_DB = math.log(10.0) / 10.0
+PER_TASK = ("loss", "acc", "em")  # statistics
 
 
 class AtatModel(AbsESPnetModel):
@@ -37,6 +40,7 @@ class AtatModel(AbsESPnetModel):
         num_bins: F, mel bins of the features.
         task_weights: factor of each task's loss; 1 where not named.
         label_smoothing: paper: 0.1.
+        tasks: those that statistics are kept of.
         load_pretrained: false leaves a Hugging Face encoder's weights to be filled later.
     """
 
@@ -47,12 +51,13 @@ class AtatModel(AbsESPnetModel):
         num_bins: int = 80,
         task_weights: dict[str, float] | None = None,
         label_smoothing: float = 0.1,
+        tasks: Iterable[str] = TASKS,
         load_pretrained: bool = True,
     ):
         super().__init__()
         self.config = c
         self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
-        self.task_tokens = {tokenizer.task_ids[task]: task for task in TASKS}
+        self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
 
@@ -166,7 +171,8 @@ class AtatModel(AbsESPnetModel):
             flat_start: (1,) 1 while frames are taught words spread evenly, 0 when CTC is.
 
         Returns:
-            loss (), stats by name (losses, accuracies and greedy exact match, by task), weight () = B.
+            loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, by task; NaN
+            where the batch has none of a task (processes must agree on the names); weight (1,) = B.
         """
         memories, masks = [], []
         loss_ctc = None
@@ -184,8 +190,10 @@ class AtatModel(AbsESPnetModel):
             memory, mask = self.encode_text(text, text_lengths)
             memories.append(memory)
             masks.append(mask)
-        stats: dict[str, Tensor] = {}
-        loss = sum(memory.new_zeros(()) for memory in memories)
+        absent = memories[0].new_tensor(math.nan)
+        kinds = ("acc", "em", *(f"{k}_{t}" for t in self.task_tokens.values() for k in PER_TASK))
+        stats = dict.fromkeys(kinds, absent)
+        loss = memories[0].new_zeros(())
         if len(target):
             memory_BSD, mask_BS = _stack(memories, masks)
             loss = self._decoder_loss(
@@ -195,8 +203,8 @@ class AtatModel(AbsESPnetModel):
             loss = loss + self.config.ctc_weight * loss_ctc
             stats["loss_ctc"] = loss_ctc.detach()
         stats["loss"] = loss.detach()
-        num_sources = sum(len(memory) for memory in memories)
-        return loss, stats, loss.new_tensor(num_sources)
+        num_sources = loss.new_tensor(sum(len(memory) for memory in memories))
+        return force_gatherable((loss, stats, num_sources), loss.device)
 
     def _decoder_loss(
         self,
@@ -295,6 +303,7 @@ def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) ->
         num_bins=config.features.num_mel_bins,
         task_weights=config.train.task_weights,
         label_smoothing=config.train.label_smoothing,
+        tasks=sorted({task for source in config.train.sources for task in source.tasks}) or TASKS,
         load_pretrained=load_pretrained,
     )
 

@@ -13,6 +13,7 @@ from atat.text_source import text_tokenizer
 from atat.tokenizer import Tokenizer
 from atat.train_log import TrainLog
 from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.trainer import Trainer
 
 atat.espnet_compat.make_checkpoints_safe()
@@ -34,6 +35,9 @@ class AtatTrainer(Trainer):
 
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+        # Every process looks at all of it: they need not agree on which tasks a batch has.
+        if distributed_option.distributed:
+            model, distributed_option = model.module, DistributedOption()
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
         cls.log.validated(reporter)
 
@@ -84,7 +88,8 @@ class AtatTask(AbsTask):
             text_tokenizer(settings.model, tokenizer),
             settings.seed,
         )
-        batches = Batches(examples, settings, tokenizer, training=training)
+        rank = args.dist_rank or 0
+        batches = Batches(examples, settings, tokenizer, training=training, rank=rank)
         return IterFactory(batches, settings.train.num_workers)
 
     @classmethod

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from atat import cli, config, tables
@@ -44,8 +45,9 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if (data / "grammar.yaml").is_file():
         with atomic_write(exp / "grammar.yaml") as file:
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
+    about = environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}
     with atomic_write(exp / "env.json") as file:
-        json.dump(environment(settings), file, indent=1)
+        json.dump(about, file, indent=1)
     return "resumed" if resume and same else "started"
 
 
@@ -66,6 +68,17 @@ def environment(settings: Config) -> dict[str, object]:
     }
 
 
+def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
+    """Size of the model that the settings describe, without making it."""
+    import torch
+
+    from atat.model import build
+
+    with torch.device("meta"):
+        model = build(settings, tokenizer, load_pretrained=False)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def commit() -> str:
     """The repository's commit, with `+changes` when the tree differs from it; `unknown` outside."""
     root = Path(__file__).resolve().parent.parent
@@ -82,7 +95,39 @@ def commit() -> str:
 
 
 def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
-    """Run ESPnet's trainer over the experiment and write `model.pth` from the averaged weights."""
+    """Run ESPnet's trainer over the experiment and write `model.pth` from the averaged weights.
+
+    Raises:
+        ValueError: the settings do not fit the data, or training diverged.
+    """
+    num_processes = settings.train.num_processes
+    if num_processes == 1:
+        _work(0, settings, data, dump, exp, None)
+    else:
+        with tempfile.TemporaryDirectory() as meeting:
+            _spawn(num_processes, (settings, data, dump, exp, meeting), Path(meeting) / "mistake")
+    finish(exp / "checkpoints" / "valid.acc.ave.pth", exp)
+
+
+def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
+    """Train in several processes, whose gradients ESPnet averages (gloo on CPUs)."""
+    import torch
+
+    if sys.platform == "linux":
+        # They talk over the loopback device: this machine's other networks are not asked.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    try:
+        torch.multiprocessing.spawn(_work, args, nprocs=num_processes)
+    except torch.multiprocessing.ProcessException as e:
+        if mistake.is_file():
+            raise ValueError(mistake.read_text(encoding="utf-8")) from e
+        raise
+
+
+def _work(
+    rank: int, settings: Config, data: Path, dump: Path, exp: Path, meeting: str | None
+) -> None:
+    """One training process; `meeting` is a directory where several find each other."""
     import torch
 
     from atat.task import AtatTask, AtatTrainer
@@ -92,9 +137,11 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
     checkpoints = exp / "checkpoints"
     # ESPnet logs through the root logger; its lines go to a file, ours to the terminal.
     logging.basicConfig(
-        filename=checkpoints / "espnet.log", level=logging.INFO, format="%(asctime)s %(message)s"
+        filename=checkpoints / "espnet.log" if rank == 0 else os.devnull,
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
     )
-    AtatTrainer.log = TrainLog(exp / "train.jsonl", settings)
+    AtatTrainer.log = TrainLog(exp / "train.jsonl", settings, quiet=rank > 0)
     args = AtatTask.get_parser().parse_args([])
     for name, value in espnet_options(settings).items():
         if not hasattr(args, name):
@@ -102,9 +149,18 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
         setattr(args, name, value)
     args.output_dir, args.resume = str(checkpoints), True
     args.experiment_dir, args.data_dir, args.dump_dir = str(exp), str(data), str(dump)
-    args.distributed = False
-    AtatTask.main_worker(args)
-    finish(checkpoints / "valid.acc.ave.pth", exp)
+    args.distributed = meeting is not None
+    if args.distributed:
+        args.dist_rank = args.local_rank = rank
+        args.dist_world_size = settings.train.num_processes
+        args.dist_backend = "nccl" if settings.train.num_gpus else "gloo"
+        args.dist_init_method = f"file://{meeting}/store"
+    try:
+        AtatTask.main_worker(args)
+    except (ValueError, FileNotFoundError) as e:
+        if args.distributed:
+            Path(meeting, "mistake").write_text(str(e), encoding="utf-8")
+        raise
 
 
 def espnet_options(settings: Config) -> dict[str, object]:

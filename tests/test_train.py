@@ -113,6 +113,16 @@ def test_other_settings_and_a_finished_training_start_anew(corpus):
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 
 
+def test_two_processes_train_one_model_and_resume(corpus):
+    c = settings(num_steps=60, num_epochs=3, num_processes=2)
+    exp = run(c, corpus, "two")
+    assert [x["epoch"] for x in lines(exp)] == [1, 2, 3]
+    assert lines(exp)[-1]["train_loss"] < lines(exp)[0]["train_loss"]
+    assert all(key in lines(exp)[-1] for key in ("em_slu", "em_asr", "em_nlu"))
+    again = run(c, corpus, "again")
+    assert [x["train_loss"] for x in lines(again)] == [x["train_loss"] for x in lines(exp)]
+
+
 def test_speech_only_and_text_only_train(corpus):
     for tasks in (["slu"], ["nlu"]):
         exp = run(settings(sources=[Source("train", tasks)], num_steps=6), corpus, tasks[0])
@@ -166,8 +176,9 @@ def test_mistakes_are_one_line_and_exit_code_2(corpus):
         ("train.num_stepz=3", "did you mean 'train.num_steps'"),
         ("train.schedule=linear", "expected cosine or noam"),
         ("train.sources=[{split: nowhere, tasks: [slu]}]", "nowhere"),
+        ("train.num_processes=2 train.sources=[{split: nowhere, tasks: [slu]}]", "nowhere"),
     ):
-        process = start(corpus, "wrong", override)
+        process = start(corpus, "wrong", *override.split(" ", 1) if "num_processes" in override else [override])
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 2
         assert message in output and "Traceback" not in output
