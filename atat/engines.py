@@ -1,8 +1,8 @@
 """Speech synthesisers behind one interface: which voices there are, and `speak`.
 
 `hibari`, `nanotts` and `espeak` install by pip with their voices; `piper`, `polly` and `flite` are
-for who has them. Licences, speeds and intelligibility: docs of each and README. A synthesiser is
-imported when it is first asked for, and loads its voices when it first speaks.
+for who has them. A synthesiser is imported when it is first asked for, and loads its voices when
+it first speaks.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 from xml.sax.saxutils import escape
@@ -18,7 +19,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 
-class Engine:
+class Engine(ABC):
     """A synthesiser; one object a process, since the C libraries among them keep global state."""
 
     name: str
@@ -31,10 +32,11 @@ class Engine:
         """Part of the cache key: another version may sound different."""
         return importlib.metadata.version(self.package)
 
+    @abstractmethod
     def voices(self) -> list[str]:
         """The English voices that are ready on this machine, in a fixed order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def speak(
         self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
     ) -> tuple[np.ndarray, int]:
@@ -49,7 +51,6 @@ class Engine:
         Returns:
             Samples, float32 (num_samples,) within [-1, 1], and their rate in Hz.
         """
-        raise NotImplementedError
 
 
 class Hibari(Engine):
@@ -200,7 +201,8 @@ class Flite(Engine):
 
     @property
     def version(self) -> str:
-        return _output("flite", "--version").partition("version:")[2].split()[0]
+        said = _output("flite", "--version", code=1)  # its way of saying that it did no more
+        return said.partition("version:")[2].split()[0]
 
     def voices(self) -> list[str]:
         listed = _output("flite", "-lv").partition(":")[2].split()
@@ -316,9 +318,9 @@ def _from_int16(pcm: bytes | np.ndarray) -> np.ndarray:
     return samples.astype(np.float32) / 32768
 
 
-def _output(*command: str) -> str:
-    """Standard output of a command; RuntimeError with its last words if it fails."""
+def _output(*command: str, code: int = 0) -> str:
+    """Standard output of a command; RuntimeError with its last words if it exits otherwise."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode != code:
         raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()[-200:]}")
     return done.stdout

@@ -221,6 +221,7 @@ if args == ["-lv"]:
     print("Voices available: kal awb_time kal16 awb rms slt ")
 elif args == ["--version"]:
     print("  Carnegie Mellon University\\n  version: flite-2.2-current Sep 2018 (x)")
+    sys.exit(1)
 elif args[:2] == ["-voice", "bad"]:
     sys.exit("no such voice")
 else:
