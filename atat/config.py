@@ -113,6 +113,7 @@ class TrainConfig:
     text_batch: int = 16
     text_every: int = 3
     task_weights: dict[str, float] = field(default_factory=dict)
+    tasks_per_utterance: str = "all"
     label_smoothing: float = 0.1
     flat_start_fraction: float = 0.1
     ctc_first_fraction: float = 0.25

@@ -7,6 +7,7 @@ and the number of the step only, so a resumed run sees what an uninterrupted one
 
 # B sources (speech rows, then text rows), R targets, T frames, F mel bins, L tokens
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,11 @@ class Batches:
     ):
         self.examples, self.config, self.tokenizer = examples, config, tokenizer
         self.training, self.rank = training, rank
+        if config.train.tasks_per_utterance not in ("all", "one"):
+            raise ValueError(
+                f"train.tasks_per_utterance: got '{config.train.tasks_per_utterance}', expected "
+                "all or one"
+            )
         self.augmenter = Augmenter(config.augment, config.features.frame_shift_ms)
         self.speech_index = [
             (p, u) for p, part in enumerate(examples.speech) for u in range(len(part.ids))
@@ -203,6 +209,7 @@ class Batches:
         batch: dict[str, Tensor] = {}
         progress = step / self.config.train.num_steps
         ctc_alone = self.training and progress < self.config.train.ctc_first_fraction
+        draw = rng(self.config.seed, "tasks", step, self.rank)
         if speech:
             feats, words = [], []
             for row, (p, u) in enumerate(self.speech_index[i] for i in speech):
@@ -210,9 +217,10 @@ class Batches:
                 ids.append(part.ids[u])
                 feats.append(torch.from_numpy(np.array(part.reader[part.ids[u]])))
                 words.append(part.words[u])
-                for task, sequences in part.targets.items():
-                    if len(sequences[u]) and not ctc_alone:
-                        targets.append((row, self.tokenizer.task_ids[task], sequences[u]))
+                if not ctc_alone:
+                    for task in self._tasks_of(part, u, draw):
+                        token = self.tokenizer.task_ids[task]
+                        targets.append((row, token, part.targets[task][u]))
             batch |= self._speech_tensors(step, progress, feats)
             batch["words"], batch["words_lengths"] = _pad(words, self.tokenizer.pad)
         if text:
@@ -227,6 +235,14 @@ class Batches:
         batch["target_source"] = torch.tensor([row for row, *_ in targets], dtype=torch.long)
         batch["target_task"] = torch.tensor([task for _, task, _ in targets], dtype=torch.long)
         return ids, batch
+
+    def _tasks_of(self, part: SpeechPart, u: int, draw: np.random.Generator) -> list[str]:
+        """The tasks that an utterance serves in this step."""
+        able = [task for task, sequences in part.targets.items() if len(sequences[u])]
+        if not self.training or self.config.train.tasks_per_utterance == "all" or len(able) < 2:
+            return able
+        weights = np.array([self.config.train.task_weights.get(task, 1.0) for task in able])
+        return [able[draw.choice(len(able), p=weights / weights.sum())]]
 
     def _speech_tensors(
         self, step: int, progress: float, feats: list[Tensor]
@@ -309,12 +325,15 @@ class IterFactory(AbsIterFactory):
             plan = self.batches.steps(first, last - first)
         else:
             plan = self.batches.validation()
+        workers = self.num_workers if self.batches.training else 0
         return torch.utils.data.DataLoader(
             _Planned(self.batches, plan),
             batch_size=None,
             shuffle=False,
-            num_workers=self.num_workers if self.batches.training else 0,
-            prefetch_factor=4 if self.num_workers and self.batches.training else None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            # Where it can be had, since it starts at once; the default depends on who started us.
+            multiprocessing_context="fork" if workers and hasattr(os, "fork") else None,
         )
 
 

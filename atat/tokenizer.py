@@ -53,6 +53,9 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    def __reduce__(self) -> tuple:
+        return Tokenizer, (self.tags, self._word_model)
+
     @property
     def fingerprint(self) -> str:
         """Digest of the vocabulary: a model works with the tokenizer it was trained with only."""

@@ -118,7 +118,7 @@ def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
         torch.multiprocessing.spawn(_work, args, nprocs=num_processes)
-    except torch.multiprocessing.ProcessException as e:
+    except torch.multiprocessing.ProcessRaisedException as e:
         if mistake.is_file():
             raise ValueError(mistake.read_text(encoding="utf-8")) from e
         raise
