@@ -116,6 +116,8 @@ def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
     if sys.platform == "linux":
         # They talk over the loopback device: this machine's other networks are not asked.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # A warning, every time, that batches without text leave the text encoder unused: they do.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         torch.multiprocessing.spawn(_work, args, nprocs=num_processes)
     except torch.multiprocessing.ProcessRaisedException as e:
