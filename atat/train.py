@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 from atat import cli, config, tables
@@ -135,6 +137,8 @@ def _work(
     from atat.task import AtatTask, AtatTrainer
     from atat.train_log import TrainLog
 
+    if meeting is not None:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(settings.train.num_threads)
     checkpoints = exp / "checkpoints"
     # ESPnet logs through the root logger; its lines go to a file, ours to the terminal.
@@ -163,6 +167,14 @@ def _work(
         if args.distributed:
             Path(meeting, "mistake").write_text(str(e), encoding="utf-8")
         raise
+
+
+def _end_with(parent: int) -> None:
+    """Leave when the process that started this one is gone: were it killed, nobody else would say so,
+    and a second training would meet this one's checkpoints."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(cli.FAILED)
 
 
 def espnet_options(settings: Config) -> dict[str, object]:
