@@ -63,7 +63,7 @@ class Augmenter:
         return speech, lengths, active
 
     def _warp(self, speech, lengths_B, active_B2, loudest_B, draw):
-        """Tempo, local speeding up and slowing down, formants, and silence around: one resampling."""
+        """Tempo, local changes of it, formants, and silence around: one resampling."""
         tempo_B = draw.log_between(*self.c.tempo)
         before_B = draw.between(0.0, self.c.padding_s * self.frames_per_s).round()
         after_B = draw.between(0.0, self.c.padding_s * self.frames_per_s).round()
@@ -140,13 +140,17 @@ class Augmenter:
         colour_BF = colour_BF - colour_BF.amax(dim=1, keepdim=True)
         # Slow swells and single knocks make it non-stationary.
         swell_B1K = draw.normal(num_batch, 1, max(num_frames // 25, 2))
-        swell_BT = F.interpolate(swell_B1K, size=num_frames, mode="linear", align_corners=True)[:, 0]
+        swell_BT = F.interpolate(swell_B1K, size=num_frames, mode="linear", align_corners=True)[
+            :, 0
+        ]
         swell_BT = swell_BT * draw.between(0.0, 6.0)[:, None]
         knock_BT = 15.0 * (draw.uniform(num_batch, num_frames) < 0.01)
         knock_BT = F.max_pool1d(knock_BT[:, None], 5, stride=1, padding=2)[:, 0]
         knock_BT = knock_BT * draw.chance(0.2)[:, None]
-        level_BTF = (colour_BF[:, None] + (swell_BT + knock_BT)[..., None] - snr_B[:, None, None])
-        grain = draw.normal(num_batch, num_frames, num_bins) * 0.5  # spread of a mel bin's log power
+        level_BTF = colour_BF[:, None] + (swell_BT + knock_BT)[..., None] - snr_B[:, None, None]
+        grain = (
+            draw.normal(num_batch, num_frames, num_bins) * 0.5
+        )  # spread of a mel bin's log power
         noise = loudest_B[:, None, None] + level_BTF * NATS_PER_DB + grain
         speech = torch.logaddexp(speech, noise)
 
@@ -172,7 +176,7 @@ class Augmenter:
 
     def _mask(self, speech, lengths_B, draw):
         """SpecAugment (Park et al. 2019): stripes of frequency and time become the mean."""
-        num_batch, num_frames, num_bins = speech.shape
+        _, num_frames, num_bins = speech.shape
         mean_B11 = speech.mean(dim=(1, 2), keepdim=True)
         hidden = torch.zeros(speech.shape, dtype=torch.bool)
         for _ in range(self.c.freq_masks):

@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(description: str) -> Parser:
-    """A parser that shows defaults and takes no abbreviations (a later option must not break one)."""
+    """A parser that shows defaults and takes no abbreviations (later options would break them)."""
     return Parser(
         prog=_program(),
         description=description,
@@ -59,7 +59,13 @@ def run(main: Callable[[], None]) -> None:
         # The reader of our output (head, less) left: not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as e:
+    except (
+        ValueError,
+        FileNotFoundError,
+        NotADirectoryError,
+        IsADirectoryError,
+        PermissionError,
+    ) as e:
         _fail(_one_line(e), USAGE)
     except OSError as e:
         hint = " (disk full: free some space and run the same command again)"

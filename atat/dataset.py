@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from torch import Tensor
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
@@ -23,7 +24,6 @@ from atat.augment import NATS_PER_DB, Augmenter
 from atat.config import Config, Source
 from atat.files import sha256
 from atat.tokenizer import Tokenizer
-from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 SPEECH_TASKS = ("asr", "slu")
 TEXT_TASKS = ("nlu",)
@@ -130,7 +130,9 @@ class Examples:
                 self.speech.append(_speech_part(split, directory, wanted, dump, tokenizer))
             if any(wanted[task] for task in TEXT_TASKS):
                 self.text.append(
-                    _text_part(split, directory, wanted, text_tokenizer or tokenizer.encode, tokenizer)
+                    _text_part(
+                        split, directory, wanted, text_tokenizer or tokenizer.encode, tokenizer
+                    )
                 )
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.num_speech = sum(len(part.ids) for part in self.speech)
@@ -231,7 +233,9 @@ class Batches:
                 sources.append(part.sources[u])
                 targets.append((row, self.tokenizer.task_ids["nlu"], part.targets[u]))
             batch["text"], batch["text_lengths"] = _pad(sources, self.tokenizer.pad)
-        batch["target"], batch["target_lengths"] = _pad([t for *_, t in targets], self.tokenizer.pad)
+        batch["target"], batch["target_lengths"] = _pad(
+            [t for *_, t in targets], self.tokenizer.pad
+        )
         batch["target_source"] = torch.tensor([row for row, *_ in targets], dtype=torch.long)
         batch["target_task"] = torch.tensor([task for _, task, _ in targets], dtype=torch.long)
         return ids, batch
@@ -244,9 +248,7 @@ class Batches:
         weights = np.array([self.config.train.task_weights.get(task, 1.0) for task in able])
         return [able[draw.choice(len(able), p=weights / weights.sum())]]
 
-    def _speech_tensors(
-        self, step: int, progress: float, feats: list[Tensor]
-    ) -> dict[str, Tensor]:
+    def _speech_tensors(self, step: int, progress: float, feats: list[Tensor]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(f) for f in feats])
         active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)
         speech = torch.nn.utils.rnn.pad_sequence(feats, batch_first=True)
@@ -282,9 +284,7 @@ class Batches:
             yield [order[i : i + size].tolist() for i in range(0, len(order), size)]
             number += 1
 
-    def _share(
-        self, passes: Iterator[list[list[int]]], first: int, count: int
-    ) -> list[list[int]]:
+    def _share(self, passes: Iterator[list[list[int]]], first: int, count: int) -> list[list[int]]:
         """This process's batches of steps `first` to `first + count`."""
         size = self.config.train.num_processes
         first, count = first * size, count * size
@@ -298,7 +298,7 @@ class Batches:
         return taken[self.rank :: size]
 
     def _pack(self, order: np.ndarray, max_frames: int) -> list[list[int]]:
-        """Cut an order into batches whose padded size stays within `max_frames` (or one utterance)."""
+        """Cut an order into batches of at most `max_frames`, padding included, or one utterance."""
         batches: list[list[int]] = []
         longest = 0
         for i in order.tolist():

@@ -212,8 +212,6 @@ def _bias(mask_BT: Tensor, dtype: torch.dtype) -> Tensor:
 def sinusoids(first: int, length: int, width: int, like: Tensor) -> Tensor:
     """Sinusoids (Vaswani et al. 2017, section 3.5), (length, width)."""
     position = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
-    rate = torch.exp(
-        torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width)
-    )
+    rate = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width))
     angle = position[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(like.dtype)

@@ -159,8 +159,8 @@ class PretrainedTextEncoder(nn.Module):
                 self.encoder = AutoModel.from_config(AutoConfig.from_pretrained(pretrained))
         except (OSError, ValueError) as e:
             raise ValueError(
-                f"model.text_pretrained: cannot load '{pretrained}' ({str(e).splitlines()[0]}); give "
-                "a local directory, or a name that Hugging Face knows while there is a network"
+                f"model.text_pretrained: cannot load '{pretrained}' ({str(e).splitlines()[0]}); "
+                "give a local directory, or a name that Hugging Face knows while there is a network"
             ) from e
         self.frozen = frozen
         self.encoder.requires_grad_(not frozen)

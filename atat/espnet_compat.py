@@ -23,7 +23,7 @@ UNUSED_BY_US = ("torchaudio", "g2p_en")
 
 
 def put_stand_ins() -> list[str]:
-    """Put an empty module in place of each unused package that does not load; return their names."""
+    """Put an empty module in place of each unused package that does not load; their names."""
     replaced = []
     for name in UNUSED_BY_US:
         if name in sys.modules:
@@ -65,7 +65,7 @@ def load_weights_only(path: str | os.PathLike, map_location=None, weights_only: 
 
 
 def _plain(value: object) -> object:
-    """ESPnet's statistics without numpy and timedelta objects, which a weights-only load refuses."""
+    """ESPnet's statistics as plain numbers: a weights-only load refuses numpy's and timedelta."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, datetime.timedelta):
@@ -96,6 +96,6 @@ put_stand_ins()
 # old name of torch's autocast: neither tells a user anything, and one would spoil `atat.parse`.
 with contextlib.redirect_stdout(io.StringIO()):
     importlib.import_module("espnet.nets.pytorch_backend.transformer.attention")
-# A statistic of a task that a stretch of training does not have is not a number, and meant to be.
+# A statistic of a task that a stretch of training does not have is meant to be not a number.
 warnings.filterwarnings("ignore", message="No valid stats found")
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2\.")

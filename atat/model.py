@@ -14,6 +14,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
@@ -21,8 +23,6 @@ from atat.config import Config, ModelConfig
 from atat.decoder import Decoder
 from atat.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
 from atat.tokenizer import TASKS, WORD_START, Tokenizer
-from espnet2.torch_utils.device_funcs import force_gatherable
-from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 # Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
 # digital silence (log of nothing), which no microphone ever gives.
@@ -96,7 +96,7 @@ class AtatModel(AbsESPnetModel):
         self.cmvn_std_F.copy_(torch.as_tensor(std_F))
 
     def normalize(self, speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """Lift the floor, then subtract the mean and divide by the deviation of the training data."""
+        """Lift the floor; subtract the mean, divide by the deviation of the training data."""
         mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
         loudest_B11 = speech_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
         speech_BTF = torch.maximum(speech_BTF, loudest_B11 - FLOOR_DB * NATS_PER_DB)
@@ -110,9 +110,7 @@ class AtatModel(AbsESPnetModel):
         Returns:
             memory (B, S, D), mask (B, S), CTC log probabilities (B, S, V) or None without CTC.
         """
-        states_BSD, mask_BS = self.speech_encoder(
-            self.normalize(speech_BTF, lengths_B), lengths_B
-        )
+        states_BSD, mask_BS = self.speech_encoder(self.normalize(speech_BTF, lengths_B), lengths_B)
         if self.ctc is None:
             return states_BSD, mask_BS, None
         ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
@@ -183,7 +181,9 @@ class AtatModel(AbsESPnetModel):
             if ctc_BSV is not None and words is not None:
                 frames_B = mask.sum(dim=1)
                 if flat_start is not None and bool(flat_start.any()):
-                    loss_ctc = self._flat_start_loss(ctc_BSV, frames_B, words, words_lengths, active)
+                    loss_ctc = self._flat_start_loss(
+                        ctc_BSV, frames_B, words, words_lengths, active
+                    )
                 else:
                     loss_ctc = self._ctc_loss(ctc_BSV, frames_B, words, words_lengths)
         if text is not None:
@@ -205,7 +205,9 @@ class AtatModel(AbsESPnetModel):
         stats["loss"] = loss.detach()
         if self.training and torch.distributed.is_initialized():
             # Each is exchanged between the processes at every step; validation tells of the tasks.
-            stats = {name: stats[name] for name in ("loss", "loss_ctc", "acc", "em") if name in stats}
+            stats = {
+                name: stats[name] for name in ("loss", "loss_ctc", "acc", "em") if name in stats
+            }
         num_sources = loss.new_tensor(sum(len(memory) for memory in memories))
         return force_gatherable((loss, stats, num_sources), loss.device)
 
@@ -251,7 +253,9 @@ class AtatModel(AbsESPnetModel):
             stats[f"em_{task}"] = exact_R[rows_R].mean()
         return loss
 
-    def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: object) -> dict[str, Tensor]:
+    def collect_feats(
+        self, speech: Tensor, speech_lengths: Tensor, **_: object
+    ) -> dict[str, Tensor]:
         """ESPnet's hook for feature statistics: the features are the input."""
         return {"feats": speech, "feats_lengths": speech_lengths}
 
@@ -293,9 +297,9 @@ class AtatModel(AbsESPnetModel):
         label_BS = label_BS.masked_fill((share_BS < 0) | (share_BS >= 1), self.blank)
         known_BS = length_mask(frames_B, ctc_BSV.size(1)) & (words_lengths_B > 0)[:, None]
         label_BS = label_BS.masked_fill(~known_BS, -100)
-        return F.nll_loss(ctc_BSV.transpose(1, 2), label_BS, reduction="sum") / known_BS.sum().clamp(
-            min=1
-        )
+        return F.nll_loss(
+            ctc_BSV.transpose(1, 2), label_BS, reduction="sum"
+        ) / known_BS.sum().clamp(min=1)
 
 
 def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:

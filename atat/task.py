@@ -1,8 +1,12 @@
-"""How ESPnet builds and trains the model: its task, trainer, checkpoints and averaging; our data."""
+"""How ESPnet builds and trains the model: its task, trainer and checkpoints; our data."""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.distributed_utils import DistributedOption
+from espnet2.train.trainer import Trainer
 
 import atat.espnet_compat
 from atat import config, datadir
@@ -12,9 +16,6 @@ from atat.model import AtatModel, build
 from atat.text_source import text_tokenizer
 from atat.tokenizer import Tokenizer
 from atat.train_log import TrainLog
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.distributed_utils import DistributedOption
-from espnet2.train.trainer import Trainer
 
 atat.espnet_compat.make_checkpoints_safe()
 

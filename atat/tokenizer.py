@@ -134,7 +134,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sequence that token ids spell; special symbols (but `unk`) and task tokens are left out."""
+        """The sequence that token ids spell, without special symbols (but `unk`) and task tokens."""
         out: list[str] = []
         glue = False  # the last entry is a word that the next piece may continue
         for i in ids:
@@ -172,7 +172,9 @@ def main() -> None:
     tokenizer = Tokenizer.train(sequences, settings.vocab_size)
     for sequence in sequences:
         if tokenizer.decode(tokenizer.encode(sequence)) != sequence:
-            raise ValueError(f"the tokenizer does not give back '{sequence}' (a bug: please report)")
+            raise ValueError(
+                f"the tokenizer does not give back '{sequence}' (a bug: please report)"
+            )
     tokenizer.save(Path(args.data) / "tokenizer")
     print(
         f"tokenizer: {len(tokenizer)} symbols, {len(tokenizer.tags)} of them tags; "

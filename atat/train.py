@@ -170,8 +170,8 @@ def _work(
 
 
 def _end_with(parent: int) -> None:
-    """Leave when the process that started this one is gone: were it killed, nobody else would say so,
-    and a second training would meet this one's checkpoints."""
+    """Leave when the process that started this one is gone: if that was killed, nobody else would
+    say so, and a second training would meet this one's checkpoints."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(cli.FAILED)
@@ -260,7 +260,9 @@ def _cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "unknown")
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if "model name" in line), "unknown"
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a user sees of training, and `train.jsonl`, a line an epoch, from which the curves are drawn."""
+"""What a user sees of training; `train.jsonl`, a line an epoch, has the curves."""
 
 import json
 import math

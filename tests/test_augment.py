@@ -81,7 +81,7 @@ def test_warping_moves_the_bins(speech):
 
 
 def test_reverberation_leaves_a_tail_and_no_echo_before(speech):
-    features, lengths, active = speech
+    features, _, active = speech
     knock = torch.full_like(features, -10.0)
     knock[:, 30] = 20.0
     out, *_ = run((knock, torch.tensor([60, 60]), active), reverb=1.0)

@@ -22,7 +22,11 @@ class FakeReader:
 
     def __getitem__(self, utterance):
         number = int(utterance[-3:])
-        return np.random.default_rng(number).normal(10, 3, (self.num_frames[utterance], 80)).astype("f")
+        return (
+            np.random.default_rng(number)
+            .normal(10, 3, (self.num_frames[utterance], 80))
+            .astype("f")
+        )
 
 
 @pytest.fixture
@@ -69,9 +73,7 @@ def test_a_mixed_batch_has_a_target_for_every_task_of_every_row(made):
     assert batch["speech"].shape[0] == 3 and batch["text"].shape[0] == 2
     tasks = [tokenizer.symbols[t] for t in batch["target_task"].tolist()]
     assert sorted(tasks) == ["<asr>"] * 3 + ["<nlu>"] * 2 + ["<slu>"] * 3
-    for row, source, task in zip(
-        range(8), batch["target_source"].tolist(), tasks, strict=True
-    ):
+    for row, source, task in zip(range(8), batch["target_source"].tolist(), tasks, strict=True):
         target = tokenizer.decode(batch["target"][row, : batch["target_lengths"][row]].tolist())
         number = int(ids[source][-3:])
         room = ["kitchen", "bedroom", "garage"][number % 3]
@@ -146,7 +148,9 @@ def test_labels_can_be_given_to_a_fraction_only(made):
 
 
 def test_intents_can_be_kept_from_a_task(made):
-    e = examples(made, Source("train", ["asr"]), Source("train", ["slu"], exclude_intents=["turnOn"]))
+    e = examples(
+        made, Source("train", ["asr"]), Source("train", ["slu"], exclude_intents=["turnOn"])
+    )
     (part,) = e.speech
     for i, utterance in enumerate(part.ids):
         assert (len(part.targets["slu"][i]) == 0) == (int(utterance[-3:]) % 2 == 1)

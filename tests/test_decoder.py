@@ -66,5 +66,7 @@ def test_a_position_depends_on_earlier_tokens_only(decoder, memory):
 
 
 def test_memory_without_any_frame_gives_numbers(decoder):
-    out = decoder(torch.tensor([[4]]), torch.randn(1, 3, 16), torch.zeros(1, 3).bool(), torch.tensor([0]))
+    out = decoder(
+        torch.tensor([[4]]), torch.randn(1, 3, 16), torch.zeros(1, 3).bool(), torch.tensor([0])
+    )
     assert torch.isfinite(out).all()

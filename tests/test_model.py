@@ -56,7 +56,9 @@ def batch(tokenizer, *, speech: bool = True, text: bool = True) -> dict[str, tor
 @pytest.mark.parametrize("encoder", ["conformer", "transformer"])
 @pytest.mark.parametrize("front", ["max", "stride"])
 @pytest.mark.parametrize("subsampling", [4, 8])
-def test_an_utterance_has_the_same_states_alone_and_in_a_batch(tokenizer, encoder, front, subsampling):
+def test_an_utterance_has_the_same_states_alone_and_in_a_batch(
+    tokenizer, encoder, front, subsampling
+):
     model = build(small(speech_encoder=encoder, front=front, subsampling=subsampling), tokenizer)
     model.eval()
     speech = torch.randn(2, 93, 80)
@@ -82,7 +84,16 @@ def test_a_mixed_batch_has_the_losses_of_its_parts(tokenizer):
     speech, speech_stats, _ = model(**batch(tokenizer, text=False))
     text, text_stats, _ = model(**batch(tokenizer, speech=False))
     assert weight == 3
-    assert set(stats) >= {"loss", "acc", "em", "loss_asr", "loss_slu", "loss_nlu", "loss_ctc", "em_nlu"}
+    assert set(stats) >= {
+        "loss",
+        "acc",
+        "em",
+        "loss_asr",
+        "loss_slu",
+        "loss_nlu",
+        "loss_ctc",
+        "em_nlu",
+    }
     torch.testing.assert_close(mixed, speech + text, atol=1e-4, rtol=0)
     torch.testing.assert_close(stats["loss_slu"], speech_stats["loss_slu"], atol=1e-5, rtol=0)
     torch.testing.assert_close(stats["loss_nlu"], text_stats["loss_nlu"], atol=1e-5, rtol=0)
@@ -141,7 +152,9 @@ def test_ctc_loss_is_that_of_the_words_alone(tokenizer):
             alpha = new
         total -= math.log(alpha[-1] + alpha[-2])
     _, stats, _ = model(**b)
-    assert float(stats["loss_ctc"]) == pytest.approx(total / int(b["words_lengths"].sum()), rel=1e-3)
+    assert float(stats["loss_ctc"]) == pytest.approx(
+        total / int(b["words_lengths"].sum()), rel=1e-3
+    )
 
 
 def test_flat_start_spreads_words_by_their_length(tokenizer):

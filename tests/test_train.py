@@ -83,7 +83,9 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(corpus):
     process = start(corpus, "killed", *more)
     log = corpus / "exp" / "killed" / "train.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (log.exists() and len(log.read_text().split("\n")) > 3):
+    while time.monotonic() < deadline and not (
+        log.exists() and len(log.read_text().split("\n")) > 3
+    ):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -178,7 +180,9 @@ def test_mistakes_are_one_line_and_exit_code_2(corpus):
         ("train.sources=[{split: nowhere, tasks: [slu]}]", "nowhere"),
         ("train.num_processes=2 train.sources=[{split: nowhere, tasks: [slu]}]", "nowhere"),
     ):
-        process = start(corpus, "wrong", *override.split(" ", 1) if "num_processes" in override else [override])
+        process = start(
+            corpus, "wrong", *override.split(" ", 1) if "num_processes" in override else [override]
+        )
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 2
         assert message in output and "Traceback" not in output
