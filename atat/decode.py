@@ -50,6 +50,10 @@ def load_settings(exp: Path, overrides: list[str]) -> Config:
     if not overrides:
         return trained
     settings = config.load([exp / "config.yaml"], overrides)
+    for override in overrides:
+        if override.startswith("decode.runs="):  # all of them are given, not some changed
+            given = config.load([], [override]).decode.runs
+            settings.decode.runs = {name: settings.decode.runs[name] for name in given}
     for part in fields(Config):
         if part.name != "decode" and getattr(settings, part.name) != getattr(trained, part.name):
             raise ValueError(

@@ -71,7 +71,7 @@ def search(
         acceptor: only what it accepts comes out.
         ctc_log_probs_BTV: CTC's log-softmax outputs over the same frames and vocabulary.
         ctc_weight: w, 0 (decoder only) to 1 (CTC only).
-        ctc_silent_tokens: tokens that CTC does not see (tags).
+        ctc_silent_tokens: tokens that CTC does not see (tags); at weight 1 they cost nothing.
         blank: CTC's blank.
         length_bonus: added to the score for every token.
 
@@ -100,21 +100,19 @@ def search(
     attended_BT[:, 0] |= empty_B
 
     banned_ids = torch.tensor(sorted(set(banned) - {eos}), dtype=torch.long, device=device)
-    state = decoder.start(memory_BTD, attended_BT, beam)
+    # At first there is one hypothesis, the empty one; the first step makes `beam` of it.
+    state = decoder.start(memory_BTD, attended_BT, 1)
     ctc = ctc_state = accept_BK = None
     if ctc_weight > 0:
         ctc = CtcPrefixScorer(
             ctc_log_probs_BTV, memory_mask_BT, blank=blank, eos=eos, silent=ctc_silent_tokens
         )
-        ctc_state = ctc.start(beam)
+        ctc_state = ctc.start(1)
     if acceptor is not None:
-        accept_BK = torch.full((batch, beam), acceptor.start, device=device)
-
-    token_BK = first_token_B[:, None].expand(batch, beam)
-    tokens_BKL = torch.full((batch, beam, max_length), eos, device=device)
-    # Decoder scores, and their mixture with the others. At first all hypotheses are the same one.
-    decoder_BK = torch.full((batch, beam), -torch.inf, device=device)
-    decoder_BK[:, 0] = 0.0
+        accept_BK = torch.full((batch, 1), acceptor.start, device=device)
+    token_BK = first_token_B[:, None]
+    tokens_BKL = torch.full((batch, 1, max_length), eos, device=device)
+    decoder_BK = torch.zeros(batch, 1, device=device)
     utterance_B = torch.arange(batch, device=device)  # which utterance each row is
     finished = _Finished(batch, nbest, max_length, device)
 
@@ -139,8 +137,8 @@ def search(
             score_BKV.masked_fill_(~allowed_BKV, -torch.inf)
 
         # Each hypothesis ends in one way, so that of twice as many at least `beam` go on.
-        size = score_BKV.shape[-1]
-        best_BM, index_BM = score_BKV.flatten(1).topk(min(2 * beam, beam * size))
+        num_hyps, size = score_BKV.shape[1:]
+        best_BM, index_BM = score_BKV.flatten(1).topk(min(2 * beam, num_hyps * size))
         if best_BM.isnan().any():
             raise ValueError("the decoder gave NaN: its weights or its input hold NaN")
         ends_BM = index_BM % size == eos
@@ -164,7 +162,7 @@ def search(
         tokens_BKL = _rows(tokens_BKL, parent_BK)
         tokens_BKL[..., length] = token_BK
         decoder_BK = decoder_BKV.flatten(1).gather(1, index_BK).masked_fill(~runs_BK, -torch.inf)
-        if beam > 1:
+        if parent_BK.shape[1] > 1:
             state = state.select(parent_BK)
         if ctc is not None:
             ctc_state = ctc.advance(ctc_state, parent_BK, token_BK)

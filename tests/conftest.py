@@ -101,7 +101,7 @@ def overfit(settings, tokenizer, wavs):
     batch["target_source"] = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7])
     tasks = [tokenizer.task_ids[task] for task in ("slu", "asr", "nlu")]
     batch["target_task"] = torch.tensor(tasks).repeat_interleave(4)
-    optimizer = torch.optim.Adam(model.parameters(), 4e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 8e-3)
     num_right = 0
     while num_right < 10:
         optimizer.zero_grad()

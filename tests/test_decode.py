@@ -104,6 +104,13 @@ def test_decoding_settings_can_change_and_others_cannot(monkeypatch, capfd, exp,
         assert code == 2 and len(err) == 1 and message in err[0]
 
 
+def test_runs_given_as_a_whole_replace_those_of_training(monkeypatch, capfd, exp, toy_data):
+    override = 'decode.runs={"test": {"split": "test", "task": "nlu"}}'
+    assert run(monkeypatch, capfd, exp, toy_data, override)[0] == 0
+    assert [path.name for path in exp.glob("decode_*")] == ["decode_test"]
+    assert json.loads((exp / "decode_test" / "run.json").read_text())["task"] == "nlu"
+
+
 def test_small_batches_give_the_same_hypotheses(monkeypatch, capfd, exp, toy_data):
     run(monkeypatch, capfd, exp, toy_data, "--run", "test")
     together = lines_of(exp / "decode_test")
