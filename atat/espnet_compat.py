@@ -92,8 +92,8 @@ def make_checkpoints_safe() -> None:
 
 
 put_stand_ins()
-# ESPnet prints, to standard output, that an optional CUDA kernel is missing, and its trainer uses an
-# old name of torch's autocast: neither tells a user anything, and one would spoil `atat.parse`.
+# ESPnet prints, to standard output, that an optional CUDA kernel is missing, and its trainer uses
+# an old name of torch's autocast: neither tells a user anything, and one would spoil `atat.parse`.
 with contextlib.redirect_stdout(io.StringIO()):
     importlib.import_module("espnet.nets.pytorch_backend.transformer.attention")
 # A statistic of a task that a stretch of training does not have is meant to be not a number.

@@ -31,6 +31,7 @@ from atat.reading import Result, read
 from atat.search import Hypothesis, check_options, search
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TASKS, Tokenizer
+from atat.train import TEXT_ENCODER
 
 TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags, the others' words only
 CONSTRAINTS = ("none", "well_formed", "grammar")
@@ -100,6 +101,8 @@ class SpeechToSemantics:
         exp_dir = Path(exp_dir)
         check_experiment(exp_dir)
         settings = config.load_resolved(exp_dir / "config.yaml")
+        if (exp_dir / TEXT_ENCODER).is_dir():
+            settings.model.text_pretrained = str(exp_dir / TEXT_ENCODER)
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")
         weights = read_weights(exp_dir / "model.pth", tokenizer)
         model = build(settings, tokenizer, load_pretrained=False)

@@ -1,8 +1,10 @@
 """The tokens of a written source: our own, or those of a pretrained text encoder's tokenizer."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from atat.config import ModelConfig
+from atat.files import atomic_directory
 from atat.tokenizer import Tokenizer
 
 
@@ -14,13 +16,28 @@ def text_tokenizer(c: ModelConfig, tokenizer: Tokenizer) -> Callable[[str], list
     """
     if c.text_encoder != "pretrained":
         return tokenizer.encode
+    pretrained = _pretrained_tokenizer(c.text_pretrained)
+    return lambda text: pretrained.encode(text, truncation=True)
+
+
+def keep_description(c: ModelConfig, directory: Path) -> None:
+    """Write a pretrained text encoder's sizes and tokenizer (not its weights, which the model has):
+    with them an experiment can be used where the pretrained model is not."""
+    from transformers import AutoConfig
+
+    tokenizer = _pretrained_tokenizer(c.text_pretrained)
+    with atomic_directory(directory) as temporary:
+        AutoConfig.from_pretrained(c.text_pretrained).save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _pretrained_tokenizer(name: str):
     from transformers import AutoTokenizer
 
     try:
-        pretrained = AutoTokenizer.from_pretrained(c.text_pretrained)
+        return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as e:
         raise ValueError(
-            f"model.text_pretrained: no tokenizer in '{c.text_pretrained}' "
-            f"({str(e).splitlines()[0]}); give a local directory or a Hugging Face name"
+            f"model.text_pretrained: no tokenizer in '{name}' ({str(e).splitlines()[0]}); give a "
+            "local directory, or a name that Hugging Face knows while there is a network"
         ) from e
-    return lambda text: pretrained.encode(text, truncation=True)

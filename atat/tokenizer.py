@@ -134,7 +134,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sequence that token ids spell, without special symbols (but `unk`) and task tokens."""
+        """The sequence that token ids spell, without task tokens and special symbols but `unk`."""
         out: list[str] = []
         glue = False  # the last entry is a word that the next piece may continue
         for i in ids:

@@ -12,12 +12,13 @@ import threading
 import time
 from pathlib import Path
 
-from atat import cli, config, tables
+from atat import cli, config, tables, text_source
 from atat.config import Config
 from atat.files import atomic_write
 from atat.tokenizer import Tokenizer
 
 FORMAT = 1  # of model.pth
+TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
 
 
 def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) -> str:
@@ -47,6 +48,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if (data / "grammar.yaml").is_file():
         with atomic_write(exp / "grammar.yaml") as file:
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
+    if settings.model.text_encoder == "pretrained":
+        text_source.keep_description(settings.model, exp / TEXT_ENCODER)
     about = environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
