@@ -55,6 +55,7 @@ def examples(made, *sources: Source) -> Examples:
 def batches(made, *sources: Source, training=True, **train) -> Batches:
     settings = Config()
     settings.train.batch_frames, settings.train.text_batch = 500, 4
+    settings.train.ctc_first_fraction = 0.0
     settings.train.text_every, settings.train.num_steps, settings.train.num_epochs = 1, 20, 4
     for key, value in train.items():
         setattr(settings.train, key, value)
@@ -195,3 +196,38 @@ def test_active_frames_are_those_with_speech():
     feats[4:15] = 12.0
     assert active_frames(feats) == (4, 15)
     assert active_frames(np.zeros((7, 80))) == (0, 7)
+
+
+def test_one_task_an_utterance_is_drawn_by_the_weights(made):
+    tokenizer = made[1]
+    weights = {"slu": 3.0, "asr": 1.0}
+    b = batches(made, BOTH, tasks_per_utterance="one", task_weights=weights)
+    tasks = [
+        t for step in range(20) for t in b.collate(step, list(range(NUM)), [])[1]["target_task"]
+    ]
+    assert len(tasks) == 20 * NUM  # not twice as many
+    share = sum(int(t) == tokenizer.task_ids["slu"] for t in tasks) / len(tasks)
+    assert share == pytest.approx(0.75, abs=0.07)
+    with pytest.raises(ValueError, match="tasks_per_utterance: got 'two', expected"):
+        batches(made, BOTH, tasks_per_utterance="two")
+
+
+def test_at_first_speech_has_words_for_ctc_but_no_targets(made):
+    b = batches(made, BOTH, TEXT, ctc_first_fraction=0.5)  # of 20 steps
+    _, early = b.collate(9, [0, 1], [2])
+    _, late = b.collate(10, [0, 1], [2])
+    assert early["target_task"].tolist() == [made[1].task_ids["nlu"]]
+    assert early["words_lengths"].min() > 0
+    assert len(late["target_task"]) == 5
+
+
+def test_processes_share_the_batches_of_a_step(made):
+    alone = batches(made, BOTH, TEXT).steps(0, 8)
+    two = []
+    for rank in range(2):
+        b = batches(made, BOTH, TEXT, num_processes=2)
+        b.rank = rank
+        two.append(b.steps(0, 4))
+    assert [entry[0] for entry in two[0]] == [0, 1, 2, 3]
+    together = [batch for pair in zip(*two, strict=True) for _, batch, _ in pair]
+    assert together == [speech for _, speech, _ in alone]
