@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from torch import Tensor
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
@@ -24,6 +23,8 @@ from atat.augment import NATS_PER_DB, Augmenter
 from atat.config import Config, Source
 from atat.files import sha256
 from atat.tokenizer import Tokenizer
+
+from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 SPEECH_TASKS = ("asr", "slu")
 TEXT_TASKS = ("nlu",)

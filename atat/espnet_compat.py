@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from atat.files import atomic_write
+
 UNUSED_BY_US = ("torchaudio", "g2p_en")
 
 
@@ -48,14 +50,18 @@ def save_aside(obj: object, path: str | os.PathLike) -> None:
     ESPnet saves `checkpoint.pth` before `<epoch>epoch.pth`; a kill between the two would resume
     after an epoch whose weights the averaging misses. So the epoch's weights are written first.
     """
-    from atat.files import atomic_write
-
     path = Path(path)
     if path.name == "checkpoint.pth":
         save_aside(obj["model"], path.with_name(f"{obj['reporter']['epoch']}epoch.pth"))
         obj = obj | {"reporter": _plain(obj["reporter"])}
     with atomic_write(path, "wb") as file:
-        torch.save(obj, file)
+        try:
+            torch.save(obj, file)
+        except RuntimeError as e:
+            # After a full disk torch's writer fails again, while it closes, and says less.
+            if isinstance(e.__context__, OSError):
+                raise e.__context__ from None
+            raise
 
 
 def load_weights_only(path: str | os.PathLike, map_location=None, weights_only: bool = True):

@@ -14,8 +14,6 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from espnet2.torch_utils.device_funcs import force_gatherable
-from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
@@ -23,6 +21,9 @@ from atat.config import Config, ModelConfig
 from atat.decoder import Decoder
 from atat.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
 from atat.tokenizer import TASKS, WORD_START, Tokenizer
+
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 # Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
 # digital silence (log of nothing), which no microphone ever gives.

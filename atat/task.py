@@ -4,10 +4,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.distributed_utils import DistributedOption
-from espnet2.train.trainer import Trainer
-
 import atat.espnet_compat
 from atat import config, datadir
 from atat.config import Source
@@ -16,6 +12,10 @@ from atat.model import AtatModel, build
 from atat.text_source import text_tokenizer
 from atat.tokenizer import Tokenizer
 from atat.train_log import TrainLog
+
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.distributed_utils import DistributedOption
+from espnet2.train.trainer import Trainer
 
 atat.espnet_compat.make_checkpoints_safe()
 

@@ -127,7 +127,8 @@ def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
         torch.multiprocessing.spawn(_work, args, nprocs=num_processes)
     except torch.multiprocessing.ProcessRaisedException as e:
         if mistake.is_file():
-            raise ValueError(mistake.read_text(encoding="utf-8")) from e
+            number, text = json.loads(mistake.read_text(encoding="utf-8"))
+            raise (ValueError(text) if number is None else OSError(number, text)) from e
         raise
 
 
@@ -166,9 +167,10 @@ def _work(
         args.dist_init_method = f"file://{meeting}/store"
     try:
         AtatTask.main_worker(args)
-    except (ValueError, FileNotFoundError) as e:
-        if args.distributed:
-            Path(meeting, "mistake").write_text(str(e), encoding="utf-8")
+    except (ValueError, OSError) as e:
+        if args.distributed:  # for the process that the user sees
+            number, text = getattr(e, "errno", None), getattr(e, "strerror", None) or str(e)
+            Path(meeting, "mistake").write_text(json.dumps([number, text]), encoding="utf-8")
         raise
 
 
@@ -237,6 +239,8 @@ def finish(averaged: Path, exp: Path) -> None:
     """
     import torch
 
+    from atat.espnet_compat import save_aside
+
     if not averaged.is_file() or averaged.stat().st_size == 0:
         raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
     weights = torch.load(averaged, map_location="cpu", weights_only=True)
@@ -247,15 +251,8 @@ def finish(averaged: Path, exp: Path) -> None:
             raise ValueError(
                 f"{averaged}: '{name}' is not finite: training diverged; lower train.learning_rate"
             )
-    with atomic_write(exp / "model.pth", "wb") as file:
-        torch.save(
-            {
-                "format": FORMAT,
-                "tokenizer": Tokenizer.load(exp / "tokenizer").fingerprint,
-                "model": weights,
-            },
-            file,
-        )
+    fingerprint = Tokenizer.load(exp / "tokenizer").fingerprint
+    save_aside({"format": FORMAT, "tokenizer": fingerprint, "model": weights}, exp / "model.pth")
 
 
 def _cpu_name() -> str:

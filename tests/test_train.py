@@ -1,7 +1,9 @@
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -163,12 +165,16 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "1epoch.pth"
     espnet_compat.save_aside({"w": torch.ones(2)}, path)
 
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
+    mkstemp = tempfile.mkstemp
 
-    monkeypatch.setattr(espnet_compat.torch, "save", full)
+    def full(**where):
+        handle, name = mkstemp(**where)
+        os.dup2(os.open("/dev/full", os.O_WRONLY), handle)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(OSError, match="No space"):
-        espnet_compat.save_aside({"w": torch.zeros(2)}, path)
+        espnet_compat.save_aside({"w": torch.zeros(100_000)}, path)
     assert torch.load(path, weights_only=True)["w"].tolist() == [1.0, 1.0]
     assert [p.name for p in tmp_path.iterdir()] == ["1epoch.pth"]
 
