@@ -123,6 +123,8 @@ def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     # A warning, every time, that batches without text leave the text encoder unused: they do.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # When one fails it says that it ends the others; the user sees why instead.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     try:
         torch.multiprocessing.spawn(_work, args, nprocs=num_processes)
     except torch.multiprocessing.ProcessRaisedException as e:
