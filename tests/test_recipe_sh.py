@@ -288,7 +288,8 @@ def test_expdir_holds_data_and_dump_and_report_too(project):
 def test_another_grammar_leaves_what_the_recipes_own_has_given(finished):
     before = finished.markers()
     (finished.root / "kitchen.v2.yaml").write_text("x")
-    finished.run("--grammar", "kitchen.v2.yaml")
+    result = finished.run("--grammar", "kitchen.v2.yaml")
+    assert "egs/toy/exp_kitchen.v2 is for this grammar" in result.stderr
     assert finished.modules() == ALL
     assert set(before) < set(finished.markers())
     assert "exp_kitchen.v2/data/1" in finished.markers()

@@ -38,6 +38,7 @@ recipe_main() {
   parse_options "$@"
   set_paths
   export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+  trap 'die 130 "interrupted; the same command goes on where it was"' INT
   find_python
   read_settings
   if [[ $dry_run == true ]]; then
@@ -46,7 +47,6 @@ recipe_main() {
     return
   fi
   lock
-  trap 'die 130 "interrupted; the same command goes on where it was"' INT
   run_stages
   if ((stop_stage == 7)) && [[ -d $expdir/$experiment ]]; then
     printf 'To understand a recording of your own:\n  %s\n' \
@@ -126,6 +126,7 @@ inputs_of() {
   awk -v start="$1 $2 " 'index($0, start) == 1 { print substr($0, length(start) + 1) }' <<<"$inputs"
 }
 
+# run_of DIRECTORY STAGE: when it was done.
 run_of() {
   local marker=$1/.done.$2
   [[ ! -e $marker ]] || echo "stage $2 ($(basename -- "$1")) $(head -n 1 -- "$marker")"
@@ -161,8 +162,10 @@ set_paths() {
   if [[ $grammar ]]; then
     corpus+=(--grammar "$grammar")
     file=$(basename -- "$grammar")
-    # What the recipe's own grammar has given stays as it is.
-    expdir=${expdir:-$recipe_dir/exp_${file%.*}}
+    if [[ -z $expdir ]]; then
+      expdir=$recipe_dir/exp_${file%.*}
+      echo "$expdir is for this grammar; what the recipe's own has given stays as it is" >&2
+    fi
   fi
   expdir=${expdir%/}
   data=${expdir:-$recipe_dir}/data dump=${expdir:-$recipe_dir}/dump out=${expdir:-$recipe_dir}
@@ -181,6 +184,7 @@ find_python() {
   [[ ${ATAT_INSTALL:-false} == true ]] ||
     die 3 "there is no environment yet; run: $(quoted "$root/tools/install.sh")"
   "$root/tools/install.sh"
+  python=${VIRTUAL_ENV:-$root/.venv}/bin/python
 }
 
 # Reads and checks all settings and experiments, before the first stage.
