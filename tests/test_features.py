@@ -331,6 +331,13 @@ def test_a_users_mistake_is_one_line_and_exit_2(data, override, said):
     assert not (data.parent / "dump").exists()
 
 
+def test_heavy_modules_wait_until_they_are_needed():
+    heavy = "{'torch', 'scipy', 'soxr', 'soundfile', 'kaldi_native_fbank', 'omegaconf', 'hibari'}"
+    code = f"import sys, atat.features, atat.synth; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_data_without_speech_says_so(tmp_path):
     datadir.write(tmp_path / "data" / "train", DataDir(text={"s-1": "turn on"}))
     code, _, err = command(tmp_path / "data")
