@@ -33,9 +33,9 @@ with open(here / "log", "a") as log:
 told = here / name
 if told.exists():
     if told.read_text() == "wait":
-        (here / "waiting").touch()
         try:
-            time.sleep(60)
+            (here / "waiting").touch()
+            time.sleep(600)
         except KeyboardInterrupt:
             sys.exit(130)
     sys.exit(int(told.read_text()))
