@@ -241,7 +241,7 @@ def main() -> None:
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp)
-    model.settings = settings
+    model.settings.decode = settings.decode
     options = {
         name: model.options(
             task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam

@@ -45,7 +45,7 @@ def understand(
         for i, (kind, source) in enumerate(group):
             try:
                 if kind == "text":
-                    outcomes[i] = model(text=source, **options)
+                    outcomes[i] = model(text=source, **options | {"ctc_weight": 0.0})
                 else:
                     samples, rate = source if isinstance(source, tuple) else (source, None)
                     heard.append((i, model.hear(samples, rate, max_duration_s)))
@@ -62,6 +62,9 @@ def line(name: str, kind: str, result: "Result", with_nbest: bool) -> str:
     """A result as a line of JSON; what has nothing to say is left out."""
     about = result.to_dict()
     nbest = about.pop("nbest")
+    for reading in (about, *nbest):
+        if reading["score"] is not None:
+            reading["score"] = round(reading["score"], 4)
     for key in ("reason", "unknown", "duration_s"):
         if not about[key]:
             del about[key]
@@ -118,7 +121,7 @@ def main() -> None:
         default="well_formed",
         help="what may come out: anything, sequences with matching tags, sentences of the grammar",
     )
-    add("--ctc_weight", type=float, default=0.0, help="share of CTC in the score, 0 to 1")
+    add("--ctc_weight", type=float, default=0.0, help="share of CTC in the score of audio, 0 to 1")
     add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     add("--num_threads", type=cli.positive_int, default=1, help="for the arithmetic on a CPU")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,6 +110,25 @@ def test_runs_given_as_a_whole_replace_those_of_training(monkeypatch, capfd, exp
     assert run(monkeypatch, capfd, exp, toy_data, override)[0] == 0
     assert [path.name for path in exp.glob("decode_*")] == ["decode_test"]
     assert json.loads((exp / "decode_test" / "run.json").read_text())["task"] == "nlu"
+
+
+def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
+    from atat.inference import SpeechToSemantics
+
+    data, dump = toy_data
+    run = SimpleNamespace(split="test", source="text", task="nlu")
+    model = SpeechToSemantics.load(toy_experiment)
+    inputs = decode.open_inputs(run, data, dump)
+    about = decode.decode_run(
+        model, "written", run, model.options(task="nlu"), inputs, tmp_path / "decode_written"
+    )
+    assert (about["source"], about["audio_seconds"]) == ("text", None)
+    references = datadir.read(data / "test").semantics
+    lines = lines_of(tmp_path / "decode_written")
+    assert {line["id"]: line["hypothesis"] for line in lines} == references
+    assert decode.table([about]).splitlines()[2].split()[0] == "written"
+    with pytest.raises(ValueError, match="source: got 'smell', expected speech or text"):
+        decode.open_inputs(SimpleNamespace(split="test", source="smell"), data, dump)
 
 
 def test_small_batches_give_the_same_hypotheses(monkeypatch, capfd, exp, toy_data):
