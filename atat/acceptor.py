@@ -22,13 +22,19 @@ if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
     from atat.tokenizer import Tokenizer
 
 DEAD = -1  # the state after a token that was not allowed
+ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end
 
 
 class Acceptor(Protocol):
     start: int
 
-    def allowed(self, state_N: "Tensor") -> "Tensor":
-        """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end."""
+    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+        """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end.
+
+        Args:
+            room: how many more tokens there can be, the end not counted. A token after which they
+                do not suffice to reach an end is not allowed.
+        """
 
     def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
         """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
@@ -124,13 +130,14 @@ class Table:
             "degree": np.append(degree, 0),
             "first": np.append(np.cumsum(degree) - degree, 0),
             "final": np.append(final, False),
+            "needed": np.append(_num_needed(source, target, final)[target[order]], 0),
         }
         self._tensors: dict = {}  # device -> the arrays there
         self.start, self.num_states = start, len(final)
         self._vocab_size, self._eos = vocab_size, eos
 
-    def allowed(self, state_N: "Tensor") -> "Tensor":
-        """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end."""
+    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+        """As `Acceptor.allowed`."""
         import torch
 
         arrays = self._on(state_N.device)
@@ -141,7 +148,7 @@ class Table:
         allowed_NV = torch.zeros(
             len(state_N), self._vocab_size, dtype=torch.bool, device=state_N.device
         )
-        allowed_NV[rows, arrays["token"][arcs]] = True
+        allowed_NV[rows, arrays["token"][arcs]] = arrays["needed"][arcs] < room
         allowed_NV[:, self._eos] = arrays["final"][state_N]
         return allowed_NV
 
@@ -189,7 +196,7 @@ class WellFormed:
         self._end = self._base - 1
         while self._base**max_depth >= 2**63:
             max_depth -= 1
-        self._full = self._base ** (max_depth - 1)  # the first state with max_depth open tags
+        self._max_depth = max_depth
 
         opens = np.zeros(len(tokenizer), np.int64)  # token -> label opened, 0: none
         closes = np.zeros(len(tokenizer), bool)
@@ -202,15 +209,20 @@ class WellFormed:
             by_top[0, opening] = intents is None or label in intents
             by_top[1 : self._end, opening] = slots is None or label in slots
             by_top[number, closing] = True
-        self._arrays = {"opens": opens, "closes": closes, "by_top": by_top}
+        powers = self._base ** np.arange(max_depth, dtype=np.int64)  # reached: so many open tags
+        self._arrays = {"opens": opens, "closes": closes, "by_top": by_top, "powers": powers}
         self._tensors: dict = {}
 
-    def allowed(self, state_N: "Tensor") -> "Tensor":
-        """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end."""
+    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+        """As `Acceptor.allowed`."""
         arrays = self._on(state_N.device)
         allowed_NV = arrays["by_top"][state_N % self._base]
-        no_more_N = (state_N >= self._full) & (state_N != self._end)
-        allowed_NV &= ~(no_more_N[:, None] & (arrays["opens"] > 0))
+        depth_N1 = (state_N[:, None] >= arrays["powers"]).sum(1, keepdim=True)
+        opens_V, closes_V = arrays["opens"] > 0, arrays["closes"]
+        # Each open tag has to be closed, one that is opened now too; the end closes nothing.
+        needed_NV = depth_N1 + opens_V.long() - closes_V.long()
+        allowed_NV &= (needed_NV < room) | (state_N == self._end)[:, None]
+        allowed_NV &= ~(opens_V & (depth_N1 >= self._max_depth))
         return allowed_NV & (state_N >= 0)[:, None]
 
     def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
@@ -227,6 +239,17 @@ class WellFormed:
         return torch.where(is_allowed_N & (state_N != self._end), next_N, DEAD)
 
     _on = Table._on
+
+
+def _num_needed(source: np.ndarray, target: np.ndarray, final: np.ndarray) -> np.ndarray:
+    """Fewest tokens from each state to one where a sequence may end, (num_states,) int64."""
+    needed = np.where(final, 0, ANY_ROOM)
+    while True:
+        shorter = needed.copy()
+        np.minimum.at(shorter, source, np.minimum(needed[target] + 1, ANY_ROOM))
+        if (shorter == needed).all():
+            return needed
+        needed = shorter
 
 
 def _word_ids(tokenizer: "Tokenizer") -> list[int]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from atat.config import AugmentConfig
 
 NATS_PER_DB = math.log(10.0) / 10.0
+ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech
 SILENCE_DB = 55.0  # how far below the loudest frame the added padding lies, before noise
 
 
@@ -55,7 +56,7 @@ class Augmenter:
         loudest_B = _masked_max(speech_BTF, lengths_B)
         speech, lengths, active = self._warp(speech_BTF, lengths_B, active_B2, loudest_B, draw)
         speech = self._reverberate(speech, draw)
-        speech = self._equalise(speech, draw)
+        speech = self._equalise(self._smooth(speech, draw), draw)
         speech = self._add_noise(speech, lengths, loudest_B, draw)
         speech = self._limit_band(speech, loudest_B, draw)
         speech = speech + draw.between(-6.0, 6.0)[:, None, None] * NATS_PER_DB
@@ -115,6 +116,14 @@ class Augmenter:
         padded = F.pad(power_FBT, (len(lag_K) - 1, 0))
         out = F.conv1d(padded, kernel_BK.flip(1)[:, None], groups=speech.size(0))
         return out.clamp(min=1e-10).log().permute(1, 2, 0)
+
+    def _smooth(self, speech, draw):
+        """Blur neighbouring bins, so that harmonics, which tell of the pitch, tell less."""
+        width = 5
+        blurred = F.avg_pool1d(
+            F.pad(speech, (width // 2, width // 2), mode="replicate"), width, stride=1
+        )
+        return torch.where(draw.chance(self.c.smooth)[:, None, None], blurred, speech)
 
     def _equalise(self, speech, draw):
         """A smooth random frequency response."""

@@ -58,6 +58,7 @@ class ModelConfig:
     front: str = "stride"
     front_channels: int = 16
     subsampling: int = 8
+    utterance_mean: bool = False
     speech_encoder: str = "conformer"
     speech_layers: int = 4
     speech_ffn: int = 432
@@ -80,6 +81,7 @@ class AugmentConfig:
     tempo: list[float] = field(default_factory=lambda: [0.7, 1.1])
     warp: list[float] = field(default_factory=lambda: [0.85, 1.2])
     equaliser_db: float = 6.0
+    smooth: float = 0.0
     band_limit: float = 0.2
     reverb: float = 0.3
     noise: float = 0.7
@@ -137,6 +139,7 @@ class DecodeRun:
     """One decoding: which split, which task token, and what may come out."""
 
     split: str = "test"
+    source: str = "speech"
     task: str = "slu"
     constraint: str = "none"
     ctc_weight: float = 0.0

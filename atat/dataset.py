@@ -19,7 +19,7 @@ from torch import Tensor
 import atat.espnet_compat  # noqa: F401  (before espnet2)
 from atat import datadir, semantics
 from atat.archive import FeatureReader
-from atat.augment import NATS_PER_DB, Augmenter
+from atat.augment import ACTIVE_DB, NATS_PER_DB, Augmenter
 from atat.config import Config, Source
 from atat.files import sha256
 from atat.tokenizer import Tokenizer
@@ -28,7 +28,6 @@ from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
 SPEECH_TASKS = ("asr", "slu")
 TEXT_TASKS = ("nlu",)
-ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech
 MILD_STRENGTH = 0.3  # of augmentation, while alignments are being learned
 
 Batch = tuple[list[str], dict[str, Tensor]]

@@ -88,7 +88,7 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path) -> Inputs:
     from atat.archive import FeatureReader
     from atat.inference import text_size
 
-    source = _source(run)
+    source = run.source
     if source == "text":
         texts = _column(data / run.split / "text")
         return Inputs(sorted(texts), {i: text_size(text) for i, text in texts.items()}, texts=texts)
@@ -142,7 +142,7 @@ def decode_run(
     about = {
         "run": name,
         "split": run.split,
-        "source": _source(run),
+        "source": run.source,
         "task": options.task,
         "beam": options.beam,
         "constraint": options.constraint,
@@ -176,10 +176,6 @@ def _decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypoth
         else:
             found = model.search_texts([normalize(inputs.texts[i]) for i in names], options)
         yield from zip(names, found, strict=True)
-
-
-def _source(run: DecodeRun) -> str:
-    return getattr(run, "source", "speech")
 
 
 def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:

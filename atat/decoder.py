@@ -19,35 +19,41 @@ from torch import Tensor, nn
 class DecoderState:
     """What search keeps between steps.
 
+    Keys and values of all hypotheses of an utterance stand in the order in which they were made and
+    are never moved: which of them are a hypothesis' own past is in `lineage`. So going on from
+    other hypotheses copies one small matrix.
+
     Attributes:
         position: number of tokens that every hypothesis has taken.
-        self_keys, self_values: per layer, (B, K, H, position, D / H).
+        keys, values: per layer, (B, H, N, D / H), N keys of all hypotheses and steps.
+        lineage: (B, 1, K, N), 0 where a key is of a hypothesis' past, the lowest number elsewhere.
         memory_keys, memory_values: per layer, (B, H, T, D / H); one copy an utterance.
-        memory_bias: (B, 1, 1, T), 0 where there is memory and -inf in the padding.
+        memory_bias: (B, 1, 1, T), 0 where there is memory, the lowest number in the padding.
     """
 
     position: int
-    self_keys: tuple[Tensor, ...]
-    self_values: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    lineage: Tensor
     memory_keys: tuple[Tensor, ...]
     memory_values: tuple[Tensor, ...]
     memory_bias: Tensor
 
     def select(self, parent_BK: Tensor) -> "DecoderState":
-        """Hypothesis k of utterance b goes on from hypothesis parent_BK[b, k]."""
-        rows_B1 = torch.arange(parent_BK.size(0), device=parent_BK.device)[:, None]
-        return replace(
-            self,
-            self_keys=tuple(k[rows_B1, parent_BK] for k in self.self_keys),
-            self_values=tuple(v[rows_B1, parent_BK] for v in self.self_values),
-        )
+        """Hypothesis k of utterance b goes on from hypothesis parent_BK[b, k].
+
+        There may be more or fewer of them than before.
+        """
+        index = parent_BK[:, None, :, None].expand(-1, -1, -1, self.lineage.size(-1))
+        return replace(self, lineage=self.lineage.gather(2, index))
 
     def select_utterances(self, index_B: Tensor) -> "DecoderState":
         """Keep these utterances only, in this order."""
-        return DecoderState(
-            position=self.position,
-            self_keys=tuple(k[index_B] for k in self.self_keys),
-            self_values=tuple(v[index_B] for v in self.self_values),
+        return replace(
+            self,
+            keys=tuple(k[index_B] for k in self.keys),
+            values=tuple(v[index_B] for v in self.values),
+            lineage=self.lineage[index_B],
             memory_keys=tuple(k[index_B] for k in self.memory_keys),
             memory_values=tuple(v[index_B] for v in self.memory_values),
             memory_bias=self.memory_bias[index_B],
@@ -155,11 +161,12 @@ class Decoder(nn.Module):
         projected = [layer.memory_projections(memory_BTD) for layer in self.layers]
         num_heads = self.layers[0].num_heads
         batch, _, width = memory_BTD.shape
-        empty = memory_BTD.new_zeros(batch, num_hyps, num_heads, 0, width // num_heads)
+        empty = memory_BTD.new_zeros(batch, num_heads, 0, width // num_heads)
         return DecoderState(
             position=0,
-            self_keys=(empty,) * len(projected),
-            self_values=(empty,) * len(projected),
+            keys=(empty,) * len(projected),
+            values=(empty,) * len(projected),
+            lineage=memory_BTD.new_zeros(batch, 1, num_hyps, 0),
             memory_keys=tuple(keys for keys, _ in projected),
             memory_values=tuple(values for _, values in projected),
             memory_bias=_bias(mask_BT, memory_BTD.dtype),
@@ -171,15 +178,19 @@ class Decoder(nn.Module):
         Returns:
             log probabilities of the next token (B, K, V), and the state after this one.
         """
+        batch, num_hyps = token_BK.shape
         x_BKD = self._embed(token_BK[..., None], state.position).squeeze(-2)
+        itself = torch.eye(num_hyps, dtype=torch.bool, device=x_BKD.device)
+        itself = _bias(itself, x_BKD.dtype).view(1, 1, num_hyps, num_hyps).expand(batch, -1, -1, -1)
+        lineage = torch.cat([state.lineage, itself], dim=-1)
         all_keys, all_values = [], []
         for i, layer in enumerate(self.layers):
-            queries, keys, values = layer.self_projections(x_BKD[:, :, None])  # (B, K, H, 1, d)
-            keys = torch.cat([state.self_keys[i], keys], dim=-2)
-            values = torch.cat([state.self_values[i], values], dim=-2)
-            mixed = F.scaled_dot_product_attention(queries, keys, values)
-            x_BKD = layer.add_self(x_BKD[:, :, None], mixed).squeeze(2)
-            # The K hypotheses are K queries to their utterance's one memory.
+            # The K hypotheses are K queries to their utterance's one set of keys, here and below.
+            queries, keys, values = layer.self_projections(x_BKD)  # (B, H, K, D / H)
+            keys = torch.cat([state.keys[i], keys], dim=-2)
+            values = torch.cat([state.values[i], values], dim=-2)
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=lineage)
+            x_BKD = layer.add_self(x_BKD, mixed)
             x_BKD = layer.attend_memory(
                 x_BKD, state.memory_keys[i], state.memory_values[i], state.memory_bias
             )
@@ -189,8 +200,9 @@ class Decoder(nn.Module):
         return self._logits(x_BKD).log_softmax(dim=-1), replace(
             state,
             position=state.position + 1,
-            self_keys=tuple(all_keys),
-            self_values=tuple(all_values),
+            keys=tuple(all_keys),
+            values=tuple(all_values),
+            lineage=lineage,
         )
 
     def _embed(self, token: Tensor, first_position: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
+from atat.augment import ACTIVE_DB, NATS_PER_DB
 from atat.config import Config, ModelConfig
 from atat.decoder import Decoder
 from atat.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
@@ -28,7 +29,6 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 # Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
 # digital silence (log of nothing), which no microphone ever gives.
 FLOOR_DB = 60.0
-NATS_PER_DB = math.log(10.0) / 10.0
 PER_TASK = ("loss", "acc", "em")  # statistics
 
 
@@ -97,11 +97,21 @@ class AtatModel(AbsESPnetModel):
         self.cmvn_std_F.copy_(torch.as_tensor(std_F))
 
     def normalize(self, speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """Lift the floor; subtract the mean, divide by the deviation of the training data."""
+        """Lift the floor, subtract the mean, divide by the deviation of the training data.
+
+        The mean is that of the utterance's speech (`model.utterance_mean`), which takes the
+        colour of microphone and voice away, or that of the training data.
+        """
         mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
         loudest_B11 = speech_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
         speech_BTF = torch.maximum(speech_BTF, loudest_B11 - FLOOR_DB * NATS_PER_DB)
-        return (speech_BTF - self.cmvn_mean_F) / self.cmvn_std_F * mask_BT1
+        mean_F = self.cmvn_mean_F
+        if self.config.utterance_mean:
+            level_BT1 = speech_BTF.amax(dim=2, keepdim=True)
+            active_BT1 = (level_BT1 > loudest_B11 - ACTIVE_DB * NATS_PER_DB) & mask_BT1
+            mean_F = (speech_BTF * active_BT1).sum(dim=1, keepdim=True)
+            mean_F = mean_F / active_BT1.sum(dim=1, keepdim=True)  # (B, 1, F)
+        return (speech_BTF - mean_F) / self.cmvn_std_F * mask_BT1
 
     def encode_speech(
         self, speech_BTF: Tensor, lengths_B: Tensor

@@ -76,8 +76,8 @@ def search(
         length_bonus: added to the score for every token.
 
     Returns:
-        For each utterance up to `nbest` hypotheses. None at all when nothing that the acceptor
-        accepts was found within `max_length` tokens.
+        For each utterance up to `nbest` hypotheses; none at all only when the acceptor accepts
+        nothing of `max_length` tokens or fewer.
 
     Raises:
         ValueError: settings out of range, or a decoder that gives NaN.
@@ -133,8 +133,8 @@ def search(
             banned_ids = vocabulary_V[vocabulary_V != eos]
         score_BKV = score_BKV.index_fill(-1, banned_ids, -torch.inf)
         if acceptor is not None:
-            allowed_BKV = acceptor.allowed(accept_BK.flatten()).view_as(score_BKV)
-            score_BKV.masked_fill_(~allowed_BKV, -torch.inf)
+            allowed_BKV = acceptor.allowed(accept_BK.flatten(), max_length - length)
+            score_BKV.masked_fill_(~allowed_BKV.view_as(score_BKV), -torch.inf)
 
         # Each hypothesis ends in one way, so that of twice as many at least `beam` go on.
         num_hyps, size = score_BKV.shape[1:]

@@ -165,6 +165,27 @@ def test_whatever_well_formed_lets_through_parses(tokenizer, seed):
     assert not {0, 1, 2, 3, *tokenizer.task_ids.values()} & set(tokens)
 
 
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000), room=st.integers(2, 30))
+def test_whoever_minds_the_room_always_ends_in_time(tokenizer, seed, room):
+    rng = random.Random(seed)
+    sequences = acceptor.from_sequences(SEQUENCES, tokenizer)
+    shortest = min(len(tokenizer.encode(sequence)) for sequence in SEQUENCES)
+    for accept, least in ((WellFormed(tokenizer, max_depth=5), 2), (sequences, shortest)):
+        state, token = torch.tensor([accept.start]), None
+        if room < least:
+            assert not accept.allowed(state, room).any()
+            continue
+        for left in range(room, -1, -1):
+            choices = accept.allowed(state, left)[0].nonzero().flatten().tolist()
+            assert set(choices) <= set(accept.allowed(state)[0].nonzero().flatten().tolist())
+            token = rng.choice(choices)
+            if token == tokenizer.eos:
+                break
+            state = accept.advance(state, torch.tensor([token]))
+        assert token == tokenizer.eos
+
+
 def test_well_formed_depth_is_cut_to_what_64_bits_hold():
     class Many:
         blank, pad, unk, eos = range(4)

@@ -10,6 +10,7 @@ QUIET = AugmentConfig(
     tempo=[1.0, 1.0],
     warp=[1.0, 1.0],
     equaliser_db=0.0,
+    smooth=0.0,
     band_limit=0.0,
     reverb=0.0,
     noise=0.0,
@@ -78,6 +79,13 @@ def test_warping_moves_the_bins(speech):
     plain, *_ = run(speech)
     higher, *_ = run(speech, warp=[0.8, 0.8])
     assert centre(higher) > centre(plain) + 3
+
+
+def test_smoothing_flattens_harmonics_and_keeps_the_envelope(speech):
+    features, lengths, active = speech
+    harmonics = features + 3.0 * (torch.arange(80) % 3 == 0)
+    out, *_ = run((harmonics, lengths, active), smooth=1.0)
+    assert out[0, 20, 40:].std() < 0.5 * harmonics[0, 20, 40:].std()
 
 
 def test_reverberation_leaves_a_tail_and_no_echo_before(speech):

@@ -207,6 +207,19 @@ def test_exact_match_is_that_of_greedy_decoding(tokenizer):
     assert tokenizer.decode(out) == SEQUENCES[0]
 
 
+def test_the_colour_of_a_microphone_changes_nothing(tokenizer):
+    model = build(small(utterance_mean=True), tokenizer).eval()
+    speech = torch.randn(2, 40, 80) + 10
+    lengths = torch.tensor([40, 30])
+    # Within the range in which no frame falls below the floor or out of what counts as speech.
+    coloured = speech + torch.linspace(-2, 2, 80)
+    plain = model.normalize(speech, lengths)
+    torch.testing.assert_close(model.normalize(coloured, lengths), plain, atol=1e-4, rtol=0)
+    assert plain[1, :30].mean(dim=0).abs().max() < 1e-4
+    model.config.utterance_mean = False
+    assert (model.normalize(coloured, lengths) - model.normalize(speech, lengths)).abs().max() > 1
+
+
 def test_gain_changes_nothing_but_the_level_and_silence_is_lifted(tokenizer):
     model = build(small(), tokenizer).eval()
     speech = torch.randn(1, 30, 80) + 10
