@@ -181,6 +181,7 @@ def load(
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     merged = OmegaConf.structured(Config)
     parts: list[tuple[str, Any]] = []
@@ -190,14 +191,18 @@ def load(
     for override in overrides:
         if "=" not in override:
             raise ValueError(f"got '{override}', expected key=value (keys: conf/base.yaml)")
-        parts.append((override, OmegaConf.from_dotlist([override])))
+        try:
+            parts.append((override, OmegaConf.from_dotlist([override])))
+        except (YAMLError, OmegaConfBaseException, IndexError) as e:
+            raise ValueError(f"{override}: expected key=value, the value in YAML: {e}") from e
     for where, part in parts:
         _check_keys(where, OmegaConf.to_container(part), Config, "")
         try:
             merged = OmegaConf.merge(merged, part)
-        except OmegaConfBaseException as e:
+        # TypeError: a list where a mapping belongs.
+        except (OmegaConfBaseException, TypeError) as e:
             raise ValueError(f"{where}: {e}") from e
-    return OmegaConf.to_object(merged)
+    return _to_object(merged)
 
 
 def load_resolved(path: str | Path) -> Config:
@@ -206,7 +211,7 @@ def load_resolved(path: str | Path) -> Config:
 
     ((where, part),) = _read(Path(path))
     _check_keys(where, OmegaConf.to_container(part), Config, "")
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), part))
+    return _to_object(OmegaConf.merge(OmegaConf.structured(Config), part))
 
 
 def save(config: Config, path: str | Path) -> None:
@@ -219,6 +224,17 @@ def save(config: Config, path: str | Path) -> None:
         file.write(OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
+def _to_object(merged: Any) -> Config:
+    """The dataclasses, with references between settings resolved and nothing missing."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as e:
+        raise ValueError(f"settings: {e}") from e
+
+
 def _read(path: Path) -> list[tuple[str, Any]]:
     """The file's own part, after the parts of the files it includes."""
     from omegaconf import OmegaConf
@@ -228,8 +244,12 @@ def _read(path: Path) -> list[tuple[str, Any]]:
         raise FileNotFoundError(f"{path}: no such configuration file")
     try:
         part = OmegaConf.load(path)
-    except YAMLError as e:
+    except (YAMLError, UnicodeDecodeError) as e:
         raise ValueError(f"{path}: not valid YAML: {e}") from e
+    except OSError as e:
+        if e.errno is None:  # OmegaConf's way to say that there is a single value in the file
+            raise ValueError(f"{path}: expected a mapping of settings: {e}") from e
+        raise
     if not OmegaConf.is_dict(part):
         raise ValueError(f"{path}: got a {type(part).__name__}, expected a mapping of settings")
     includes = part.pop("include", [])
