@@ -1,5 +1,7 @@
 """A toy experiment with random weights: what stages 1 to 4 leave behind, made in a second."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,9 @@ from atat import config, datadir, semantics
 from atat.config import Config, DecodeRun
 from atat.datadir import DataDir
 from atat.tokenizer import Tokenizer
+
+# Started in the background, a shell's child ignores Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GRAMMAR = """
 context:

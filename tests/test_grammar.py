@@ -164,11 +164,11 @@ def test_held_out_samples_leave_most_of_a_small_intent_for_training(toy):
 
 
 def test_intents_and_slot_values_are_balanced_in_the_default_grammar():
-    drawn = [semantics.frame(s) for s in Grammar.load(DEFAULT).sample(random.Random(3), 1800)]
+    drawn = [semantics.frame(s) for s in Grammar.load(DEFAULT).sample(random.Random(3), 27 * 50)]
     per_intent = Counter(frame.intent for frame in drawn)
     assert set(per_intent.values()) == {50}
     rooms = Counter(value for frame in drawn for name, value in frame.slots if name == "room")
-    assert len(rooms) == 10 and max(rooms.values()) < 1.2 * min(rooms.values())
+    assert len(rooms) == 8 and max(rooms.values()) < 1.2 * min(rooms.values())
     percents = Counter(frame.slots for frame in drawn if frame.intent == "setVolume")
     assert len({value for slots in percents for name, value in slots if name == "volume"}) == 10
 
@@ -215,12 +215,12 @@ def test_default_grammar_is_what_the_readme_promises():
     assert grammar.warnings() == []
     sentences = {semantics.words(s) for s in grammar.sample(random.Random(0), 3000)}
     lengths = [len(sentence.split()) for sentence in sentences]
-    assert sum(3 <= length <= 10 for length in lengths) > 0.9 * len(lengths)
+    assert sum(3 <= length <= 12 for length in lengths) > 0.9 * len(lengths)
     for one, other in [
         ("turn on the light", "turn off the light"),
-        ("increase the volume", "decrease the volume"),
+        ("turn up the volume", "turn down the volume"),
         ("lock the front door", "unlock the front door"),
-        ("set the fan to low", "set the fan to high"),
+        ("set the kitchen lights to ten percent", "set the kitchen lights to green"),
     ]:
         assert len(grammar.parse(one)) == len(grammar.parse(other)) == 1
         assert grammar.parse(one) != grammar.parse(other)

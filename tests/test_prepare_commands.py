@@ -182,7 +182,7 @@ def test_the_recipe_says_every_slot_value_and_intent_in_training():
     intents = Counter(frame.intent for frame in frames)
     assert set(intents) == set(grammar.intents)
     # Only those with few sentences have fewer than their share.
-    assert min(intents.values()) > 50
+    assert min(intents.values()) > 40
     said = Counter(slot for frame in frames for slot in frame.slots)
     for name, values in grammar.slots.items():
         assert min(said[name, value] for value in values) >= 3, name
