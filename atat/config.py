@@ -23,7 +23,6 @@ class DataConfig:
     num_train_text: int = 0
     num_valid: int = 0
     num_test: int = 0
-    # Intents that shall have speech without semantics only in experiments that exclude them.
     voices: dict[str, dict[str, float]] = field(default_factory=dict)
     num_pseudo_speakers: int = 1
     rate_range: list[float] = field(default_factory=lambda: [1.0, 1.0])

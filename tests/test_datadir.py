@@ -6,7 +6,7 @@ from atat import datadir
 from atat.datadir import DataDir
 
 GOOD = {
-    "wav.scp": "a-1 /tmp/one two.wav\na-2 x.flac\nb-1 y.wav\n",
+    "wav.scp": "a-1 audio/one two.wav\na-2 x.flac\nb-1 y.wav\n",
     "text": "a-1 lights on\na-2 stop\nb-1 go on\n",
     "semantics": "a-1 lights( lights state( on )state )lights\na-2 stop( stop )stop\nb-1 go( )go\n",
     "utt2spk": "a-1 a\na-2 a\nb-1 b\n",
@@ -29,7 +29,7 @@ def make(path, **changes):
 def test_read_gives_every_file_of_a_good_directory(tmp_path):
     data = datadir.read(make(tmp_path / "train"))
     assert data.ids == ["a-1", "a-2", "b-1"]
-    assert data.wav_scp["a-1"] == "/tmp/one two.wav"
+    assert data.wav_scp["a-1"] == "audio/one two.wav"
     assert data.semantics["b-1"] == "go( )go"
     assert data.spk2utt == {"a": "a-1 a-2", "b": "b-1"}
 
