@@ -29,7 +29,6 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 # Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
 # digital silence (log of nothing), which no microphone ever gives.
 FLOOR_DB = 60.0
-PER_TASK = ("loss", "acc", "em")  # statistics
 
 
 class AtatModel(AbsESPnetModel):
@@ -182,8 +181,8 @@ class AtatModel(AbsESPnetModel):
             flat_start: (1,) 1 while frames are taught words spread evenly, 0 when CTC is.
 
         Returns:
-            loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, by task; NaN
-            where the batch has none of a task; weight (1,) = B.
+            loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, of the
+            tasks that the batch has; weight (1,) = B.
         """
         memories, masks = [], []
         loss_ctc = None
@@ -203,9 +202,7 @@ class AtatModel(AbsESPnetModel):
             memory, mask = self.encode_text(text, text_lengths)
             memories.append(memory)
             masks.append(mask)
-        absent = memories[0].new_tensor(math.nan)
-        kinds = ("acc", "em", *(f"{k}_{t}" for t in self.task_tokens.values() for k in PER_TASK))
-        stats = dict.fromkeys(kinds, absent)
+        stats: dict[str, Tensor] = {}
         loss = memories[0].new_zeros(())
         if len(target):
             memory_BSD, mask_BS = _stack(memories, masks)
