@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import cli, ctm, datadir, parallel
+from atat import cli, ctm, datadir, features, parallel
 from atat.config import FeaturesConfig
 
 if TYPE_CHECKING:
@@ -259,9 +259,10 @@ def main() -> None:
 
     model = SpeechToSemantics.load(args.exp)
     torch.set_num_threads(model.settings.train.num_threads)
+    dump = features.of_kind(args.data, args.dump, model.settings.features, args.nj)
     for split in args.split:
         said = write_ctm(
-            model, args.data / split, args.dump / split, args.nj, allow_drops=args.allow_drops
+            model, args.data / split, dump / split, args.nj, allow_drops=args.allow_drops
         )
         print(f"{split}: {said}")
 

@@ -44,6 +44,7 @@ class DataConfig:
 
 @dataclass
 class FeaturesConfig:
+    kind: str = "kaldi"
     num_mel_bins: int = 80
     frame_length_ms: float = 25.0
     frame_shift_ms: float = 10.0
@@ -71,6 +72,8 @@ class ModelConfig:
     subsampling: int = 8
     utterance_mean: bool = False
     speech_encoder: str = "conformer"
+    speech_pretrained: str | None = None
+    speech_frozen_layers: int = 0
     speech_layers: int = 4
     speech_ffn: int = 432
     conformer_kernel: int = 15
@@ -79,6 +82,7 @@ class ModelConfig:
     text_ffn: int = 432
     text_pretrained: str | None = None
     text_frozen: bool = False
+    decoder: str = "transformer"
     decoder_layers: int = 2
     decoder_ffn: int = 576
     ctc_weight: float = 1.0

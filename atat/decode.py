@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, crf
+from atat import cli, config, crf, features
 from atat.config import Config, DecodeRun
 from atat.files import atomic_directory
 
@@ -278,9 +278,12 @@ def main() -> None:
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)
     runs = chosen_runs(settings, args.run)
+    dump = args.dump
+    if any(run.source == "speech" for run in runs.values()):
+        dump = features.of_kind(args.data, dump, settings.features, settings.train.num_processes)
     # Mistakes show before anything is decoded; hypotheses are there when it is their turn.
     inputs = {
-        name: open_inputs(run, args.data, args.dump, args.exp)
+        name: open_inputs(run, args.data, dump, args.exp)
         for name, run in runs.items()
         if run.input not in runs
     }
@@ -298,7 +301,7 @@ def main() -> None:
     }
     abouts = []
     for name, run in runs.items():
-        found = inputs.get(name) or open_inputs(run, args.data, args.dump, args.exp)
+        found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
         directory = args.exp / f"decode_{name}"
         if run.tagger == "crf":
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}

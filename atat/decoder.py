@@ -60,22 +60,31 @@ class DecoderState:
         )
 
 
-class DecoderLayer(nn.Module):
-    """Self-attention, attention to the memory, feed-forward; each with layer norm before it."""
+class Layer(nn.Module):
+    """Self-attention and feed-forward, each with layer norm before it.
 
-    def __init__(self, width: int, num_heads: int, ffn: int, dropout: float):
+    Args:
+        width, num_heads, ffn: D, H, inner width of the feed-forward.
+        dropout: probability.
+        activation: class of the feed-forward's.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        ffn: int,
+        dropout: float,
+        activation: type[nn.Module] = nn.ReLU,
+    ):
         super().__init__()
         self.num_heads = num_heads
         self.self_norm = nn.LayerNorm(width)
         self.self_qkv = nn.Linear(width, 3 * width)
         self.self_out = nn.Linear(width, width)
-        self.memory_norm = nn.LayerNorm(width)
-        self.memory_q = nn.Linear(width, width)
-        self.memory_kv = nn.Linear(width, 2 * width)
-        self.memory_out = nn.Linear(width, width)
         self.ffn_norm = nn.LayerNorm(width)
         self.ffn = nn.Sequential(
-            nn.Linear(width, ffn), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn, width)
+            nn.Linear(width, ffn), activation(), nn.Dropout(dropout), nn.Linear(ffn, width)
         )
         self.dropout = nn.Dropout(dropout)
 
@@ -86,6 +95,30 @@ class DecoderLayer(nn.Module):
     def self_projections(self, x: Tensor) -> list[Tensor]:
         return [self.heads(p) for p in self.self_qkv(self.self_norm(x)).chunk(3, dim=-1)]
 
+    def add_self(self, x: Tensor, mixed: Tensor) -> Tensor:
+        return x + self.dropout(self.self_out(mixed.transpose(-2, -3).flatten(-2)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return x + self.dropout(self.ffn(self.ffn_norm(x)))
+
+
+class DecoderLayer(Layer):
+    """A layer that attends to the memory between its two parts."""
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        ffn: int,
+        dropout: float,
+        activation: type[nn.Module] = nn.ReLU,
+    ):
+        super().__init__(width, num_heads, ffn, dropout, activation)
+        self.memory_norm = nn.LayerNorm(width)
+        self.memory_q = nn.Linear(width, width)
+        self.memory_kv = nn.Linear(width, 2 * width)
+        self.memory_out = nn.Linear(width, width)
+
     def memory_projections(self, memory_BTD: Tensor) -> list[Tensor]:
         return [self.heads(p) for p in self.memory_kv(memory_BTD).chunk(2, dim=-1)]
 
@@ -93,12 +126,6 @@ class DecoderLayer(nn.Module):
         queries = self.heads(self.memory_q(self.memory_norm(x)))
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
         return x + self.dropout(self.memory_out(mixed.transpose(-2, -3).flatten(-2)))
-
-    def add_self(self, x: Tensor, mixed: Tensor) -> Tensor:
-        return x + self.dropout(self.self_out(mixed.transpose(-2, -3).flatten(-2)))
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
 class Decoder(nn.Module):
@@ -109,6 +136,9 @@ class Decoder(nn.Module):
         width, num_heads, ffn, num_layers: D, H, inner width of the feed-forward, depth
             (paper: 256, 4, 2048, 6).
         dropout: probability.
+        num_positions: 0: sinusoids say where a token stands, and its embedding is scaled by
+            sqrt(D). Else so many positions are learned, embeddings are as they are and the
+            feed-forward has GELU: the form of Whisper's decoder, which may then be loaded.
     """
 
     def __init__(
@@ -119,14 +149,19 @@ class Decoder(nn.Module):
         ffn: int,
         num_layers: int,
         dropout: float,
+        num_positions: int = 0,
     ):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         # With the factor sqrt(D) below, inputs have unit variance and tied outputs start small.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.positions = None
+        if num_positions:
+            self.positions = nn.Parameter(torch.empty(num_positions, width).normal_(std=0.01))
+        activation = nn.GELU if num_positions else nn.ReLU
         self.layers = nn.ModuleList(
-            DecoderLayer(width, num_heads, ffn, dropout) for _ in range(num_layers)
+            DecoderLayer(width, num_heads, ffn, dropout, activation) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -206,9 +241,18 @@ class Decoder(nn.Module):
         )
 
     def _embed(self, token: Tensor, first_position: int) -> Tensor:
-        width = self.embedding.embedding_dim
-        x = self.embedding(token) * math.sqrt(width)
-        return self.dropout(x + sinusoids(first_position, token.size(-1), width, x))
+        width, last = self.embedding.embedding_dim, first_position + token.size(-1)
+        x = self.embedding(token)
+        if self.positions is None:
+            return self.dropout(
+                x * math.sqrt(width) + sinusoids(first_position, token.size(-1), width, x)
+            )
+        if last > len(self.positions):
+            raise ValueError(
+                f"got a sequence of {last} tokens, expected at most {len(self.positions)}: the "
+                "decoder (model.decoder: whisper) has learned no more positions"
+            )
+        return self.dropout(x + self.positions[first_position:last])
 
     def _logits(self, x: Tensor) -> Tensor:
         return F.linear(self.norm(x), self.embedding.weight, self.output_bias)

@@ -89,7 +89,8 @@ class SpeechEncoder(nn.Module):
             self.layers = TransformerEncoder(**common)
         else:
             raise ValueError(
-                f"model.speech_encoder: got '{c.speech_encoder}', expected conformer or transformer"
+                f"model.speech_encoder: got '{c.speech_encoder}', expected conformer, transformer "
+                "or whisper"
             )
         self.absolute_positions = c.speech_encoder == "transformer"
         self.dropout = nn.Dropout(c.dropout)

@@ -65,6 +65,40 @@ def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
     return np.stack([bank.get_frame(t) for t in range(bank.num_frames_ready)])
 
 
+def log_mel(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Log mel features of the kind that `settings.kind` names; the rest as in `fbank`."""
+    if settings.kind == "kaldi":
+        return fbank(samples, settings)
+    if settings.kind == "whisper":
+        return whisper_mel(samples, settings)
+    raise ValueError(f"features.kind: got '{settings.kind}', expected kaldi or whisper")
+
+
+def whisper_mel(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Log mel power as Whisper's encoder was trained on (Radford et al. 2022, section 2.2).
+
+    Frames around multiples of the shift, Hann window, Slaney's mel filters. Whisper's own limit to
+    80 dB and its scale are applied to the normalised features (`whisper.normalize`), after
+    augmentation.
+
+    Arguments and errors as in `fbank`; float32 (T, F), natural logarithm of power, T = N / shift.
+    """
+    rate = settings.sample_rate_hz
+    length = round(settings.frame_length_ms * rate / 1000)
+    shift = round(settings.frame_shift_ms * rate / 1000)
+    if len(samples) < length:
+        raise ValueError(
+            f"{len(samples) / rate:.3f} s of audio, expected a frame of {length / rate} s or more"
+        )
+    padded = np.pad(samples.astype(np.float32), length // 2, mode="reflect")
+    frames_TN = np.lib.stride_tricks.sliding_window_view(padded, length)[::shift]
+    frames_TN = frames_TN[: len(samples) // shift]
+    window_N = np.hanning(length + 1)[:-1].astype(np.float32)
+    power_TK = np.abs(np.fft.rfft(frames_TN * window_N)) ** 2
+    power_TF = power_TK @ _slaney_filters(settings.num_mel_bins, length, rate)
+    return np.log(np.maximum(power_TF, 1e-10)).astype(np.float32)
+
+
 def extract(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
     """Features of one recording as the model takes them: speech found if `trim_db` is set.
 
@@ -74,7 +108,7 @@ def extract(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
         ValueError: shorter than `settings.min_duration_s`.
     """
     start, end = speech_range(samples, settings)
-    return fbank(samples[start:end], settings)
+    return log_mel(samples[start:end], settings)
 
 
 def speech_range(samples: np.ndarray, settings: FeaturesConfig) -> tuple[int, int]:
@@ -214,8 +248,44 @@ def _write_archive(
     return totals, num_dropped
 
 
-def write_cmvn(dump: Path, summaries: dict[str, Summary]) -> None:
-    """Write `cmvn.npz`: mean and std (float32 (F,)), num_frames and splits they come from.
+def write_all(
+    data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int
+) -> dict[str, tuple[Summary, bool]]:
+    """Features of all spoken splits, and `cmvn.npz`.
+
+    Returns:
+        what `write_split` returns, by split. Errors as there, and:
+
+    Raises:
+        ValueError: there is no speech, or not the splits that CMVN comes from.
+    """
+    done = {
+        split: write_split(data / split, dump / split, settings, num_jobs)
+        for split in _spoken_splits(data, settings.cmvn_splits)
+    }
+    write_cmvn(dump, {split: done[split][0] for split in settings.cmvn_splits}, settings.kind)
+    return done
+
+
+def of_kind(data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int) -> Path:
+    """The directory of an experiment's features: stage 2's, unless the experiment wants another
+    kind than the recipe. Those are made here, when first needed, below stage 2's.
+
+    Raises:
+        ValueError: as `write_all`. FileNotFoundError: stage 2 has not been.
+    """
+    if not (dump / "cmvn.npz").is_file():
+        raise FileNotFoundError(f"{dump}: has no features; run stage 2")
+    with np.load(dump / "cmvn.npz") as about:
+        if str(about.get("kind", "kaldi")) == settings.kind:
+            return dump
+    kind_dir = dump / f"kind_{settings.kind}"
+    write_all(data, kind_dir, settings, num_jobs)
+    return kind_dir
+
+
+def write_cmvn(dump: Path, summaries: dict[str, Summary], kind: str) -> None:
+    """Write `cmvn.npz`: mean and std (float32 (F,)), num_frames and splits they come from, kind.
 
     Over speech frames only, so that silence, of which recordings have much and rendered speech
     has little, does not shift what speech looks like.
@@ -231,6 +301,7 @@ def write_cmvn(dump: Path, summaries: dict[str, Summary]) -> None:
             std=std_F.astype(np.float32),
             num_frames=num_frames,
             splits=np.array(sorted(summaries)),
+            kind=np.array(kind),
         )
 
 
@@ -251,6 +322,22 @@ def _options(sample_rate_hz: int, num_mel_bins: int, length_ms: float, shift_ms:
     options.mel_opts.high_freq = 0.0  # up to half the sample rate
     options.use_energy = False
     return options
+
+
+@functools.cache
+def _slaney_filters(num_mel_bins: int, length: int, sample_rate_hz: int) -> np.ndarray:
+    """(K, F), K bins of the spectrum."""
+    from transformers.audio_utils import mel_filter_bank
+
+    return mel_filter_bank(
+        num_frequency_bins=length // 2 + 1,
+        num_mel_filters=num_mel_bins,
+        min_frequency=0.0,
+        max_frequency=sample_rate_hz / 2,
+        sampling_rate=sample_rate_hz,
+        norm="slaney",
+        mel_scale="slaney",
+    ).astype(np.float32)
 
 
 def _extract_file(path: str, settings: FeaturesConfig) -> tuple[np.ndarray | str, int]:
@@ -306,12 +393,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
     settings = config.load(args.config, args.overrides).features
-    summaries = {}
-    splits = _spoken_splits(args.data, settings.cmvn_splits)
     rows = [("split", "utterances", "hours", "dropped", "seconds", "audio s/s")]
-    for split in splits:
-        summary, cached = write_split(args.data / split, args.dump / split, settings, args.nj)
-        summaries[split] = summary
+    for split, (summary, cached) in write_all(args.data, args.dump, settings, args.nj).items():
         rows.append(
             (
                 split,
@@ -322,7 +405,6 @@ def main() -> None:
                 "" if cached else f"{summary.audio_s / max(summary.seconds, 0.01):.0f}",
             )
         )
-    write_cmvn(args.dump, {split: summaries[split] for split in settings.cmvn_splits})
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *values in rows:
         cells = (value.rjust(width) for value, width in zip(values, widths[1:], strict=True))

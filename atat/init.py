@@ -30,11 +30,14 @@ BY_SYMBOL = (EMBEDDING, "decoder.output_bias", "ctc.weight", "ctc.bias")  # (V, 
 MEANING = {
     "speech_encoder": ("num_heads", "front", "utterance_mean"),
     "text_encoder": ("num_heads",),
-    "decoder": ("num_heads",),
+    "decoder": ("num_heads", "decoder"),
     "ctc": (),
 }
-FEATURES = ("num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
-MAY_DIFFER = ("dropout", "text_frozen", "ctc_weight", "bridge")
+FEATURES = ("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
+MAY_DIFFER = (
+    *("dropout", "text_frozen", "speech_frozen_layers", "speech_pretrained"),
+    *("ctc_weight", "bridge"),
+)
 
 
 @dataclass

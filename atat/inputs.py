@@ -61,6 +61,7 @@ def of_experiment(
     masked = dict.fromkeys(s.split for s in settings.train.sources if "mlm" in s.tasks)
     for split in masked if training.align else ():
         yield f"align {name} {training.align} {split}"
+    yield _line(4, name, "features.kind", settings.features.kind)
     yield from _lines(settings, EXPERIMENT_STAGES, name)
     for subset, what in table.subsets.items():
         yield _line(6, name, f"subsets.{subset}", dataclasses.asdict(what))

@@ -79,4 +79,4 @@ def masked_features(
     spans_W2 = ticks_2W.reshape(-1, 2).astype(np.int64) * rate // TICKS_PER_S
     chosen = choose(len(spans_W2), train.mlm_share, draw)
     masked = mask(samples, spans_W2[chosen], train.mlm_fill, draw)
-    return features.fbank(masked[start:end], settings)
+    return features.log_mel(masked[start:end], settings)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
+from atat import whisper
 from atat.augment import ACTIVE_DB, NATS_PER_DB
 from atat.config import Config, ModelConfig
 from atat.decoder import Decoder
@@ -65,9 +66,28 @@ class AtatModel(AbsESPnetModel):
 
         self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
         self.register_buffer("cmvn_std_F", torch.ones(num_bins))
-        self.speech_encoder = SpeechEncoder(num_bins, c)
+        if c.speech_encoder == "whisper":
+            self.speech_encoder = whisper.WhisperEncoder(
+                num_bins,
+                c.width,
+                c.num_heads,
+                c.speech_ffn,
+                c.speech_layers,
+                c.dropout,
+                c.speech_frozen_layers,
+            )
+        else:
+            self.speech_encoder = SpeechEncoder(num_bins, c)
+        if c.decoder not in ("transformer", "whisper"):
+            raise ValueError(f"model.decoder: got '{c.decoder}', expected transformer or whisper")
         self.decoder = Decoder(
-            len(tokenizer), c.width, c.num_heads, c.decoder_ffn, c.decoder_layers, c.dropout
+            len(tokenizer),
+            c.width,
+            c.num_heads,
+            c.decoder_ffn,
+            c.decoder_layers,
+            c.dropout,
+            num_positions=whisper.MAX_TOKENS if c.decoder == "whisper" else 0,
         )
         if c.text_encoder == "transformer":
             self.text_encoder = TextEncoder(c)
@@ -101,8 +121,11 @@ class AtatModel(AbsESPnetModel):
         """Lift the floor, subtract the mean, divide by the deviation of the training data.
 
         The mean is that of the utterance's speech (`model.utterance_mean`), which takes the
-        colour of microphone and voice away, or that of the training data.
+        colour of microphone and voice away, or that of the training data. Whisper's encoder has
+        its own way (`whisper.normalize`).
         """
+        if self.config.speech_encoder == "whisper":
+            return whisper.normalize(speech_BTF, lengths_B)
         mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
         loudest_B11 = speech_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
         speech_BTF = torch.maximum(speech_BTF, loudest_B11 - FLOOR_DB * NATS_PER_DB)
@@ -308,7 +331,16 @@ class AtatModel(AbsESPnetModel):
 
 
 def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:
-    """The model that a configuration describes, with fresh weights."""
+    """The model that a configuration describes, with fresh weights.
+
+    Raises:
+        ValueError: settings that do not go together.
+    """
+    if (config.model.speech_encoder == "whisper") != (config.features.kind == "whisper"):
+        raise ValueError(
+            f"features.kind: got {config.features.kind} for model.speech_encoder "
+            f"{config.model.speech_encoder}, expected whisper for whisper and for it alone"
+        )
     return AtatModel(
         config.model,
         tokenizer,

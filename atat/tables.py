@@ -1,7 +1,8 @@
 """The rows of a recipe's result table as named experiments: `egs/<recipe>/tables.yaml`.
 
 An experiment is a delta over the recipe's settings; the data, feature and tokenizer stages are
-shared by all of them, so a delta may change `model`, `augment`, `train` and `decode` only.
+shared by all of them, so a delta may change `model`, `augment`, `train` and `decode` only, and
+`features.kind` (features of another kind are made when first needed).
 
 An experiment with `seeds: [1, 2, 3]` is trained once a seed, as NAME.seed1, NAME.seed2, ...; what
 is trained (a directory below exp/) is a run of training, `Training`.
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SETTINGS = ("seed", "model", "augment", "train", "decode")
+SETTINGS = ("seed", "features", "model", "augment", "train", "decode")
 RESERVED = ("data", "dump")  # with --expdir these stand beside the experiments
 
 
@@ -166,6 +167,8 @@ def _tables(content: Any) -> Tables:
         types = {"about": str, "config": dict, "init_from": str, "align": str}
         _check(where, value, types | {"from_scratch": bool, "seeds": list})
         _check(f"{where}: config", value.get("config", {}), dict.fromkeys(SETTINGS, object))
+        features = value.get("config", {}).get("features", {})
+        _check(f"{where}: config: features", features, {"kind": str})
         _check_seeds(where, value)
         seeds = tuple(value.get("seeds", ()))
         experiments[str(name)] = Experiment(**{**value, "seeds": seeds})

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 import atat.espnet_compat
-from atat import config, datadir, init, local_sgd, rate
+from atat import config, datadir, init, local_sgd, rate, whisper
 from atat.config import Source
 from atat.dataset import Batches, IterFactory
 from atat.examples import SPEECH_TASKS, TEXT_TASKS, Examples
@@ -79,6 +79,8 @@ class AtatTask(AbsTask):
         model = build(settings, tokenizer)
         cmvn = np.load(Path(args.dump_dir) / "cmvn.npz")
         model.set_cmvn(cmvn["mean"], cmvn["std"])
+        if settings.model.speech_pretrained is not None:
+            whisper.start(model, settings.model, tokenizer)
         if settings.train.init_from is not None:
             init.match(model, settings, tokenizer).fill(model)
         return model

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, tables, text_source
+from atat import cli, config, features, tables, text_source
 from atat.config import Config
 from atat.files import atomic_write
 from atat.tokenizer import Tokenizer
@@ -341,9 +341,10 @@ def main() -> None:
     settings = config.load(args.config, args.overrides, deltas)
     if args.init_from is not None:
         settings.train.init_from = args.init_from
+    dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
     state = prepare_experiment(settings, args.data, args.exp, args.resume)
     print(f"training '{args.experiment}' {state}: {settings.train.num_steps} steps -> {args.exp}")
-    train(settings, args.data, args.dump, args.exp)
+    train(settings, args.data, dump, args.exp)
     print(f"trained: {args.exp / 'model.pth'}")
 
 
