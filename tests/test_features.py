@@ -197,7 +197,7 @@ def test_a_changed_split_is_computed_again(data, change):
 def test_cmvn_is_mean_and_deviation_of_the_speech_frames(data):
     summary, _ = write_split(data)
     dump = data.parent / "dump"
-    features.write_cmvn(dump, {"train": summary})
+    features.write_cmvn(dump, {"train": summary}, "kaldi")
     reader = FeatureReader(dump / "train")
     frames = []
     for key in reader.ids:
@@ -218,7 +218,7 @@ def test_cmvn_counts_speech_and_not_silence(tmp_path, speech_16k):
     means = []
     for split in ("plain", "padded"):
         summary, _ = write_split(tmp_path / "data", split)
-        features.write_cmvn(tmp_path, {split: summary})
+        features.write_cmvn(tmp_path, {split: summary}, "kaldi")
         means.append(np.load(tmp_path / "cmvn.npz")["mean"])
     assert np.abs(means[0] - means[1]).max() < 0.5
 
@@ -226,8 +226,31 @@ def test_cmvn_counts_speech_and_not_silence(tmp_path, speech_16k):
 def test_a_bin_that_does_not_move_is_not_blown_up(tmp_path):
     write_data(tmp_path / "data", "train", {"s-1": np.zeros(RATE)})
     summary, _ = write_split(tmp_path / "data")
-    features.write_cmvn(tmp_path, {"train": summary})
+    features.write_cmvn(tmp_path, {"train": summary}, "kaldi")
     assert np.allclose(np.load(tmp_path / "cmvn.npz")["std"], 0.1)
+
+
+def test_an_experiment_with_features_of_another_kind_has_a_directory_of_its_own(data, monkeypatch):
+    dump = data.parent / "dump"
+    with pytest.raises(FileNotFoundError, match="run stage 2"):
+        features.of_kind(data, dump, SETTINGS, 1)
+    features.write_all(data, dump, SETTINGS, 1)
+    assert features.of_kind(data, dump, SETTINGS, 1) == dump
+    other = replace(SETTINGS, kind="whisper")
+    place = features.of_kind(data, dump, other, 1)
+    assert place != dump
+    reader = FeatureReader(place / "train")
+    for key, path in wav_scp(data).items():
+        expected_TF = features.whisper_mel(read(path), other)
+        assert np.array_equal(reader[key], expected_TF)
+        assert not np.array_equal(FeatureReader(dump / "train")[key], expected_TF)
+    monkeypatch.setattr(features, "whisper_mel", None)  # whoever computes fails
+    assert features.of_kind(data, dump, other, 1) == place
+
+
+def test_a_kind_that_there_is_not_is_refused(speech_16k):
+    with pytest.raises(ValueError, match=r"features\.kind: got 'mfcc', expected kaldi or whisper"):
+        features.extract(speech_16k, replace(SETTINGS, kind="mfcc"))
 
 
 def damaged():

@@ -139,6 +139,7 @@ def test_seeds_that_make_no_sense_are_a_value_error(tmp_path, old, new, message)
         ("about: second", "abuot: second", "did you mean 'about'"),
         ("about: second", "about: [a]", "expected str"),
         ("about: second", "config: {data: {}}", "key 'data' is unknown"),
+        ("about: second", "config: {features: {trim_db: 3}}", "key 'trim_db' is unknown"),
         ("about: second", "config: {trian: {}}", "did you mean 'train'"),
         ("init_from: atat", "init_from: nope", "'nope' is unknown"),
         ('{about: "SLU', '{init_from: c, about: "SLU', "c needs b needs atat needs c"),
