@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from atat import whisper_file
 from atat.config import ModelConfig
 from atat.decoder import Layer, sinusoids
+from atat.encoders import length_mask
 from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.whisper_file import Checkpoint
 
@@ -82,11 +83,11 @@ class WhisperEncoder(nn.Module):
                 f"got {longest} frames of speech, expected at most {2 * MAX_FRAMES}: Whisper's "
                 "encoder knows 30 s (features.max_duration_s)"
             )
-        mask_BT = _real(lengths_B, speech_BTF.size(1))
+        mask_BT = length_mask(lengths_B, speech_BTF.size(1))
         x = F.gelu(self.conv1(speech_BTF.transpose(1, 2)))
         # What a convolution writes into the padding must not reach the next one.
         x = F.gelu(self.conv2(x * mask_BT[:, None])).transpose(1, 2)
-        mask_BS = _real((lengths_B + 1) // 2, x.size(1))
+        mask_BS = length_mask((lengths_B + 1) // 2, x.size(1))
         x = x + self.positions[: x.size(1)]
         attended_B11S = mask_BS[:, None, None]
         for layer in self.layers:
@@ -99,7 +100,7 @@ class WhisperEncoder(nn.Module):
 def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
     """Log mel power, natural logarithm, as Whisper wants it: nothing further below the loudest than
     80 dB, a decade of power a quarter, 0 in the padding."""
-    mask_BT1 = _real(lengths_B, speech_BTF.size(1))[..., None]
+    mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
     power_BTF = speech_BTF / math.log(10.0)
     loudest_B11 = power_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
     return (torch.maximum(power_BTF, loudest_B11 - RANGE_LOG10) + 4.0) / 4.0 * mask_BT1
@@ -207,8 +208,3 @@ def _longest_parts(name: str, index: dict[str, int]) -> list[str]:
             parts.append(name[begin:end])
         begin = end or begin + 1
     return parts
-
-
-def _real(lengths_B: Tensor, longest: int) -> Tensor:
-    """(B, longest) bool, true where position < length."""
-    return torch.arange(longest, device=lengths_B.device) < lengths_B[:, None]
