@@ -103,17 +103,10 @@ class Layer(nn.Module):
 
 
 class DecoderLayer(Layer):
-    """A layer that attends to the memory between its two parts."""
+    """A layer that attends to the memory between its two parts; arguments as of `Layer`."""
 
-    def __init__(
-        self,
-        width: int,
-        num_heads: int,
-        ffn: int,
-        dropout: float,
-        activation: type[nn.Module] = nn.ReLU,
-    ):
-        super().__init__(width, num_heads, ffn, dropout, activation)
+    def __init__(self, width: int, *others: object):
+        super().__init__(width, *others)
         self.memory_norm = nn.LayerNorm(width)
         self.memory_q = nn.Linear(width, width)
         self.memory_kv = nn.Linear(width, 2 * width)
