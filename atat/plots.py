@@ -83,5 +83,51 @@ def learning_curves(curves: dict[str, list[dict[str, Any]]], file: IO[bytes]) ->
     figure.savefig(file, format="png", dpi=130)
 
 
+def noise_curves(scores: Sequence[dict[str, Any]], file: IO[bytes]) -> None:
+    """Write the PNG: exact match against the ratio of speech to noise, a panel a kind of noise.
+
+    Args:
+        scores: {"noise", "snr_db", "runs": {name: metric}} each; the one without `snr_db` is clean.
+        file: open for writing bytes.
+    """
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(s["noise"] for s in scores if s["snr_db"] is not None))
+    (clean,) = (s for s in scores if s["snr_db"] is None)
+    figure = Figure(figsize=(3.6 * max(len(kinds), 1) + 0.6, 3.8), layout="constrained")
+    for axes, kind in zip(
+        figure.subplots(1, max(len(kinds), 1), sharey=True, squeeze=False).flat, kinds, strict=False
+    ):
+        lines = sorted((s for s in scores if s["noise"] == kind), key=lambda s: s["snr_db"])
+        ratios = [line["snr_db"] for line in lines]
+        for i, (run, whole) in enumerate(clean["runs"].items()):
+            values = [
+                [100 * line["runs"][run][k] for line in lines] for k in ("value", "low", "high")
+            ]
+            colour = COLOURS[i % len(COLOURS)]
+            axes.fill_between(ratios, values[1], values[2], color=colour, alpha=0.15, linewidth=0)
+            axes.plot(
+                ratios,
+                values[0],
+                label=run,
+                color=colour,
+                linestyle=STYLES[i % len(STYLES)],
+                linewidth=1.8,
+                marker="o",
+                markersize=3,
+            )
+            axes.axhline(100 * whole["value"], color=colour, linewidth=0.8, linestyle=":")
+        axes.set_title(kind.rstrip("/").rpartition("/")[2], fontsize=11, loc="left")
+        axes.set_xlabel("SNR (dB, loudest frame)")
+        axes.set_ylim(0, 100)
+        axes.invert_xaxis()
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("exact match (%); dotted: clean")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(file, format="png", dpi=130)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and isfinite(value)

@@ -1,0 +1,152 @@
+"""Exact match of a trained model in noise: its runs over one split, clean and at several ratios.
+
+Writes EXP/noise/{scores.json,noise.png}. The noise is drawn anew for every utterance, the same for
+all runs and ratios. Babble is made of the validation split's speech.
+"""
+
+# N samples
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from atat import audio, cli, datadir, features, metrics, noise, plots
+from atat.decode import chosen_runs, load_settings
+from atat.examples import rng
+from atat.files import atomic_directory
+from atat.score import align, hypothesis_key, percent
+
+CLEAN = "clean"
+SNRS_DB = (24, 21, 18, 15, 12, 9, 6)
+MAX_SNR_DB = 100.0
+
+
+def heard(
+    wavs: dict[str, str], kind: str | None, snr_db: float, settings, make, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each utterance with its features, (T, F), in noise unless the kind is None."""
+    for key, path in cli.progress(wavs.items(), desc=f"{kind or CLEAN} {snr_db:g} dB"):
+        samples_N = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
+        if kind is not None:
+            noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
+            samples_N = noise.mix(samples_N, noise_N, snr_db)
+        yield key, features.extract(samples_N, settings)
+
+
+def exact_matches(model, feats: dict[str, np.ndarray], options, references, key) -> int:
+    """How many utterances are understood right (EM Hyp)."""
+    from atat.inference import batches
+
+    ids, right = list(feats), 0
+    for batch in batches([len(feats[i]) for i in ids], model.settings.decode.batch_frames):
+        names = [ids[index] for index in batch]
+        found = model.search_features([feats[i] for i in names], options)
+        for name, hypotheses in zip(names, found, strict=True):
+            said = model.tokenizer.decode(hypotheses[0].tokens) if hypotheses else ""
+            right += metrics.judge(references[name], said, key).em_hyp
+    return right
+
+
+def table(scores: list[dict]) -> str:
+    """Rows: kind and ratio; columns: runs; below each kind its mean."""
+    runs = list(scores[0]["runs"])
+    rows = [["noise", "SNR", *runs]]
+    for number, line in enumerate(scores):
+        name = "" if line["snr_db"] is None else f"{line['snr_db']:g} dB"
+        rows.append([line["noise"], name, *(percent(line["runs"][run]) for run in runs)])
+        last = number + 1 == len(scores) or scores[number + 1]["noise"] != line["noise"]
+        if last and line["noise"] != CLEAN:
+            same = [s for s in scores if s["noise"] == line["noise"]]
+            means = [np.mean([s["runs"][run]["value"] for s in same]) for run in runs]
+            rows.append([line["noise"], "mean", *(f"{100 * mean:.1f}" for mean in means)])
+    return align(rows)
+
+
+def _snr(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not -MAX_SNR_DB <= value <= MAX_SNR_DB:
+        raise argparse.ArgumentTypeError(f"got '{text}', expected dB, e.g. 12")
+    return value
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
+    parser.add_argument("--split", default="test", help="whose speech is understood")
+    parser.add_argument(
+        "--run", action="append", help="of decode.runs; all on this split by default"
+    )
+    parser.add_argument(
+        "--noise", action="append", help="babble, fan, street (all by default), DIR"
+    )
+    parser.add_argument("--snr", action="append", type=_snr, help="dB; 24 to 6 by 3 by default")
+    parser.add_argument("--seed", type=int, default=1, help="of the noise")
+    args = parser.parse_args()
+
+    from atat.model_file import check_experiment
+
+    check_experiment(args.exp)
+    settings = load_settings(args.exp, [])
+    runs = {
+        name: run
+        for name, run in chosen_runs(settings, None).items()
+        if run.source == "speech" and run.split == args.split and run.task in ("slu", "nlu")
+    }
+    unknown = set(args.run or ()) - runs.keys()
+    if unknown or not runs:
+        raise ValueError(
+            f"--run: got {', '.join(sorted(unknown)) or 'none'}, expected runs of decode.runs that "
+            f"understand the speech of '{args.split}': {', '.join(runs) or 'there are none'}"
+        )
+    runs = {name: run for name, run in runs.items() if not args.run or name in args.run}
+    kinds = args.noise or ["babble", "fan", "street"]
+    held = datadir.read(args.data / args.split)
+    if not held.wav_scp or not held.semantics:
+        raise ValueError(f"{args.data / args.split}: expected speech with semantics")
+    speech = []
+    if "babble" in kinds:
+        (split,) = settings.train.valid_splits[:1]
+        speech = sorted((datadir.read(args.data / split).wav_scp or {}).values())
+    makers = {kind: noise.source(kind, speech) for kind in kinds}
+    key = hypothesis_key(args.data)
+
+    import torch
+
+    from atat.inference import SpeechToSemantics
+
+    torch.set_num_threads(settings.train.num_threads)
+    model = SpeechToSemantics.load(args.exp)
+    options = {
+        name: model.options(
+            task=r.task, constraint=r.constraint, ctc_weight=r.ctc_weight, beam=r.beam
+        )
+        for name, r in runs.items()
+    }
+    points = [(None, 0.0)] + [(k, snr) for k in kinds for snr in args.snr or SNRS_DB]
+    scores = []
+    for kind, snr_db in points:
+        make = makers.get(kind)
+        feats = dict(heard(held.wav_scp, kind, snr_db, settings.features, make, args.seed))
+        line = {"noise": kind or CLEAN, "snr_db": None if kind is None else snr_db, "runs": {}}
+        for name in runs:
+            right = exact_matches(model, feats, options[name], held.semantics, key)
+            line["runs"][name] = metrics.proportion(right, len(feats))
+        scores.append(line)
+    with atomic_directory(args.exp / "noise") as directory:
+        about = {"split": args.split, "seed": args.seed, "scores": scores}
+        (directory / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
+        with (directory / "noise.png").open("wb") as file:
+            plots.noise_curves(scores, file)
+    print(table(scores))
+    print(f"written: {args.exp / 'noise' / 'scores.json'}, noise.png")
+
+
+if __name__ == "__main__":
+    cli.run(main)

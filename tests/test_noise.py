@@ -1,0 +1,100 @@
+"""Noise over speech, and the curve of exact match against its ratio."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from atat import noise
+
+RATE = noise.RATE_HZ
+
+
+def draw(seed=0):
+    return np.random.default_rng(seed)
+
+
+def speech(seconds=2.0):
+    """A loud tenth of a second in the middle of something quiet."""
+    samples = 0.002 * draw(5).standard_normal(round(seconds * RATE))
+    middle = len(samples) // 2
+    samples[middle : middle + RATE // 10] *= 20
+    return samples.astype(np.float32)
+
+
+@pytest.mark.parametrize("snr_db", [24.0, 6.0, -3.0])
+def test_the_ratio_is_that_of_the_loudest_frame(snr_db):
+    said, made = speech(), noise.fan(draw(), 2 * RATE)
+    mixed = noise.mix(said, made, snr_db)
+    added = mixed - said
+    middle = len(said) // 2
+    loudest = np.mean(said[middle : middle + RATE // 10] ** 2)
+    assert 10 * np.log10(loudest / np.mean(added**2)) == pytest.approx(snr_db, abs=0.05)
+
+
+def test_nothing_is_clipped():
+    mixed = noise.mix(np.full(RATE, 0.9, np.float32), draw().standard_normal(RATE), -10.0)
+    assert np.abs(mixed).max() == pytest.approx(1.0)
+    assert (np.abs(mixed) > 0.999).sum() < 3  # made quieter, not cut off
+
+
+def test_silence_stays_silence():
+    assert not noise.mix(np.zeros(RATE, np.float32), noise.street(draw(), RATE), 6.0).any()
+
+
+def test_noise_without_power_and_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="noise without power"):
+        noise.mix(speech(), np.zeros(2 * RATE), 6.0)
+    with pytest.raises(ValueError, match="got 5 samples of noise for 32000 of speech"):
+        noise.mix(speech(), np.ones(5), 6.0)
+
+
+def test_a_short_sound_is_its_own_loudest_frame():
+    assert noise.loudest_power(np.full(10, 0.5)) == pytest.approx(0.25)
+
+
+@pytest.fixture
+def files(tmp_path):
+    for number in range(3):
+        samples = 0.1 * draw(number).standard_normal(RATE // 2)
+        soundfile.write(tmp_path / f"{number}.wav", samples, RATE)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["fan", "street", "babble", "recorded"])
+def test_a_seed_gives_the_same_noise_and_another_seed_another(files, kind):
+    name = str(files) if kind == "recorded" else kind
+    make = noise.source(name, sorted(files.glob("*.wav")))
+    first = make(draw(1), 3 * RATE)
+    assert first.shape == (3 * RATE,)
+    assert np.isfinite(first).all() and np.square(first).mean() > 0
+    assert np.array_equal(first, make(draw(1), 3 * RATE))
+    assert not np.array_equal(first, make(draw(2), 3 * RATE))
+
+
+def test_fan_noise_is_steady_and_a_street_is_not():
+    def swell(samples):
+        power = np.square(samples).reshape(-1, RATE // 2).mean(axis=1)
+        return power.max() / power.min()
+
+    fans, streets = (
+        [swell(make(draw(seed), 10 * RATE)) for seed in range(5)]
+        for make in (noise.fan, noise.street)
+    )
+    assert max(fans) < 3 < np.median(streets)
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("rain", "got 'rain', expected babble, fan, street or a directory"),
+        ("babble", "babble is made of speech, and there is none"),
+    ],
+)
+def test_a_kind_that_cannot_be_made_is_refused(kind, message):
+    with pytest.raises(ValueError, match=message):
+        noise.source(kind, [])
+
+
+def test_a_directory_without_audio_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no audio files"):
+        noise.source(str(tmp_path), [])

@@ -1,0 +1,52 @@
+"""The curve of exact match in noise, on a toy experiment."""
+
+import json
+
+import pytest
+
+from atat import noise_curve
+
+
+@pytest.fixture
+def curve(command, toy_experiment, toy_data, tmp_path):
+    import shutil
+
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+
+    def run(*arguments):
+        return exp, *command(noise_curve.main, "--exp", exp, "--data", toy_data[0], *arguments)
+
+    return run
+
+
+def test_a_model_is_scored_clean_and_in_noise(curve):
+    exp, code, out, err = curve("--noise", "fan", "--snr", "40", "--snr", "-60")
+    assert code == 0, err
+    about = json.loads((exp / "noise" / "scores.json").read_text())
+    values = {
+        (line["noise"], line["snr_db"]): line["runs"]["test"]["value"] for line in about["scores"]
+    }
+    assert values["clean", None] == 1.0  # as decoding the toy split gives
+    assert values["fan", -60.0] < 1.0  # nothing of the speech is left
+    assert all(line["runs"]["test"]["n"] == 4 for line in about["scores"])
+    assert (exp / "noise" / "noise.png").stat().st_size > 1000
+    rows = out.splitlines()
+    assert rows[0].split() == ["noise", "SNR", "test", "test_grammar"]
+    mean = 100 * (values["fan", 40.0] + values["fan", -60.0]) / 2
+    (row,) = (row for row in rows if "mean" in row)
+    assert float(row.split()[2]) == pytest.approx(mean, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--run", "test_asr"], "--run: got test_asr, expected runs"),
+        (["--snr", "loud"], "got 'loud', expected dB"),
+        (["--noise", "rain"], "got 'rain', expected babble"),
+        (["--split", "valid"], "there are none"),
+    ],
+)
+def test_mistakes_are_one_line(curve, arguments, message):
+    exp, code, _, err = curve(*arguments)
+    assert code == 2 and message in err and len(err.splitlines()) == 1
+    assert not (exp / "noise").exists()
