@@ -93,8 +93,13 @@ class SpeechToSemantics:
         self._acceptors: dict[tuple[str, bool], acceptor.Acceptor] = {}
 
     @classmethod
-    def load(cls, exp_dir: str | Path, device: str = "cpu") -> "SpeechToSemantics":
+    def load(
+        cls, exp_dir: str | Path, device: str = "cpu", with_confidence: bool = True
+    ) -> "SpeechToSemantics":
         """Read an experiment that stage 4 finished.
+
+        Args:
+            with_confidence: read its confidence.json, where there is one.
 
         Raises:
             FileNotFoundError: there is no experiment, or no model in it.
@@ -115,7 +120,8 @@ class SpeechToSemantics:
             raise ValueError(f"device: got '{device}', which torch cannot use here ({e})") from e
         grammar = exp_dir / "grammar.yaml"
         loaded = cls(model, tokenizer, settings, grammar if grammar.is_file() else None)
-        loaded.confidence = confidence.load(exp_dir)
+        if with_confidence:
+            loaded.confidence = confidence.load(exp_dir)
         return loaded
 
     @torch.inference_mode()

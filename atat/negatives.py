@@ -8,7 +8,7 @@ All of it follows from a seed and is kept in the cache of rendered speech.
 import functools
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -171,18 +171,13 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def pieces(samples: np.ndarray, rate_hz: int, max_s: float, piece_s: float) -> Iterator[np.ndarray]:
-    """The recording, or where it is longer than `max_s` its parts of `piece_s`, the last shorter.
+def pieces(samples: np.ndarray, rate_hz: int, piece_s: float) -> list[np.ndarray]:
+    """A recording in as few equal parts as are at most so long.
 
-    >>> [len(part) for part in pieces(np.zeros(25), 1, 20, 10)]
-    [10, 10, 5]
+    >>> [len(part) for part in pieces(np.zeros(25), 1, 10)]
+    [9, 8, 8]
     """
-    if len(samples) <= max_s * rate_hz:
-        yield samples
-        return
-    step = round(piece_s * rate_hz)
-    for start in range(0, len(samples), step):
-        yield samples[start : start + step]
+    return np.array_split(samples, max(-(-len(samples) // round(piece_s * rate_hz)), 1))
 
 
 def _write(item: tuple[str, Path], seed: int, spoken: list[Path]) -> None:
