@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import calibration, cli, config, datadir, metrics, negatives, reading, score, semantics
+from atat import (
+    calibration,
+    cli,
+    config,
+    datadir,
+    metrics,
+    negatives,
+    plots,
+    reading,
+    score,
+    semantics,
+)
 from atat.config import Config, DecodeRun
 from atat.files import atomic_write, sha256
 from atat.metrics import Metric
@@ -30,7 +41,6 @@ if TYPE_CHECKING:
 ROOT = config.BASE.parent.parent
 PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
 TOGETHER = 64  # recordings held at a time
-AUDIO = (".wav", ".flac", ".ogg")
 
 Speech = tuple[str, np.ndarray, float]  # id, features (T, F), seconds of audio
 IN_DOMAIN = "in domain"
@@ -77,7 +87,7 @@ def chosen_run(settings: Config, name: str | None) -> DecodeRun:
         )
     if name is not None:
         return runs[name]
-    return next((run for run in runs.values() if run.constraint == "grammar"), [*runs.values()][0])
+    return min(runs.values(), key=lambda run: run.constraint != "grammar")
 
 
 def check_split(settings: Config, split: str) -> None:
@@ -160,30 +170,8 @@ def out_of_domain(
     ]
 
 
-def audio_files(directories: Iterable[Path]) -> dict[str, Path]:
-    """Id -> file of directories of audio files and of splits (which have a wav.scp).
-
-    Raises:
-        FileNotFoundError: one has no audio.
-    """
-    found: dict[str, Path] = {}
-    for directory in directories:
-        if (directory / "wav.scp").is_file():
-            files = {i: Path(path) for i, path in datadir.read(directory).wav_scp.items()}
-        else:
-            paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in AUDIO)
-            files = {str(path.relative_to(directory)): path for path in paths}
-        if not files:
-            raise FileNotFoundError(
-                f"{directory}: no audio here, expected {' '.join(AUDIO)} files or a split"
-            )
-        # A directory is a kind; a `-` in its name would cut that short.
-        found |= {f"{directory.name.replace('-', '_')}-{id_}": path for id_, path in files.items()}
-    return found
-
-
 def is_for_fitting(example: Example) -> bool:
-    """Whether an example is fitted on; figures come from the others. Parts of a file go together."""
+    """Whether an example is fitted on; figures come from the rest. Parts of a file go together."""
     return int(sha256("calibrate", example.id.partition("#")[0])[:8], 16) % 2 == 0
 
 
@@ -313,39 +301,6 @@ def table(measured: dict[str, Any]) -> str:
     return score.align(rows)
 
 
-def plot(path: Path, confidence: "Confidence", examples: list[Example]) -> None:
-    """Exact match against coverage, and the reliability diagram, of in-domain examples; a PNG."""
-    from matplotlib.figure import Figure
-
-    from atat.plots import COLOURS
-
-    inside, _ = _by_domain(examples)
-    p_N = confidence.probability([e.measures for e in inside])
-    right_N = np.array([e.right for e in inside])
-    figure = Figure(figsize=(10.4, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    covered_N, exact_N = calibration.coverage(p_N, right_N)
-    left.plot(100 * covered_N, 100 * exact_N, color=COLOURS[0])
-    accepted = (p_N >= confidence.threshold).mean()
-    left.axvline(100 * accepted, color=COLOURS[1], linestyle="--", label="threshold")
-    left.set(xlabel="accepted (%)", ylabel="exact match of what is accepted (%)")
-    left.legend(frameon=False)
-    found = calibration.bins(p_N, right_N)
-    right.plot([0, 100], [0, 100], color="grey", linestyle=":")
-    right.scatter(
-        [100 * b.probability for b in found],
-        [100 * b.right for b in found],
-        [20 + 400 * b.share for b in found],
-        color=COLOURS[0],
-    )
-    right.set(xlabel="confidence (%)", ylabel="right (%)", xlim=(-3, 103), ylim=(-3, 103))
-    for axes in (left, right):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=130)
-
-
 def _by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
     inside = [example for example in examples if example.kind == IN_DOMAIN]
     return inside, [example for example in examples if example.kind != IN_DOMAIN]
@@ -394,7 +349,7 @@ def evaluate(model: "SpeechToSemantics", inside: Path | None, outside: Path | No
         )
         examples += in_domain(model, options, speech, split.semantics, inside.parent)
     if outside is not None:
-        examples += out_of_domain(model, options, audio_files([outside]))
+        examples += out_of_domain(model, options, negatives.find([outside]))
     print(table(measure(model.confidence, examples)))
 
 
@@ -445,7 +400,7 @@ def main() -> None:
     examples = in_domain(model, options, speech, references.semantics, args.data)
     examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     if args.negatives:
-        files = audio_files(args.negatives)
+        files = negatives.find(args.negatives)
     else:
         known = {word for s in references.semantics.values() for word in semantics.words(s).split()}
         cache = ROOT / settings.data.cache
@@ -469,7 +424,11 @@ def main() -> None:
     }
     fitted, problem = fit(fitted_on, options, args.false_accepts_per_hour, args.accept, about)
     about["measured_on_the_other_half"] = measured = measure(fitted, rest)
-    plot(args.exp / "coverage.png", fitted, rest)
+    inside, _ = _by_domain(rest)
+    p_N = fitted.probability([example.measures for example in inside])
+    right_N = np.array([example.right for example in inside], bool)
+    with atomic_write(args.exp / "coverage.png", "wb") as file:
+        plots.coverage(p_N, right_N, fitted.threshold, file)
     confidence.save(fitted, args.exp)
     print(table(measured))
     if problem:

@@ -332,6 +332,8 @@ def load(exp: Path) -> Confidence | None:
         sizes = {len(x) for x in (confidence.names, confidence.mean, confidence.scale)}
         if sizes != {len(confidence.weights)} or set(confidence.options) != set(CALIBRATED):
             raise ValueError("its parts do not fit together")
+        if min(confidence.scale) <= 0:
+            raise ValueError("it has values out of range")
         value = confidence.probability([Measures(*[0.0] * len(Measures._fields))])[0]
         if not math.isfinite(value) or not 0.0 <= confidence.threshold <= 1.0:
             raise ValueError("it has values out of range")

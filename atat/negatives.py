@@ -1,6 +1,6 @@
 """Audio that means nothing to a recipe: silence, noise, hum, music, babble, other domains' speech.
 
-All of it follows from a seed and is kept in the cache of rendered speech.
+It is made from a seed and kept in the cache of rendered speech, or found in directories.
 """
 
 # N samples
@@ -8,15 +8,16 @@ All of it follows from a seed and is kept in the cache of rendered speech.
 import functools
 import itertools
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from atat import parallel, semantics, synth, toy_sentences, trees
+from atat import datadir, parallel, semantics, synth, toy_sentences, trees
 from atat.config import DataConfig
 from atat.files import atomic_write, sha256
 
+AUDIO = (".wav", ".flac", ".ogg")
 RATE_HZ = synth.SAMPLE_RATE_HZ
 SPEECH_SHARE = 0.5  # of the time; the other kinds have the rest in equal parts
 CLIP_S = (2.0, 6.0)
@@ -67,6 +68,28 @@ def make(
     for _ in parallel.run(write, missing, nj, total=len(missing), desc="negatives"):
         pass
     return files | clips
+
+
+def find(directories: Iterable[Path]) -> dict[str, Path]:
+    """Id -> file of directories of audio files and of splits (which have a wav.scp).
+
+    Raises:
+        FileNotFoundError: one has no audio.
+    """
+    found: dict[str, Path] = {}
+    for directory in directories:
+        if (directory / "wav.scp").is_file():
+            files = {i: Path(path) for i, path in datadir.read(directory).wav_scp.items()}
+        else:
+            paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in AUDIO)
+            files = {str(path.relative_to(directory)): path for path in paths}
+        if not files:
+            raise FileNotFoundError(
+                f"{directory}: no audio here, expected {' '.join(AUDIO)} files or a split"
+            )
+        # A directory is a kind; a `-` in its name would cut that short.
+        found |= {f"{directory.name.replace('-', '_')}-{id_}": path for id_, path in files.items()}
+    return found
 
 
 def sentences(num: int, seed: int, known: Collection[str]) -> list[str]:
