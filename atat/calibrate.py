@@ -395,16 +395,16 @@ def main() -> None:
     options = model.options(
         task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
     )
-    frame_s = settings.features.frame_shift_ms / 1000
-    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
-    examples = in_domain(model, options, speech, references.semantics, args.data)
-    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     if args.negatives:
         files = negatives.find(args.negatives)
     else:
         known = {word for s in references.semantics.values() for word in semantics.words(s).split()}
         cache = ROOT / settings.data.cache
         files = negatives.make(args.hours, settings.seed, known, settings.data, cache, args.nj)
+    frame_s = settings.features.frame_shift_ms / 1000
+    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    examples = in_domain(model, options, speech, references.semantics, args.data)
+    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     examples += out_of_domain(model, options, files)
 
     fitted_on = [example for example in examples if is_for_fitting(example)]
