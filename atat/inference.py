@@ -23,20 +23,21 @@ import numpy as np
 import soxr
 import torch
 
-from atat import acceptor, audio, config, features
+from atat import acceptor, audio, confidence, config, features
 from atat.config import Config, FeaturesConfig
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Result, read
 from atat.search import Hypothesis, check_options, search
 from atat.text_source import text_tokenizer
-from atat.tokenizer import TASKS, Tokenizer
+from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
 from atat.train import TEXT_ENCODER
 
-TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags, the others' words only
 CONSTRAINTS = ("none", "well_formed", "grammar")
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
 
+# The n best of an utterance, and what of a result's attributes is known with them.
+Found = tuple[list[Hypothesis], dict[str, Any]]
 AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
 
 
@@ -88,11 +89,17 @@ class SpeechToSemantics:
         """
         self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
         self.grammar = grammar
+        self.confidence: confidence.Confidence | None = None
         self._acceptors: dict[tuple[str, bool], acceptor.Acceptor] = {}
 
     @classmethod
-    def load(cls, exp_dir: str | Path, device: str = "cpu") -> "SpeechToSemantics":
+    def load(
+        cls, exp_dir: str | Path, device: str = "cpu", with_confidence: bool = True
+    ) -> "SpeechToSemantics":
         """Read an experiment that stage 4 finished.
+
+        Args:
+            with_confidence: read its confidence.json, where there is one.
 
         Raises:
             FileNotFoundError: there is no experiment, or no model in it.
@@ -112,7 +119,10 @@ class SpeechToSemantics:
         except (RuntimeError, AssertionError) as e:
             raise ValueError(f"device: got '{device}', which torch cannot use here ({e})") from e
         grammar = exp_dir / "grammar.yaml"
-        return cls(model, tokenizer, settings, grammar if grammar.is_file() else None)
+        loaded = cls(model, tokenizer, settings, grammar if grammar.is_file() else None)
+        if with_confidence:
+            loaded.confidence = confidence.load(exp_dir)
+        return loaded
 
     @torch.inference_mode()
     def __call__(
@@ -122,6 +132,7 @@ class SpeechToSemantics:
         text: str | Sequence[str] | None = None,
         sample_rate: int | None = None,
         max_duration_s: float | None = None,
+        threshold: float | None = None,
         **options: Any,
     ) -> Result | list[Result]:
         """Understand audio or text.
@@ -132,6 +143,7 @@ class SpeechToSemantics:
             text: a sentence or a list of them, instead of audio.
             sample_rate: of arrays, in Hz.
             max_duration_s: longer audio is refused; the features' limit by default.
+            threshold: least confidence of audio that is accepted, instead of the calibrated one.
             options: task slu (default for audio), nlu (default for text), asr or mlm; constraint
                 "none", "well_formed" (default) or "grammar"; ctc_weight 0 (default) to 1; beam,
                 nbest, max_length, length_bonus (default: the experiment's).
@@ -151,7 +163,7 @@ class SpeechToSemantics:
             single = not isinstance(source, (list, tuple))
             sources = [source] if single else source
             heard = [self.hear(s, sample_rate, max_duration_s) for s in sources]
-            results = self.understand(heard, **options)
+            results = self.understand(heard, threshold, **options)
         return results[0] if single else results
 
     def hear(
@@ -188,12 +200,23 @@ class SpeechToSemantics:
         return Recording(feats_TF, duration_s, time.perf_counter() - start)
 
     @torch.inference_mode()
-    def understand(self, recordings: Sequence[Recording], **options: Any) -> list[Result]:
-        """Understand what `hear` gave, in batches of like length; options as in a call."""
+    def understand(
+        self, recordings: Sequence[Recording], threshold: float | None = None, **options: Any
+    ) -> list[Result]:
+        """Understand what `hear` gave, in batches of like length; arguments as in a call."""
         chosen = self.options("slu", **options)
+        judge = confidence.judge(self.confidence, asdict(chosen), threshold)
+
+        def find(batch: list[int]) -> Iterable[Found]:
+            feats = [recordings[i].feats_TF for i in batch]
+            if judge is None:
+                return ((found, {}) for found in self.search_features(feats, chosen))
+            examined = confidence.examine(self, feats, chosen)
+            return ((e.hypotheses[: chosen.nbest], judge(e)) for e in examined)
+
         return self._in_batches(
             [len(recording.feats_TF) for recording in recordings],
-            lambda batch: self.search_features([recordings[i].feats_TF for i in batch], chosen),
+            find,
             chosen,
             [{"duration_s": r.duration_s, "seconds": r.seconds} for r in recordings],
         )
@@ -208,7 +231,9 @@ class SpeechToSemantics:
                 raise ValueError(f"text '{text}': has no words")
         return self._in_batches(
             [text_size(sentence) for sentence in sentences],
-            lambda batch: self.search_texts([sentences[i] for i in batch], chosen),
+            lambda batch: (
+                (found, {}) for found in self.search_texts([sentences[i] for i in batch], chosen)
+            ),
             chosen,
             [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
         )
@@ -246,14 +271,18 @@ class SpeechToSemantics:
         Args:
             feats: log mel features, float32 (T, F) each, as stage 2 writes them.
         """
+        return self.search_encoded(*self.encode_features(feats), options)
+
+    @torch.inference_mode()
+    def encode_features(
+        self, feats: Sequence[np.ndarray]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Decoder memory, its mask and CTC's scores, as `AtatModel.encode_speech`; one batch."""
         speech_BTF = torch.nn.utils.rnn.pad_sequence(
             [torch.from_numpy(np.array(f)) for f in feats], batch_first=True
         )
         lengths_B = torch.tensor([len(f) for f in feats])
-        memory_BTD, mask_BT, ctc_BTV = self.model.encode_speech(
-            speech_BTF.to(self._device), lengths_B.to(self._device)
-        )
-        return self._search(memory_BTD, mask_BT, ctc_BTV, options)
+        return self.model.encode_speech(speech_BTF.to(self._device), lengths_B.to(self._device))
 
     @torch.inference_mode()
     def search_texts(self, texts: Sequence[str], options: SearchOptions) -> list[list[Hypothesis]]:
@@ -272,7 +301,7 @@ class SpeechToSemantics:
         memory_BLD, mask_BL = self.model.encode_text(
             token_BL.to(self._device), lengths_B.to(self._device)
         )
-        return self._search(memory_BLD, mask_BL, None, options)
+        return self.search_encoded(memory_BLD, mask_BL, None, options)
 
     @property
     def _device(self) -> torch.device:
@@ -289,7 +318,7 @@ class SpeechToSemantics:
     def _in_batches(
         self,
         sizes: Sequence[int],
-        find: Callable[[list[int]], list[list[Hypothesis]]],
+        find: Callable[[list[int]], Iterable[Found]],
         options: SearchOptions,
         abouts: Sequence[dict[str, Any]],
     ) -> list[Result]:
@@ -297,10 +326,10 @@ class SpeechToSemantics:
         results: dict[int, Result] = {}
         for batch in batches(sizes, self.settings.decode.batch_frames):
             start = time.perf_counter()
-            found = find(batch)
+            found = list(find(batch))
             share = (time.perf_counter() - start) / len(batch)
-            for i, hypotheses in zip(batch, found, strict=True):
-                about = abouts[i] | {"seconds": round(abouts[i]["seconds"] + share, 4)}
+            for i, (hypotheses, judged) in zip(batch, found, strict=True):
+                about = abouts[i] | judged | {"seconds": round(abouts[i]["seconds"] + share, 4)}
                 results[i] = self._result(hypotheses, options, **about)
         return [results[i] for i in range(len(sizes))]
 
@@ -319,13 +348,15 @@ class SpeechToSemantics:
         )
         return Result(**asdict(nbest[0]), nbest=nbest, **about)
 
-    def _search(
+    @torch.inference_mode()
+    def search_encoded(
         self,
         memory_BTD: torch.Tensor,
         mask_BT: torch.Tensor,
         ctc_BTV: torch.Tensor | None,
         options: SearchOptions,
     ) -> list[list[Hypothesis]]:
+        """The n best of each utterance of a batch that is encoded already."""
         tokenizer = self.tokenizer
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
         first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])

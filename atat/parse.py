@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ def understand(
     model: "SpeechToSemantics",
     inputs: list[tuple[str, Any]],
     max_duration_s: float | None = None,
+    threshold: float | None = None,
     **options: Any,
 ) -> Iterator[tuple[str, "Result | ValueError | OSError"]]:
     """What the model makes of each input, in order.
@@ -33,7 +35,7 @@ def understand(
     Args:
         inputs: kind ("file" or "text") and source of each: a sentence, a path, an open file, or
             (samples, sample rate).
-        max_duration_s, options: as `SpeechToSemantics`.
+        max_duration_s, threshold, options: as `SpeechToSemantics`.
 
     Yields:
         The input's kind, and its result, or the error that says why there is none.
@@ -52,7 +54,7 @@ def understand(
             except (ValueError, OSError) as e:
                 outcomes[i] = e
         if heard:
-            results = model.understand([recording for _, recording in heard], **options)
+            results = model.understand([recording for _, recording in heard], threshold, **options)
             for (i, _), result in zip(heard, results, strict=True):
                 outcomes[i] = result
         yield from zip((kind for kind, _ in group), outcomes, strict=True)
@@ -67,6 +69,9 @@ def line(name: str, kind: str, result: "Result", with_nbest: bool) -> str:
             reading["score"] = round(reading["score"], 4)
     for key in ("reason", "unknown", "duration_s"):
         if not about[key]:
+            del about[key]
+    for key in ("confidence", "accepted", "slot_confidence"):
+        if about[key] is None:
             del about[key]
     if with_nbest:
         about["nbest"] = nbest
@@ -123,6 +128,7 @@ def main() -> None:
     )
     add("--ctc_weight", type=float, default=0.0, help="share of CTC in the score of audio, 0 to 1")
     add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
+    add("--threshold", type=float, help="least confidence that is accepted; default: calibrated")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     add("--num_threads", type=cli.positive_int, default=1, help="for the arithmetic on a CPU")
     args = parser.parse_args()
@@ -135,6 +141,7 @@ def main() -> None:
 
     import torch
 
+    from atat import confidence
     from atat.inference import SpeechToSemantics
 
     torch.set_num_threads(args.num_threads)
@@ -146,7 +153,8 @@ def main() -> None:
         "constraint": args.constraint,
         "ctc_weight": args.ctc_weight,
     }
-    model.options(**options)  # a mistake in them is the same for every input: say it once
+    # A mistake in them is the same for every input: say it once.
+    confidence.judge(model.confidence, asdict(model.options(**options)), args.threshold)
     names = [source for _, source in inputs]
     if args.mic is not None:
         names.append("microphone")
@@ -154,7 +162,7 @@ def main() -> None:
     inputs = [(kind, sys.stdin.buffer if source == "-" else source) for kind, source in inputs]
 
     failed = False
-    outcomes = understand(model, inputs, args.max_duration_s, **options)
+    outcomes = understand(model, inputs, args.max_duration_s, args.threshold, **options)
     for name, (kind, outcome) in zip(names, outcomes, strict=True):
         if isinstance(outcome, Exception):
             failed = True

@@ -1,8 +1,12 @@
-"""Learning curves: exact match and loss on the validation split against minutes of training."""
+"""Plots: validation against minutes of training, exact match against noise and coverage."""
 
 from collections.abc import Sequence
 from math import ceil, isfinite
 from typing import IO, Any
+
+import numpy as np
+
+from atat import calibration
 
 # Key of train.jsonl, title of the panel, factor from the log to the axis.
 PANELS = (
@@ -126,6 +130,47 @@ def noise_curves(scores: Sequence[dict[str, Any]], file: IO[bytes]) -> None:
     figure.axes[0].set_ylabel("exact match (%); dotted: clean")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(file, format="png", dpi=130)
+
+
+def coverage(
+    probability_N: np.ndarray, right_N: np.ndarray, threshold: float, file: IO[bytes]
+) -> None:
+    """Write a PNG: exact match against the share accepted, and the reliability diagram.
+
+    Args:
+        probability_N, right_N: of N utterances, float and bool.
+        threshold: from which probability on an utterance is accepted.
+        file: open for writing bytes.
+
+    Raises:
+        ValueError: there are no utterances.
+    """
+    from matplotlib.figure import Figure
+
+    if not len(probability_N):
+        raise ValueError("got no utterances, expected some to draw their coverage")
+    figure = Figure(figsize=(10.4, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    covered_N, exact_N = calibration.coverage(probability_N, right_N)
+    left.plot(100 * covered_N, 100 * exact_N, color=COLOURS[0])
+    accepted = (probability_N >= threshold).mean()
+    left.axvline(100 * accepted, color=COLOURS[1], linestyle="--", label="threshold")
+    left.set(xlabel="accepted (%)", ylabel="exact match of what is accepted (%)")
+    left.legend(frameon=False)
+    found = calibration.bins(probability_N, right_N)
+    right.plot([0, 100], [0, 100], color="grey", linestyle=":")
+    # The area of a dot says how many utterances it stands for.
+    right.scatter(
+        [100 * b.probability for b in found],
+        [100 * b.right for b in found],
+        [20 + 400 * b.share for b in found],
+        color=COLOURS[0],
+    )
+    right.set(xlabel="confidence (%)", ylabel="right (%)", xlim=(-3, 103), ylim=(-3, 103))
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, format="png", dpi=130)
 
 

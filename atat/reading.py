@@ -34,12 +34,19 @@ class Result(Reading):
         unknown: words of a text input with characters that the model does not know.
         duration_s: of audio.
         seconds: that it took, reading included; the share of one where several go together.
+        confidence: probability that intent and slots are all right; None for text, and where
+            the experiment is not calibrated (`python -m atat.calibrate`) for the options in use.
+        accepted: whether it reaches the threshold.
+        slot_confidence: slot -> probability that it is right.
     """
 
     nbest: tuple[Reading, ...] = ()
     unknown: tuple[str, ...] = ()
     duration_s: float | None = None
     seconds: float = 0.0
+    confidence: float | None = None
+    accepted: bool | None = None
+    slot_confidence: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

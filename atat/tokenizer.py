@@ -16,6 +16,7 @@ from atat.files import atomic_directory, sha256
 
 SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
 TASKS = ("asr", "mlm", "slu", "nlu")
+TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags, the others' words only
 WORD_START = "\u2581"  # SentencePiece's mark for the beginning of a word
 
 

@@ -36,11 +36,10 @@ WINDOW_S = 30.0
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
 END = "<|endoftext|>"
 MAX_TOKENS = 60
-SMALL = (
+NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
+)
 
 
 class Words:
@@ -167,10 +166,11 @@ def spelled_out(text: str) -> str:
 
 
 def _number(value: int) -> str:
-    if value < len(SMALL):
-        return SMALL[value]
+    words = NUMBERS.split()
     tens, ones = divmod(value, 10)
-    return TENS[tens - 2] + (f" {SMALL[ones]}" if ones else "")
+    if value < 20:
+        return words[value]
+    return words[18 + tens] + (f" {words[ones]}" if ones else "")
 
 
 def nearest(letters: Automaton, text: str) -> str:

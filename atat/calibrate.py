@@ -1,0 +1,444 @@
+"""Fit how sure the model can be, and from which probability on it is to be believed.
+
+Decodes validation speech and audio that means nothing to the recipe (made from the seed, or
+`--negatives`), fits on a half of both, chooses the threshold there, measures on the other half, and
+writes EXP/confidence.json and EXP/coverage.png. The threshold is the smallest with at most the
+wanted false accepts an hour; if that accepts too little of the validation speech, the largest that
+accepts enough. With `--evaluate_in` or `--evaluate_out` nothing is fitted: what is stored is
+measured on other audio.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atat import (
+    calibration,
+    cli,
+    config,
+    datadir,
+    metrics,
+    negatives,
+    plots,
+    reading,
+    score,
+    semantics,
+)
+from atat.config import Config, DecodeRun
+from atat.files import atomic_write, sha256
+from atat.metrics import Metric
+
+if TYPE_CHECKING:
+    from atat.confidence import Confidence, Examined, Measures
+    from atat.inference import SearchOptions, SpeechToSemantics
+
+ROOT = config.BASE.parent.parent
+PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
+TOGETHER = 64  # recordings held at a time
+
+Speech = tuple[str, np.ndarray, float]  # id, features (T, F), seconds of audio
+IN_DOMAIN = "in domain"
+
+
+@dataclass
+class Example:
+    """An utterance as it was understood.
+
+    Attributes:
+        kind: `in domain`, or of what kind a negative is.
+        examined: None for an utterance that stage 2 dropped.
+        right: whether intent and slots are the reference's.
+        right_slots: whether each slot that was understood is.
+    """
+
+    id: str
+    kind: str
+    duration_s: float
+    examined: "Examined | None"
+    right: bool = False
+    right_slots: dict[str, bool] | None = None
+
+    @property
+    def measures(self) -> "Measures | None":
+        return self.examined.measures if self.examined else None
+
+
+def chosen_run(settings: Config, name: str | None) -> DecodeRun:
+    """The run whose options are calibrated: the one named, else the grammar's, else the first.
+
+    Raises:
+        ValueError: no run understands speech, or not the one that is named.
+    """
+    runs = {
+        name: run
+        for name, run in settings.decode.runs.items()
+        if run.source == "speech" and run.task in score.SEMANTIC_TASKS
+    }
+    if not runs or (name is not None and name not in runs):
+        raise ValueError(
+            f"--run: got '{name}', expected a run of decode.runs that gives the semantics of "
+            f"speech: {', '.join(sorted(runs)) or 'there is none'}"
+        )
+    if name is not None:
+        return runs[name]
+    return min(runs.values(), key=lambda run: run.constraint != "grammar")
+
+
+def check_split(settings: Config, split: str) -> None:
+    """Raise ValueError unless the split is for validation and no test."""
+    valid = settings.train.valid_splits
+    if split not in valid:
+        raise ValueError(
+            f"--split: got '{split}', expected one of train.valid_splits ({', '.join(valid)}): "
+            "what is calibrated on a test split says nothing about it"
+        )
+
+
+def observe(
+    model: "SpeechToSemantics", options: "SearchOptions", speech: Iterable[Speech]
+) -> Iterator[tuple[str, float, "Examined"]]:
+    """Id, seconds and what the search sees of each utterance."""
+    from atat.confidence import examine
+    from atat.inference import batches
+
+    source = iter(speech)
+    with cli.progress(desc="decoding") as bar:
+        while group := list(itertools.islice(source, TOGETHER)):
+            limit = model.settings.decode.batch_frames
+            for batch in batches([len(feats_TF) for _, feats_TF, _ in group], limit):
+                found = examine(model, [group[i][1] for i in batch], options)
+                for i, examined in zip(batch, found, strict=True):
+                    yield group[i][0], group[i][2], examined
+                    bar.update()
+
+
+def in_domain(
+    model: "SpeechToSemantics",
+    options: "SearchOptions",
+    speech: Iterable[Speech],
+    references: dict[str, str] | None,
+    data: Path,
+) -> list[Example]:
+    """Decode speech of a split and compare it with its references.
+
+    Args:
+        data: the directory of the splits, which says what is compared.
+
+    Raises:
+        ValueError: the split has no semantics.
+    """
+    if references is None:
+        raise ValueError(f"{data}: the split has no 'semantics' to compare with")
+    key = score.hypothesis_key(data)
+    examples = []
+    for id_, duration_s, examined in observe(model, options, speech):
+        example = Example(id_, IN_DOMAIN, duration_s, examined)
+        if examined.hypotheses:
+            hypothesis = model.tokenizer.decode(examined.hypotheses[0].tokens)
+            example.right = metrics.judge(references[id_], hypothesis, key).em_hyp
+            wanted = reading.slots(semantics.frame(references[id_]))
+            got = reading.read(hypothesis, 0.0, True).slots
+            example.right_slots = {name: wanted.get(name) == got[name] for name in got}
+        examples.append(example)
+    return examples
+
+
+def out_of_domain(
+    model: "SpeechToSemantics", options: "SearchOptions", files: dict[str, Path]
+) -> list[Example]:
+    """Decode audio that means nothing; the kind of a file is its id up to the first `-`."""
+    from atat import audio
+
+    rate_hz = model.settings.features.sample_rate_hz
+
+    def heard() -> Iterator[Speech]:
+        for id_, path in files.items():
+            samples = audio.read(path, rate_hz, max_duration_s=float("inf"))
+            for number, part in enumerate(negatives.pieces(samples, rate_hz, PIECE_S)):
+                recording = model.hear(part, rate_hz)
+                yield f"{id_}#{number}", recording.feats_TF, recording.duration_s
+
+    return [
+        Example(id_, id_.partition("-")[0], duration_s, examined)
+        for id_, duration_s, examined in observe(model, options, heard())
+    ]
+
+
+def is_for_fitting(example: Example) -> bool:
+    """Whether an example is fitted on; figures come from the rest. Parts of a file go together."""
+    return int(sha256("calibrate", example.id.partition("#")[0])[:8], 16) % 2 == 0
+
+
+def fit(
+    examples: list[Example],
+    options: "SearchOptions",
+    false_accepts_per_hour: float,
+    accept: float,
+    about: dict[str, Any],
+) -> tuple["Confidence", str | None]:
+    """Fit and choose the threshold; in-domain speech and negatives weigh the same.
+
+    Returns:
+        the confidence, and one line on what the threshold does not meet, or None.
+
+    Raises:
+        ValueError: there are no negatives or no in-domain speech, or all is right or wrong.
+    """
+    from atat import confidence
+
+    known = [example for example in examples if example.measures is not None]
+    is_in_N = np.array([example.kind == IN_DOMAIN for example in known], bool)
+    if not is_in_N.any() or is_in_N.all():
+        raise ValueError(
+            f"got {is_in_N.sum()} utterances of the domain and {(~is_in_N).sum()} others to fit "
+            "on, expected some of both (more audio, or another split)"
+        )
+    x_NK = np.array([example.measures for example in known])
+    share_N = np.where(is_in_N, 1.0, is_in_N.sum() / (~is_in_N).sum())
+    # As it is in the domain: noise is so far off that it would hide the rest.
+    mean_K, scale_K = x_NK[is_in_N].mean(0), x_NK[is_in_N].std(0)
+    used = [k for k in range(x_NK.shape[1]) if scale_K[k] > 1e-6]
+    mean_K, scale_K = mean_K[used], scale_K[used]
+    z_NK = confidence.standardise(x_NK[:, used], mean_K, scale_K)
+    weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
+    fitted = confidence.Confidence(
+        options={name: asdict(options)[name] for name in confidence.CALIBRATED},
+        names=[confidence.Measures._fields[k] for k in used],
+        mean=mean_K.tolist(),
+        scale=scale_K.tolist(),
+        weights=weights_K.tolist(),
+        bias=bias,
+        threshold=0.0,
+        about=about,
+    )
+    inside, outside = _by_domain(examples)
+    threshold, problem = calibration.choose_threshold(
+        fitted.probability([e.measures for e in inside]),
+        fitted.probability([e.measures for e in outside]),
+        _hours(outside),
+        false_accepts_per_hour,
+        accept,
+    )
+    return replace(fitted, threshold=threshold), problem
+
+
+def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]:
+    """What the figures are on examples, by name; a part only where there are examples for it."""
+    inside, outside = _by_domain(examples)
+    found: dict[str, Any] = {"threshold": confidence.threshold}
+    p_in_N = confidence.probability([e.measures for e in inside])
+    p_out_N = confidence.probability([e.measures for e in outside])
+    right_N = np.array([e.right for e in inside], bool)
+    if inside:
+        accepted_N = p_in_N >= confidence.threshold
+        found["accepted"] = metrics.proportion(int(accepted_N.sum()), len(inside))
+        found["exact_match"] = metrics.proportion(int(right_N.sum()), len(inside))
+        if accepted_N.any():
+            of_accepted = int(right_N[accepted_N].sum()), int(accepted_N.sum())
+            found["exact_match_accepted"] = metrics.proportion(*of_accepted)
+        found["ece"] = calibration.expected_error(p_in_N, right_N)
+        pairs = [
+            (probability, e.right_slots[name])
+            for e in inside
+            if e.examined and e.right_slots
+            for name, probability in confidence.slot_probabilities(e.examined).items()
+        ]
+        if pairs:
+            slot_M, slot_right_M = (np.array(column) for column in zip(*pairs, strict=True))
+            found["slot_ece"] = calibration.expected_error(slot_M, slot_right_M)
+            found["num_slots"] = len(pairs)
+    if outside:
+        is_accepted_N = p_out_N >= confidence.threshold
+        found["false_accepts"] = calibration.rate(int(is_accepted_N.sum()), _hours(outside))
+        found["false_accepts_by_kind"] = {
+            kind: calibration.rate(
+                sum(bool(a) for a, e in zip(is_accepted_N, outside, strict=True) if e.kind == kind),
+                _hours([e for e in outside if e.kind == kind]),
+            )
+            for kind in sorted({e.kind for e in outside})
+        }
+    if inside and outside:
+        share_N = np.repeat([1.0, len(inside) / len(outside)], [len(inside), len(outside)])
+        found["ece_both"] = calibration.expected_error(
+            np.concatenate([p_in_N, p_out_N]),
+            np.concatenate([right_N, np.zeros(len(outside), bool)]),
+            share_N,
+        )
+    return found
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The figures as text, with 95 % intervals."""
+    rows = [["measure", "value", "n"], ["threshold", f"{measured['threshold']:.4f}", ""]]
+    titles = {
+        "exact_match": "exact match, all (%)",
+        "accepted": "in domain, accepted (%)",
+        "exact_match_accepted": "exact match, accepted (%)",
+    }
+    for key, title in titles.items():
+        if key in measured:
+            rows.append([title, score.percent(measured[key]), str(measured[key]["n"])])
+    errors = {
+        "ece": "expected calibration error, in domain",
+        "ece_both": "expected calibration error, half negatives",
+        "slot_ece": "expected calibration error, slots",
+    }
+    sizes = {"slot_ece": measured.get("num_slots", 0)}
+    num = measured["accepted"]["n"] if "accepted" in measured else 0
+    for key, title in errors.items():
+        if key in measured:
+            rows.append([title, f"{measured[key]:.3f}", str(sizes.get(key, num))])
+    if "false_accepts" in measured:
+        rates = {"all": measured["false_accepts"], **measured["false_accepts_by_kind"]}
+        for kind, found in rates.items():
+            rows.append([f"false accepts an hour, {kind}", _per_hour(found), _of_hours(found)])
+    return score.align(rows)
+
+
+def _by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    inside = [example for example in examples if example.kind == IN_DOMAIN]
+    return inside, [example for example in examples if example.kind != IN_DOMAIN]
+
+
+def _hours(examples: list[Example]) -> float:
+    return sum(example.duration_s for example in examples) / 3600
+
+
+def _per_hour(metric: Metric) -> str:
+    return f"{metric['value']:.1f} ({metric['low']:.1f}-{metric['high']:.1f})"
+
+
+def _of_hours(metric: Metric) -> str:
+    return f"{metric['hours']:.2f} h"
+
+
+def _share(text: str) -> float:
+    if not 0.0 < (value := float(text)) <= 1.0:
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a share above 0, at most 1")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    if not 0.0 <= (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a number of 0 or more")
+    return value
+
+
+def evaluate(model: "SpeechToSemantics", inside: Path | None, outside: Path | None) -> None:
+    """Print the figures of the stored confidence on given audio.
+
+    Raises:
+        ValueError: the experiment is not calibrated, or the audio cannot be used.
+    """
+    if model.confidence is None:
+        raise ValueError("the experiment is not calibrated: run this command without --evaluate")
+    options = model.options(**model.confidence.options)
+    examples = []
+    if inside is not None:
+        split = datadir.read(inside)
+        speech = (
+            (id_, heard.feats_TF, heard.duration_s)
+            for id_, path in (split.wav_scp or {}).items()
+            for heard in [model.hear(path)]
+        )
+        examples += in_domain(model, options, speech, split.semantics, inside.parent)
+    if outside is not None:
+        examples += out_of_domain(model, options, negatives.find([outside]))
+    print(table(measure(model.confidence, examples)))
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    add = parser.add_argument
+    add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")
+    add("--data", type=Path, metavar="DIR", help="the splits")
+    add("--dump", type=Path, metavar="DIR", help="their features")
+    add("--split", default="valid", help="one of train.valid_splits")
+    add("--run", help="of decode.runs, whose options are calibrated; default: the grammar's")
+    add("--negatives", nargs="+", type=Path, default=[], metavar="DIR", help="audio or splits")
+    add("--hours", type=_not_negative, default=2.0, help="of negatives to make without --negatives")
+    add("--false_accepts_per_hour", type=_not_negative, default=2.0, help="most that are wanted")
+    add("--accept", type=_share, default=0.95, help="least share of validation speech accepted")
+    add("--nj", type=cli.positive_int, default=1, help="processes that make negatives")
+    add("--evaluate_in", type=Path, metavar="DIR", help="measure on this split; nothing is fitted")
+    add("--evaluate_out", type=Path, metavar="DIR", help="the same, on audio that means nothing")
+    args = parser.parse_args()
+    is_evaluation = args.evaluate_in is not None or args.evaluate_out is not None
+    if not is_evaluation and (args.data is None or args.dump is None):
+        parser.error("got no --data or no --dump, expected both where there is something to fit")
+
+    import torch
+
+    from atat import confidence, decode, features
+    from atat.inference import SpeechToSemantics
+    from atat.model_file import check_experiment
+    from atat.train import commit
+
+    check_experiment(args.exp)
+    settings = config.load_resolved(args.exp / "config.yaml")
+    torch.set_num_threads(settings.train.num_threads)
+    if is_evaluation:
+        evaluate(SpeechToSemantics.load(args.exp), args.evaluate_in, args.evaluate_out)
+        return
+    check_split(settings, args.split)
+    run = chosen_run(settings, args.run)
+    dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
+    inputs = decode.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
+    references = datadir.read(args.data / args.split)
+    model = SpeechToSemantics.load(args.exp, with_confidence=False)
+    options = model.options(
+        task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
+    )
+    if args.negatives:
+        files = negatives.find(args.negatives)
+    else:
+        known = {word for s in references.semantics.values() for word in semantics.words(s).split()}
+        cache = ROOT / settings.data.cache
+        files = negatives.make(args.hours, settings.seed, known, settings.data, cache, args.nj)
+    frame_s = settings.features.frame_shift_ms / 1000
+    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    examples = in_domain(model, options, speech, references.semantics, args.data)
+    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
+    examples += out_of_domain(model, options, files)
+
+    fitted_on = [example for example in examples if is_for_fitting(example)]
+    rest = [example for example in examples if not is_for_fitting(example)]
+    inside, outside = _by_domain(fitted_on)
+    about = {
+        "split": args.split,
+        "negatives": [str(path) for path in args.negatives] or "made from the seed",
+        "seed": settings.seed,
+        "false_accepts_per_hour": args.false_accepts_per_hour,
+        "accept": args.accept,
+        "num_in_domain": len(inside),
+        "num_right": sum(example.right for example in inside),
+        "num_negatives": len(outside),
+        "negative_hours": round(_hours(outside), 3),
+        "commit": commit(),
+    }
+    fitted, problem = fit(fitted_on, options, args.false_accepts_per_hour, args.accept, about)
+    about["measured_on_the_other_half"] = measured = measure(fitted, rest)
+    inside, _ = _by_domain(rest)
+    p_N = fitted.probability([example.measures for example in inside])
+    right_N = np.array([example.right for example in inside], bool)
+    with atomic_write(args.exp / "coverage.png", "wb") as file:
+        plots.coverage(p_N, right_N, fitted.threshold, file)
+    confidence.save(fitted, args.exp)
+    print(table(measured))
+    if problem:
+        print(f"atat.calibrate: the threshold is a compromise: {problem}", file=sys.stderr)
+    beam = f" --beam {options.beam}" if options.beam != settings.decode.beam else ""
+    print(
+        f"python -m atat.parse --exp {args.exp} --constraint {options.constraint} "
+        f"--ctc_weight {options.ctc_weight:g}{beam} FILE has confidences now"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,226 @@
+"""Audio that means nothing to a recipe: silence, noise, hum, music, babble, other domains' speech.
+
+It is made from a seed and kept in the cache of rendered speech, or found in directories.
+"""
+
+# N samples
+
+import functools
+import itertools
+import random
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from atat import datadir, parallel, semantics, synth, toy_sentences, trees
+from atat.config import DataConfig
+from atat.files import atomic_write, sha256
+
+AUDIO = (".wav", ".flac", ".ogg")
+RATE_HZ = synth.SAMPLE_RATE_HZ
+SPEECH_SHARE = 0.5  # of the time; the other kinds have the rest in equal parts
+CLIP_S = (2.0, 6.0)
+SENTENCE_S = 2.5  # about what a sentence takes
+# A sentence with more of its words known may well be meant for the grammar.
+MAX_KNOWN = 0.5
+VOICES = {"espeak": 0.4, "nanotts": 0.3, "hibari": 0.3}  # where the recipe names none
+# Part of the cache key; raise it when what a kind sounds like changes.
+_VERSION = "1"
+
+
+def make(
+    hours: float, seed: int, known: Collection[str], settings: DataConfig, cache: Path, nj: int
+) -> dict[str, Path]:
+    """Make wav files of every kind, or find them in the cache.
+
+    Args:
+        hours: of audio, about.
+        known: words of the recipe's own sentences.
+        settings: the voices of its validation split say the sentences of other domains.
+        nj: processes.
+
+    Returns:
+        id -> file; an id is the kind and a number.
+
+    Raises:
+        ValueError: a synthesiser that is not there; more hours than there are sentences for.
+    """
+    requests = synth.plan(
+        sentences(round(SPEECH_SHARE * hours * 3600 / SENTENCE_S), seed, known),
+        settings.voices.get("valid") or VOICES,
+        seed,
+        settings.num_pseudo_speakers,
+        settings.rate_range,
+        settings.pitch_range,
+    )
+    spoken = [path for path in synth.render(requests, cache, nj) if path is not None]
+    files = {f"speech-{number:05d}": path for number, path in enumerate(spoken)}
+    num_clips = max(round((1 - SPEECH_SHARE) * hours * 3600 / len(KINDS) / np.mean(CLIP_S)), 1)
+    clips = {}
+    for kind, number in itertools.product(KINDS, range(num_clips)):
+        # Babble is made of the speech, which may be other speech next time.
+        made_of = [path.name for path in spoken] if kind == "babble" else []
+        key = sha256("negatives", _VERSION, kind, str(seed), str(number), *made_of)
+        clips[f"{kind}-{number:05d}"] = cache / key[:2] / f"{key[:32]}.wav"
+    missing = [(name, path) for name, path in clips.items() if not path.exists()]
+    write = functools.partial(_write, seed=seed, spoken=spoken)
+    for _ in parallel.run(write, missing, nj, total=len(missing), desc="negatives"):
+        pass
+    return files | clips
+
+
+def find(directories: Iterable[Path]) -> dict[str, Path]:
+    """Id -> file of directories of audio files and of splits (which have a wav.scp).
+
+    Raises:
+        FileNotFoundError: one has no audio.
+    """
+    found: dict[str, Path] = {}
+    for directory in directories:
+        if (directory / "wav.scp").is_file():
+            files = {i: Path(path) for i, path in datadir.read(directory).wav_scp.items()}
+        else:
+            paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in AUDIO)
+            files = {str(path.relative_to(directory)): path for path in paths}
+        if not files:
+            raise FileNotFoundError(
+                f"{directory}: no audio here, expected {' '.join(AUDIO)} files or a split"
+            )
+        # A directory is a kind; a `-` in its name would cut that short.
+        found |= {f"{directory.name.replace('-', '_')}-{id_}": path for id_, path in files.items()}
+    return found
+
+
+def sentences(num: int, seed: int, known: Collection[str]) -> list[str]:
+    """Different sentences of other domains than that of the known words.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    rng = random.Random(f"{seed} negatives")
+    known = set(known)
+
+    def foreign() -> str:
+        for _ in range(toy_sentences.MAX_DRAWS):
+            sentence = _any_sentence(rng)
+            words = sentence.split()
+            if sum(word in known for word in words) <= MAX_KNOWN * len(words):
+                return sentence
+        raise ValueError(
+            "the built-in sentences of other domains are all like the recipe's; "
+            "give audio with --negatives"
+        )
+
+    return toy_sentences.draw(foreign, num, set())
+
+
+def _any_sentence(rng: random.Random) -> str:
+    source = rng.choice([*toy_sentences.TREES, "prose"])
+    if source == "prose":
+        return toy_sentences.expand(rng.choice(toy_sentences.PROSE), rng)
+    brackets = toy_sentences.normalised(toy_sentences.tree(source, rng).brackets)
+    return semantics.words(trees.to_sequence(brackets))
+
+
+def silence(rng: np.random.Generator, num: int) -> np.ndarray:
+    """(N,) hardly anything: zeros, or the noise of a quiet input."""
+    level_db = rng.uniform(-90, -60)
+    return _at(rng.standard_normal(num), level_db) * (rng.random() > 0.2)
+
+
+def white(rng: np.random.Generator, num: int) -> np.ndarray:
+    """(N,) white noise."""
+    return _at(rng.standard_normal(num), rng.uniform(-50, -15))
+
+
+def coloured(rng: np.random.Generator, num: int) -> np.ndarray:
+    """(N,) noise that falls by 3 to 6 dB an octave and swells, as fans and streets do."""
+    spectrum = np.fft.rfft(rng.standard_normal(num))
+    spectrum /= np.arange(1, len(spectrum) + 1) ** rng.uniform(0.5, 1.0)
+    swell = 1 + 0.8 * np.sin(2 * np.pi * (rng.uniform(0.1, 1.5) * _time(num) + rng.random()))
+    return _at(np.fft.irfft(spectrum, num) * swell, rng.uniform(-45, -15))
+
+
+def hum(rng: np.random.Generator, num: int) -> np.ndarray:
+    """(N,) mains and its harmonics over a little noise."""
+    base_hz = rng.choice([50.0, 60.0])
+    tones = sum(
+        rng.random() / n * np.sin(2 * np.pi * (n * base_hz * _time(num) + rng.random()))
+        for n in range(1, 20)
+    )
+    return _at(tones + 0.05 * rng.standard_normal(num), rng.uniform(-50, -15))
+
+
+def music(rng: np.random.Generator, num: int) -> np.ndarray:
+    """(N,) chords and a melody of plucked tones, in one key and tempo."""
+    scale = np.array([0, 2, 4, 5, 7, 9, 11])
+    beat, key_hz = int(RATE_HZ * rng.uniform(0.2, 0.6)), 440 * 2 ** (rng.integers(-12, 0) / 12)
+    samples = np.zeros(num)
+    for start in range(0, num, beat):
+        time = _time(num - start)
+        degrees = [7 + rng.integers(7)]  # of the melody; a chord every other beat
+        if start // beat % 2 == 0:
+            degrees += list(rng.integers(7) - 7 + np.array([0, 2, 4]))
+        for degree in degrees:
+            pitch_hz = key_hz * 2 ** (degree // 7 + scale[degree % 7] / 12)
+            for n in range(1, 6):
+                decay = np.exp(-time * n * 2.5)
+                samples[start:] += decay / n * np.sin(2 * np.pi * n * pitch_hz * time)
+    return _at(samples, rng.uniform(-40, -15))
+
+
+def babble(rng: np.random.Generator, num: int, spoken: list[Path]) -> np.ndarray:
+    """(N,) three to seven people at once, each beginning somewhere in a sentence."""
+    import soundfile
+
+    samples = np.zeros(num)
+    for _ in range(rng.integers(3, 8)):
+        voice = np.concatenate(
+            [soundfile.read(spoken[i])[0] for i in rng.integers(len(spoken), size=4)]
+        )
+        voice = np.resize(np.roll(voice, -rng.integers(len(voice))), num)
+        samples += _at(voice, rng.uniform(-6, 0))
+    return _at(samples, rng.uniform(-45, -15))
+
+
+KINDS: dict[str, Callable[..., np.ndarray]] = {
+    "silence": silence,
+    "white": white,
+    "coloured": coloured,
+    "hum": hum,
+    "music": music,
+    "babble": babble,
+}
+
+
+def pieces(samples: np.ndarray, rate_hz: int, piece_s: float) -> list[np.ndarray]:
+    """A recording in as few equal parts as are at most so long.
+
+    >>> [len(part) for part in pieces(np.zeros(25), 1, 10)]
+    [9, 8, 8]
+    """
+    return np.array_split(samples, max(-(-len(samples) // round(piece_s * rate_hz)), 1))
+
+
+def _write(item: tuple[str, Path], seed: int, spoken: list[Path]) -> None:
+    import soundfile
+
+    name, path = item
+    kind = name.partition("-")[0]
+    rng = np.random.default_rng(int(sha256("negatives", str(seed), name), 16))
+    num = int(RATE_HZ * rng.uniform(*CLIP_S))
+    samples = babble(rng, num, spoken) if kind == "babble" else KINDS[kind](rng, num)
+    with atomic_write(path, "wb") as file:
+        soundfile.write(file, samples.clip(-1, 1), RATE_HZ, "PCM_16", format="WAV")
+
+
+def _time(num: int) -> np.ndarray:
+    """(N,) seconds."""
+    return np.arange(num) / RATE_HZ
+
+
+def _at(samples: np.ndarray, level_db: float) -> np.ndarray:
+    """At a level (root mean square) below full scale."""
+    level = np.sqrt(np.mean(np.square(samples)))
+    return samples * (10 ** (level_db / 20) / max(level, 1e-9))

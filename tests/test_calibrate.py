@@ -1,0 +1,149 @@
+"""The command on a toy experiment: what it fits on, what it writes and prints, what it refuses."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from atat import calibrate, config, datadir, features, parse, semantics
+from atat.calibrate import Example, chosen_run, is_for_fitting
+from atat.datadir import DataDir
+from tests.conftest import SEQUENCES
+
+NUM_NEGATIVES = 24
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, toy_experiment, toy_wavs):
+    """(data, dump) with a split valid: each sound eight times, in a little noise; and noise."""
+    root = tmp_path_factory.mktemp("calibrate")
+    rng = np.random.default_rng(0)
+    wav_scp, sequences = {}, {}
+    (root / "wavs").mkdir()
+    for number in range(32):
+        samples, rate = soundfile.read(list(toy_wavs.values())[number % 4])
+        id_ = f"anna-{number:02d}"
+        wav_scp[id_] = str(root / "wavs" / f"{id_}.wav")
+        sequences[id_] = SEQUENCES[number % 4]
+        soundfile.write(wav_scp[id_], samples + rng.normal(0, 0.005, len(samples)), rate)
+    text = {i: semantics.words(s) for i, s in sequences.items()}
+    split = DataDir(wav_scp, text, sequences, dict.fromkeys(wav_scp, "anna"))
+    datadir.write(root / "data" / "valid", split)
+    settings = config.load_resolved(toy_experiment / "config.yaml").features
+    settings.cmvn_splits = ["valid"]
+    features.write_all(root / "data", root / "dump", settings, 1)
+    (root / "noise").mkdir()
+    for number in range(NUM_NEGATIVES):
+        noise = rng.normal(0, 10 ** rng.uniform(-3, -0.7), int(16000 * rng.uniform(1, 3)))
+        soundfile.write(root / "noise" / f"{number}.wav", noise.clip(-1, 1), 16000)
+    return root
+
+
+@pytest.fixture
+def exp(toy_experiment, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+    settings = config.load_resolved(exp / "config.yaml")
+    settings.train.valid_splits = ["valid"]
+    config.save(settings, exp / "config.yaml")
+    return exp
+
+
+def calibrated(command, exp, corpus, *more):
+    data = ["--data", corpus / "data", "--dump", corpus / "dump"]
+    return command(calibrate.main, "--exp", exp, *data, *more)
+
+
+def test_it_fits_writes_and_prints(command, exp, corpus, toy_wavs):
+    code, out, err = calibrated(command, exp, corpus, "--negatives", corpus / "noise")
+    assert code == 0, err
+    content = json.loads((exp / "confidence.json").read_text())
+    assert content["options"]["constraint"] == "grammar"
+    assert content["options"]["ctc_weight"] == 0.3
+    about = content["about"]
+    measured = about["measured_on_the_other_half"]
+    assert about["num_in_domain"] + measured["accepted"]["n"] == 32
+    fitted = sum(
+        is_for_fitting(Example(f"noise-{n}.wav#0", "noise", 0, None)) for n in range(NUM_NEGATIVES)
+    )
+    assert 0 < fitted < NUM_NEGATIVES and about["num_negatives"] == fitted
+    assert measured["false_accepts"]["hours"] > 0
+    assert about["commit"]
+    assert (exp / "coverage.png").read_bytes()[:4] == b"\x89PNG"
+    for shown in ("in domain, accepted", "false accepts an hour, noise", "calibration error"):
+        assert shown in out
+
+    # What the fit has learned is of use: learned sounds are accepted, and parse says so.
+    assert measured["accepted"]["value"] >= 0.9
+    assert measured["false_accepts"]["k"] <= 3
+    options = ["--constraint", "grammar", "--ctc_weight", 0.3, "--beam", 2]
+    code, out, err = command(parse.main, "--exp", exp, toy_wavs["anna-0"], *options)
+    line = json.loads(out)
+    assert code == 0 and line["accepted"] is True and line["confidence"] > 0.5
+    assert line["slot_confidence"].keys() == {"room"}
+    arguments = [toy_wavs["anna-0"], "--text", "turn on the kitchen light", *options]
+    code, out, err = command(parse.main, "--exp", exp, *arguments, "--threshold", 1)
+    spoken, written = map(json.loads, out.splitlines())
+    assert code == 0 and spoken["accepted"] is (spoken["confidence"] == 1)
+    assert "confidence" not in written
+
+    # The same audio again gives the stored figures' like, by another way.
+    evaluate = ["--evaluate_in", corpus / "data" / "valid", "--evaluate_out", corpus / "noise"]
+    code, out, err = command(calibrate.main, "--exp", exp, *evaluate)
+    assert code == 0 and out.splitlines()[3].split()[-1] == "32", err
+
+
+def test_calibrating_again_replaces_what_is_damaged(command, exp, corpus):
+    (exp / "confidence.json").write_text("{")
+    code, _, err = command(parse.main, "--exp", exp, "--text", "turn on the light")
+    assert code == 2 and len(err.splitlines()) == 1 and "rerun atat.calibrate" in err
+    code, *_ = calibrated(command, exp, corpus, "--negatives", corpus / "noise", "--run", "test")
+    assert code == 0
+    assert json.loads((exp / "confidence.json").read_text())["options"]["constraint"] == "none"
+
+
+def test_what_cannot_be_had_is_said_in_a_line(command, exp, corpus):
+    same = ["--negatives", corpus / "wavs", "--false_accepts_per_hour", 0]
+    code, _, err = calibrated(command, exp, corpus, *same)
+    assert code == 0 and len(err.splitlines()) == 1
+    assert "the threshold is a compromise" in err and "wanted at most 0" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "test"], "--split: got 'test', expected one of train.valid_splits (valid)"),
+        (["--run", "test_asr"], "--run: got 'test_asr', expected a run of decode.runs"),
+        (["--negatives", "nowhere"], "nowhere: no audio here"),
+        (["--accept", "2"], "expected a share above 0"),
+        (["--hours", "-1"], "expected a number of 0 or more"),
+        (["--evaluate_out", "."], "the experiment is not calibrated"),
+    ],
+)
+def test_mistakes_are_one_line(command, exp, corpus, arguments, message):
+    code, _, err = calibrated(command, exp, corpus, *arguments)
+    assert code == 2 and len(err.splitlines()) == 1 and message in err
+    assert not (exp / "confidence.json").exists()
+
+
+def test_data_are_needed_to_fit(command, exp):
+    code, _, err = command(calibrate.main, "--exp", exp)
+    assert code == 2 and "got no --data or no --dump" in err
+
+
+def test_the_run_of_the_grammar_goes_first(toy_experiment):
+    settings = config.load_resolved(toy_experiment / "config.yaml")
+    assert chosen_run(settings, None).constraint == "grammar"
+    assert chosen_run(settings, "test").constraint == "none"
+    del settings.decode.runs["test_grammar"]
+    assert chosen_run(settings, None) is settings.decode.runs["test"]
+
+
+def test_parts_of_a_file_are_in_one_half():
+    halves = [
+        {is_for_fitting(Example(f"street-{file}#{part}", "street", 8.0, None)) for part in range(9)}
+        for file in range(20)
+    ]
+    assert all(len(half) == 1 for half in halves)
+    assert {True} in halves and {False} in halves
