@@ -126,10 +126,13 @@ def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
 
 
 def commit() -> str:
-    """The repository's commit, with `+changes` when the tree differs from it; `unknown` outside."""
+    """The repository's commit, `+changes` if a file of it differs now; `unknown` outside."""
     root = Path(__file__).resolve().parent.parent
     answers = []
-    for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"]):
+    for command in (
+        ["rev-parse", "--short=12", "HEAD"],
+        ["status", "--porcelain", "--untracked-files=no"],
+    ):
         try:
             done = subprocess.run(
                 ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
