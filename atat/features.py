@@ -274,14 +274,21 @@ def of_kind(data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int) -> 
     Raises:
         ValueError: as `write_all`. FileNotFoundError: stage 2 has not been.
     """
-    if not (dump / "cmvn.npz").is_file():
+    if recipe_kind(dump) == settings.kind:
+        return dump
+    if not dump.is_dir():
         raise FileNotFoundError(f"{dump}: has no features; run stage 2")
-    with np.load(dump / "cmvn.npz") as about:
-        if str(about.get("kind", "kaldi")) == settings.kind:
-            return dump
     kind_dir = dump / f"kind_{settings.kind}"
     write_all(data, kind_dir, settings, num_jobs)
     return kind_dir
+
+
+def recipe_kind(dump: Path) -> str:
+    """The kind of stage 2's features; those from before there were several are Kaldi's."""
+    if not (dump / "cmvn.npz").is_file():
+        return "kaldi"
+    with np.load(dump / "cmvn.npz") as about:
+        return str(about.get("kind", "kaldi"))
 
 
 def write_cmvn(dump: Path, summaries: dict[str, Summary], kind: str) -> None:

@@ -233,7 +233,7 @@ def test_a_bin_that_does_not_move_is_not_blown_up(tmp_path):
 def test_an_experiment_with_features_of_another_kind_has_a_directory_of_its_own(data, monkeypatch):
     dump = data.parent / "dump"
     with pytest.raises(FileNotFoundError, match="run stage 2"):
-        features.of_kind(data, dump, SETTINGS, 1)
+        features.of_kind(data, dump, replace(SETTINGS, kind="whisper"), 1)
     features.write_all(data, dump, SETTINGS, 1)
     assert features.of_kind(data, dump, SETTINGS, 1) == dump
     other = replace(SETTINGS, kind="whisper")
