@@ -265,6 +265,7 @@ def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]
         }
     if inside and outside:
         share_N = np.repeat([1.0, len(inside) / len(outside)], [len(inside), len(outside)])
+        found["num_both"] = len(inside) + len(outside)
         found["ece_both"] = calibration.expected_error(
             np.concatenate([p_in_N, p_out_N]),
             np.concatenate([right_N, np.zeros(len(outside), bool)]),
@@ -289,7 +290,7 @@ def table(measured: dict[str, Any]) -> str:
         "ece_both": "expected calibration error, half negatives",
         "slot_ece": "expected calibration error, slots",
     }
-    sizes = {"slot_ece": measured.get("num_slots", 0)}
+    sizes = {"slot_ece": measured.get("num_slots", 0), "ece_both": measured.get("num_both", 0)}
     num = measured["accepted"]["n"] if "accepted" in measured else 0
     for key, title in errors.items():
         if key in measured:

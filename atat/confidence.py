@@ -29,6 +29,9 @@ FILE = "confidence.json"
 FORMAT = 1
 NBEST = 4  # hypotheses among which a rival is looked for
 MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
+# Costs spread over orders of magnitude, and what is right has hardly any: their logarithms tell
+# right from foreign where the costs themselves leave all that is foreign at the edge (docs/log.md).
+SMALL_COST = 0.01
 # How far from its mean a measure can pull, in deviations: noise can be arbitrarily far off.
 MAX_Z = 4.0
 # Options that change what the measures mean. The number of readings shown does not.
@@ -39,11 +42,11 @@ class Measures(NamedTuple):
     """What speaks for and against the best hypothesis; all natural logarithms.
 
     Attributes:
-        cost: its negative score a token, the end counted.
+        cost: logarithm of its negative score a token, the end counted.
         margin: its score over that of the best hypothesis with another meaning, at most MAX_MARGIN.
-        constraint_cost: what the constraint takes from the best score, a token.
-        ctc_cost: of its words as CTC hears them over the best that CTC could hear, a token.
-        pace: seconds of audio a token.
+        constraint_cost: logarithm of what the constraint takes from the best score, a token.
+        ctc_cost: logarithm of what CTC's best path has over that of the words, a token.
+        pace: logarithm of seconds of audio a token.
     """
 
     cost: float
@@ -101,11 +104,11 @@ def examine(
             read(tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS) for h in found
         ]
         measures = Measures(
-            cost=-best.score / num_tokens,
+            cost=log_cost(-best.score / num_tokens),
             margin=margin(readings, meaning),
             # Beam search may miss the best that there is.
-            constraint_cost=max(free[0].score - best.score, 0.0) / num_tokens if free else 0.0,
-            ctc_cost=ctc_cost,
+            constraint_cost=log_cost((free[0].score - best.score) / num_tokens if free else 0.0),
+            ctc_cost=log_cost(ctc_cost),
             pace=math.log(max(len(feats_TF), 1) * frame_s / num_tokens),
         )
         slot_margins = {
@@ -114,6 +117,11 @@ def examine(
         }
         examined.append(Examined(found, measures, slot_margins))
     return examined
+
+
+def log_cost(cost: float) -> float:
+    """Logarithm of a cost of nats, at least that of SMALL_COST."""
+    return math.log(max(cost, 0.0) + SMALL_COST)
 
 
 def meaning(reading: Reading) -> object:
