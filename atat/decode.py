@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, crf, features
+from atat import cli, config, crf
 from atat.config import Config, DecodeRun
 from atat.files import atomic_directory
 
@@ -272,6 +272,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
 
+    from atat import features
     from atat.inference import SpeechToSemantics
     from atat.model_file import check_experiment
 
