@@ -1,7 +1,8 @@
 """Noise over speech, at a ratio by the loudest frame: babble, fan, street, or recorded.
 
-As in benchmarks of voice commands, the ratio is that of the speech's loudest frame to the noise's
-mean power, so pauses around the speech do not count. All of it follows from a seed.
+The ratio is that of the speech's loudest frame to the noise's loudest frame, so neither pauses
+around the speech nor those of the noise count. Source: `benchmark/mixer.py` of the
+speech-to-intent benchmark. All of it follows from a seed.
 """
 
 # N samples
@@ -14,7 +15,7 @@ import numpy as np
 from atat import audio
 
 RATE_HZ = audio.SAMPLE_RATE_HZ
-FRAME_S = 0.1  # of the loudest frame: about a syllable
+FRAME = 2048  # samples of a frame, one beginning where another ends: the benchmark's
 MAX_EXCERPT_S = 600.0  # of a recorded noise; a longer file is refused
 VOICES = (4, 9)  # people of a babble, from and below
 AUDIO = (".wav", ".flac", ".ogg")
@@ -27,7 +28,7 @@ def mix(speech_N: np.ndarray, noise_N: np.ndarray, snr_db: float) -> np.ndarray:
 
     Args:
         speech_N: float. noise_N: float, as long.
-        snr_db: power of the speech's loudest frame over the noise's mean power.
+        snr_db: power of the speech's loudest frame over that of the noise's loudest frame.
 
     Returns:
         float32 (N,) within [-1, 1]: louder than that, the whole is made quieter. Speech without
@@ -38,20 +39,23 @@ def mix(speech_N: np.ndarray, noise_N: np.ndarray, snr_db: float) -> np.ndarray:
     """
     if len(speech_N) != len(noise_N):
         raise ValueError(f"got {len(noise_N)} samples of noise for {len(speech_N)} of speech")
-    power = float(np.mean(np.square(noise_N, dtype=np.float64)))
-    loudest = loudest_power(speech_N)
+    power = loudest_power(noise_N)
     if power == 0:
         raise ValueError("got noise without power, expected some sound in it")
-    gain = np.sqrt(loudest / power) * 10 ** (-snr_db / 20)
+    gain = np.sqrt(loudest_power(speech_N) / power) * 10 ** (-snr_db / 20)
     mixed = speech_N + gain * noise_N
     return (mixed / max(np.abs(mixed).max(initial=0.0), 1.0)).astype(np.float32)
 
 
 def loudest_power(samples_N: np.ndarray) -> float:
-    """Mean power of the loudest frame of 0.1 s; of all of it where it is shorter."""
-    length = min(round(FRAME_S * RATE_HZ), len(samples_N))
-    energy_N = np.cumsum(np.square(np.pad(samples_N, (1, 0)), dtype=np.float64))
-    return max(float((energy_N[length:] - energy_N[:-length]).max()), 0.0) / length
+    """Mean power of the loudest whole frame; of all samples where they are fewer than a frame.
+
+    >>> loudest_power(np.repeat([0.125, 0.5, 0.0], FRAME))
+    0.25
+    """
+    length = min(FRAME, len(samples_N))
+    frames = samples_N[: len(samples_N) // length * length].reshape(-1, length)
+    return float(np.square(frames, dtype=np.float64).mean(axis=1).max())
 
 
 def fan(draw: Draw, num: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import soundfile
 from atat import noise
 
 RATE = noise.RATE_HZ
+FRAME = 2048  # of the benchmark
 
 
 def draw(seed=0):
@@ -14,21 +15,34 @@ def draw(seed=0):
 
 
 def speech(seconds=2.0):
-    """A loud tenth of a second in the middle of something quiet."""
+    """One loud frame in the middle of something quiet."""
     samples = 0.002 * draw(5).standard_normal(round(seconds * RATE))
-    middle = len(samples) // 2
-    samples[middle : middle + RATE // 10] *= 20
+    samples[5 * FRAME : 6 * FRAME] *= 20
     return samples.astype(np.float32)
 
 
+def loudest(samples):
+    """Power of the loudest frame, a frame at a time."""
+    starts = range(0, len(samples) - FRAME + 1, FRAME)
+    return max(np.mean(np.float64(samples[at : at + FRAME]) ** 2) for at in starts)
+
+
+@pytest.mark.parametrize("kind", ["fan", "street", "babble"])
 @pytest.mark.parametrize("snr_db", [24.0, 6.0, -3.0])
-def test_the_ratio_is_that_of_the_loudest_frame(snr_db):
+def test_the_ratio_is_that_of_the_loudest_frames(files, kind, snr_db):
+    said = speech()
+    make = noise.source(kind, sorted(files.glob("*.wav")))
+    added = noise.mix(said, make(draw(), len(said)), snr_db) - said
+    ratio = loudest(said) / loudest(added)
+    assert 10 * np.log10(ratio) == pytest.approx(snr_db, abs=0.05)
+
+
+def test_pauses_of_the_noise_do_not_make_it_louder():
     said, made = speech(), noise.fan(draw(), 2 * RATE)
-    mixed = noise.mix(said, made, snr_db)
-    added = mixed - said
-    middle = len(said) // 2
-    loudest = np.mean(said[middle : middle + RATE // 10] ** 2)
-    assert 10 * np.log10(loudest / np.mean(added**2)) == pytest.approx(snr_db, abs=0.05)
+    made[: FRAME * 3] *= 10  # its loudest frame is one of these
+    paused = np.where(np.arange(len(made)) < FRAME * 3, made, 0.0)
+    with_pause, without = (noise.mix(said, n, 6.0)[: FRAME * 3] for n in (paused, made))
+    np.testing.assert_allclose(with_pause, without, atol=1e-6)
 
 
 def test_nothing_is_clipped():
