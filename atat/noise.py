@@ -18,7 +18,8 @@ RATE_HZ = audio.SAMPLE_RATE_HZ
 FRAME = 2048  # samples of a frame, one beginning where another ends: the benchmark's
 MAX_EXCERPT_S = 600.0  # of a recorded noise; a longer file is refused
 VOICES = (4, 9)  # people of a babble, from and below
-AUDIO = (".wav", ".flac", ".ogg")
+SYLLABLES_HZ = (3.0, 6.0)  # how often a voice that is made of noise swells: syllables a second
+AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
 
 Draw = np.random.Generator
 
@@ -83,19 +84,38 @@ def street(draw: Draw, num: int) -> np.ndarray:
     return noise_N
 
 
-def babble(draw: Draw, num: int, speech: Sequence[str | Path]) -> np.ndarray:
+def babble(draw: Draw, num: int, speech: Sequence[str | Path] = ()) -> np.ndarray:
     """(N,) four to eight people at once, each beginning somewhere in what they say.
 
     Args:
-        speech: files of people (or synthesisers) that speak.
+        speech: files of people (or synthesisers) that speak; none: noise that swells as speech.
     """
     noise_N = np.zeros(num)
     for _ in range(draw.integers(*VOICES)):
-        said = [audio.read(speech[i], RATE_HZ) for i in draw.integers(len(speech), size=3)]
-        voice_N = np.concatenate([one / max(np.sqrt(np.mean(one**2)), 1e-6) for one in said])
-        voice_N = np.resize(np.roll(voice_N, -draw.integers(len(voice_N))), num)
+        voice_N = _said(draw, num, speech) if speech else _murmured(draw, num)
         noise_N += draw.uniform(0.5, 1.0) * voice_N
     return noise_N
+
+
+def _said(draw: Draw, num: int, speech: Sequence[str | Path]) -> np.ndarray:
+    """(N,) three of the files, as loud as each other, over and over."""
+    said = [audio.read(speech[i], RATE_HZ) for i in draw.integers(len(speech), size=3)]
+    voice_N = np.concatenate([one / max(np.sqrt(np.mean(one**2)), 1e-6) for one in said])
+    return np.resize(np.roll(voice_N, -draw.integers(len(voice_N))), num)
+
+
+def _murmured(draw: Draw, num: int) -> np.ndarray:
+    """(N,) noise coloured as a voice, with syllables, and pauses between groups of them."""
+    num_syllables = int(num / RATE_HZ * SYLLABLES_HZ[1]) + 2
+    ends_s = np.cumsum(1 / draw.uniform(*SYLLABLES_HZ, num_syllables))
+    loudness = draw.uniform(0.3, 1.0, num_syllables) * (draw.random(num_syllables) > 0.2)
+    loudness[0] = 1.0  # never silent throughout
+    time_N = np.arange(num) / RATE_HZ
+    syllable_N = np.searchsorted(ends_s, time_N, side="right")
+    starts_s = np.append(0.0, ends_s)
+    length_N = np.diff(starts_s)[syllable_N]
+    swell_N = np.sin(np.pi * (time_N - starts_s[syllable_N]) / length_N)
+    return loudness[syllable_N] * swell_N * _coloured(draw, num, draw.uniform(0.6, 1.0))
 
 
 def recorded(draw: Draw, num: int, files: Sequence[str | Path]) -> np.ndarray:
@@ -110,16 +130,14 @@ def source(kind: str, speech: Sequence[str | Path]) -> Callable[[Draw, int], np.
 
     Args:
         kind: babble, fan or street, or a directory with noise files.
-        speech: files of which babble is made.
+        speech: files of which babble is made; none: it is made of noise.
 
     Raises:
-        ValueError: no such kind or directory, or one without audio; no speech for babble.
+        ValueError: no such kind or directory, or one without audio.
     """
     if kind in ("fan", "street"):
         return {"fan": fan, "street": street}[kind]
     if kind == "babble":
-        if not speech:
-            raise ValueError("noise: babble is made of speech, and there is none")
         return lambda draw, num: babble(draw, num, speech)
     if not Path(kind).is_dir():
         raise ValueError(

@@ -1,7 +1,7 @@
 """Exact match of a trained model in noise: its runs over one split, clean and at several ratios.
 
 Writes EXP/noise/{scores.json,noise.png}. The noise is drawn anew for every utterance, the same for
-all runs and ratios. Babble is made of the validation split's speech.
+all runs and ratios. Babble is made of the validation split's speech, or of noise without that.
 """
 
 # N samples
@@ -48,6 +48,15 @@ def exact_matches(model, feats: dict[str, np.ndarray], options, references, key)
             said = model.tokenizer.decode(hypotheses[0].tokens) if hypotheses else ""
             right += metrics.judge(references[name], said, key).em_hyp
     return right
+
+
+def others_speech(data: Path, splits: list[str]) -> list[str]:
+    """Files of what is said in the splits that are there; without any, that is said."""
+    there = [data / split for split in splits if (data / split).is_dir()]
+    speech = sorted(p for split in there for p in (datadir.read(split).wav_scp or {}).values())
+    if not speech:
+        print(f"babble is made of noise: {data} has no speech in {', '.join(splits) or 'valid'}")
+    return speech
 
 
 def table(scores: list[dict]) -> str:
@@ -112,14 +121,14 @@ def main() -> None:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
     speech = []
     if "babble" in kinds:
-        (split,) = settings.train.valid_splits[:1]
-        speech = sorted((datadir.read(args.data / split).wav_scp or {}).values())
+        speech = others_speech(args.data, settings.train.valid_splits[:1])
     makers = {kind: noise.source(kind, speech) for kind in kinds}
     key = hypothesis_key(args.data)
 
     import torch
 
     from atat.inference import SpeechToSemantics
+    from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp)
@@ -140,11 +149,12 @@ def main() -> None:
             line["runs"][name] = metrics.proportion(right, len(feats))
         scores.append(line)
     with atomic_directory(args.exp / "noise") as directory:
-        about = {"split": args.split, "seed": args.seed, "scores": scores}
+        about = {"split": args.split, "seed": args.seed, "commit": commit(), "scores": scores}
         (directory / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
         with (directory / "noise.png").open("wb") as file:
             plots.noise_curves(scores, file)
     print(table(scores))
+    print(f"EM Hyp in %, n = {len(held.wav_scp)}, in brackets 95 % intervals")
     print(f"written: {args.exp / 'noise' / 'scores.json'}, noise.png")
 
 

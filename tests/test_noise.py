@@ -74,10 +74,10 @@ def files(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["fan", "street", "babble", "recorded"])
+@pytest.mark.parametrize("kind", ["fan", "street", "babble", "murmur", "recorded"])
 def test_a_seed_gives_the_same_noise_and_another_seed_another(files, kind):
-    name = str(files) if kind == "recorded" else kind
-    make = noise.source(name, sorted(files.glob("*.wav")))
+    name = {"recorded": str(files), "murmur": "babble"}.get(kind, kind)
+    make = noise.source(name, [] if kind == "murmur" else sorted(files.glob("*.wav")))
     first = make(draw(1), 3 * RATE)
     assert first.shape == (3 * RATE,)
     assert np.isfinite(first).all() and np.square(first).mean() > 0
@@ -97,16 +97,35 @@ def test_fan_noise_is_steady_and_a_street_is_not():
     assert max(fans) < 3 < np.median(streets)
 
 
-@pytest.mark.parametrize(
-    "kind, message",
-    [
-        ("rain", "got 'rain', expected babble, fan, street or a directory"),
-        ("babble", "babble is made of speech, and there is none"),
-    ],
-)
-def test_a_kind_that_cannot_be_made_is_refused(kind, message):
-    with pytest.raises(ValueError, match=message):
-        noise.source(kind, [])
+def test_babble_without_speech_swells_as_syllables_do():
+    def slow_share(samples):
+        """Of the loudness's changes, those of 2 to 8 a second."""
+        loudness = np.abs(samples).reshape(-1, RATE // 100).mean(axis=1)
+        power = np.abs(np.fft.rfft(loudness - loudness.mean())) ** 2
+        hz = np.fft.rfftfreq(len(loudness), 0.01)
+        return power[(hz >= 2) & (hz <= 8)].sum() / power.sum()
+
+    makers = noise.babble, noise.fan
+    murmurs, fans = ([slow_share(make(draw(i), 10 * RATE)) for i in range(5)] for make in makers)
+    assert min(murmurs) > 1.5 * max(fans)
+
+
+@pytest.mark.parametrize("num", [1, 160, 2 * RATE + 1])
+@pytest.mark.parametrize("kind", ["fan", "street", "babble"])
+def test_noise_is_as_long_as_asked(kind, num):
+    made = noise.source(kind, [])(draw(), num)
+    assert made.shape == (num,) and np.isfinite(made).all()
+
+
+def test_a_kind_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="got 'rain', expected babble, fan, street or a directory"):
+        noise.source("rain", [])
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.aiff", "a.ogg"])
+def test_a_directory_may_hold_any_audio(tmp_path, name):
+    soundfile.write(tmp_path / name, 0.1 * draw().standard_normal(RATE), RATE)
+    assert noise.source(str(tmp_path), [])(draw(), RATE).any()
 
 
 def test_a_directory_without_audio_is_refused(tmp_path):

@@ -30,6 +30,7 @@ def test_a_model_is_scored_clean_and_in_noise(curve):
     assert values["fan", -60.0] < 1.0  # nothing of the speech is left
     assert all(line["runs"]["test"]["n"] == 4 for line in about["scores"])
     assert (exp / "noise" / "noise.png").stat().st_size > 1000
+    assert about["commit"] and "n = 4" in out
     rows = out.splitlines()
     assert rows[0].split() == ["noise", "SNR", "test", "test_grammar"]
     mean = 100 * (values["fan", 40.0] + values["fan", -60.0]) / 2
@@ -37,11 +38,21 @@ def test_a_model_is_scored_clean_and_in_noise(curve):
     assert float(row.split()[2]) == pytest.approx(mean, abs=0.06)
 
 
+def test_babble_without_anybody_to_speak_is_made_of_noise_and_that_is_said(curve):
+    exp, code, out, err = curve("--noise", "babble", "--snr", "40", "--run", "test")
+    assert code == 0, err
+    assert "babble is made of noise" in out.splitlines()[0]
+    first = (exp / "noise" / "scores.json").read_bytes()
+    assert curve("--noise", "babble", "--snr", "40", "--run", "test")[1] == 0
+    assert (exp / "noise" / "scores.json").read_bytes() == first
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["--run", "test_asr"], "--run: got test_asr, expected runs"),
         (["--snr", "loud"], "got 'loud', expected dB"),
+        (["--snr", "nan"], "got 'nan', expected dB"),
         (["--noise", "rain"], "got 'rain', expected babble"),
         (["--split", "valid"], "there are none"),
     ],
