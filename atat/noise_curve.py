@@ -74,7 +74,8 @@ def table(scores: list[dict]) -> str:
     return align(rows)
 
 
-def _snr(text: str) -> float:
+def decibels(text: str) -> float:
+    """A ratio in dB, as an option has it."""
     try:
         value = float(text)
     except ValueError:
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument(
         "--noise", action="append", help="babble, fan, street (all by default), DIR"
     )
-    parser.add_argument("--snr", action="append", type=_snr, help="dB; 24 to 6 by 3 by default")
+    parser.add_argument("--snr", action="append", type=decibels, help="dB; 24 to 6 by 3 by default")
     parser.add_argument("--seed", type=int, default=1, help="of the noise")
     args = parser.parse_args()
 

@@ -1,12 +1,16 @@
 """The opponent: Whisper held to a grammar."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 
+from atat import datadir, whisper, whisper_file
 from atat.automaton import from_sequences, spell
 from atat.grammar import Grammar
 
@@ -68,6 +72,102 @@ def test_numbers_and_hyphens_are_spelled_as_in_grammars(bench):
     assert bench.spelled_out("a 12-ounce for 30, 21 of 105") == (
         "a twelve ounce for thirty, twenty one of 105"
     )
+
+
+@pytest.fixture
+def checkpoint(bench, grammar, tmp_path, monkeypatch):
+    """Directory that stands for a Whisper with small random weights and tokens of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = [" ".join(words) for words in grammar.automaton(with_tags=False).sequences()]
+    trainer = trainers.BpeTrainer(
+        vocab_size=280,
+        special_tokens=[bench.END, *bench.PROMPT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    torch.manual_seed(0)
+    theirs = WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=len(vocabulary) + 2,  # published models have rows without a token too
+            num_mel_bins=80,
+            d_model=64,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=1,
+            decoder_attention_heads=1,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            max_source_positions=whisper.MAX_FRAMES,
+            max_target_positions=whisper.MAX_TOKENS,
+            pad_token_id=0,
+            bos_token_id=0,
+            eos_token_id=0,
+            decoder_start_token_id=1,
+        )
+    )
+    weights = whisper_file._from_hugging_face(theirs.state_dict())
+    made = whisper_file.Checkpoint("random", weights, vocabulary)
+    monkeypatch.setattr(whisper_file, "load", lambda source: made)
+    return tmp_path
+
+
+@pytest.mark.parametrize("padding", [False, True])
+def test_random_weights_cannot_leave_the_grammar(bench, grammar, checkpoint, padding):
+    opponent = bench.Opponent(str(checkpoint), grammar, padding)
+    sentences = grammar.automaton(with_tags=False)
+    draw = np.random.default_rng(0)
+    for number in range(2 if padding else 12):
+        samples = draw.uniform(0, 0.5) * draw.standard_normal(draw.integers(800, 16000))
+        words = opponent.hear(samples.astype(np.float32), beam=1 + number % 5, constrained=True)
+        assert words.split() in sentences
+    free = opponent.hear(samples.astype(np.float32), beam=1, constrained=False)
+    assert free.split() not in sentences  # it is the grammar that holds it
+
+
+def test_the_prompt_comes_first(bench, grammar, checkpoint):
+    """As in a decoder that is given all tokens at once."""
+    opponent = bench.Opponent(str(checkpoint), grammar, padding=False)
+    memory_BTD, mask_BT = torch.randn(1, 7, 64), torch.ones(1, 7, dtype=torch.bool)
+    with torch.inference_mode():
+        state = bench.Prompted(opponent.decoder, opponent.prompt[0]).start(memory_BTD, mask_BT, 1)
+        got_BKV, _ = opponent.decoder.step(torch.tensor([[opponent.prompt[1]]]), state)
+        tokens_RL = torch.tensor([opponent.prompt])
+        logits_RLV = opponent.decoder(tokens_RL, memory_BTD, mask_BT, torch.tensor([0]))
+    torch.testing.assert_close(got_BKV[0, 0], logits_RLV[0, -1].log_softmax(-1))
+
+
+def test_the_command_writes_scores_clean_and_in_noise(
+    bench, grammar, checkpoint, command, tmp_path
+):
+    draw = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", 0.1 * draw.standard_normal(8000), 16000)
+    said = "order( get me size( small )size drink( coffee )drink )order"
+    held = datadir.DataDir(
+        wav_scp={"a": str(tmp_path / "a.wav")},
+        text={"a": "get me small coffee"},
+        semantics={"a": said},
+        utt2spk={"a": "a"},
+    )
+    datadir.write(tmp_path / "data" / "test", held)
+    arguments = ["--data", tmp_path / "data", "--grammar", grammar.path, "--padding", "false"]
+    arguments += ["--checkpoint", checkpoint, "--out", tmp_path / "out.json", "--snr"]
+    code, _, err = command(bench.main, *arguments, "6")
+    assert code == 0, err
+    about = json.loads((tmp_path / "out.json").read_text())
+    assert about["n"] == 1 and about["peak_memory_mib"] > 0
+    assert [line["noise"] for line in about["scores"]] == 2 * ["clean"] + 2 * ["babble 6 dB"]
+    assert all(line["cpu_seconds"] > 0 and "low" in line["em_hyp"] for line in about["scores"])
+    for wrong in ("nan", "inf", "loud"):
+        code, _, err = command(bench.main, *arguments, wrong)
+        assert code == 2 and f"got '{wrong}', expected dB" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.skipif(

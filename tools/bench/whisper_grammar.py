@@ -30,12 +30,14 @@ from atat.config import FeaturesConfig
 from atat.examples import rng
 from atat.files import atomic_write
 from atat.grammar import Grammar
+from atat.noise_curve import decibels, others_speech
 from atat.score import align, percent
 
 WINDOW_S = 30.0
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
 END = "<|endoftext|>"
 MAX_TOKENS = 60
+SEED = 1  # of the noise: what atat.noise_curve mixes by default
 NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
@@ -256,19 +258,22 @@ def main() -> None:
     parser.add_argument("--beam", type=cli.positive_int, default=5, help="of the opponent")
     parser.add_argument("--padding", type=cli.boolean, default=True, help="to windows of 30 s")
     parser.add_argument("--noise", default="babble", help="babble, fan, street or a directory")
-    parser.add_argument("--snr", action="append", type=float, default=[], help="dB, beside clean")
+    parser.add_argument(
+        "--snr", action="append", type=decibels, default=[], help="dB, beside clean"
+    )
     parser.add_argument("--limit", type=cli.positive_int, help="only so many recordings")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args()
     import torch
+
+    from atat.train import commit
 
     torch.set_num_threads(1)
     held = datadir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
     ids = sorted(held.wav_scp)[: args.limit]
-    valid = args.data / "valid"
-    speech = sorted((datadir.read(valid).wav_scp or {}).values()) if valid.is_dir() else []
+    speech = others_speech(args.data, ["valid"]) if args.snr and args.noise == "babble" else []
     make = noise.source(args.noise, speech) if args.snr else None
     grammar = Grammar.load(args.grammar or args.data / "grammar.yaml")
     opponent = Opponent(args.checkpoint, grammar, args.padding)
@@ -281,7 +286,7 @@ def main() -> None:
         for key in cli.progress(ids, desc=name):
             samples_N = audio.read(held.wav_scp[key])
             if snr_db is not None:
-                noise_N = make(rng(1, "noise", args.noise, key), len(samples_N))
+                noise_N = make(rng(SEED, "noise", args.noise, key), len(samples_N))
                 samples_N = noise.mix(samples_N, noise_N, snr_db)
             wanted = semantics.frame(held.semantics[key])
             for system, run in understands.items():
@@ -301,8 +306,10 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # KiB on Linux
     print(f"n = {len(ids)}; peak memory of all together {peak:.0f} MiB", file=sys.stderr)
     if args.out:
+        about = {"split": args.split, "n": len(ids), "seed": SEED, "padding": args.padding}
+        about |= {"beam": args.beam, "commit": commit(), "peak_memory_mib": round(peak)}
         with atomic_write(args.out) as file:
-            json.dump(lines, file, indent=1)
+            json.dump(about | {"scores": lines}, file, indent=1)
 
 
 def _same(one: semantics.Frame, other: semantics.Frame) -> bool:
