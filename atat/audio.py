@@ -15,6 +15,20 @@ MIN_DURATION_S = 0.01
 # A stream (standard input) is taken whole before its header can be believed.
 MAX_STREAM_BYTES = 512 * 2**20
 
+SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aiff",
+    ".aif",
+    ".au",
+    ".caf",
+    ".w64",
+)
+
 # Of `active_range`.
 FRAME_S = 0.01
 SMOOTHING_FRAMES = 7  # a median over 70 ms ignores clicks
@@ -52,6 +66,18 @@ def read(
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file = _seekable(str(source), file)
         return _decode(str(source), file, sample_rate_hz, max_duration_s)
+
+
+def files(directory: Path) -> list[Path]:
+    """Audio files of a directory and those below it, by their names' endings, sorted.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise FileNotFoundError(f"{directory}: no audio files here ({' '.join(SUFFIXES)})")
+    return found
 
 
 def to_mono_16k(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:

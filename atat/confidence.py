@@ -120,7 +120,11 @@ def examine(
 
 
 def log_cost(cost: float) -> float:
-    """Logarithm of a cost of nats, at least that of SMALL_COST."""
+    """Logarithm of a cost of nats, at least that of SMALL_COST.
+
+    >>> [round(log_cost(cost), 6) for cost in (-3.0, 0.0, 0.99)]
+    [-4.60517, -4.60517, 0.0]
+    """
     return math.log(max(cost, 0.0) + SMALL_COST)
 
 

@@ -20,6 +20,8 @@ SOURCES = ("speech", "text", "hypotheses")
 WORD_TASKS = ("asr", "mlm")
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from atat.archive import FeatureReader
     from atat.inference import SearchOptions, SpeechToSemantics
     from atat.search import Hypothesis
@@ -32,14 +34,14 @@ class Inputs:
     Attributes:
         ids: of all utterances of the split, sorted.
         sizes: id -> feature frames (speech) or its like (text), of those that can be decoded.
-        reader: of features; None for text.
+        reader: id -> features; None for text.
         texts: id -> sentence; None for speech.
         dropped: id -> why there is nothing to decode.
     """
 
     ids: list[str]
     sizes: dict[str, int]
-    reader: "FeatureReader | None" = None
+    reader: "FeatureReader | dict[str, np.ndarray] | None" = None
     texts: dict[str, str] | None = None
     dropped: dict[str, str] = field(default_factory=dict)
 
@@ -172,7 +174,7 @@ def decode_run(
     }
     start, cpu_start = time.perf_counter(), time.process_time()
     with cli.progress(total=len(inputs.sizes), desc=name) as bar:
-        for i, hypotheses in _decoded(model, inputs, options):
+        for i, hypotheses in decoded(model, inputs, options):
             nbest = [
                 {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
                 for h in hypotheses
@@ -210,7 +212,7 @@ def decode_run(
     return about
 
 
-def _decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
+def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
     """Every utterance with its n best, in batches of like length."""
     from atat.inference import batches, normalize
 

@@ -67,7 +67,7 @@ class Start:
                 state[name][self.rows_K] = values.to(state[name])
             else:
                 state[name].copy_(values)
-        model.pretrained = {
+        model.pretrained |= {
             name: self.rows_K if name in BY_SYMBOL else None
             for name, _ in model.named_parameters()
             if name in self.weights

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import datadir, parallel, semantics, synth, toy_sentences, trees
+from atat import audio, datadir, parallel, semantics, synth, toy_sentences, trees
 from atat.config import DataConfig
 from atat.files import atomic_write, sha256
 
-AUDIO = (".wav", ".flac", ".ogg")
 RATE_HZ = synth.SAMPLE_RATE_HZ
 SPEECH_SHARE = 0.5  # of the time; the other kinds have the rest in equal parts
 CLIP_S = (2.0, 6.0)
@@ -81,12 +80,7 @@ def find(directories: Iterable[Path]) -> dict[str, Path]:
         if (directory / "wav.scp").is_file():
             files = {i: Path(path) for i, path in datadir.read(directory).wav_scp.items()}
         else:
-            paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in AUDIO)
-            files = {str(path.relative_to(directory)): path for path in paths}
-        if not files:
-            raise FileNotFoundError(
-                f"{directory}: no audio here, expected {' '.join(AUDIO)} files or a split"
-            )
+            files = {str(path.relative_to(directory)): path for path in audio.files(directory)}
         # A directory is a kind; a `-` in its name would cut that short.
         found |= {f"{directory.name.replace('-', '_')}-{id_}": path for id_, path in files.items()}
     return found

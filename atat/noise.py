@@ -19,7 +19,6 @@ FRAME = 2048  # samples of a frame, one beginning where another ends: the benchm
 MAX_EXCERPT_S = 600.0  # of a recorded noise; a longer file is refused
 VOICES = (4, 9)  # people of a babble, from and below
 SYLLABLES_HZ = (3.0, 6.0)  # how often a voice that is made of noise swells: syllables a second
-AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
 
 Draw = np.random.Generator
 
@@ -133,7 +132,7 @@ def source(kind: str, speech: Sequence[str | Path]) -> Callable[[Draw, int], np.
         speech: files of which babble is made; none: it is made of noise.
 
     Raises:
-        ValueError: no such kind or directory, or one without audio.
+        ValueError: no such kind or directory. FileNotFoundError: one without audio.
     """
     if kind in ("fan", "street"):
         return {"fan": fan, "street": street}[kind]
@@ -143,9 +142,7 @@ def source(kind: str, speech: Sequence[str | Path]) -> Callable[[Draw, int], np.
         raise ValueError(
             f"noise: got '{kind}', expected babble, fan, street or a directory of noise files"
         )
-    files = sorted(path for path in Path(kind).rglob("*") if path.suffix.lower() in AUDIO)
-    if not files:
-        raise ValueError(f"noise: {kind} has no audio files ({', '.join(AUDIO)})")
+    files = audio.files(Path(kind))
     return lambda draw, num: recorded(draw, num, files)
 
 

@@ -4,18 +4,17 @@ Writes EXP/noise/{scores.json,noise.png}. The noise is drawn anew for every utte
 all runs and ratios. Babble is made of the validation split's speech, or of noise without that.
 """
 
-# N samples
+# N samples, T frames
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from atat import audio, cli, datadir, features, metrics, noise, plots
-from atat.decode import chosen_runs, load_settings
-from atat.examples import rng
+from atat.config import FeaturesConfig
+from atat.decode import Inputs, chosen_runs, decoded, load_settings
 from atat.files import atomic_directory
 from atat.score import align, hypothesis_key, percent
 
@@ -25,28 +24,39 @@ MAX_SNR_DB = 100.0
 
 
 def heard(
-    wavs: dict[str, str], kind: str | None, snr_db: float, settings, make, seed: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Each utterance with its features, (T, F), in noise unless the kind is None."""
-    for key, path in cli.progress(wavs.items(), desc=f"{kind or CLEAN} {snr_db:g} dB"):
-        samples_N = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
-        if kind is not None:
-            noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
-            samples_N = noise.mix(samples_N, noise_N, snr_db)
-        yield key, features.extract(samples_N, settings)
+    wavs: dict[str, str], kind: str | None, snr_db: float, settings: FeaturesConfig, make, seed: int
+) -> Inputs:
+    """The utterances with their features, in noise unless the kind is None.
+
+    One that cannot be used is dropped, as stage 2 does, and understood wrong.
+    """
+    from atat.examples import rng
+
+    feats, dropped = {}, {}
+    desc = CLEAN if kind is None else f"{kind} {snr_db:g} dB"
+    for key, path in cli.progress(wavs.items(), desc=desc):
+        try:
+            samples_N = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
+            if kind is not None:
+                noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
+                samples_N = noise.mix(samples_N, noise_N, snr_db)
+            feats[key] = features.extract(samples_N, settings)
+        except (ValueError, FileNotFoundError) as e:
+            dropped[key] = str(e)
+    if not feats:
+        raise ValueError(
+            f"not one utterance can be used; the first: {next(iter(dropped.values()))}"
+        )
+    sizes = {key: len(feats_TF) for key, feats_TF in feats.items()}
+    return Inputs(list(wavs), sizes, reader=feats, dropped=dropped)
 
 
-def exact_matches(model, feats: dict[str, np.ndarray], options, references, key) -> int:
+def exact_matches(model, inputs: Inputs, options, references, key) -> int:
     """How many utterances are understood right (EM Hyp)."""
-    from atat.inference import batches
-
-    ids, right = list(feats), 0
-    for batch in batches([len(feats[i]) for i in ids], model.settings.decode.batch_frames):
-        names = [ids[index] for index in batch]
-        found = model.search_features([feats[i] for i in names], options)
-        for name, hypotheses in zip(names, found, strict=True):
-            said = model.tokenizer.decode(hypotheses[0].tokens) if hypotheses else ""
-            right += metrics.judge(references[name], said, key).em_hyp
+    right = 0
+    for name, hypotheses in decoded(model, inputs, options):
+        said = model.tokenizer.decode(hypotheses[0].tokens) if hypotheses else ""
+        right += metrics.judge(references[name], said, key).em_hyp
     return right
 
 
@@ -143,11 +153,11 @@ def main() -> None:
     scores = []
     for kind, snr_db in points:
         make = makers.get(kind)
-        feats = dict(heard(held.wav_scp, kind, snr_db, settings.features, make, args.seed))
+        inputs = heard(held.wav_scp, kind, snr_db, settings.features, make, args.seed)
         line = {"noise": kind or CLEAN, "snr_db": None if kind is None else snr_db, "runs": {}}
         for name in runs:
-            right = exact_matches(model, feats, options[name], held.semantics, key)
-            line["runs"][name] = metrics.proportion(right, len(feats))
+            right = exact_matches(model, inputs, options[name], held.semantics, key)
+            line["runs"][name] = metrics.proportion(right, len(inputs.ids))
         scores.append(line)
     with atomic_directory(args.exp / "noise") as directory:
         about = {"split": args.split, "seed": args.seed, "commit": commit(), "scores": scores}

@@ -36,6 +36,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
     tokenizer = Tokenizer.load(data / "tokenizer")
     start = find_start(settings, tokenizer, exp)
+    check_whisper(settings, tokenizer)
     origin = start.summary() if start else None
     same = (
         unfinished
@@ -64,6 +65,20 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
     return "resumed" if resume and same else "started"
+
+
+def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
+    """Raise ValueError where `model.speech_pretrained` cannot be started from."""
+    if settings.model.speech_pretrained is None:
+        return
+    import torch
+
+    from atat import whisper
+    from atat.model import build
+
+    with torch.device("meta"):
+        model = build(settings, tokenizer, load_pretrained=False)
+    whisper.match(model, settings.model, tokenizer)
 
 
 def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | None":

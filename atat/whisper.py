@@ -108,13 +108,29 @@ def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
 
 def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
     """Put the weights of `c.speech_pretrained` into an `AtatModel`, and note which they are in
-    `model.pretrained`: the encoder's, and with `c.decoder` whisper the decoder's too.
+    `model.pretrained`. Errors as in `match`."""
+    given, state = match(model, c, tokenizer), model.state_dict()
+    with torch.no_grad():
+        for name, value in given.items():
+            state[name].copy_(value)
+    model.pretrained |= {name: None for name, _ in model.named_parameters() if name in given}
+
+
+def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """What `c.speech_pretrained` gives an `AtatModel` (which may be on `meta`), by name.
+
+    The encoder's weights, and with `c.decoder` whisper the decoder's too.
 
     Where the model has fewer layers, it gets the checkpoint's first and last and some between.
 
     Raises:
-        ValueError: there is no such checkpoint, or its sizes differ.
+        ValueError: there is no such checkpoint, its sizes differ, or the model has no place for it.
     """
+    if c.speech_encoder != "whisper":
+        raise ValueError(
+            f"model.speech_pretrained: got {c.speech_pretrained} for model.speech_encoder "
+            f"{c.speech_encoder}, expected whisper"
+        )
     checkpoint = whisper_file.load(c.speech_pretrained)
     parts = ("speech_encoder", "decoder") if c.decoder == "whisper" else ("speech_encoder",)
     state = model.state_dict()
@@ -134,10 +150,7 @@ def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
                 f"model.speech_pretrained: {checkpoint.name} has {got} for '{name}', the model "
                 f"{want}; expected the checkpoint's sizes: {checkpoint.sizes}"
             )
-    with torch.no_grad():
-        for name, value in given.items():
-            state[name].copy_(value)
-    model.pretrained = {name: None for name, _ in model.named_parameters() if name in given}
+    return given
 
 
 def _place(name: str, model: nn.Module, checkpoint: Checkpoint) -> str | None:

@@ -115,7 +115,7 @@ def test_what_cannot_be_had_is_said_in_a_line(command, exp, corpus):
     [
         (["--split", "test"], "--split: got 'test', expected one of train.valid_splits (valid)"),
         (["--run", "test_asr"], "--run: got 'test_asr', expected a run of decode.runs"),
-        (["--negatives", "nowhere"], "nowhere: no audio here"),
+        (["--negatives", "nowhere"], "nowhere: no audio files here"),
         (["--accept", "2"], "expected a share above 0"),
         (["--hours", "-1"], "expected a number of 0 or more"),
         (["--evaluate_out", "."], "the experiment is not calibrated"),

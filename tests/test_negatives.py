@@ -64,5 +64,5 @@ def test_files_are_found_by_directory(tmp_path):
     found = negatives.find([tmp_path / "a-b"])
     assert sorted(found) == ["a_b-deep/y.FLAC", "a_b-x.wav"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty: no audio here"):
+    with pytest.raises(FileNotFoundError, match="empty: no audio files here"):
         negatives.find([tmp_path / "empty"])

@@ -129,5 +129,5 @@ def test_a_directory_may_hold_any_audio(tmp_path, name):
 
 
 def test_a_directory_without_audio_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has no audio files"):
+    with pytest.raises(FileNotFoundError, match="no audio files here"):
         noise.source(str(tmp_path), [])

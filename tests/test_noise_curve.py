@@ -1,16 +1,15 @@
 """The curve of exact match in noise, on a toy experiment."""
 
 import json
+import shutil
 
 import pytest
 
-from atat import noise_curve
+from atat import datadir, noise_curve
 
 
 @pytest.fixture
 def curve(command, toy_experiment, toy_data, tmp_path):
-    import shutil
-
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
 
     def run(*arguments):
@@ -45,6 +44,20 @@ def test_babble_without_anybody_to_speak_is_made_of_noise_and_that_is_said(curve
     first = (exp / "noise" / "scores.json").read_bytes()
     assert curve("--noise", "babble", "--snr", "40", "--run", "test")[1] == 0
     assert (exp / "noise" / "scores.json").read_bytes() == first
+
+
+def test_what_cannot_be_used_counts_as_wrong(command, toy_experiment, toy_data, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    held = datadir.read(data / "test")
+    (tmp_path / "damaged.wav").write_bytes(b"not audio")
+    held.wav_scp[held.ids[0]] = str(tmp_path / "damaged.wav")
+    datadir.write(data / "test", held)
+    arguments = ["--exp", exp, "--data", data, "--noise", "fan", "--snr", "40"]
+    code, _, err = command(noise_curve.main, *arguments)
+    assert code == 0, err
+    clean = json.loads((exp / "noise" / "scores.json").read_text())["scores"][0]
+    assert (clean["runs"]["test"]["k"], clean["runs"]["test"]["n"]) == (3, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,15 @@ words = st.text(alphabet=sorted(set("".join(SEQUENCES)) - set("() ONV")), min_si
 def test_any_words_of_known_letters_come_back_exactly(tokenizer, sentence):
     text = " ".join(sentence)
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_where_there_is_room_words_are_whole():
+    """Pieces of words are more tokens than CTC can tell in the few frames of a fast word."""
+    draw = random.Random(0)
+    verbs, rooms = ["brighten", "switch", "illuminate"], ["kitchen", "bathroom", "hallway"]
+    texts = [f"{draw.choice(verbs)} the {draw.choice(rooms)} please" for _ in range(300)]
+    tokenizer = Tokenizer.train(texts, vocab_size=200)
+    assert [len(tokenizer.encode(word)) for word in [*verbs, *rooms, "please"]] == [1] * 7
 
 
 def test_tags_and_tasks_are_single_symbols(tokenizer):

@@ -12,6 +12,7 @@ from atat.config import FeaturesConfig
 from atat.features import whisper_mel
 from atat.model import build
 from atat.tokenizer import SPECIALS, TASKS, WORD_START, Tokenizer
+from atat.train import prepare_experiment
 
 WIDTH, NUM_HEADS, FFN, NUM_LAYERS, NUM_BINS = 32, 2, 48, 3, 20
 SENTENCES = ["Order( drink( latte )drink )Order", "two lattes please"]
@@ -200,6 +201,24 @@ def test_the_encoder_alone_may_be_taken(started):
 def test_other_sizes_are_refused(started):
     with pytest.raises(ValueError, match=r"expected the checkpoint's sizes: model.width=32"):
         started(speech_ffn=64)
+
+
+def test_another_encoder_has_no_place_for_it(checkpoint, tokenizer):
+    chosen = settings(speech_encoder="conformer", speech_pretrained="tiny")
+    chosen.features.kind = "kaldi"
+    with pytest.raises(ValueError, match=r"for model\.speech_encoder conformer, expected whisper"):
+        whisper.match(build(chosen, tokenizer), chosen.model, tokenizer)
+
+
+def test_a_checkpoint_that_is_not_there_costs_no_trained_model(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tokenizer.save(tmp_path / "data" / "tokenizer")
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    (exp / "model.pth").write_bytes(b"trained")
+    with pytest.raises(ValueError, match="got 'no/such', expected a directory of Whisper"):
+        prepare_experiment(settings(speech_pretrained="no/such"), tmp_path / "data", exp, True)
+    assert (exp / "model.pth").read_bytes() == b"trained"
 
 
 def test_features_of_another_kind_are_refused(tokenizer):

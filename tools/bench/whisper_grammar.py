@@ -27,11 +27,10 @@ import numpy as np
 from atat import acceptor, audio, cli, datadir, features, metrics, noise, semantics, whisper_file
 from atat.automaton import Automaton, spell
 from atat.config import FeaturesConfig
-from atat.examples import rng
 from atat.files import atomic_write
 from atat.grammar import Grammar
 from atat.noise_curve import decibels, others_speech
-from atat.score import align, percent
+from atat.score import align, hypothesis_key, percent
 
 WINDOW_S = 30.0
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
@@ -126,7 +125,7 @@ class Opponent:
         self.special = [i for i, token in enumerate(vocabulary) if token.startswith("<|")]
         self.settings = FeaturesConfig(kind="whisper", num_mel_bins=num_bins)
         self.grammar, self.padding = grammar, padding
-        self.acceptor = acceptor._from_automaton(grammar.automaton(with_tags=False), self.words)
+        self.acceptor = acceptor.from_grammar(grammar, self.words, with_tags=False)
         parts = (self.encoder, self.decoder)
         self.num_parameters = sum(p.numel() for module in parts for p in module.parameters())
 
@@ -202,22 +201,22 @@ def nearest(letters: Automaton, text: str) -> str:
     return ""
 
 
-def understand(grammar: Grammar, words: str) -> semantics.Frame | None:
-    """What a sentence of the grammar means: its first reading."""
-    return next(iter(grammar.parse(words)), None)
+def understand(grammar: Grammar, words: str) -> str:
+    """The semantics of a sentence of the grammar: its first reading; empty if it is none."""
+    return next(map(semantics.build, grammar.parse(words)), "")
 
 
 def systems(
     opponent: Opponent, beam: int, exp: Path | None
-) -> tuple[dict[str, Callable[[np.ndarray], object]], dict[str, int]]:
-    """What understands samples, and its parameters, by name."""
+) -> tuple[dict[str, Callable[[np.ndarray], str]], dict[str, int]]:
+    """What gives the semantics of samples, and its parameters, by name."""
     grammar = opponent.grammar
     letters = spell(grammar.automaton(with_tags=False), lambda word: list(f" {word}"))
 
-    def held(samples_N: np.ndarray) -> object:
+    def held(samples_N: np.ndarray) -> str:
         return understand(grammar, opponent.hear(samples_N, beam, constrained=True))
 
-    def cascade(samples_N: np.ndarray) -> object:
+    def cascade(samples_N: np.ndarray) -> str:
         heard = opponent.hear(samples_N, 1, constrained=False)
         return understand(grammar, nearest(letters, spelled_out(heard)))
 
@@ -228,17 +227,13 @@ def systems(
 
         model = SpeechToSemantics.load(exp)
 
-        def ours(constraint: str) -> Callable[[np.ndarray], object]:
+        def ours(constraint: str) -> Callable[[np.ndarray], str]:
             # 0.4 as in the recipes' runs, where there is a CTC.
             weight = 0.4 if model.model.ctc is not None else 0.0
             options = {"constraint": constraint, "ctc_weight": weight}
 
-            def run(samples_N: np.ndarray) -> object:
-                said = model(samples_N, sample_rate=audio.SAMPLE_RATE_HZ, **options).semantics
-                try:
-                    return semantics.frame(said)
-                except ValueError:
-                    return None
+            def run(samples_N: np.ndarray) -> str:
+                return model(samples_N, sample_rate=audio.SAMPLE_RATE_HZ, **options).semantics
 
             return run
 
@@ -266,6 +261,7 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
+    from atat.examples import rng
     from atat.train import commit
 
     torch.set_num_threads(1)
@@ -275,6 +271,7 @@ def main() -> None:
     ids = sorted(held.wav_scp)[: args.limit]
     speech = others_speech(args.data, ["valid"]) if args.snr and args.noise == "babble" else []
     make = noise.source(args.noise, speech) if args.snr else None
+    by = hypothesis_key(args.data)
     grammar = Grammar.load(args.grammar or args.data / "grammar.yaml")
     opponent = Opponent(args.checkpoint, grammar, args.padding)
     understands, sizes = systems(opponent, args.beam, args.exp)
@@ -288,12 +285,11 @@ def main() -> None:
             if snr_db is not None:
                 noise_N = make(rng(SEED, "noise", args.noise, key), len(samples_N))
                 samples_N = noise.mix(samples_N, noise_N, snr_db)
-            wanted = semantics.frame(held.semantics[key])
             for system, run in understands.items():
                 start = time.process_time()
                 got = run(samples_N)
                 cpu_s[system] += time.process_time() - start
-                right[system] += got is not None and _same(got, wanted)
+                right[system] += metrics.judge(held.semantics[key], got, by).em_hyp
         for system in understands:
             score = metrics.proportion(right[system], len(ids))
             each = cpu_s[system] / len(ids)
@@ -310,10 +306,6 @@ def main() -> None:
         about |= {"beam": args.beam, "commit": commit(), "peak_memory_mib": round(peak)}
         with atomic_write(args.out) as file:
             json.dump(about | {"scores": lines}, file, indent=1)
-
-
-def _same(one: semantics.Frame, other: semantics.Frame) -> bool:
-    return one.intent == other.intent and sorted(one.slots) == sorted(other.slots)
 
 
 if __name__ == "__main__":
