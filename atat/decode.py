@@ -142,15 +142,21 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
 
 def heard_by(path: Path) -> Inputs:
     """The words that a run has heard, in its `hyp.jsonl`."""
-    from atat.inference import normalize, text_size
+    from atat.inference import MAX_TEXT_TOKENS, normalize, text_size
     from atat.score import read_hypotheses
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
     texts = {line["id"]: normalize(line["hypothesis"]) for line in read_hypotheses(path)}
-    silent = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
-    sizes = {i: text_size(text) for i, text in texts.items() if text}
-    return Inputs(sorted(texts), sizes, texts=texts, dropped=silent)
+    useless = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
+    # A token has a character at least, and only a model that never learned the task rambles on.
+    useless |= {
+        i: f"{path.parent.name} heard {len(text)} characters, expected at most {MAX_TEXT_TOKENS}"
+        for i, text in texts.items()
+        if len(text) > MAX_TEXT_TOKENS
+    }
+    sizes = {i: text_size(text) for i, text in texts.items() if i not in useless}
+    return Inputs(sorted(texts), sizes, texts=texts, dropped=useless)
 
 
 def decode_run(

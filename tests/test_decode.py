@@ -149,17 +149,18 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
         "hypotheses", "test_asr", None
     )  # fmt: skip
 
-    # What was heard is what is understood, right or wrong; nothing heard is nothing understood.
+    # What was heard is what is understood, right or wrong; nothing, or endless words, is nothing.
     path = exp / "decode_test_asr" / "hyp.jsonl"
     lines = lines_of(exp / "decode_test_asr")
-    words = [lines[1]["hypothesis"], "", *(line["hypothesis"] for line in lines[2:])]
+    words = [lines[1]["hypothesis"], "", "word " * 103, *(line["hypothesis"] for line in lines[3:])]
     wrong = [line | {"hypothesis": w} for line, w in zip(lines, words, strict=True)]
     path.write_text("".join(json.dumps(line) + "\n" for line in wrong))
     code, out, _ = run(monkeypatch, capfd, exp, toy_data, "--run", "two_stage")
-    assert code == 0 and "two_stage: 1 of 4 utterances were dropped" in out
-    first, second, *_ = lines_of(exp / "decode_two_stage")
+    assert code == 0 and "two_stage: 2 of 4 utterances were dropped" in out
+    first, second, third, _ = lines_of(exp / "decode_two_stage")
     assert first["hypothesis"] == references.semantics[second["id"]]
     assert (second["hypothesis"], second["reason"]) == ("", "decode_test_asr heard no words")
+    assert third["hypothesis"] == "" and "heard 514 characters, expected at most" in third["reason"]
 
 
 @pytest.mark.parametrize(
