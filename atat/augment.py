@@ -64,6 +64,14 @@ class Augmenter:
         speech = self._mask(speech, lengths, draw)
         return speech, lengths, active
 
+    def of_states(
+        self, states_BSD: Tensor, lengths_B: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """What can be done to the states of a frozen encoder, (B, S, D): some of them masked."""
+        if not self.c.enabled:
+            return states_BSD
+        return self._mask(states_BSD, lengths_B, _Draw(generator, len(lengths_B), 1.0))
+
     def _warp(self, speech, lengths_B, active_B2, loudest_B, draw):
         """Tempo, local changes of it, formants, and silence around: one resampling."""
         tempo_B = draw.log_between(*self.c.tempo)
@@ -140,7 +148,7 @@ class Augmenter:
         return speech + gain_BF[:, None] * NATS_PER_DB
 
     def _add_noise(self, speech, lengths_B, loudest_B, draw):
-        """Coloured noise that comes and goes, and another utterance of the batch as babble."""
+        """Coloured noise that comes and goes, and other utterances of the batch as babble."""
         num_batch, num_frames, num_bins = speech.shape
         # Everyone has some noise: no microphone is silent.
         snr_B = torch.where(
@@ -160,22 +168,28 @@ class Augmenter:
         swell_BT = swell_BT * draw.between(0.0, 6.0)[:, None]
         knock_BT = 15.0 * (draw.uniform(num_batch, num_frames) < 0.01)
         knock_BT = F.max_pool1d(knock_BT[:, None], 5, stride=1, padding=2)[:, 0]
-        knock_BT = knock_BT * draw.chance(0.2)[:, None]
+        knock_BT = knock_BT * draw.chance(self.c.knocks)[:, None]
         level_BTF = colour_BF[:, None] + (swell_BT + knock_BT)[..., None] - snr_B[:, None, None]
-        grain = (
-            draw.normal(num_batch, num_frames, num_bins) * 0.5
-        )  # spread of a mel bin's log power
+        # The spread of a mel bin's log power.
+        grain = draw.normal(num_batch, num_frames, num_bins) * 0.5
         noise = loudest_B[:, None, None] + level_BTF * NATS_PER_DB + grain
         speech = torch.logaddexp(speech, noise)
 
-        other = draw.permutation(num_batch)
-        shift = int(draw.scalar() * num_frames)
-        babble = speech[other].roll(shift, dims=1)
+        babble = self._somebody(speech, draw)
+        for _ in range(self.c.babble_voices - 1):
+            quieter_B = draw.between(0.0, 6.0) * NATS_PER_DB
+            another = self._somebody(speech, draw) - quieter_B[:, None, None]
+            babble = torch.logaddexp(babble, another)
         babble_loudest_B = _masked_max(babble, torch.full_like(lengths_B, num_frames))
-        target_B = loudest_B - draw.between(8.0, 25.0) * NATS_PER_DB
+        target_B = loudest_B - draw.between(*self.c.babble_db) * NATS_PER_DB
         babble = babble + (target_B - babble_loudest_B)[:, None, None]
         mixed = torch.logaddexp(speech, babble)
         return torch.where(draw.chance(self.c.babble)[:, None, None], mixed, speech)
+
+    def _somebody(self, speech, draw):
+        """Another utterance of the batch, from anywhere in it on, for each."""
+        other = draw.permutation(speech.size(0))
+        return speech[other].roll(int(draw.scalar() * speech.size(1)), dims=1)
 
     def _limit_band(self, speech, loudest_B, draw):
         """Telephones and cheap microphones: nothing above, or below, some bin."""

@@ -74,6 +74,9 @@ class ModelConfig:
     speech_encoder: str = "conformer"
     speech_pretrained: str | None = None
     speech_frozen_layers: int = 0
+    speech_base: str | None = None
+    speech_base_width: int = 384
+    speech_base_layers: int = 4
     speech_layers: int = 4
     speech_ffn: int = 432
     conformer_kernel: int = 15
@@ -102,7 +105,10 @@ class AugmentConfig:
     reverb: float = 0.3
     noise: float = 0.7
     snr_db: list[float] = field(default_factory=lambda: [5.0, 40.0])
+    knocks: float = 0.2
     babble: float = 0.15
+    babble_db: list[float] = field(default_factory=lambda: [8.0, 25.0])
+    babble_voices: int = 1
     padding_s: float = 0.5
     freq_masks: int = 2
     freq_mask_bins: int = 12

@@ -20,6 +20,7 @@ from atat import masking
 from atat.augment import ACTIVE_DB, NATS_PER_DB, Augmenter
 from atat.config import Config
 from atat.examples import Examples, SpeechPart, rng
+from atat.states import FRAMES_PER_STATE
 from atat.tokenizer import Tokenizer
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -58,12 +59,21 @@ class Batches:
             )
         masking.check(config.train)
         self.augmenter = Augmenter(config.augment, config.features.frame_shift_ms)
+        # Of a frozen encoder, in place of features: counted as the frames that they were made of.
+        self.of_states = config.model.speech_base is not None
+        if self.of_states and "mlm" in examples.tasks:
+            raise ValueError(
+                "train.sources: task 'mlm' masks the audio anew every time, but the states of "
+                "model.speech_base are computed once; expected one of the two"
+            )
         self.speech_index = [
             (p, u) for p, part in enumerate(examples.speech) for u in range(len(part.ids))
         ]
         self.speech_frames = np.array(
             [examples.speech[p].num_frames[u] for p, u in self.speech_index], dtype=np.int64
         )
+        if self.of_states:
+            self.speech_frames *= FRAMES_PER_STATE
         self.speech_rows = np.array(
             [self._num_rows(examples.speech[p], u) for p, u in self.speech_index], dtype=np.int64
         )
@@ -160,21 +170,44 @@ class Batches:
 
     def _speech_tensors(self, step: int, progress: float, feats: list[Tensor]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(f) for f in feats])
+        if self.of_states:
+            return self._state_tensors(step, progress, feats, lengths)
         active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)
         speech = torch.nn.utils.rnn.pad_sequence(feats, batch_first=True)
         flat_start = False
         if self.training:
             flat_start = progress < self.config.train.flat_start_fraction
             strength = MILD_STRENGTH if progress < self.config.augment.mild_fraction else 1.0
-            seed = int(rng(self.config.seed, "augment", step, self.rank).integers(2**62))
-            generator = torch.Generator().manual_seed(seed)
-            speech, lengths, active = self.augmenter(speech, lengths, active, generator, strength)
+            speech, lengths, active = self.augmenter(
+                speech, lengths, active, self._generator(step), strength
+            )
         return {
             "speech": speech,
             "speech_lengths": lengths,
             "active": active,
             "flat_start": torch.tensor([flat_start]),
         }
+
+    def _state_tensors(
+        self, step: int, progress: float, states: list[Tensor], lengths: Tensor
+    ) -> dict[str, Tensor]:
+        speech = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
+        flat_start = False
+        if self.training:
+            flat_start = progress < self.config.train.flat_start_fraction
+            speech = self.augmenter.of_states(speech, lengths, self._generator(step))
+        # They do not tell where speech is: for a flat start it is everywhere.
+        end = lengths * float(FRAMES_PER_STATE)
+        return {
+            "speech": speech,
+            "speech_lengths": lengths,
+            "active": torch.stack([torch.zeros_like(end), end], dim=1),
+            "flat_start": torch.tensor([flat_start]),
+        }
+
+    def _generator(self, step: int) -> torch.Generator:
+        seed = int(rng(self.config.seed, "augment", step, self.rank).integers(2**62))
+        return torch.Generator().manual_seed(seed)
 
     def _speech_passes(self) -> Iterator[list[list[int]]]:
         """Pass after pass: all utterances in batches of like length, in a new order each time."""

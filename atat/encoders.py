@@ -51,11 +51,30 @@ class SpeechFront(nn.Module):
             x = self.pool(x * length_mask(kept_B, x.size(2))[:, None, :, None])
             lengths_B = halved_B
         x = self.project(x.transpose(1, 2).flatten(2))
-        if self.halve is not None:
-            x = x * length_mask(lengths_B, x.size(1))[..., None]
-            x = self.halve(x.relu().transpose(1, 2)).transpose(1, 2)
-            lengths_B = (lengths_B + 1) // 2
-        return x, lengths_B
+        return _halve(self.halve, x, lengths_B) if self.halve is not None else (x, lengths_B)
+
+
+class StateFront(nn.Module):
+    """Takes the states of a frozen encoder, one for four frames, to the width of ours."""
+
+    def __init__(self, num_states: int, width: int, subsampling: int, dropout: float):
+        super().__init__()
+        if subsampling not in (4, 8):
+            raise ValueError(f"model.subsampling: got {subsampling}, expected 4 or 8")
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(num_states, width)
+        self.halve = nn.Conv1d(width, width, 5, stride=2, padding=2) if subsampling == 8 else None
+
+    def forward(self, states_BSD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (B, S', width) and the lengths (B,)."""
+        x = self.project(self.dropout(states_BSD))
+        return _halve(self.halve, x, lengths_B) if self.halve is not None else (x, lengths_B)
+
+
+def _halve(convolution: nn.Conv1d, x_BSD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Half as many states, the padding kept out."""
+    x = x_BSD * length_mask(lengths_B, x_BSD.size(1))[..., None]
+    return convolution(x.relu().transpose(1, 2)).transpose(1, 2), (lengths_B + 1) // 2
 
 
 class SpeechEncoder(nn.Module):
@@ -63,7 +82,10 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, num_bins: int, c: ModelConfig):
         super().__init__()
-        self.front = SpeechFront(num_bins, c.front_channels, c.width, c.front, c.subsampling)
+        if c.speech_base is not None:
+            self.front = StateFront(c.speech_base_width, c.width, c.subsampling, c.dropout)
+        else:
+            self.front = SpeechFront(num_bins, c.front_channels, c.width, c.front, c.subsampling)
         common = dict(
             input_size=c.width,
             output_size=c.width,

@@ -141,6 +141,8 @@ def part_of(name: str) -> str:
     """
     if name.startswith("cmvn_"):  # the encoder expects what it was trained on
         return "speech_encoder"
+    if name.startswith("speech_base."):
+        return "speech_encoder"
     return "decoder" if name.startswith("bridge_") else name.split(".")[0]
 
 

@@ -34,12 +34,15 @@ def averaged(
     After the last one the optimizer's moments are averaged too: then all processes are in one
     state, which is what a checkpoint keeps.
     """
+    # What is frozen is the same everywhere.
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    changing = [value for name, value in model.state_dict().items() if name not in frozen]
     for number, batch in enumerate(batches):
         # A batch is done when the next is asked for.
         if number and number % every == 0:
-            average(model.state_dict().values())
+            average(changing)
         yield batch
-    average(model.state_dict().values())
+    average(changing)
     moments = (
         value for state in optimizer.state.values() for value in state.values() if value.dim() > 0
     )

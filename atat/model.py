@@ -66,6 +66,11 @@ class AtatModel(AbsESPnetModel):
 
         self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
         self.register_buffer("cmvn_std_F", torch.ones(num_bins))
+        self.speech_base = None
+        if c.speech_base is not None:
+            self.speech_base = whisper.FrozenEncoder(
+                num_bins, c.speech_base_width, c.speech_base_layers
+            )
         if c.speech_encoder == "whisper":
             self.speech_encoder = whisper.WhisperEncoder(
                 num_bins,
@@ -142,10 +147,16 @@ class AtatModel(AbsESPnetModel):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Log mel features -> decoder memory.
 
+        With `model.speech_base`, the states of it are taken too, as training keeps them.
+
         Returns:
             memory (B, S, D), mask (B, S), CTC log probabilities (B, S, V) or None without CTC.
         """
-        states_BSD, mask_BS = self.speech_encoder(self.normalize(speech_BTF, lengths_B), lengths_B)
+        if self.speech_base is None:
+            speech_BTF = self.normalize(speech_BTF, lengths_B)
+        elif speech_BTF.size(2) == len(self.cmvn_mean_F):
+            speech_BTF, lengths_B = self.speech_base(speech_BTF, lengths_B)
+        states_BSD, mask_BS = self.speech_encoder(speech_BTF, lengths_B)
         if self.ctc is None:
             return states_BSD, mask_BS, None
         ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
@@ -197,7 +208,8 @@ class AtatModel(AbsESPnetModel):
             target: (R, L) token ids, padded. target_lengths: (R,).
             target_source: (R,) which source a target belongs to: speech rows first, then text rows.
             target_task: (R,) id of the task token.
-            speech: (B1, T, F) log mel features, or None. speech_lengths: (B1,).
+            speech: (B1, T, F) log mel features, or states (`encode_speech`), or None.
+            speech_lengths: (B1,).
             text: (B2, L) source token ids, or None. text_lengths: (B2,).
             words: (B1, N) token ids that CTC shall hear. words_lengths: (B1,), 0 where unknown.
             active: (B1, 2) first frame of speech and the frame after its last.
@@ -336,10 +348,18 @@ def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) ->
     Raises:
         ValueError: settings that do not go together.
     """
-    if (config.model.speech_encoder == "whisper") != (config.features.kind == "whisper"):
+    c = config.model
+    if c.speech_base is not None and c.speech_encoder == "whisper":
+        raise ValueError(
+            f"model.speech_base: got {c.speech_base} below model.speech_encoder whisper, expected "
+            "conformer or transformer above it"
+        )
+    takes_whisper = c.speech_encoder == "whisper" or c.speech_base is not None
+    if takes_whisper != (config.features.kind == "whisper"):
         raise ValueError(
             f"features.kind: got {config.features.kind} for model.speech_encoder "
-            f"{config.model.speech_encoder}, expected whisper for whisper and for it alone"
+            f"{c.speech_encoder} and model.speech_base {c.speech_base}, expected whisper where "
+            "one of them is Whisper, and there alone"
         )
     return AtatModel(
         config.model,

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, features, tables, text_source
+from atat import cli, config, features, states, tables, text_source
 from atat.config import Config
 from atat.files import atomic_write
 from atat.tokenizer import Tokenizer
@@ -68,8 +68,9 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
-    """Raise ValueError where `model.speech_pretrained` cannot be started from."""
-    if settings.model.speech_pretrained is None:
+    """Raise ValueError where `model.speech_pretrained` or `.speech_base` cannot be had."""
+    c = settings.model
+    if c.speech_pretrained is None and c.speech_base is None:
         return
     import torch
 
@@ -78,7 +79,10 @@ def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
 
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)
-    whisper.match(model, settings.model, tokenizer)
+    if c.speech_pretrained is not None:
+        whisper.match(model, c, tokenizer)
+    if c.speech_base is not None:
+        whisper.start_base(model.speech_base, c.speech_base)
 
 
 def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | None":
@@ -361,6 +365,10 @@ def main() -> None:
         settings.train.init_from = args.init_from
     dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
     state = prepare_experiment(settings, args.data, args.exp, args.resume)
+    if settings.model.speech_base is not None:
+        splits = [source.split for source in settings.train.sources if set(source.tasks) - {"nlu"}]
+        splits = list(dict.fromkeys(splits + settings.train.valid_splits))
+        dump = states.of_base(dump, settings, splits, settings.train.num_processes)
     print(f"training '{args.experiment}' {state}: {settings.train.num_steps} steps -> {args.exp}")
     train(settings, args.data, dump, args.exp)
     print(f"trained: {args.exp / 'model.pth'}")

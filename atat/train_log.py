@@ -9,6 +9,7 @@ from pathlib import Path
 from atat import cli
 from atat.config import Config
 from atat.files import atomic_write
+from atat.states import FRAMES_PER_STATE
 
 SHOWN = ("slu", "nlu", "asr", "mlm")
 
@@ -25,6 +26,7 @@ class TrainLog:
     def __init__(self, path: Path, settings: Config, quiet: bool = False):
         self.path, self.settings, self.quiet = path, settings, quiet
         self.lines: list[dict] = read(path)
+        self._frames_each = FRAMES_PER_STATE if settings.model.speech_base is not None else 1
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0
 
@@ -39,7 +41,7 @@ class TrainLog:
         bar = iterator if self.quiet else cli.progress(iterator, total=len(iterator), desc=desc)
         for ids, batch in bar:
             if "speech_lengths" in batch:
-                self._frames += int(batch["speech_lengths"].sum())
+                self._frames += int(batch["speech_lengths"].sum()) * self._frames_each
             yield ids, batch
 
     def trained(self, reporter) -> None:

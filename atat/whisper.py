@@ -18,11 +18,13 @@ from atat import whisper_file
 from atat.config import ModelConfig
 from atat.decoder import Layer, sinusoids
 from atat.encoders import length_mask
+from atat.states import FRAMES_PER_STATE
 from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.whisper_file import Checkpoint
 
 MAX_FRAMES = 1500  # of the encoder: 30 s
 MAX_TOKENS = 448  # of the decoder
+HEAD_WIDTH = 64  # of all sizes of Whisper
 RANGE_LOG10 = 8.0  # features reach so far below the loudest: 80 dB
 
 EMBEDDING = "decoder.embedding.weight"
@@ -95,6 +97,56 @@ class WhisperEncoder(nn.Module):
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attended_B11S)
             x = layer.feed_forward(layer.add_self(x, mixed))
         return self.norm(x), mask_BS
+
+
+class FrozenEncoder(nn.Module):
+    """Whisper's encoder as it is, never trained, a state for every four frames of features.
+
+    Args: F, D and depth, as of `WhisperEncoder`.
+    """
+
+    def __init__(self, num_bins: int, width: int, num_layers: int):
+        super().__init__()
+        self.encoder = WhisperEncoder(
+            num_bins, width, width // HEAD_WIDTH, 4 * width, num_layers, 0.0, num_layers
+        )
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, speech_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Log mel power (B, T, F) -> states (B, S, D) and lengths (B,), S = ceil(T / 4)."""
+        states_BSD, mask_BS = self.encoder(normalize(speech_BTF, lengths_B), lengths_B)
+        # The mean of every two; of the last one alone where their number is odd.
+        odd = states_BSD.size(1) % 2
+        pairs = F.pad(states_BSD * mask_BS[..., None], (0, 0, 0, odd)).unflatten(1, (-1, 2))
+        count = F.pad(mask_BS, (0, odd)).unflatten(1, (-1, 2)).sum(dim=2, keepdim=True)
+        return pairs.sum(dim=2) / count.clamp(min=1), -(-lengths_B // FRAMES_PER_STATE)
+
+
+def start_base(base: FrozenEncoder, source: str) -> None:
+    """Put the encoder of a Whisper checkpoint into `base`.
+
+    Raises:
+        ValueError: there is no such checkpoint, or its sizes differ.
+    """
+    checkpoint = whisper_file.load(source)
+    given = {
+        name.replace("speech_encoder.", "encoder."): value
+        for name, value in checkpoint.weights.items()
+        if name.startswith("speech_encoder.")
+    }
+    state = base.state_dict()
+    for name in sorted(state.keys() | given.keys()):
+        got, want = (tuple(d[name].shape) if name in d else "nothing" for d in (given, state))
+        if got != want:
+            raise ValueError(
+                f"model.speech_base: {checkpoint.name} has {got} for '{name}', the model {want}; "
+                "expected the checkpoint's sizes: model.speech_base_width="
+                f"{len(checkpoint.weights['speech_encoder.norm.bias'])} "
+                f"model.speech_base_layers={checkpoint.depth('speech_encoder')}"
+            )
+    if not any(value.is_meta for value in state.values()):
+        base.load_state_dict(given)
 
 
 def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from atat.augment import Augmenter
+from atat.augment import NATS_PER_DB, Augmenter
 from atat.config import AugmentConfig
 
 QUIET = AugmentConfig(
@@ -116,6 +116,17 @@ def test_noise_fills_silence_to_about_its_level(speech):
     silence = out[0, 0, 40:]
     assert silence.max() > 0.0  # the floor was 0 before gain of at most 6 dB (1.4 nats)
     assert silence.mean() < out[0].max() - 2.0
+
+
+def test_others_speak_behind_as_many_and_as_loud_as_is_said(speech):
+    own = speech[0] > 10.0
+    shares = []
+    for voices in (1, 4):
+        out, *_ = run(speech, seed=3, babble=1.0, babble_voices=voices, babble_db=[6.0, 6.0])
+        below = (out[own].max() - out[~own].max()) / NATS_PER_DB
+        assert below == pytest.approx(6.0, abs=1.0)
+        shares.append((out[~own] > out[own].max() - 13.0 * NATS_PER_DB).float().mean())
+    assert shares[1] > 1.3 * shares[0]
 
 
 def test_masks_hide_stripes(speech):

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from atat import config, states, train, whisper, whisper_file
+from atat.archive import FeatureReader
+from atat.dataset import Batches
+from atat.examples import Examples
+from atat.model import build
+from atat.tokenizer import Tokenizer
+from tests import toy
+from tests.test_train import lines, weights
+from tests.test_train import settings as tiny
+
+WIDTH, NUM_LAYERS = 64, 2
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    """A Whisper encoder of random weights, which every checkpoint's name finds."""
+    torch.manual_seed(0)
+    made = whisper.FrozenEncoder(80, WIDTH, NUM_LAYERS)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    given = {
+        name.replace("encoder.", "speech_encoder.", 1): value
+        for name, value in made.state_dict().items()
+    }
+    decoder = {"decoder.layers.0.ffn.0.weight": torch.ones(2, WIDTH)}
+    checkpoint = whisper_file.Checkpoint("tiny", given | decoder, [])
+    monkeypatch.setattr(whisper_file, "load", lambda source: checkpoint)
+    states._encoder.cache_clear()
+    states._reader.cache_clear()
+    return made
+
+
+def settings() -> config.Config:
+    c = tiny()
+    c.features.kind = "whisper"
+    c.model.speech_base, c.model.speech_base_width = "tiny", WIDTH
+    c.model.speech_base_layers = NUM_LAYERS
+    return c
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    data, dump = toy.write(tmp_path)
+    for split in ("train", "valid"):
+        (dump / split / "stage.json").write_text(json.dumps({"inputs": split}))
+    return data, dump
+
+
+def test_a_state_is_the_mean_of_two_of_whispers_whatever_is_beside_it(encoder):
+    speech_BTF = torch.randn(3, 23, 80)
+    lengths_B = torch.tensor([23, 21, 16])
+    speech_BTF[1, 21:] = speech_BTF[2, 16:] = 0.0
+    states_BSD, sizes_B = encoder(speech_BTF, lengths_B)
+    assert sizes_B.tolist() == [6, 6, 4]
+    for speech_TF, length, states_SD, size in zip(
+        speech_BTF, lengths_B, states_BSD, sizes_B, strict=True
+    ):
+        alone_TF = whisper.normalize(speech_TF[None, :length], length[None])
+        theirs_SD = encoder.encoder(alone_TF, length[None])[0][0]
+        means = [theirs_SD[i : i + 2].mean(dim=0) for i in range(0, len(theirs_SD), 2)]
+        torch.testing.assert_close(states_SD[:size], torch.stack(means), atol=1e-4, rtol=1e-4)
+        assert (states_SD[size:] == 0).all()
+
+
+def test_the_model_takes_features_and_states_alike(encoder, corpus):
+    data, dump = corpus
+    c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
+    directory = states.of_base(dump, c, ["train"], num_jobs=1)
+    model = build(c, tokenizer).eval()
+    whisper.start_base(model.speech_base, "tiny")
+    features, kept = FeatureReader(dump / "train"), FeatureReader(directory / "train")
+    assert kept.ids == features.ids
+    for key in features.ids:
+        outcomes = [
+            model.encode_speech(torch.from_numpy(x)[None], torch.tensor([len(x)]))
+            for x in (features[key], kept[key])
+        ]
+        for from_features, from_states in zip(*outcomes, strict=True):
+            torch.testing.assert_close(from_features, from_states)
+
+
+def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
+    encoder, corpus, monkeypatch
+):
+    _, dump = corpus
+    directory = states.of_base(dump, settings(), ["train"], num_jobs=1)
+    np.testing.assert_array_equal(
+        np.load(directory / "cmvn.npz")["mean"], np.load(dump / "cmvn.npz")["mean"]
+    )
+    monkeypatch.setattr(states, "_states_of", lambda *_, **__: pytest.fail("made again"))
+    assert states.of_base(dump, settings(), ["train"], num_jobs=1) == directory
+    (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "other audio"}))
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        states.of_base(dump, settings(), ["train"], num_jobs=1)
+    with torch.no_grad():
+        whisper_file.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
+    states._encoder.cache_clear()
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        states.of_base(dump, settings(), ["train"], num_jobs=1)
+
+
+def test_training_on_states_learns_and_leaves_what_is_frozen(encoder, corpus, tmp_path):
+    data, dump = corpus
+    c, exp = settings(), tmp_path / "exp"
+    c.train.num_steps = 150
+    directory = states.of_base(dump, c, ["train", "valid"], num_jobs=1)
+    train.prepare_experiment(c, data, exp, resume=True)
+    train.train(c, data, directory, exp)
+    first, *_, last = lines(exp)
+    assert last["valid_loss"] < first["valid_loss"] / 3 and last["em_slu"] >= 0.75
+    learned = weights(exp)
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(learned[f"speech_base.{name}"], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"speech_base_width": 128}, r"model\.speech_base: tiny has \(64,\) for .*_width=64 "),
+        ({"speech_base_layers": 1}, r"the model nothing; expected the .*speech_base_layers=2$"),
+        ({"speech_encoder": "whisper"}, "expected conformer or transformer above it"),
+    ],
+)
+def test_a_base_that_does_not_fit_is_refused_before_anything_is_lost(
+    encoder, corpus, tmp_path, change, message
+):
+    data, _ = corpus
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    (exp / "model.pth").write_text("trained for hours")
+    c = settings()
+    for name, value in change.items():
+        setattr(c.model, name, value)
+    with pytest.raises(ValueError, match=message):
+        train.prepare_experiment(c, data, exp, resume=True)
+    assert (exp / "model.pth").read_text() == "trained for hours"
+
+
+def test_masked_speech_cannot_be_learned_from_states(encoder, corpus, tmp_path):
+    data, dump = corpus
+    c = settings()
+    directory = states.of_base(dump, c, ["train"], num_jobs=1)
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer)
+    examples.tasks = ["mlm"]
+    with pytest.raises(ValueError, match="expected one of the two"):
+        Batches(examples, c, tokenizer, training=True)
