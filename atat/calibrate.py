@@ -434,11 +434,7 @@ def main() -> None:
     print(table(measured))
     if problem:
         print(f"atat.calibrate: the threshold is a compromise: {problem}", file=sys.stderr)
-    beam = f" --beam {options.beam}" if options.beam != settings.decode.beam else ""
-    print(
-        f"python -m atat.parse --exp {args.exp} --constraint {options.constraint} "
-        f"--ctc_weight {options.ctc_weight:g}{beam} FILE has confidences now"
-    )
+    print(f"python -m atat.parse --exp {args.exp} FILE has confidences now")
 
 
 if __name__ == "__main__":

@@ -145,8 +145,8 @@ class SpeechToSemantics:
             max_duration_s: longer audio is refused; the features' limit by default.
             threshold: least confidence of audio that is accepted, instead of the calibrated one.
             options: task slu (default for audio), nlu (default for text), asr or mlm; constraint
-                "none", "well_formed" (default) or "grammar"; ctc_weight 0 (default) to 1; beam,
-                nbest, max_length, length_bonus (default: the experiment's).
+                "none", "well_formed" (default) or "grammar"; ctc_weight 0 to 1; beam, nbest,
+                max_length, length_bonus (default: `options`).
 
         Returns:
             A result for a single input, a list of results for a list.
@@ -238,8 +238,19 @@ class SpeechToSemantics:
             [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
         )
 
+    def _as_scored(self, defaults: SearchOptions) -> SearchOptions:
+        if self.confidence is not None:
+            return replace(defaults, **self.confidence.options)
+        test = self.settings.decode.runs.get("test")
+        if test is None or self.model.ctc is None:
+            return defaults
+        return replace(defaults, ctc_weight=test.ctc_weight)
+
     def options(self, default_task: str = "slu", **given: Any) -> SearchOptions:
         """The decoding options of a call: what is given and not None, else the experiment's.
+
+        Of audio: those that it is calibrated for, else CTC's share in its run `test`, so that a
+        user's recordings are understood as well as the scored ones.
 
         Raises:
             ValueError: an option that does not exist, or that this model cannot do.
@@ -252,6 +263,8 @@ class SpeechToSemantics:
             max_length=decode.max_length,
             length_bonus=decode.length_bonus,
         )
+        if default_task == "slu":  # of audio
+            defaults = self._as_scored(defaults)
         unknown = given.keys() - asdict(defaults).keys()
         if unknown:
             known = ", ".join(asdict(defaults))

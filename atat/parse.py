@@ -123,10 +123,10 @@ def main() -> None:
     add(
         "--constraint",
         choices=("none", "well_formed", "grammar"),
-        default="well_formed",
-        help="what may come out: anything, sequences with matching tags, sentences of the grammar",
+        help="what may come out: anything, sequences with matching tags (default, but for "
+        "calibrated experiments), sentences of the grammar",
     )
-    add("--ctc_weight", type=float, default=0.0, help="share of CTC in the score of audio, 0 to 1")
+    add("--ctc_weight", type=float, help="share of CTC in the score, 0 to 1; default: as scored")
     add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
     add("--threshold", type=float, help="least confidence that is accepted; default: calibrated")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")

@@ -154,6 +154,16 @@ def test_what_cannot_be_used_is_said_in_one_line(model, call, message):
     assert "\n" not in str(raised.value)
 
 
+def test_audio_is_decoded_as_it_was_scored_unless_told_otherwise(copy):
+    model = SpeechToSemantics.load(copy)
+    model.settings.decode.runs["test"].ctc_weight = 0.3
+    assert model.options("slu").ctc_weight == 0.3
+    assert model.options("slu", ctc_weight=0.0).ctc_weight == 0.0
+    assert model.options("nlu").ctc_weight == 0.0  # text has no CTC
+    model.model.ctc = None
+    assert model.options("slu").ctc_weight == 0.0
+
+
 def test_the_constraint_grammar_needs_a_grammar(copy):
     (copy / "grammar.yaml").unlink()
     model = SpeechToSemantics.load(copy)
