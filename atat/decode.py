@@ -300,7 +300,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(settings.train.num_threads)
-    model = SpeechToSemantics.load(args.exp)
+    model = SpeechToSemantics.load(args.exp, with_confidence=False)
     model.settings.decode = settings.decode
     options = {
         name: model.options(

@@ -142,7 +142,7 @@ def main() -> None:
     from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
-    model = SpeechToSemantics.load(args.exp)
+    model = SpeechToSemantics.load(args.exp, with_confidence=False)
     options = {
         name: model.options(
             task=r.task, constraint=r.constraint, ctc_weight=r.ctc_weight, beam=r.beam

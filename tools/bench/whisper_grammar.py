@@ -225,7 +225,7 @@ def systems(
     if exp is not None:
         from atat.inference import SpeechToSemantics
 
-        model = SpeechToSemantics.load(exp)
+        model = SpeechToSemantics.load(exp, with_confidence=False)
 
         def ours(constraint: str) -> Callable[[np.ndarray], str]:
             # 0.4 as in the recipes' runs, where there is a CTC.
