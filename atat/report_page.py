@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from atat import semantics
+from atat import semantics, slot_errors
 from atat.results import Result, Results
 from atat.semantics import Frame
+from atat.slot_errors import SlotErrors
 
 if TYPE_CHECKING:
     from atat.report import Table
@@ -69,6 +70,8 @@ class Section:
     num_errors: int
     errors: list[Error]
     confusion: Confusion | None
+    slots: list[SlotErrors]
+    audio: dict[str, str]  # utterance -> address of the recording, of those that `slots` names
 
 
 def render(
@@ -119,12 +122,16 @@ def section_of(result: Result, audio: dict[str, str], out: Path, max_errors: int
     shown = wrong
     if len(wrong) > max_errors:
         shown = [wrong[i * len(wrong) // max_errors] for i in range(max_errors)]
+    slots = slot_errors.count(result.lines)
+    named = [taken.id for slot in slots for taken in slot.taken]
     return Section(
         title=result.row.row + (f", seed {next(iter(result.seeds))}" if result.seeds else ""),
         num_utterances=len(result.lines),
         num_errors=len(wrong),
         errors=[_error(line, audio.get(line["id"]), out) for line in shown],
         confusion=confusion_of(result.lines),
+        slots=slots,
+        audio={i: _address(audio[i], out) for i in named if i in audio},
     )
 
 
@@ -186,9 +193,13 @@ def _error(line: dict[str, Any], audio: str | None, out: Path) -> Error:
         reference=ours,
         hypothesis=theirs,
         full=full,
-        # Quoted whole, so that no path can be taken for an address of another kind.
-        audio=None if audio is None else quote(os.path.relpath(audio, out)),
+        audio=None if audio is None else _address(audio, out),
     )
+
+
+def _address(path: str, out: Path) -> str:
+    """Relative to the page; quoted whole, so that no path can be taken for another kind of one."""
+    return quote(os.path.relpath(path, out))
 
 
 def _bare(sequence: str) -> str:

@@ -1,0 +1,93 @@
+"""Which slots are got wrong, and what is taken for what: the part of the report that names them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atat import semantics
+
+NOTHING = "(nothing)"
+MAX_TAKEN = 5  # mistakes shown of a slot
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A value that was taken for another, so often; `id` is an utterance where it was."""
+
+    said: str
+    understood: str
+    count: int
+    id: str
+
+
+@dataclass(frozen=True)
+class SlotErrors:
+    """A slot: how often it was said, how often wrong, and its most frequent mistakes.
+
+    A value that was understood where none was said counts as wrong too.
+    """
+
+    slot: str
+    num_said: int
+    num_wrong: int
+    taken: list[Taken]
+
+
+def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
+    """The slots that were got wrong, the worst first; none for transcripts.
+
+    Slots of a wrong intent are compared too; a malformed hypothesis has understood nothing.
+
+    >>> said, understood = "go( to( rome )to )go", "go( to( oslo )to )go"
+    >>> (to,) = count([{"id": "a", "em_hyp": False, "reference": said, "hypothesis": understood}])
+    >>> to.slot, to.num_wrong, to.taken
+    ('to', 1, [Taken(said='rome', understood='oslo', count=1, id='a')])
+    """
+    num_said: Counter[str] = Counter()
+    mistakes: dict[str, Counter[tuple[str, str]]] = {}
+    example: dict[tuple[str, str, str], str] = {}
+    for line in lines:
+        if "em_hyp" not in line:
+            continue
+        said = semantics.frame(line["reference"]).slots
+        understood = _slots(line["hypothesis"])
+        num_said.update(slot for slot, _ in said)
+        for slot, *pair in _differences(said, understood):
+            mistakes.setdefault(slot, Counter())[tuple(pair)] += 1
+            example.setdefault((slot, *pair), line["id"])
+    found = [
+        SlotErrors(
+            slot,
+            num_said[slot],
+            pairs.total(),
+            [
+                Taken(*pair, number, example[(slot, *pair)])
+                for pair, number in pairs.most_common(MAX_TAKEN)
+            ],
+        )
+        for slot, pairs in mistakes.items()
+    ]
+    return sorted(found, key=lambda errors: (-errors.num_wrong, errors.slot))
+
+
+def _slots(sequence: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return semantics.frame(sequence).slots
+    except ValueError:
+        return ()
+
+
+def _differences(
+    said: Sequence[tuple[str, str]], understood: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """(slot, value said, value understood) of what differs, in reading order within a slot."""
+    missing = list((Counter(said) - Counter(understood)).elements())
+    extra = list((Counter(understood) - Counter(said)).elements())
+    found = []
+    for slot, value in missing:
+        match = next((pair for pair in extra if pair[0] == slot), None)
+        if match is not None:
+            extra.remove(match)
+        found.append((slot, value, match[1] if match else NOTHING))
+    return found + [(slot, NOTHING, value) for slot, value in extra]
