@@ -1,5 +1,7 @@
 """The models that conf/ offers."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from atat.dataset import Batches
 from atat.examples import Examples
 from atat.model import build
 from atat.text_source import text_tokenizer
+from atat.tokenizer import Tokenizer
 from tests import test_mlm as tones
 
 CONF = config.BASE.parent
@@ -73,3 +76,18 @@ def test_the_tiny_model_is_that_of_the_commands():
     commands = config.load([CONF.parent / "egs" / "commands" / "conf" / "recipe.yaml"]).model
     commands.utterance_mean = tiny.utterance_mean  # not a size
     assert tiny == commands
+
+
+@pytest.mark.parametrize("recipe", ["commands", "barista", "top_zeroshot", "music_lowres"])
+def test_a_recipe_stands_on_frozen_whisper(recipe, tmp_path):
+    settings = config.load(
+        [CONF.parent / "egs" / recipe / "conf" / "recipe.yaml", CONF / "frozen_whisper.yaml"]
+    )
+    tokenizer = Tokenizer.train(["go( to( rome )to )go"], 60)
+    with torch.device("meta"):
+        model = build(settings, tokenizer)
+    sizes = Counter()
+    for name, parameter in model.named_parameters():
+        sizes["frozen" if name.startswith("speech_base.") else "trained"] += parameter.numel()
+        assert parameter.requires_grad != name.startswith("speech_base.")
+    assert 8.0e6 < sizes["frozen"] < 8.5e6 and sizes["trained"] < 4.0e6
