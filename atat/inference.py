@@ -238,14 +238,6 @@ class SpeechToSemantics:
             [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
         )
 
-    def _as_scored(self, defaults: SearchOptions) -> SearchOptions:
-        if self.confidence is not None:
-            return replace(defaults, **self.confidence.options)
-        test = self.settings.decode.runs.get("test")
-        if test is None or self.model.ctc is None:
-            return defaults
-        return replace(defaults, ctc_weight=test.ctc_weight)
-
     def options(self, default_task: str = "slu", **given: Any) -> SearchOptions:
         """The decoding options of a call: what is given and not None, else the experiment's.
 
@@ -263,8 +255,10 @@ class SpeechToSemantics:
             max_length=decode.max_length,
             length_bonus=decode.length_bonus,
         )
-        if default_task == "slu":  # of audio
-            defaults = self._as_scored(defaults)
+        if default_task == "slu" and self.confidence is not None:  # of audio
+            defaults = replace(defaults, **self.confidence.options)
+        elif default_task == "slu" and self.model.ctc is not None and "test" in decode.runs:
+            defaults = replace(defaults, ctc_weight=decode.runs["test"].ctc_weight)
         unknown = given.keys() - asdict(defaults).keys()
         if unknown:
             known = ", ".join(asdict(defaults))

@@ -136,15 +136,10 @@ def start_base(base: FrozenEncoder, source: str) -> None:
         if name.startswith("speech_encoder.")
     }
     state = base.state_dict()
-    for name in sorted(state.keys() | given.keys()):
-        got, want = (tuple(d[name].shape) if name in d else "nothing" for d in (given, state))
-        if got != want:
-            raise ValueError(
-                f"model.speech_base: {checkpoint.name} has {got} for '{name}', the model {want}; "
-                "expected the checkpoint's sizes: model.speech_base_width="
-                f"{len(checkpoint.weights['speech_encoder.norm.bias'])} "
-                f"model.speech_base_layers={checkpoint.depth('speech_encoder')}"
-            )
+    width = len(checkpoint.weights["speech_encoder.norm.bias"])
+    depth = checkpoint.depth("speech_encoder")
+    sizes = f"model.speech_base_width={width} model.speech_base_layers={depth}"
+    _compare(f"model.speech_base: {checkpoint.name}", given, state, sizes)
     if not any(value.is_meta for value in state.values()):
         base.load_state_dict(given)
 
@@ -194,15 +189,21 @@ def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, T
     given.pop(None, None)  # of layers that the model does not have
     if EMBEDDING in given:
         given[EMBEDDING] = _embedding(given[EMBEDDING], checkpoint.vocabulary, tokenizer)
-    wanted = {name for name in state if name.split(".")[0] in parts} - {"decoder.output_bias"}
-    for name in sorted(wanted | given.keys()):
-        got, want = (tuple(d[name].shape) if name in d else "nothing" for d in (given, state))
+    wanted = {name: value for name, value in state.items() if name.split(".")[0] in parts}
+    wanted.pop("decoder.output_bias", None)  # Whisper has none
+    _compare(f"model.speech_pretrained: {checkpoint.name}", given, wanted, checkpoint.sizes)
+    return given
+
+
+def _compare(what: str, given: dict[str, Tensor], wanted: dict[str, Tensor], sizes: str) -> None:
+    """Raise ValueError where names or shapes differ; `sizes` are those that would do."""
+    for name in sorted(wanted.keys() | given.keys()):
+        got, want = (tuple(d[name].shape) if name in d else "nothing" for d in (given, wanted))
         if got != want:
             raise ValueError(
-                f"model.speech_pretrained: {checkpoint.name} has {got} for '{name}', the model "
-                f"{want}; expected the checkpoint's sizes: {checkpoint.sizes}"
+                f"{what} has {got} for '{name}', the model {want}; expected the checkpoint's "
+                f"sizes: {sizes}"
             )
-    return given
 
 
 def _place(name: str, model: nn.Module, checkpoint: Checkpoint) -> str | None:
