@@ -64,7 +64,8 @@ def of_experiment(
     yield _line(4, name, "features.kind", settings.features.kind)
     yield from _lines(settings, EXPERIMENT_STAGES, name)
     for subset, what in table.subsets.items():
-        yield _line(6, name, f"subsets.{subset}", dataclasses.asdict(what))
+        given = {key: value for key, value in dataclasses.asdict(what).items() if value}
+        yield _line(6, name, f"subsets.{subset}", given)
 
 
 def changed_decoding(name: str, settings: config.Config, exp: Path) -> Iterator[str]:

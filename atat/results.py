@@ -275,7 +275,10 @@ class Results:
         if not (directory / "hyp.jsonl").is_file():
             return f"not decoded: {command} --stage 5"
         is_scored = (directory / _scores_name(subset)).is_file()
+        is_whole = subset is not None and (directory / _scores_name(None)).is_file()
         if not is_scored or any("reference" not in line for line in self._read(directory)):
+            if is_whole and not self._select(place, training, run, subset):
+                return "none of these utterances is in the split"
             return f"not scored: {command} --stage 6"
         return None
 
@@ -317,9 +320,11 @@ class Results:
         if subset is None:
             return lines
         split = self._split_of(place, training, run)
-        intents = self.tables.subsets[subset].intents
+        part = self.tables.subsets[subset]
         sequences = split.semantics or {line["id"]: line["reference"] for line in lines}
-        return [line for line in lines if _intent(sequences.get(line["id"], "")) in intents]
+        return [
+            line for line in lines if part.has(line["id"], _intent(sequences.get(line["id"], "")))
+        ]
 
     def _compare(self, row: Row, ours: list[Pool]) -> Comparison:
         places, other = self.places_of(row), self._run_against(row)

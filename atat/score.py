@@ -104,7 +104,7 @@ def score_run(
     Args:
         directory: has `hyp.jsonl` and `run.json` of stage 5.
         data: the splits of stage 1.
-        subsets: name -> the intents that belong to it.
+        subsets: name -> what belongs to it.
 
     Returns:
         Scores by subset, None for the whole split. A subset without utterances here is left out.
@@ -126,7 +126,9 @@ def score_run(
     intents = {id_: semantics.parse(s).label for id_, s in (references.semantics or {}).items()}
     parts: dict[str | None, list[int]] = {None: list(range(len(lines)))}
     for name, subset in subsets.items():
-        chosen = [i for i, line in enumerate(lines) if intents.get(line["id"]) in subset.intents]
+        chosen = [
+            i for i, line in enumerate(lines) if subset.has(line["id"], intents.get(line["id"]))
+        ]
         if chosen:
             parts[name] = chosen
     scores = {

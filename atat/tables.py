@@ -44,9 +44,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Subset:
-    """A part of a test split that is scored on its own."""
+    """A part of a test split, scored on its own: some intents, or all but some utterances."""
 
-    intents: tuple[str, ...]
+    intents: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()  # ids; the table names a file with one a line
+
+    def has(self, key: str, intent: str | None) -> bool:
+        return intent in self.intents if self.intents else key not in self.without
 
 
 @dataclass(frozen=True)
@@ -151,12 +155,12 @@ def load(path: str | Path) -> Tables:
         if isinstance(content, dict):
             # The same reader as for settings: plain PyYAML takes 1e-3 for a string.
             content = OmegaConf.to_container(OmegaConf.load(path))
-        return _tables(content)
+        return _tables(content, Path(path).parent)
     except (ValueError, yaml.YAMLError) as e:
         raise ValueError(f"{path}: {e}") from e
 
 
-def _tables(content: Any) -> Tables:
+def _tables(content: Any, directory: Path) -> Tables:
     _check("tables", content, {"experiments": dict, "subsets": dict, "table": list})
     experiments = {}
     for name, value in content.get("experiments", {}).items():
@@ -182,11 +186,19 @@ def _tables(content: Any) -> Tables:
 
     subsets = {}
     for name, value in content.get("subsets", {}).items():
-        _check(f"subset '{name}'", value, {"intents": list}, required=("intents",))
-        for intent in value["intents"]:
+        _check(f"subset '{name}'", value, {"intents": list, "without": str})
+        if len(value) != 1:
+            raise ValueError(f"subset '{name}': got {len(value)} keys, expected intents or without")
+        for intent in value.get("intents", ()):
             if not isinstance(intent, str):  # YAML reads on, yes, 3 as other things than words
                 raise ValueError(f"subset '{name}': got {intent!r}, expected an intent in quotes")
-        subsets[str(name)] = Subset(tuple(value["intents"]))
+        without = ()
+        if "without" in value:
+            try:
+                without = tuple((directory / value["without"]).read_text().split())
+            except OSError as e:
+                raise ValueError(f"subset '{name}': without: {e}") from e
+        subsets[str(name)] = Subset(tuple(value.get("intents", ())), without)
 
     rows = []
     for number, value in enumerate(content.get("table", []), 1):

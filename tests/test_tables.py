@@ -47,6 +47,27 @@ def test_a_file_is_read_with_its_types(tmp_path):
     )
 
 
+def test_a_subset_may_be_all_but_the_utterances_in_a_file(tmp_path):
+    (tmp_path / "seen.txt").write_text("a-1\nb-2\n", encoding="utf-8")
+    rest = load(tmp_path, "experiments: {atat: {}}\nsubsets: {rest: {without: seen.txt}}")
+    assert rest.subsets["rest"] == Subset(without=("a-1", "b-2"))
+    assert [i for i in ("a-1", "a-2", "b-2") if rest.subsets["rest"].has(i, "go")] == ["a-2"]
+    assert Subset(("go",)).has("a-1", "go") and not Subset(("go",)).has("a-1", None)
+
+
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        ("{without: gone.txt}", "subset 'rest': without: .*gone.txt"),
+        ("{}", "subset 'rest': got 0 keys, expected intents or without"),
+        ("{without: gone.txt, intents: [a]}", "got 2 keys"),
+    ],
+)
+def test_a_subset_is_of_one_kind(tmp_path, subset, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, f"experiments: {{atat: {{}}}}\nsubsets: {{rest: {subset}}}")
+
+
 def test_subsets_and_table_can_be_left_out(tmp_path):
     loaded = load(tmp_path, "experiments: {atat: {}}")
     assert (loaded.experiments, loaded.subsets, loaded.table) == ({"atat": Experiment()}, {}, ())
@@ -151,7 +172,7 @@ def test_seeds_that_make_no_sense_are_a_value_error(tmp_path, old, new, message)
         ("run: test,", "rum: test,", "did you mean 'run'"),
         (", run: test, paper", ", paper", "'run' is missing"),
         ("99.5", "high", "expected int or float"),
-        ("{intents: [setTimer, lights]}", "{}", "'intents' is missing"),
+        ("{intents: [setTimer, lights]}", "{}", "got 0 keys, expected intents or without"),
         ("{intents: [setTimer, lights]}", "{intents: setTimer}", "expected list"),
         ("lights]", "on]", "got True, expected an intent in quotes"),
     ],
