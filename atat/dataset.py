@@ -170,13 +170,16 @@ class Batches:
 
     def _speech_tensors(self, step: int, progress: float, feats: list[Tensor]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(f) for f in feats])
-        if self.of_states:
-            return self._state_tensors(step, progress, feats, lengths)
-        active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)
+        if self.of_states:  # they do not tell where speech is: a flat start takes all for speech
+            active = torch.stack([torch.zeros_like(lengths), lengths * FRAMES_PER_STATE], dim=1)
+            active = active.float()
+        else:
+            active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)
         speech = torch.nn.utils.rnn.pad_sequence(feats, batch_first=True)
-        flat_start = False
-        if self.training:
-            flat_start = progress < self.config.train.flat_start_fraction
+        flat_start = self.training and progress < self.config.train.flat_start_fraction
+        if self.training and self.of_states:
+            speech = self.augmenter.of_states(speech, lengths, self._generator(step))
+        elif self.training:
             strength = MILD_STRENGTH if progress < self.config.augment.mild_fraction else 1.0
             speech, lengths, active = self.augmenter(
                 speech, lengths, active, self._generator(step), strength
@@ -185,23 +188,6 @@ class Batches:
             "speech": speech,
             "speech_lengths": lengths,
             "active": active,
-            "flat_start": torch.tensor([flat_start]),
-        }
-
-    def _state_tensors(
-        self, step: int, progress: float, states: list[Tensor], lengths: Tensor
-    ) -> dict[str, Tensor]:
-        speech = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
-        flat_start = False
-        if self.training:
-            flat_start = progress < self.config.train.flat_start_fraction
-            speech = self.augmenter.of_states(speech, lengths, self._generator(step))
-        # They do not tell where speech is: for a flat start it is everywhere.
-        end = lengths * float(FRAMES_PER_STATE)
-        return {
-            "speech": speech,
-            "speech_lengths": lengths,
-            "active": torch.stack([torch.zeros_like(end), end], dim=1),
             "flat_start": torch.tensor([flat_start]),
         }
 
