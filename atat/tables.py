@@ -195,7 +195,7 @@ def _tables(content: Any, directory: Path) -> Tables:
         without = ()
         if "without" in value:
             try:
-                without = tuple((directory / value["without"]).read_text().split())
+                without = tuple((directory / value["without"]).read_text("utf-8").split())
             except OSError as e:
                 raise ValueError(f"subset '{name}': without: {e}") from e
         subsets[str(name)] = Subset(tuple(value.get("intents", ())), without)
