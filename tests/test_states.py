@@ -142,6 +142,25 @@ def test_a_base_that_does_not_fit_is_refused_before_anything_is_lost(
     assert (exp / "model.pth").read_text() == "trained for hours"
 
 
+def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder, corpus):
+    data, dump = corpus
+    c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
+    directory = states.of_base(dump, c, ["train"], num_jobs=1)
+    c.augment.enabled, c.augment.time_mask_fraction = True, 0.5
+    examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer)
+    kept = FeatureReader(directory / "train")
+    for training in (True, False):
+        batches = Batches(examples, c, tokenizer, training=training)
+        sizes = [4 * kept.num_frames[key] for key in kept.ids]
+        assert batches.speech_frames.tolist() == sizes
+        for key, u in zip(kept.ids, range(len(sizes)), strict=True):
+            _, batch = batches.collate(20, [u], [])
+            assert batch["active"].tolist() == [[0.0, sizes[u]]]
+            assert batch["speech_lengths"].tolist() == [len(kept[key])]
+            same = torch.equal(batch["speech"][0], torch.from_numpy(kept[key]))
+            assert same == (not training)
+
+
 def test_masked_speech_cannot_be_learned_from_states(encoder, corpus, tmp_path):
     data, dump = corpus
     c = settings()
