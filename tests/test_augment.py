@@ -118,6 +118,18 @@ def test_noise_fills_silence_to_about_its_level(speech):
     assert silence.mean() < out[0].max() - 2.0
 
 
+def test_knocks_stand_out_of_the_noise_where_they_are_wanted(speech):
+    def loudest(knocks):
+        outs = [
+            run(speech, seed=seed, noise=1.0, snr_db=[40.0, 40.0], knocks=knocks)[0]
+            for seed in range(8)
+        ]
+        # By frame, where nobody speaks: the last 20 bins.
+        return torch.stack([out[..., 75:].amax(dim=(0, 2)) - out.amax() for out in outs]).amax()
+
+    assert loudest(1.0) > loudest(0.0) + 5.0 * NATS_PER_DB
+
+
 def test_others_speak_behind_as_many_and_as_loud_as_is_said(speech):
     own = speech[0] > 10.0
     shares = []

@@ -40,3 +40,16 @@ def test_processes_take_steps_of_their_own_and_the_mean_of_them(tmp_path, monkey
     # In the end they are in one state: parameters, statistics and moments.
     assert results[0][1:] == results[1][1:]
     assert results[0][1] == 7.5
+
+
+def test_what_is_frozen_is_not_sent_around(monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    model[0].bias.requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    sent = []
+    monkeypatch.setattr(
+        local_sgd, "average", lambda values: sent.append([tuple(v.shape) for v in values])
+    )
+    assert list(local_sgd.averaged("abc", model, optimizer, every=2)) == ["a", "b", "c"]
+    # The weight, and of the batch norm: weight, bias, running mean and variance, number of batches.
+    assert sent == [[(3, 2), (3,), (3,), (3,), (3,), ()]] * 2 + [[]]
