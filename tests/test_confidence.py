@@ -143,7 +143,8 @@ def test_results_have_confidence_only_for_the_calibrated_options(exp, model, toy
     path = toy_wavs["anna-0"]
     confidence.save(toy_confidence(model), exp)
     calibrated = SpeechToSemantics.load(exp)
-    result = calibrated(path, **GRAMMAR_OPTIONS)
+    result = calibrated(path)  # which are the default of a calibrated experiment
+    assert calibrated(path, **GRAMMAR_OPTIONS).confidence == pytest.approx(result.confidence)
     assert 0.5 < result.confidence <= 1.0 and result.accepted is True
     assert result.slot_confidence.keys() == {"room"}
     assert result.slot_confidence["room"] >= result.confidence
@@ -154,7 +155,7 @@ def test_results_have_confidence_only_for_the_calibrated_options(exp, model, toy
     assert strict.accepted is (strict.confidence >= 1.0)
     plain = model(path, **GRAMMAR_OPTIONS)
     assert (result.semantics, result.score) == (plain.semantics, pytest.approx(plain.score))
-    others = [calibrated(path), calibrated(path, constraint="grammar"), plain]
+    others = [calibrated(path, constraint="none"), calibrated(path, ctc_weight=0.0), plain]
     others.append(calibrated(text="turn on the kitchen light"))
     for other in others:
         assert (other.confidence, other.accepted, other.slot_confidence) == (None, None, None)
@@ -168,7 +169,10 @@ def test_without_a_file_nothing_more_is_searched(model, toy_wavs, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"threshold": 0.5}, "calibrated for other options: constraint grammar, ctc_weight 0.3"),
+        (
+            {"threshold": 0.5, "constraint": "none", "ctc_weight": 0.0},
+            "calibrated for other options: constraint grammar, ctc_weight 0.3",
+        ),
         ({"threshold": 1.5, **GRAMMAR_OPTIONS}, "threshold: got 1.5, expected 0 to 1"),
     ],
 )
