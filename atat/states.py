@@ -40,7 +40,7 @@ def of_base(dump: Path, settings: Config, splits: list[str], num_jobs: int) -> P
     """The directory with the states of the splits; what is missing or out of date is made.
 
     Raises:
-        ValueError: there is no such encoder. FileNotFoundError: a split has no features.
+        ValueError: there is no such encoder, or a split's files do not belong together.
     """
     c = settings.model
     base = Base(
@@ -51,6 +51,8 @@ def of_base(dump: Path, settings: Config, splits: list[str], num_jobs: int) -> P
     directory.mkdir(exist_ok=True)
     shutil.copyfile(dump / "cmvn.npz", directory / "cmvn.npz")
     for split in splits:
+        if not (dump / split).is_dir():
+            continue  # it is written, or what wants its speech says that it has none
         reader = FeatureReader(dump / split)
         features = json.loads((dump / split / "stage.json").read_text(encoding="utf-8"))["inputs"]
         inputs = {"inputs": sha256(features, weights)}

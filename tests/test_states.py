@@ -89,7 +89,8 @@ def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
     encoder, corpus, monkeypatch
 ):
     _, dump = corpus
-    directory = states.of_base(dump, settings(), ["train"], num_jobs=1)
+    directory = states.of_base(dump, settings(), ["train", "written"], num_jobs=1)
+    assert not (directory / "written").exists()
     np.testing.assert_array_equal(
         np.load(directory / "cmvn.npz")["mean"], np.load(dump / "cmvn.npz")["mean"]
     )
