@@ -135,7 +135,7 @@ TREES = {
         "[IN:LIKE_MUSIC this [SL:MUSIC_GENRE {genre} ] [SL:MUSIC_TYPE {record} ] is great ]",
     ],
     "reminder": [
-        # TODO is a slot of TOPv2: what one is to be reminded of.
+        # SL:TODO is a slot of TOPv2 (what one is to be reminded of), nothing left undone.
         "[IN:CREATE_REMINDER do n't let me forget to [SL:TODO {chore} ] {when} ]",
         "[IN:CREATE_REMINDER nag {reminded} to [SL:TODO {chore} ] {when} ]",
         "[IN:GET_REMINDER what 's left to do {when} ? ]",
