@@ -34,6 +34,7 @@ class DataConfig:
     domains: list[str] = field(default_factory=list)
     renderings: int = 1
     low_resource: float = 0.1
+    num_spoken: int = 0
     num_asr: int = 0
     asr_texts: str | None = None
     asr_corpus: str | None = None

@@ -76,6 +76,15 @@ def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
     ]
 
 
+def test_some_sentences_are_spoken_and_all_are_read(run, tmp_path):
+    code, _, err = run(write_top(tmp_path / "top", ROWS), "data.num_spoken=3")
+    assert code == 0, err
+    found = splits(tmp_path)
+    read, spoken = found["train_text"].text, found["train"].text
+    assert (len(read), len(spoken)) == (len(ROWS), 3)
+    assert set(spoken.values()) <= set(read.values())
+
+
 def test_the_speech_for_learning_from_text_holds_no_sentence_of_the_corpus(run, tmp_path):
     code, _, err = run(write_topv2(tmp_path / "v2", ROWS))
     assert code == 0, err
@@ -173,6 +182,9 @@ def test_check_writes_nothing(run, tmp_path):
 
 
 def test_the_settings_of_the_recipe_can_be_used():
-    recipe = config.BASE.parent.parent / "egs" / "top_zeroshot" / "conf" / "recipe.yaml"
-    data = config.load([recipe]).data
+    conf = config.BASE.parent.parent / "egs" / "top_zeroshot" / "conf"
+    data = config.load([conf / "recipe.yaml"]).data
     assert data.num_asr > 0 and set(data.voices) == {"train", "valid", "test"}
+    measured = config.load([conf / "recipe.yaml", conf / "two_cores.yaml"])
+    assert 0 < measured.data.num_spoken and measured.model.speech_base
+    assert measured.data.num_test == data.num_test  # as many as the paper's

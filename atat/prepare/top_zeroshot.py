@@ -3,7 +3,7 @@
 The corpus is TOP, TOPv2 or STOP (egs/README.md). Splits:
 
   train_text   its training sentences, without speech
-  train        the same, spoken by the synthesisers of data.voices.train
+  train        the same or data.num_spoken of them, spoken by the synthesisers of data.voices.train
   valid, test  sentences of its eval and test, spoken; test by a synthesiser heard nowhere else
   test_real    recordings of STOP: of the corpus, if it is STOP, or of data.recorded
   asr          speech with text and no semantics, for learning semantics from text only
@@ -99,7 +99,10 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     source = top_corpus.detect(corpus_dir)
     sentences = tree_splits.read(source, settings, settings.data.domains or DOMAINS)
     real = read_recordings(settings, source)
-    to_speak = sentences | {"train": sentences["train"] * times}
+    spoken_train = sentences["train"]
+    if num := settings.data.num_spoken:
+        spoken_train = tree_splits.sample(spoken_train, num, f"{settings.seed} spoken")
+    to_speak = sentences | {"train": spoken_train * times}
     libri = _librispeech(settings)
     if not libri and settings.data.num_asr:
         others = read_others(settings, source)

@@ -4,9 +4,10 @@
 #
 #   ./run.sh --corpus_dir top-dataset-semantic-parsing --check true    what is in that directory
 #   ./run.sh --corpus_dir top-dataset-semantic-parsing --table true    all rows
+#   ./run.sh --corpus_dir ... --table true --config conf/two_cores.yaml   as RESULTS.md was measured
 #   ./run.sh --corpus_dir ... --table true --config conf/recorded.yaml --set data.recorded=STOP
 #
-# --corpus_dir may be TOP, TOPv2 or STOP. The third line tests on recorded speech too: STOP's, since
+# --corpus_dir may be TOP, TOPv2 or STOP. The last line tests on recorded speech too: STOP's, since
 # the paper's was never released. Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail
 
