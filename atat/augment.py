@@ -9,6 +9,7 @@ from the generator that is given, so a step's augmentation depends on its seed o
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -249,6 +250,17 @@ class _Draw:
 
     def permutation(self, size: int) -> Tensor:
         return torch.randperm(size, generator=self.generator)
+
+
+def active_frames(feats_TF: np.ndarray) -> tuple[int, int]:
+    """First frame with speech and the frame after the last, by level below the loudest frame.
+
+    >>> active_frames(np.array([[0.0], [20.0], [19.0], [0.0]]))
+    (1, 3)
+    """
+    level_T = feats_TF.max(axis=1)
+    loud = np.flatnonzero(level_T > level_T.max() - ACTIVE_DB * NATS_PER_DB)
+    return int(loud[0]), int(loud[-1]) + 1
 
 
 def _masked_max(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:

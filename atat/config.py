@@ -115,6 +115,7 @@ class AugmentConfig:
     freq_mask_bins: int = 12
     time_masks: int = 2
     time_mask_fraction: float = 0.06
+    copies: int = 0
 
 
 @dataclass

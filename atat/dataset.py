@@ -17,7 +17,7 @@ from torch import Tensor
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
 from atat import masking
-from atat.augment import ACTIVE_DB, NATS_PER_DB, Augmenter
+from atat.augment import Augmenter, active_frames
 from atat.config import Config
 from atat.examples import Examples, SpeechPart, rng
 from atat.states import FRAMES_PER_STATE
@@ -124,7 +124,9 @@ class Batches:
                 for served in rows_of(tasks):
                     masked = "mlm" in served
                     ids.append(part.ids[u])
-                    feats.append(self._masked(part, u, step) if masked else part.features(u))
+                    feats.append(
+                        self._masked(part, u, step) if masked else self._features(part, u, step)
+                    )
                     words.append(() if masked else part.words[u])  # CTC hears no masked words
                     for task in served:
                         token = self.tokenizer.task_ids[task]
@@ -158,6 +160,14 @@ class Batches:
         """Rows of speech that an utterance takes in a step, at most."""
         one = self.training and self.config.train.tasks_per_utterance == "one"
         return 1 if one or "mlm" not in part.targets else len(rows_of(part.tasks_of(u)))
+
+    def _features(self, part: SpeechPart, u: int, step: int) -> Tensor:
+        """Features or states; in training those of one of its copies, once it is not mild."""
+        mild = step < self.config.augment.mild_fraction * self.config.train.num_steps
+        if not part.copies or mild:
+            return part.features(u)
+        draw = rng(self.config.seed, "copies", step, part.ids[u])
+        return part.features(u, int(draw.integers(len(part.copies) + 1)))
 
     def _masked(self, part: SpeechPart, u: int, step: int) -> Tensor:
         """Features with some words masked, other ones at every step; in validation always the
@@ -294,17 +304,6 @@ def rows_of(tasks: list[str]) -> list[list[str]]:
         return [tasks]
     heard = [task for task in tasks if task != "mlm"]
     return [heard, ["mlm"]] if heard else [["mlm"]]
-
-
-def active_frames(feats_TF: np.ndarray) -> tuple[int, int]:
-    """First frame with speech and the frame after the last, by level below the loudest frame.
-
-    >>> active_frames(np.array([[0.0], [20.0], [19.0], [0.0]]))
-    (1, 3)
-    """
-    level_T = feats_TF.max(axis=1)
-    loud = np.flatnonzero(level_T > level_T.max() - ACTIVE_DB * NATS_PER_DB)
-    return int(loud[0]), int(loud[-1]) + 1
 
 
 def _pad(sequences: list[np.ndarray], value: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """What a run trains or validates on: the examples of every split, with the targets of each task."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from atat import ctm, datadir, masking, semantics
 from atat.archive import FeatureReader
 from atat.config import Source
 from atat.files import sha256
+from atat.states import copy_of
 from atat.tokenizer import Tokenizer
 
 SPEECH_TASKS = ("asr", "slu", "mlm")
@@ -48,6 +49,7 @@ class SpeechPart:
     """The spoken utterances of one split, with the targets of each task.
 
     `targets[task]` has one entry an utterance, empty where it is not to be trained on the task.
+    `copies` read the states of augmented versions (`states.copies_of`), in training alone.
     For MLM, `wavs` are the audio files and `ticks` (atat/masking.py) say where the words are.
     """
 
@@ -58,14 +60,16 @@ class SpeechPart:
     words: Ragged
     wavs: list[str]
     ticks: Ragged
+    copies: list[FeatureReader] = field(default_factory=list)
 
     def tasks_of(self, u: int) -> list[str]:
         """Those that an utterance has a target of."""
         return [task for task, sequences in self.targets.items() if len(sequences[u])]
 
-    def features(self, u: int) -> Tensor:
-        """Of an utterance as stage 2 made them, float32 (T, F)."""
-        return torch.from_numpy(np.array(self.reader[self.ids[u]]))
+    def features(self, u: int, copy: int = 0) -> Tensor:
+        """Of an utterance as stage 2 made them, float32 (T, F), or of its copy 1, 2, ..."""
+        reader = self.copies[copy - 1] if copy else self.reader
+        return torch.from_numpy(np.array(reader[self.ids[u]]))
 
 
 @dataclass
@@ -95,6 +99,7 @@ class Examples:
         text_tokenizer: of the NLU sources; the targets' tokenizer where not given.
         seed: of the fractions.
         allow_drops: go on when more than 1 % of a split's utterances have no alignment for MLM.
+        num_copies: how many augmented versions of the speech to read too.
 
     Attributes:
         notes: what was left out, a sentence each.
@@ -112,6 +117,7 @@ class Examples:
         text_tokenizer: TextTokenizer | None = None,
         seed: int = 1,
         allow_drops: bool = False,
+        num_copies: int = 0,
     ):
         if not sources:
             raise ValueError("train.sources is empty: name at least one split and its tasks")
@@ -142,7 +148,9 @@ class Examples:
                             "have no alignment and are left out of task 'mlm'"
                         )
                     wanted["mlm"] = set(ticks)
-                self.speech.append(_speech_part(split, directory, wanted, reader, tokenizer, ticks))
+                part = _speech_part(split, directory, wanted, reader, tokenizer, ticks)
+                part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
+                self.speech.append(part)
             if any(wanted[task] for task in TEXT_TASKS):
                 self.text.append(
                     _text_part(

@@ -2,14 +2,18 @@
 
 Training does not change them, so no epoch computes them again. They stand below stage 2's features
 of the kind that the encoder takes: DUMP/base_DIGEST/SPLIT, where the digest is of the weights.
+
+Augmentation cannot reach behind them. So `augment.copies` versions of the training speech, each
+augmented once, have theirs in DUMP/base_DIGEST/copyN/SPLIT.
 """
 
-# T frames, F mel bins, S states, D width
+# B utterances, T frames, F mel bins, S states, D width
 
 import functools
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +21,14 @@ import numpy as np
 
 from atat import parallel
 from atat.archive import FeatureReader, FeatureWriter
-from atat.config import Config
+from atat.config import AugmentConfig, Config
 from atat.files import atomic_directory, sha256
 
 if TYPE_CHECKING:
     from atat.whisper import FrozenEncoder
 
 FRAMES_PER_STATE = 4
+COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a batch
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,22 @@ class Base:
     num_layers: int
 
 
-def of_base(dump: Path, settings: Config, splits: list[str], num_jobs: int) -> Path:
+def copy_of(directory: Path, number: int) -> Path:
+    """Where the states of augmented speech are; numbers count from 0."""
+    return directory / f"copy{number}"
+
+
+def of_base(
+    dump: Path, settings: Config, splits: list[str], num_jobs: int, training: Collection[str] = ()
+) -> Path:
     """The directory with the states of the splits; what is missing or out of date is made.
+
+    Args:
+        dump: features of the kind that the encoder takes.
+        settings: which encoder, and `augment` for copies.
+        splits: those to have.
+        num_jobs: processes.
+        training: the splits among them that have `augment.copies`.
 
     Raises:
         ValueError: there is no such encoder, or a split's files do not belong together.
@@ -53,25 +72,66 @@ def of_base(dump: Path, settings: Config, splits: list[str], num_jobs: int) -> P
     for split in splits:
         if not (dump / split).is_dir():
             continue  # it is written, or what wants its speech says that it has none
-        reader = FeatureReader(dump / split)
         features = json.loads((dump / split / "stage.json").read_text(encoding="utf-8"))["inputs"]
-        inputs = {"inputs": sha256(features, weights)}
-        stage = directory / split / "stage.json"
-        if stage.is_file() and json.loads(stage.read_text(encoding="utf-8")) == inputs:
-            continue
-        states = parallel.run(
-            functools.partial(_states_of, directory=dump / split, base=base),
-            reader.ids,
-            num_jobs,
-            total=len(reader.ids),
-            desc=f"states {split}",
-        )
-        with atomic_directory(directory / split) as new:
-            with FeatureWriter(new) as writer:
-                for key, states_SD in zip(reader.ids, states, strict=True):
-                    writer.write(key, states_SD)
-            (new / "stage.json").write_text(json.dumps(inputs), encoding="utf-8")
+        function = functools.partial(_states_of, directory=dump / split, base=base)
+        _write(directory / split, dump / split, sha256(features, weights), function, num_jobs)
+        for number in range(settings.augment.copies if split in training else 0):
+            how = Augmentation.of(settings, number)
+            _write(
+                copy_of(directory, number) / split,
+                dump / split,
+                sha256(features, weights, json.dumps(asdict(how), sort_keys=True)),
+                functools.partial(_states_of_copy, directory=dump / split, base=base, how=how),
+                num_jobs,
+            )
     return directory
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Of one copy: all that decides what it sounds like."""
+
+    augment: AugmentConfig
+    frame_shift_ms: float
+    seed: int
+    number: int
+
+    @classmethod
+    def of(cls, settings: Config, number: int) -> "Augmentation":
+        # Stripes are for the states, anew at every step; how many copies there are and when they
+        # are first taken changes none of them.
+        augment = replace(settings.augment, freq_masks=0, time_masks=0, copies=0, mild_fraction=0.0)
+        return cls(augment, settings.features.frame_shift_ms, settings.seed, number)
+
+
+def _write(
+    directory: Path,
+    features: Path,
+    inputs: str,
+    function: Callable[[str], np.ndarray],
+    num_jobs: int,
+) -> None:
+    """The states that `function` gives of each utterance, unless those of `inputs` are there."""
+    stage, about = directory / "stage.json", {"inputs": inputs}
+    if not stage.is_file() or json.loads(stage.read_text(encoding="utf-8")) != about:
+        _write_states(directory, FeatureReader(features).ids, about, function, num_jobs)
+
+
+def _write_states(
+    directory: Path,
+    ids: list[str],
+    about: dict[str, str],
+    function: Callable[[str], np.ndarray],
+    num_jobs: int,
+) -> None:
+    desc = f"states {directory.parent.name}/{directory.name}"
+    states = parallel.run(function, ids, num_jobs, total=len(ids), desc=desc)
+    directory.parent.mkdir(exist_ok=True)
+    with atomic_directory(directory) as new:
+        with FeatureWriter(new) as writer:
+            for key, states_SD in zip(ids, states, strict=True):
+                writer.write(key, states_SD)
+        (new / "stage.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 @functools.cache
@@ -93,8 +153,33 @@ def _reader(directory: Path) -> FeatureReader:
 
 def _states_of(key: str, directory: Path, base: Base) -> np.ndarray:
     """Of one utterance, (S, D)."""
+    return _encoded(_reader(directory)[key], base)
+
+
+def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) -> np.ndarray:
+    """Of one augmented utterance, (S', D); others of the split may speak behind it."""
     import torch
 
-    feats_TF = torch.from_numpy(_reader(directory)[key])
-    states_1SD, _ = _encoder(base)(feats_TF[None], torch.tensor([len(feats_TF)]))
+    from atat.augment import Augmenter, active_frames
+    from atat.examples import rng
+
+    reader, draw = _reader(directory), rng(how.seed, "copy", how.number, key)
+    others = draw.choice(len(reader.ids), COMPANIONS)
+    feats = [reader[key], *(reader[reader.ids[i]] for i in others)]
+    speech_BTF = torch.nn.utils.rnn.pad_sequence(
+        [torch.from_numpy(feats_TF) for feats_TF in feats], batch_first=True
+    )
+    lengths_B = torch.tensor([len(feats_TF) for feats_TF in feats])
+    active_B2 = torch.tensor([active_frames(f) for f in feats], dtype=torch.float32)
+    generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
+    speech_BTF, lengths_B, _ = Augmenter(how.augment, how.frame_shift_ms)(
+        speech_BTF, lengths_B, active_B2, generator
+    )
+    return _encoded(speech_BTF[0, : lengths_B[0]].numpy(), base)
+
+
+def _encoded(feats_TF: np.ndarray, base: Base) -> np.ndarray:
+    import torch
+
+    states_1SD, _ = _encoder(base)(torch.from_numpy(feats_TF)[None], torch.tensor([len(feats_TF)]))
     return states_1SD[0].numpy()

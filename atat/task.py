@@ -114,6 +114,7 @@ class AtatTask(AbsTask):
             text_tokenizer(settings.model, tokenizer),
             settings.seed,
             settings.features.allow_drops,
+            settings.augment.copies if training else 0,
         )
         if args.rank == 0:
             for note in examples.notes:

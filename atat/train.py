@@ -366,9 +366,9 @@ def main() -> None:
     dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
     state = prepare_experiment(settings, args.data, args.exp, args.resume)
     if settings.model.speech_base is not None:
-        splits = [source.split for source in settings.train.sources if set(source.tasks) - {"nlu"}]
-        splits = list(dict.fromkeys(splits + settings.train.valid_splits))
-        dump = states.of_base(dump, settings, splits, settings.train.num_processes)
+        spoken = [source.split for source in settings.train.sources if set(source.tasks) - {"nlu"}]
+        splits = list(dict.fromkeys(spoken + settings.train.valid_splits))
+        dump = states.of_base(dump, settings, splits, settings.train.num_processes, spoken)
     print(f"training '{args.experiment}' {state}: {settings.train.num_steps} steps -> {args.exp}")
     train(settings, args.data, dump, args.exp)
     print(f"trained: {args.exp / 'model.pth'}")

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from atat import datadir
+from atat.augment import active_frames
 from atat.config import Config, Source
-from atat.dataset import Batches, IterFactory, active_frames
+from atat.dataset import Batches, IterFactory
 from atat.examples import Examples
 from atat.tokenizer import Tokenizer
 

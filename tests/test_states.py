@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -160,6 +161,41 @@ def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder
             assert batch["speech_lengths"].tolist() == [len(kept[key])]
             same = torch.equal(batch["speech"][0], torch.from_numpy(kept[key]))
             assert same == (not training)
+
+
+def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, corpus, monkeypatch):
+    data, dump = corpus
+    c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
+    c.augment.enabled, c.augment.copies, c.augment.mild_fraction = True, 2, 0.5
+    c.augment.time_masks = c.augment.freq_masks = 0
+    directory = states.of_base(dump, c, ["train", "valid"], 1, training=["train"])
+    readers = [FeatureReader(directory / "train")]
+    readers += [FeatureReader(states.copy_of(directory, n) / "train") for n in range(2)]
+    assert not (states.copy_of(directory, 0) / "valid").exists()
+    key = readers[0].ids[0]
+    assert all(reader.ids == readers[0].ids for reader in readers)
+    versions = [reader[key] for reader in readers]
+    for a, b in itertools.combinations(versions, 2):
+        assert a.shape != b.shape or not np.allclose(a, b)
+
+    examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer, num_copies=2)
+    batches = Batches(examples, c, tokenizer, training=True)
+    heard = set()
+    for step in range(c.train.num_steps):
+        states_SD = batches.collate(step, [0], [])[1]["speech"][0].numpy()
+        which = [i for i, v in enumerate(versions) if np.array_equal(v, states_SD)]
+        assert len(which) == 1 and (which == [0] or step >= 0.5 * c.train.num_steps)
+        heard.update(which)
+    assert heard == {0, 1, 2}
+
+    made = []
+    monkeypatch.setattr(states, "_write_states", lambda directory, *_: made.append(directory))
+    c.augment.mild_fraction = 0.1  # when copies are first taken changes none of them
+    assert states.of_base(dump, c, ["train", "valid"], 1, training=["train"]) == directory
+    assert made == []
+    c.augment.reverb = 1.0
+    states.of_base(dump, c, ["train", "valid"], 1, training=["train"])
+    assert made == [states.copy_of(directory, n) / "train" for n in range(2)]
 
 
 def test_masked_speech_cannot_be_learned_from_states(encoder, corpus, tmp_path):
