@@ -190,10 +190,11 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
 
     made = []
     monkeypatch.setattr(states, "_write_states", lambda directory, *_: made.append(directory))
-    c.augment.mild_fraction = 0.1  # when copies are first taken changes none of them
+    # How many there are, and when they are first taken, changes none of them.
+    c.augment.mild_fraction, c.augment.copies = 0.1, 1
     assert states.of_base(dump, c, ["train", "valid"], 1, training=["train"]) == directory
     assert made == []
-    c.augment.reverb = 1.0
+    c.augment.reverb, c.augment.copies = 1.0, 2
     states.of_base(dump, c, ["train", "valid"], 1, training=["train"])
     assert made == [states.copy_of(directory, n) / "train" for n in range(2)]
 
