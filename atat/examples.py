@@ -49,7 +49,7 @@ class SpeechPart:
     """The spoken utterances of one split, with the targets of each task.
 
     `targets[task]` has one entry an utterance, empty where it is not to be trained on the task.
-    `copies` read the states of augmented versions (`states.copies_of`), in training alone.
+    `copies` read the states of augmented versions (`states.copy_of`), in training alone.
     For MLM, `wavs` are the audio files and `ticks` (atat/masking.py) say where the words are.
     """
 
@@ -67,8 +67,8 @@ class SpeechPart:
         return [task for task, sequences in self.targets.items() if len(sequences[u])]
 
     def features(self, u: int, copy: int = 0) -> Tensor:
-        """Of an utterance as stage 2 made them, float32 (T, F), or of its copy 1, 2, ..."""
-        reader = self.copies[copy - 1] if copy else self.reader
+        """Of an utterance as stage 2 made them, float32 (T, F); `copy` 1, 2, ...: augmented."""
+        reader = (self.reader, *self.copies)[copy]
         return torch.from_numpy(np.array(reader[self.ids[u]]))
 
 

@@ -68,8 +68,14 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
-    """Raise ValueError where `model.speech_pretrained` or `.speech_base` cannot be had."""
-    c = settings.model
+    """Raise ValueError where `model.speech_pretrained`, `.speech_base` or copies of what it hears
+    cannot be had."""
+    c, copies = settings.model, settings.augment.copies
+    if copies and (copies < 0 or c.speech_base is None or not settings.augment.enabled):
+        raise ValueError(
+            f"augment.copies: got {copies}, expected 0: more are for model.speech_base, with "
+            "augment.enabled (all others augment anew at every step)"
+        )
     if c.speech_pretrained is None and c.speech_base is None:
         return
     import torch

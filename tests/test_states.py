@@ -199,6 +199,17 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     assert made == [states.copy_of(directory, n) / "train" for n in range(2)]
 
 
+@pytest.mark.parametrize("change", [("base", 2), ("copies", -1), ("enabled", 2)])
+def test_copies_are_for_a_frozen_encoder_alone(encoder, corpus, tmp_path, change):
+    data, _ = corpus
+    c = settings()
+    c.augment.enabled, c.augment.copies = change[0] != "enabled", change[1]
+    if change[0] == "base":
+        c.model.speech_base = None
+    with pytest.raises(ValueError, match=r"augment\.copies: got -?\d, expected 0"):
+        train.prepare_experiment(c, data, tmp_path / "exp", resume=True)
+
+
 def test_masked_speech_cannot_be_learned_from_states(encoder, corpus, tmp_path):
     data, dump = corpus
     c = settings()
