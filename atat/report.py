@@ -119,8 +119,8 @@ def differences_table(results: Results) -> Table | None:
 
 def experiments_table(results: Results, out: Path) -> Table:
     """How each experiment was trained, with a link to its whole configuration."""
-    header = ["Experiment", "What", "seed", "config", "commit", "training min", "CPU min"]
-    header += ["parameters", "machine"]
+    header = ["Experiment", "What", "seed", "config", "commit", "steps", "training min"]
+    header += ["CPU min", "parameters", "machine"]
     rows = []
     for name, experiment in results.experiments.items():
         env = experiment.env
@@ -133,6 +133,7 @@ def experiments_table(results: Results, out: Path) -> Table:
                 str(env.get("seed", "")),
                 os.path.relpath(config, out) if config.is_file() else "",
                 str(env.get("commit", ""))[:12],
+                _number(experiment.last("step"), ",d"),
                 _number(experiment.last("minutes"), ".1f"),
                 _number(experiment.last("cpu_minutes"), ".1f"),
                 _number(parameters, ",d") if isinstance(parameters, int) else "",

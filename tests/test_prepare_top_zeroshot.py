@@ -83,6 +83,8 @@ def test_some_sentences_are_spoken_and_all_are_read(run, tmp_path):
     read, spoken = found["train_text"].text, found["train"].text
     assert (len(read), len(spoken)) == (len(ROWS), 3)
     assert set(spoken.values()) <= set(read.values())
+    code, _, err = run(write_top(tmp_path / "top", ROWS), "data.num_spoken=99")
+    assert code == 0 and f"train: {len(ROWS)} sentences to speak, not 99" in err
 
 
 def test_the_speech_for_learning_from_text_holds_no_sentence_of_the_corpus(run, tmp_path):

@@ -81,6 +81,7 @@ def make_experiment(directory: Path, minutes=10.0, epochs=8, level=0.9, tasks=("
         for epoch in range(1, epochs + 1):
             done = epoch / epochs
             line = {"epoch": epoch, "minutes": minutes * done, "cpu_minutes": 0.9 * minutes * done}
+            line |= {"step": 1234 * epoch // epochs}
             line |= {"train_loss": 4 - 3 * done, "valid_loss": 0.3 + 3 * np.exp(-4 * done)}
             line |= {f"em_{t}": level * (1 - np.exp(-5 * max(0, done - 0.1))) for t in tasks}
             file.write(json.dumps(line) + "\n")
@@ -306,7 +307,15 @@ def test_other_utterances_are_not_compared(tmp_path):
 def test_what_was_run_where_is_on_record(written):
     text = (written["out"] / "RESULTS.md").read_text()
     rows = {row[0]: row for row in table_rows(text, "Experiments")}
-    for found in ("1", "0123456789ab", "12.0", "10.8", "2,200,000", "../exp/atat/config.yaml"):
+    for found in (
+        "1",
+        "0123456789ab",
+        "1,234",
+        "12.0",
+        "10.8",
+        "2,200,000",
+        "../exp/atat/config.yaml",
+    ):
         assert found in rows["atat"]
     assert "Imaginary CPU" in rows["atat"][-1]
     runs = {row[0]: row for row in table_rows(text, "Decoding")}

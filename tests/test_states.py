@@ -1,3 +1,4 @@
+import argparse
 import itertools
 import json
 
@@ -5,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, states, train, whisper, whisper_file
+from atat import config, features, states, train, whisper, whisper_file
 from atat.archive import FeatureReader
 from atat.dataset import Batches
 from atat.examples import Examples
 from atat.model import build
+from atat.task import AtatTask
 from atat.tokenizer import Tokenizer
 from tests import toy
 from tests.test_train import lines, weights
@@ -190,13 +192,38 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
 
     made = []
     monkeypatch.setattr(states, "_write_states", lambda directory, *_: made.append(directory))
-    # How many there are, and when they are first taken, changes none of them.
+    # How many there are, when they are first taken, and stripes, which states get at every step,
+    # change none of them.
     c.augment.mild_fraction, c.augment.copies = 0.1, 1
+    c.augment.time_masks = c.augment.freq_masks = 3
     assert states.of_base(dump, c, ["train", "valid"], 1, training=["train"]) == directory
     assert made == []
     c.augment.reverb, c.augment.copies = 1.0, 2
     states.of_base(dump, c, ["train", "valid"], 1, training=["train"])
     assert made == [states.copy_of(directory, n) / "train" for n in range(2)]
+
+
+def test_the_command_makes_copies_of_training_speech_and_trains_on_them(
+    encoder, corpus, tmp_path, monkeypatch, command
+):
+    data, dump = corpus
+    monkeypatch.setattr(states.parallel, "run", lambda function, ids, *_, **__: map(function, ids))
+    monkeypatch.setattr(features, "of_kind", lambda *_: dump)
+    given = []
+    monkeypatch.setattr(train, "train", lambda *arguments: given.append(arguments))
+    c, exp = settings(), tmp_path / "exp"
+    c.augment.enabled, c.augment.copies = True, 2
+    config.save(c, tmp_path / "resolved.yaml")
+    where = ["--data", data, "--dump", dump, "--exp", exp]
+    code, _, err = command(train.main, "--config", tmp_path / "resolved.yaml", *where)
+    assert code == 0, err
+    ((_, _, directory, _),) = given
+    found = {path.parent.relative_to(directory).as_posix() for path in directory.rglob("feats.ark")}
+    assert found == {"train", "valid", "copy0/train", "copy1/train"}
+    args = argparse.Namespace(experiment_dir=exp, data_dir=data, dump_dir=directory, rank=0)
+    for mode, num_copies in (("train", 2), ("valid", 0)):
+        factory = AtatTask.build_task_iter_factory(args, None, mode)
+        assert [len(part.copies) for part in factory.batches.examples.speech] == [num_copies]
 
 
 @pytest.mark.parametrize("change", [("base", 2), ("copies", -1), ("enabled", 2)])

@@ -101,6 +101,8 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     real = read_recordings(settings, source)
     spoken_train = sentences["train"]
     if num := settings.data.num_spoken:
+        if num > len(spoken_train):
+            print(f"train: {len(spoken_train)} sentences to speak, not {num}", file=sys.stderr)
         spoken_train = tree_splits.sample(spoken_train, num, f"{settings.seed} spoken")
     to_speak = sentences | {"train": spoken_train * times}
     libri = _librispeech(settings)

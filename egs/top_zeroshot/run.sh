@@ -4,7 +4,7 @@
 #
 #   ./run.sh --corpus_dir top-dataset-semantic-parsing --check true    what is in that directory
 #   ./run.sh --corpus_dir top-dataset-semantic-parsing --table true    all rows
-#   ./run.sh --corpus_dir ... --table true --config conf/two_cores.yaml   as RESULTS.md was measured
+#   ./run.sh --corpus_dir ... --table true --config conf/two_cores.yaml       on two cores, in hours
 #   ./run.sh --corpus_dir ... --table true --config conf/recorded.yaml --set data.recorded=STOP
 #
 # --corpus_dir may be TOP, TOPv2 or STOP. The last line tests on recorded speech too: STOP's, since
