@@ -6,7 +6,7 @@ state is one integer. Words are spelled as the tokenizer spells them, tags are o
 
 # N hypotheses, V vocabulary.
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 from atat import automaton, semantics
 from atat.automaton import Automaton
 from atat.grammar import Grammar
+from atat.nesting import OUTSIDE, Nesting
 
 if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
     from torch import Tensor
@@ -45,14 +46,15 @@ def make(
     constraint: str,
     with_tags: bool,
     grammar: str | Path | None = None,
+    nesting: Nesting | None = None,
 ) -> Acceptor:
     """The acceptor of a constraint's name.
 
     Args:
         constraint: "well_formed" or "grammar".
         with_tags: the output is a target sequence (tasks slu, nlu), not a text (asr, mlm).
-        grammar: file of the grammar. "well_formed" does without one; given, it tells intents from
-            slots.
+        grammar: file of the grammar, which "grammar" needs.
+        nesting: for "well_formed": which tags may stand in which; None: any.
 
     Raises:
         ValueError: no grammar where one is needed, or one that the tokenizer cannot spell.
@@ -60,12 +62,7 @@ def make(
     if constraint == "well_formed":
         if not with_tags:
             return any_words(tokenizer)
-        known = Grammar.load(grammar) if grammar is not None else None
-        return WellFormed(
-            tokenizer,
-            intents=known.intents if known else None,
-            slots=list(known.slots) if known else None,
-        )
+        return WellFormed(tokenizer, nesting)
     if constraint != "grammar":
         raise ValueError(f"got constraint '{constraint}', expected well_formed or grammar")
     if grammar is None:
@@ -172,7 +169,8 @@ class Table:
 
 
 class WellFormed:
-    """Accepts every target sequence with one root and matching tags, whatever the words.
+    """Accepts every target sequence with one root and matching tags that stand where they may,
+    whatever the words.
 
     The open tags are a state's digits to base `num_labels + 2`, the innermost last: 0 is the start,
     1 to num_labels are labels, the greatest digit alone is the end.
@@ -181,13 +179,13 @@ class WellFormed:
     def __init__(
         self,
         tokenizer: "Tokenizer",
-        intents: Collection[str] | None = None,
-        slots: Collection[str] | None = None,
+        nesting: Nesting | None = None,
         max_depth: int = 8,
     ):
         """
         Args:
-            intents, slots: labels that may stand at the root, and inside; None: any.
+            nesting: label -> labels that may stand directly inside it, and `nesting.OUTSIDE` ->
+                those that may stand at the root; None: any anywhere.
             max_depth: most tags open at a time; fewer where 64 bits do not hold as many.
         """
         labels = sorted(tag[:-1] for tag in tokenizer.tags if tag.endswith("("))
@@ -206,8 +204,8 @@ class WellFormed:
         for number, label in enumerate(labels, start=1):
             (opening,), (closing,) = tokenizer.encode(f"{label}("), tokenizer.encode(f"){label}")
             opens[opening], closes[closing] = number, True
-            by_top[0, opening] = intents is None or label in intents
-            by_top[1 : self._end, opening] = slots is None or label in slots
+            for top, outer in enumerate((OUTSIDE, *labels)):
+                by_top[top, opening] = nesting is None or label in nesting.get(outer, ())
             by_top[number, closing] = True
         powers = self._base ** np.arange(max_depth, dtype=np.int64)  # reached: so many open tags
         self._arrays = {"opens": opens, "closes": closes, "by_top": by_top, "powers": powers}

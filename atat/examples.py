@@ -1,6 +1,6 @@
 """What a run trains or validates on: the examples of every split, with the targets of each task."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,6 +160,16 @@ class Examples:
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.num_speech = sum(len(part.ids) for part in self.speech)
         self.num_text = sum(len(part.ids) for part in self.text)
+
+
+def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[str]:
+    """Those that `Examples` of the same arguments has for the tasks slu and nlu."""
+    for source in sources:
+        if {"slu", "nlu"} & set(source.tasks):
+            directory = datadir.read(data / source.split)
+            labels = directory.semantics or {}
+            chosen = _chosen(directory, source, seed)
+            yield from (labels[i] for i in sorted(chosen & labels.keys()))
 
 
 def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:

@@ -23,7 +23,7 @@ import numpy as np
 import soxr
 import torch
 
-from atat import acceptor, audio, confidence, config, features
+from atat import acceptor, audio, confidence, config, features, nesting
 from atat.config import Config, FeaturesConfig
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
@@ -81,14 +81,16 @@ class SpeechToSemantics:
         tokenizer: Tokenizer,
         settings: Config,
         grammar: str | Path | None = None,
+        nested: nesting.Nesting | None = None,
     ):
         """
         Args:
             model, tokenizer, settings: that belong together.
             grammar: file of the grammar, for the constraint "grammar".
+            nested: which tags may stand in which, for the constraint "well_formed"; None: any.
         """
         self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
-        self.grammar = grammar
+        self.grammar, self.nested = grammar, nested
         self.confidence: confidence.Confidence | None = None
         self._acceptors: dict[tuple[str, bool], acceptor.Acceptor] = {}
 
@@ -119,7 +121,13 @@ class SpeechToSemantics:
         except (RuntimeError, AssertionError) as e:
             raise ValueError(f"device: got '{device}', which torch cannot use here ({e})") from e
         grammar = exp_dir / "grammar.yaml"
-        loaded = cls(model, tokenizer, settings, grammar if grammar.is_file() else None)
+        loaded = cls(
+            model,
+            tokenizer,
+            settings,
+            grammar if grammar.is_file() else None,
+            nesting.load(exp_dir),
+        )
         if with_confidence:
             loaded.confidence = confidence.load(exp_dir)
         return loaded
@@ -391,7 +399,7 @@ class SpeechToSemantics:
             return None
         key = options.constraint, options.task in TAGGED_TASKS
         if key not in self._acceptors:
-            self._acceptors[key] = acceptor.make(self.tokenizer, *key, grammar=self.grammar)
+            self._acceptors[key] = acceptor.make(self.tokenizer, *key, self.grammar, self.nested)
         return self._acceptors[key]
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, features, states, tables, text_source
+from atat import cli, config, features, nesting, states, tables, text_source
 from atat.config import Config
 from atat.files import atomic_write
 from atat.tokenizer import Tokenizer
@@ -32,6 +32,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         "resumed" when checkpoints of the same settings are there and training is not finished,
         else "started" (what an earlier training left is removed).
     """
+    from atat.examples import target_sequences
+
     checkpoints = exp / "checkpoints"
     unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
     tokenizer = Tokenizer.load(data / "tokenizer")
@@ -52,10 +54,12 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     checkpoints.mkdir(parents=True, exist_ok=True)
     config.save(settings, exp / "config.yaml")
     tokenizer.save(exp / "tokenizer")
-    # With its grammar beside it, a model can be held to the sentences of the grammar.
+    # What a search may be held to: the sentences of the grammar, or tags nested as in training.
     if (data / "grammar.yaml").is_file():
         with atomic_write(exp / "grammar.yaml") as file:
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
+    sequences = target_sequences(settings.train.sources, data, settings.seed)
+    nesting.save(nesting.of(sequences), exp)
     if settings.model.text_encoder == "pretrained":
         text_source.keep_description(settings.model, exp / TEXT_ENCODER)
     about = environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from atat import acceptor, semantics
 from atat.acceptor import DEAD, Table, WellFormed
 from atat.grammar import Grammar
+from atat.nesting import OUTSIDE
 from atat.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -113,24 +114,32 @@ def test_no_hypotheses_give_no_rows(toy, tokenizer):
         assert accept.advance(none, none).shape == (0,)
 
 
-def is_well_formed(sequence, intents=None, slots=None, max_depth=8):
+def is_well_formed(sequence, nesting=None, max_depth=8):
     try:
         root = semantics.parse(sequence)
     except ValueError:
         return False
 
-    def inside(node, depth):
+    def may_stand(node, outer, depth):
         children = [child for child in node.children if isinstance(child, semantics.Node)]
-        return depth <= max_depth and all(
-            (slots is None or child.label in slots) and inside(child, depth + 1)
-            for child in children
+        known = nesting is None or node.label in nesting.get(outer, [])
+        return (
+            known
+            and depth <= max_depth
+            and all(may_stand(child, node.label, depth + 1) for child in children)
         )
 
-    return (intents is None or root.label in intents) and inside(root, 1)
+    return may_stand(root, OUTSIDE, 1)
 
 
 @pytest.mark.parametrize(
-    "known", [{}, {"intents": ["light", "stop"], "slots": ["room"]}, {"max_depth": 2}]
+    "known",
+    [
+        {},
+        {"nesting": {OUTSIDE: ["light", "stop"], "light": ["room"], "room": []}},
+        {"nesting": {OUTSIDE: ["light"], "light": ["room"], "room": ["stop"]}},
+        {"max_depth": 2},
+    ],
 )
 def test_well_formed_accepts_what_parses_and_nothing_else(tokenizer, known):
     accept = WellFormed(tokenizer, **known)
@@ -143,7 +152,7 @@ def test_well_formed_accepts_what_parses_and_nothing_else(tokenizer, known):
             state_N = accept.advance(state_N, token_N)
         expected = [is_well_formed(tokenizer.decode(row), **known) for row in rows]
         assert accept.allowed(state_N)[:, tokenizer.eos].tolist() == expected
-    assert sum(expected) >= 8
+    assert sum(expected) >= 3
 
 
 @given(seed=st.integers(0, 1000))
@@ -222,8 +231,11 @@ def test_any_words_lets_words_through_and_nothing_else(tokenizer):
 def test_make_knows_its_constraints(toy, tokenizer):
     accept = acceptor.make(tokenizer, "grammar", with_tags=True, grammar=toy.path)
     assert accepts(accept, tokenizer, tokenizer.encode(SEQUENCES[0]))
-    accept = acceptor.make(tokenizer, "well_formed", with_tags=True, grammar=toy.path)
-    assert not accepts(accept, tokenizer, tokenizer.encode("room( hall )room"))
+    room = tokenizer.encode("room( hall )room")
+    assert accepts(acceptor.make(tokenizer, "well_formed", with_tags=True), tokenizer, room)
+    nested = {OUTSIDE: ["light", "stop"], "light": ["room"]}
+    accept = acceptor.make(tokenizer, "well_formed", with_tags=True, nesting=nested)
+    assert not accepts(accept, tokenizer, room)
     with pytest.raises(ValueError, match="needs a grammar"):
         acceptor.make(tokenizer, "grammar", with_tags=True)
     with pytest.raises(ValueError, match="got constraint 'tight'"):

@@ -1,0 +1,77 @@
+"""Which tags stand in which, as training had it."""
+
+import shutil
+
+import pytest
+
+from atat import nesting, train
+from atat.config import Config, Source
+from atat.examples import target_sequences
+from atat.inference import SpeechToSemantics
+from tests import toy
+
+SEQUENCES = [
+    "light( turn the room( hall )room on )light",
+    "light( dim it )light",
+    "ask( is the light( room( hall )room light )light on )ask",
+]
+
+
+def test_nesting_holds_what_is_directly_inside_what():
+    assert nesting.of(SEQUENCES) == {
+        nesting.OUTSIDE: ["ask", "light"],
+        "ask": ["light"],
+        "light": ["room"],
+        "room": [],
+    }
+    with pytest.raises(ValueError, match="never closed"):
+        nesting.of(["light( on"])
+
+
+def test_nesting_is_read_as_it_was_written(tmp_path):
+    assert nesting.load(tmp_path) is None
+    nesting.save(nesting.of(SEQUENCES), tmp_path)
+    assert nesting.load(tmp_path) == nesting.of(SEQUENCES)
+    nesting.save(nesting.of([]), tmp_path)  # a training for ASR alone
+    assert nesting.load(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', '{"a": [1]}'])
+def test_a_broken_file_is_a_mistake_that_names_it(tmp_path, content):
+    (tmp_path / nesting.FILE).write_text(content)
+    with pytest.raises(ValueError, match=r"nesting\.json: .*rerun stage 4"):
+        nesting.load(tmp_path)
+
+
+def test_a_training_keeps_the_nesting_of_what_it_is_taught(tmp_path):
+    data, _ = toy.write(tmp_path)
+    c = Config()
+    c.train.sources = [
+        Source("train", ["slu"], exclude_intents=["setVolume"]),
+        Source("valid", ["asr"]),
+    ]
+    train.prepare_experiment(c, data, tmp_path / "exp", True)
+    taught = [s for s in toy.SENTENCES if not s.startswith("setVolume")]
+    assert nesting.load(tmp_path / "exp") == nesting.of(taught)
+
+
+def test_sequences_are_those_of_the_share_that_a_source_takes(tmp_path):
+    data, _ = toy.write(tmp_path)
+
+    def taught(*tasks, **rest):
+        return list(target_sequences([Source("train", list(tasks), **rest)], data, seed=1))
+
+    assert taught("slu") == toy.SENTENCES
+    assert not taught("asr")
+    half = taught("nlu", "asr", fraction=0.5)
+    assert len(half) == 2 and set(half) <= set(toy.SENTENCES)
+
+
+def test_what_is_understood_is_nested_as_in_training(toy_experiment, toy_wavs, tmp_path):
+    exp, wav = tmp_path / "exp", toy_wavs["anna-0"]
+    shutil.copytree(toy_experiment, exp)
+    assert SpeechToSemantics.load(exp)(wav).semantics.startswith("turnOn( turn on the room(")
+    nesting.save({nesting.OUTSIDE: ["setVolume"], "setVolume": ["level"], "level": []}, exp)
+    sequence = SpeechToSemantics.load(exp)(wav).semantics
+    assert sequence.startswith("setVolume(") and "room(" not in sequence
+    assert SpeechToSemantics.load(exp)(wav, constraint="none").semantics.startswith("turnOn(")
