@@ -249,8 +249,8 @@ class SpeechToSemantics:
     def options(self, default_task: str = "slu", **given: Any) -> SearchOptions:
         """The decoding options of a call: what is given and not None, else the experiment's.
 
-        Of audio: those that it is calibrated for, else CTC's share in its run `test`, so that a
-        user's recordings are understood as well as the scored ones.
+        Of audio: those that it is calibrated for, else CTC's share and the beam of its run `test`,
+        so that a user's recordings are understood as well as the scored ones.
 
         Raises:
             ValueError: an option that does not exist, or that this model cannot do.
@@ -266,7 +266,10 @@ class SpeechToSemantics:
         if default_task == "slu" and self.confidence is not None:  # of audio
             defaults = replace(defaults, **self.confidence.options)
         elif default_task == "slu" and self.model.ctc is not None and "test" in decode.runs:
-            defaults = replace(defaults, ctc_weight=decode.runs["test"].ctc_weight)
+            test = decode.runs["test"]
+            defaults = replace(
+                defaults, ctc_weight=test.ctc_weight, beam=test.beam or defaults.beam
+            )
         unknown = given.keys() - asdict(defaults).keys()
         if unknown:
             known = ", ".join(asdict(defaults))

@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -200,6 +201,11 @@ def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
     if sys.platform == "linux":
         # They talk over the loopback device: this machine's other networks are not asked.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        if (reason := no_loopback()) is not None:
+            raise ValueError(
+                f"train.num_processes: got {num_processes}, which talk over the loopback device, "
+                f"and that does not work here ({reason}): `ip link set lo up`, or set it to 1"
+            )
     # When one fails it says that it ends the others; the user sees why instead.
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     try:
@@ -258,6 +264,18 @@ def _work(
             number, text = getattr(e, "errno", None), getattr(e, "strerror", None) or str(e)
             Path(meeting, "mistake").write_text(json.dumps([number, text]), encoding="utf-8")
         raise
+
+
+def no_loopback() -> str | None:
+    """Why processes of this machine cannot reach one another; None where they can."""
+    try:
+        with socket.socket() as server, socket.socket() as client:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            client.connect(server.getsockname())
+    except OSError as e:
+        return e.strerror
+    return None
 
 
 def _end_with(parent: int) -> None:

@@ -12,6 +12,7 @@ from atat import cli, config, datadir, semantics
 from atat.config import Config, DecodeRun
 from atat.datadir import DataDir
 from atat.tokenizer import Tokenizer
+from atat.train import no_loopback
 
 # Started in the background, a shell's child ignores Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,6 +38,11 @@ SEQUENCES = [
     "setVolume( set the volume to level( ten )level percent )setVolume",
     "setVolume( set the volume to level( twenty )level )setVolume",
 ]
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("several_processes") and (reason := no_loopback()) is not None:
+        pytest.skip(f"no loopback device that works: {reason}")
 
 
 @pytest.fixture

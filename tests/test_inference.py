@@ -156,8 +156,11 @@ def test_what_cannot_be_used_is_said_in_one_line(model, call, message):
 
 def test_audio_is_decoded_as_it_was_scored_unless_told_otherwise(copy):
     model = SpeechToSemantics.load(copy)
-    model.settings.decode.runs["test"].ctc_weight = 0.3
+    test = model.settings.decode.runs["test"]
+    assert model.options("slu").beam == model.settings.decode.beam
+    test.ctc_weight, test.beam = 0.3, 7
     assert model.options("slu").ctc_weight == 0.3
+    assert model.options("slu").beam == 7
     assert model.options("slu", ctc_weight=0.0).ctc_weight == 0.0
     assert model.options("nlu").ctc_weight == 0.0  # text has no CTC
     model.model.ctc = None

@@ -214,6 +214,7 @@ def short(corpus: Path, schedule: list[list[float]], **changes) -> Config:
     return asking(corpus / "from", **(options | changes))
 
 
+@pytest.mark.several_processes
 def test_at_rate_0_old_values_stand_still_and_new_rows_learn(corpus, capfd):
     c = short(corpus, [[500, 0.0]], num_processes=2, num_steps=2, num_epochs=1)
     exp = run(c, corpus, "still")

@@ -30,6 +30,7 @@ def work(rank, directory):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.several_processes
 @pytest.mark.skipif(sys.platform != "linux", reason="names the loopback device as Linux does")
 def test_processes_take_steps_of_their_own_and_the_mean_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")

@@ -79,7 +79,7 @@ def start(root: Path, name: str, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.several_processes)])
 def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus):
     steps = 300 // num_processes  # of a batch a process
     c = settings(num_steps=steps, num_epochs=10, num_processes=num_processes)
@@ -121,6 +121,7 @@ def test_other_settings_and_a_finished_training_start_anew(corpus):
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 
 
+@pytest.mark.several_processes
 def test_two_processes_train_one_model_and_resume(corpus):
     c = settings(num_steps=60, num_epochs=3, num_processes=2)
     exp = run(c, corpus, "two")
@@ -129,6 +130,13 @@ def test_two_processes_train_one_model_and_resume(corpus):
     assert all(key in lines(exp)[-1] for key in ("em_slu", "em_asr", "em_nlu"))
     again = run(c, corpus, "again")
     assert [x["train_loss"] for x in lines(again)] == [x["train_loss"] for x in lines(exp)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names the loopback device as Linux does")
+def test_several_processes_without_a_loopback_device_are_refused(corpus, monkeypatch):
+    monkeypatch.setattr(train, "no_loopback", lambda: "Network is unreachable")
+    with pytest.raises(ValueError, match=r"num_processes: got 2, .*unreachable.*set it to 1"):
+        run(settings(num_processes=2), corpus, "two")
 
 
 def test_speech_only_and_text_only_train(corpus):
@@ -192,7 +200,11 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
         (["train.num_stepz=3"], "did you mean 'train.num_steps'"),
         (["train.schedule=linear"], "expected cosine or noam"),
         ([NOWHERE], "nowhere"),
-        (["train.num_processes=2", NOWHERE], "nowhere"),
+        pytest.param(
+            ["train.num_processes=2", "train.sources=[{split: train, tasks: [mlm]}]"],
+            "no such word alignments",
+            marks=pytest.mark.several_processes,
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(corpus, overrides, message):
