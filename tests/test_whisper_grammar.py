@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import soundfile
 import torch
 
-from atat import datadir, whisper, whisper_file
+from atat import datadir, semantics, whisper, whisper_file
 from atat.automaton import from_sequences, spell
 from atat.grammar import Grammar
+from tests.conftest import SEQUENCES
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAMMAR = """
@@ -168,6 +170,37 @@ def test_the_command_writes_scores_clean_and_in_noise(
     for wrong in ("nan", "inf", "loud"):
         code, _, err = command(bench.main, *arguments, wrong)
         assert code == 2 and f"got '{wrong}', expected dB" in err and len(err.splitlines()) == 1
+
+
+def test_models_of_ours_stand_beside_it_with_their_means_over_the_noise(
+    bench, checkpoint, command, toy_experiment, toy_wavs, tmp_path
+):
+    ids = sorted(toy_wavs)
+    held = datadir.DataDir(
+        wav_scp={i: str(toy_wavs[i]) for i in ids},
+        text={i: semantics.words(s) for i, s in zip(ids, SEQUENCES, strict=True)},
+        semantics=dict(zip(ids, SEQUENCES, strict=True)),
+        utt2spk=dict.fromkeys(ids, "anna"),
+    )
+    datadir.write(tmp_path / "data" / "test", held)
+    again = tmp_path / "again"
+    shutil.copytree(toy_experiment, again)
+    grammar = toy_experiment / "grammar.yaml"
+    code, out, err = command(
+        bench.main,
+        *("--data", tmp_path / "data", "--grammar", grammar, "--checkpoint", checkpoint),
+        *("--exp", toy_experiment, "--exp", again, "--noise", "fan", "--snr", "60", "--snr", "-30"),
+        *("--padding", "false", "--out", tmp_path / "out.json"),
+    )
+    assert code == 0, err
+    lines = json.loads((tmp_path / "out.json").read_text())["scores"]
+    em = {(line["system"], line["noise"]): line["em_hyp"]["value"] for line in lines}
+    assert len(em) == 6 * 4  # two ways each; clean, two ratios, their mean
+    for exp in (toy_experiment, again):
+        assert em[f"{exp}, <slu>", "clean"] == em[f"{exp}, <slu>", "fan 60 dB"] == 1.0
+        low = em[f"{exp}, grammar", "fan -30 dB"]
+        assert low < 1.0 and em[f"{exp}, grammar", "mean of noise"] == (1.0 + low) / 2
+    assert "mean of noise" in out
 
 
 @pytest.mark.skipif(

