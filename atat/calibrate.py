@@ -202,14 +202,13 @@ def fit(
     x_NK = np.array([example.measures for example in known])
     share_N = np.where(is_in_N, 1.0, is_in_N.sum() / (~is_in_N).sum())
     # As it is in the domain: noise is so far off that it would hide the rest.
-    mean_K, scale_K = x_NK[is_in_N].mean(0), x_NK[is_in_N].std(0)
-    used = [k for k in range(x_NK.shape[1]) if scale_K[k] > 1e-6]
-    mean_K, scale_K = mean_K[used], scale_K[used]
-    z_NK = confidence.standardise(x_NK[:, used], mean_K, scale_K)
+    mean_K = x_NK[is_in_N].mean(0)
+    scale_K = x_NK[is_in_N].std(0).clip(min=confidence.MIN_SCALE)
+    z_NK = confidence.standardise(x_NK, mean_K, scale_K)
     weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
     fitted = confidence.Confidence(
         options={name: asdict(options)[name] for name in confidence.CALIBRATED},
-        names=[confidence.Measures._fields[k] for k in used],
+        names=list(confidence.Measures._fields),
         mean=mean_K.tolist(),
         scale=scale_K.tolist(),
         weights=weights_K.tolist(),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from atat.inference import SearchOptions, SpeechToSemantics
 
 FILE = "confidence.json"
-FORMAT = 1
+FORMAT = 2
 NBEST = 4  # hypotheses among which a rival is looked for
 MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
 # Costs spread over orders of magnitude, and what is right has hardly any: their logarithms tell
@@ -34,6 +34,9 @@ MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
 SMALL_COST = 0.01
 # How far from its mean a measure can pull, in deviations: noise can be arbitrarily far off.
 MAX_Z = 4.0
+# The least deviation of a measure. CTC's cost is nothing at all wherever a good model is right in
+# validation: what hardly varies there tells most where it does (docs/log.md).
+MIN_SCALE = 0.3
 # Options that change what the measures mean. The number of readings shown does not.
 CALIBRATED = ("task", "constraint", "ctc_weight", "beam", "max_length", "length_bonus")
 
@@ -46,14 +49,12 @@ class Measures(NamedTuple):
         margin: its score over that of the best hypothesis with another meaning, at most MAX_MARGIN.
         constraint_cost: logarithm of what the constraint takes from the best score, a token.
         ctc_cost: logarithm of what CTC's best path has over that of the words, a token.
-        pace: logarithm of seconds of audio a token.
     """
 
     cost: float
     margin: float
     constraint_cost: float
     ctc_cost: float
-    pace: float
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,8 @@ def examine(
     ctc_cost_B = [0.0] * len(feats)
     if ctc_BTV is not None:
         ctc_cost_B = ctc_costs(ctc_BTV, mask_BT, spoken_B, tokenizer.blank)
-    frame_s = model.settings.features.frame_shift_ms / 1000
     examined = []
-    for found, free, ctc_cost, feats_TF in zip(found_B, free_B, ctc_cost_B, feats, strict=True):
+    for found, free, ctc_cost in zip(found_B, free_B, ctc_cost_B, strict=True):
         if not found:
             examined.append(Examined([], None, {}))
             continue
@@ -109,7 +109,6 @@ def examine(
             # Beam search may miss the best that there is.
             constraint_cost=log_cost((free[0].score - best.score) / num_tokens if free else 0.0),
             ctc_cost=log_cost(ctc_cost),
-            pace=math.log(max(len(feats_TF), 1) * frame_s / num_tokens),
         )
         slot_margins = {
             name: margin(readings, lambda reading, name=name: reading.slots.get(name))

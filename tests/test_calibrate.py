@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import calibrate, config, datadir, features, parse, semantics
+from atat import calibrate, confidence, config, datadir, features, parse, semantics
 from atat.calibrate import Example, chosen_run, is_for_fitting
 from atat.datadir import DataDir
+from atat.inference import SpeechToSemantics
 from tests.conftest import SEQUENCES
 
 NUM_NEGATIVES = 24
@@ -149,3 +150,22 @@ def test_parts_of_a_file_are_in_one_half():
     ]
     assert all(len(half) == 1 for half in halves)
     assert {True} in halves and {False} in halves
+
+
+def test_a_measure_that_never_varies_in_the_domain_still_tells_what_is_foreign(toy_experiment):
+    options = SpeechToSemantics.load(toy_experiment).options("slu")
+
+    def example(kind: str, ctc_cost: float, cost: float) -> Example:
+        measures = confidence.Measures(cost, 5.0, -4.6, ctc_cost)
+        found = confidence.Examined([], measures, {})
+        return Example(kind, kind, 8.0, found, right=kind == calibrate.IN_DOMAIN)
+
+    draw = np.random.default_rng(0)
+    examples = [example(calibrate.IN_DOMAIN, -4.6, cost) for cost in draw.normal(0, 1, 50)]
+    examples += [example("speech", -2.0, cost) for cost in draw.normal(0, 1, 50)]
+    fitted, problem = calibrate.fit(examples, options, 2.0, 0.95, {})
+    assert problem is None
+    accepted = fitted.probability([e.measures for e in examples]) >= fitted.threshold
+    assert accepted[:50].all() and not accepted[50:].any()
+    # A little more than ever in validation is not foreign yet.
+    assert fitted.probability([confidence.Measures(0.0, 5.0, -4.6, -4.4)])[0] >= fitted.threshold

@@ -131,7 +131,7 @@ def test_examining_finds_what_searching_finds(model, toy_wavs):
 
 def test_a_slot_is_as_sure_as_its_own_rival_is_far(model):
     sure = toy_confidence(model)
-    examined = confidence.Examined([], Measures(0, 1.0, 0, 0, 0), {"room": 9.0, "level": 1.0})
+    examined = confidence.Examined([], Measures(0, 1.0, 0, 0), {"room": 9.0, "level": 1.0})
     slots = sure.slot_probabilities(examined)
     whole = sure.probability([examined.measures])[0]
     assert slots["level"] == pytest.approx(whole) == pytest.approx(0.5)
