@@ -40,6 +40,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     tokenizer = Tokenizer.load(data / "tokenizer")
     start = find_start(settings, tokenizer, exp)
     check_whisper(settings, tokenizer)
+    # Sources that are not there show before anything is removed.
+    nested = nesting.of(target_sequences(settings.train.sources, data, settings.seed))
     origin = start.summary() if start else None
     same = (
         unfinished
@@ -59,8 +61,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if (data / "grammar.yaml").is_file():
         with atomic_write(exp / "grammar.yaml") as file:
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
-    sequences = target_sequences(settings.train.sources, data, settings.seed)
-    nesting.save(nesting.of(sequences), exp)
+    nesting.save(nested, exp)
     if settings.model.text_encoder == "pretrained":
         text_source.keep_description(settings.model, exp / TEXT_ENCODER)
     about = environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}

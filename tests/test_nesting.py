@@ -55,6 +55,17 @@ def test_a_training_keeps_the_nesting_of_what_it_is_taught(tmp_path):
     assert nesting.load(tmp_path / "exp") == nesting.of(taught)
 
 
+def test_sources_that_are_not_there_cost_nothing_that_is(tmp_path):
+    data, _ = toy.write(tmp_path)
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "model.pth").write_bytes(b"trained before")
+    c = Config()
+    c.train.sources = [Source("nowhere", ["slu"])]
+    with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
+        train.prepare_experiment(c, data, tmp_path / "exp", True)
+    assert (tmp_path / "exp" / "model.pth").read_bytes() == b"trained before"
+
+
 def test_sequences_are_those_of_the_share_that_a_source_takes(tmp_path):
     data, _ = toy.write(tmp_path)
 
