@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
-from atat import masking
+from atat import masking, states
 from atat.augment import Augmenter, active_frames
 from atat.config import Config
 from atat.examples import Examples, SpeechPart, rng
-from atat.states import FRAMES_PER_STATE
 from atat.tokenizer import Tokenizer
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -62,10 +61,7 @@ class Batches:
         # Of a frozen encoder, in place of features: counted as the frames that they were made of.
         self.of_states = config.model.speech_base is not None
         if self.of_states and "mlm" in examples.tasks:
-            raise ValueError(
-                "train.sources: task 'mlm' masks the audio anew every time, but the states of "
-                "model.speech_base are computed once; expected one of the two"
-            )
+            states.encoder_of(states.Base.of(config))  # now: processes that make batches share it
         self.speech_index = [
             (p, u) for p, part in enumerate(examples.speech) for u in range(len(part.ids))
         ]
@@ -73,7 +69,7 @@ class Batches:
             [examples.speech[p].num_frames[u] for p, u in self.speech_index], dtype=np.int64
         )
         if self.of_states:
-            self.speech_frames *= FRAMES_PER_STATE
+            self.speech_frames *= states.FRAMES_PER_STATE
         self.speech_rows = np.array(
             [self._num_rows(examples.speech[p], u) for p, u in self.speech_index], dtype=np.int64
         )
@@ -170,18 +166,21 @@ class Batches:
         return part.features(u, int(draw.integers(len(part.copies) + 1)))
 
     def _masked(self, part: SpeechPart, u: int, step: int) -> Tensor:
-        """Features with some words masked, other ones at every step; in validation always the
-        same."""
+        """Features or states with some words masked, other ones at every step; in validation
+        always the same."""
         draw = rng(self.config.seed, "mlm", step, part.ids[u])
         features, train = self.config.features, self.config.train
-        return torch.from_numpy(
-            masking.masked_features(part.wavs[u], part.ticks[u], features, train, draw)
-        )
+        masked_TF = masking.masked_features(part.wavs[u], part.ticks[u], features, train, draw)
+        if self.of_states:  # those that are kept have heard what is masked now
+            masked_TF = states.encode(masked_TF, states.Base.of(self.config))
+        return torch.from_numpy(masked_TF)
 
     def _speech_tensors(self, step: int, progress: float, feats: list[Tensor]) -> dict[str, Tensor]:
         lengths = torch.tensor([len(f) for f in feats])
         if self.of_states:  # they do not tell where speech is: a flat start takes all for speech
-            active = torch.stack([torch.zeros_like(lengths), lengths * FRAMES_PER_STATE], dim=1)
+            active = torch.stack(
+                [torch.zeros_like(lengths), lengths * states.FRAMES_PER_STATE], dim=1
+            )
             active = active.float()
         else:
             active = torch.tensor([active_frames(f.numpy()) for f in feats], dtype=torch.float32)

@@ -4,7 +4,8 @@ Training does not change them, so no epoch computes them again. They stand below
 of the kind that the encoder takes: DUMP/base_DIGEST/SPLIT, where the digest is of the weights.
 
 Augmentation cannot reach behind them. So `augment.copies` versions of the training speech, each
-augmented once, have theirs in DUMP/base_DIGEST/copyN/SPLIT.
+augmented once, have theirs in DUMP/base_DIGEST/copyN/SPLIT. Speech whose words are masked anew at
+every step (task `mlm`) has its states computed anew (`encode`).
 """
 
 # B utterances, T frames, F mel bins, S states, D width
@@ -40,6 +41,13 @@ class Base:
     width: int
     num_layers: int
 
+    @classmethod
+    def of(cls, settings: Config) -> "Base":
+        c = settings.model
+        return cls(
+            c.speech_base, settings.features.num_mel_bins, c.speech_base_width, c.speech_base_layers
+        )
+
 
 def copy_of(directory: Path, number: int) -> Path:
     """Where the states of augmented speech are; numbers count from 0."""
@@ -61,11 +69,8 @@ def of_base(
     Raises:
         ValueError: there is no such encoder, or a split's files do not belong together.
     """
-    c = settings.model
-    base = Base(
-        c.speech_base, settings.features.num_mel_bins, c.speech_base_width, c.speech_base_layers
-    )
-    weights = sha256(*(value.numpy().tobytes() for value in _encoder(base).state_dict().values()))
+    base = Base.of(settings)
+    weights = sha256(*(value.numpy().tobytes() for value in encoder_of(base).state_dict().values()))
     directory = dump / f"base_{weights[:12]}"
     directory.mkdir(exist_ok=True)
     shutil.copyfile(dump / "cmvn.npz", directory / "cmvn.npz")
@@ -135,12 +140,10 @@ def _write_states(
 
 
 @functools.cache
-def _encoder(base: Base) -> "FrozenEncoder":
-    import torch
-
+def encoder_of(base: Base) -> "FrozenEncoder":
+    """With its weights; read once a process."""
     from atat import whisper
 
-    torch.set_num_threads(1)  # of each of the processes that share the work
     encoder = whisper.FrozenEncoder(base.num_bins, base.width, base.num_layers)
     whisper.start_base(encoder, base.source)
     return encoder
@@ -153,7 +156,10 @@ def _reader(directory: Path) -> FeatureReader:
 
 def _states_of(key: str, directory: Path, base: Base) -> np.ndarray:
     """Of one utterance, (S, D)."""
-    return _encoded(_reader(directory)[key], base)
+    import torch
+
+    torch.set_num_threads(1)  # of each of the processes that share the work
+    return encode(_reader(directory)[key], base)
 
 
 def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) -> np.ndarray:
@@ -163,6 +169,7 @@ def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) ->
     from atat.augment import Augmenter, active_frames
     from atat.examples import rng
 
+    torch.set_num_threads(1)
     reader, draw = _reader(directory), rng(how.seed, "copy", how.number, key)
     others = draw.choice(len(reader.ids), COMPANIONS)
     feats = [reader[key], *(reader[reader.ids[i]] for i in others)]
@@ -175,11 +182,14 @@ def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) ->
     speech_BTF, lengths_B, _ = Augmenter(how.augment, how.frame_shift_ms)(
         speech_BTF, lengths_B, active_B2, generator
     )
-    return _encoded(speech_BTF[0, : lengths_B[0]].numpy(), base)
+    return encode(speech_BTF[0, : lengths_B[0]].numpy(), base)
 
 
-def _encoded(feats_TF: np.ndarray, base: Base) -> np.ndarray:
+def encode(feats_TF: np.ndarray, base: Base) -> np.ndarray:
+    """Features of one utterance, of the kind that the encoder takes, to its states (S, D)."""
     import torch
 
-    states_1SD, _ = _encoder(base)(torch.from_numpy(feats_TF)[None], torch.tensor([len(feats_TF)]))
+    states_1SD, _ = encoder_of(base)(
+        torch.from_numpy(feats_TF)[None], torch.tensor([len(feats_TF)])
+    )
     return states_1SD[0].numpy()

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, features, states, train, whisper, whisper_file
+from atat import config, features, masking, states, train, whisper, whisper_file
 from atat.archive import FeatureReader
 from atat.dataset import Batches
-from atat.examples import Examples
+from atat.examples import Examples, rng
 from atat.model import build
 from atat.task import AtatTask
 from atat.tokenizer import Tokenizer
+from tests import test_mlm as tones
 from tests import toy
 from tests.test_train import lines, weights
 from tests.test_train import settings as tiny
@@ -34,7 +35,7 @@ def encoder(monkeypatch):
     decoder = {"decoder.layers.0.ffn.0.weight": torch.ones(2, WIDTH)}
     checkpoint = whisper_file.Checkpoint("tiny", given | decoder, [])
     monkeypatch.setattr(whisper_file, "load", lambda source: checkpoint)
-    states._encoder.cache_clear()
+    states.encoder_of.cache_clear()
     states._reader.cache_clear()
     return made
 
@@ -104,7 +105,7 @@ def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
         states.of_base(dump, settings(), ["train"], num_jobs=1)
     with torch.no_grad():
         whisper_file.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
-    states._encoder.cache_clear()
+    states.encoder_of.cache_clear()
     with pytest.raises(pytest.fail.Exception, match="made again"):
         states.of_base(dump, settings(), ["train"], num_jobs=1)
 
@@ -237,12 +238,35 @@ def test_copies_are_for_a_frozen_encoder_alone(encoder, corpus, tmp_path, change
         train.prepare_experiment(c, data, tmp_path / "exp", resume=True)
 
 
-def test_masked_speech_cannot_be_learned_from_states(encoder, corpus, tmp_path):
-    data, dump = corpus
+def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
+    """Those of what is left to hear: to mask kept states would leave what others heard of it."""
     c = settings()
+    c.train.tasks_per_utterance, c.train.num_steps = "all", 20
+    c.train.ctc_first_fraction, c.augment.freq_masks, c.augment.time_masks = 0.0, 0, 0
+    tones.write(tmp_path, c.features)
+    data, dump = tmp_path / "data", tmp_path / "dump"
+    (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
+    np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
     directory = states.of_base(dump, c, ["train"], num_jobs=1)
-    tokenizer = Tokenizer.load(data / "tokenizer")
-    examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer)
-    examples.tasks = ["mlm"]
-    with pytest.raises(ValueError, match="expected one of the two"):
-        Batches(examples, c, tokenizer, training=True)
+    tasks = [config.Source("train", ["asr", "mlm"])]
+    examples = Examples(tasks, data, directory, tones.TOKENIZER)
+    batches = Batches(examples, c, tones.TOKENIZER, training=True)
+    part, number = examples.speech[0], len(tones.IDS) - 1  # the longest: a word is masked always
+    found = []
+    for step in (3, 4, 3):
+        ids, batch = batches.collate(step, [number], [])
+        assert ids == [tones.IDS[number]] * 2 and not batch["words_lengths"][1]
+        whole_SD, masked_SD = batch["speech"]
+        assert torch.equal(whole_SD, part.features(number))
+        draw = rng(c.seed, "mlm", step, part.ids[number])
+        feats_TF = torch.from_numpy(
+            masking.masked_features(
+                part.wavs[number], part.ticks[number], c.features, c.train, draw
+            )
+        )
+        expected_1SD, _ = encoder(feats_TF[None], torch.tensor([len(feats_TF)]))
+        torch.testing.assert_close(masked_SD, expected_1SD[0])
+        found.append(masked_SD)
+        # Attention has told every state of it, not those of the masked words alone.
+        assert (whole_SD - masked_SD).abs().amax(dim=1).min() > 1e-4
+    assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
