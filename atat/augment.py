@@ -7,6 +7,7 @@ from the generator that is given, so a step's augmentation depends on its seed o
 
 # B batch, T frames, F mel bins
 
+import functools
 import math
 
 import numpy as np
@@ -14,11 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atat.config import AugmentConfig
+from atat import features
+from atat.config import AugmentConfig, FeaturesConfig
 
 NATS_PER_DB = math.log(10.0) / 10.0
 ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech
 WAVES = (2, 3, 5, 8)  # half-waves an utterance of the local changes of tempo
+GRAIN_S = 30.0  # of white noise, in which excerpts begin anywhere
 SILENCE_DB = 55.0  # how far below the loudest frame the added padding lies, before noise
 
 
@@ -27,12 +30,28 @@ class Augmenter:
 
     Args:
         c: which, how often and how much (conf/base.yaml explains each).
-        frame_shift_ms: hop of the features.
+        settings: of the features.
     """
 
-    def __init__(self, c: AugmentConfig, frame_shift_ms: float):
-        self.c = c
-        self.frames_per_s = 1000.0 / frame_shift_ms
+    # To be raised when the same settings and draws give other features: what was kept of them
+    # (atat/states.py) is made again.
+    VERSION = 2
+
+    def __init__(self, c: AugmentConfig, settings: FeaturesConfig):
+        self.c, self.settings = c, settings
+        self.frames_per_s = 1000.0 / settings.frame_shift_ms
+
+    @functools.cached_property
+    def grain_NF(self) -> Tensor:
+        """How noise flickers in these features: those of white noise, of mean power 1 in each bin.
+
+        A low bin is one bin of the spectrum, whose log power varies by a nat and more; a high one
+        is the mean of many.
+        """
+        rate = self.settings.sample_rate_hz
+        samples_N = np.random.default_rng(0).standard_normal(int(GRAIN_S * rate))
+        white_NF = torch.from_numpy(features.log_mel(samples_N.astype(np.float32), self.settings))
+        return white_NF - white_NF.exp().mean(dim=0).log()
 
     def __call__(
         self,
@@ -171,9 +190,9 @@ class Augmenter:
         knock_BT = F.max_pool1d(knock_BT[:, None], 5, stride=1, padding=2)[:, 0]
         knock_BT = knock_BT * draw.chance(self.c.knocks)[:, None]
         level_BTF = colour_BF[:, None] + (swell_BT + knock_BT)[..., None] - snr_B[:, None, None]
-        # The spread of a mel bin's log power.
-        grain = draw.normal(num_batch, num_frames, num_bins) * 0.5
-        noise = loudest_B[:, None, None] + level_BTF * NATS_PER_DB + grain
+        first_B1 = (draw.uniform(num_batch, 1) * len(self.grain_NF)).long()
+        grain_BTF = self.grain_NF[(first_B1 + torch.arange(num_frames)) % len(self.grain_NF)]
+        noise = loudest_B[:, None, None] + level_BTF * NATS_PER_DB + grain_BTF
         speech = torch.logaddexp(speech, noise)
 
         babble = self._somebody(speech, draw)

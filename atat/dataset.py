@@ -57,7 +57,7 @@ class Batches:
                 "all or one"
             )
         masking.check(config.train)
-        self.augmenter = Augmenter(config.augment, config.features.frame_shift_ms)
+        self.augmenter = Augmenter(config.augment, config.features)
         # Of a frozen encoder, in place of features: counted as the frames that they were made of.
         self.of_states = config.model.speech_base is not None
         if self.of_states and "mlm" in examples.tasks:

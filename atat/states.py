@@ -22,7 +22,7 @@ import numpy as np
 
 from atat import parallel
 from atat.archive import FeatureReader, FeatureWriter
-from atat.config import AugmentConfig, Config
+from atat.config import AugmentConfig, Config, FeaturesConfig
 from atat.files import atomic_directory, sha256
 
 if TYPE_CHECKING:
@@ -97,16 +97,19 @@ class Augmentation:
     """Of one copy: all that decides what it sounds like."""
 
     augment: AugmentConfig
-    frame_shift_ms: float
+    features: FeaturesConfig
     seed: int
     number: int
+    version: int
 
     @classmethod
     def of(cls, settings: Config, number: int) -> "Augmentation":
+        from atat.augment import Augmenter
+
         # Stripes are for the states, anew at every step; how many copies there are and when they
         # are first taken changes none of them.
         augment = replace(settings.augment, freq_masks=0, time_masks=0, copies=0, mild_fraction=0.0)
-        return cls(augment, settings.features.frame_shift_ms, settings.seed, number)
+        return cls(augment, settings.features, settings.seed, number, Augmenter.VERSION)
 
 
 def _write(
@@ -179,7 +182,7 @@ def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) ->
     lengths_B = torch.tensor([len(feats_TF) for feats_TF in feats])
     active_B2 = torch.tensor([active_frames(f) for f in feats], dtype=torch.float32)
     generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
-    speech_BTF, lengths_B, _ = Augmenter(how.augment, how.frame_shift_ms)(
+    speech_BTF, lengths_B, _ = Augmenter(how.augment, how.features)(
         speech_BTF, lengths_B, active_B2, generator
     )
     return encode(speech_BTF[0, : lengths_B[0]].numpy(), base)

@@ -1,10 +1,13 @@
 import dataclasses
+import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from atat import features
 from atat.augment import NATS_PER_DB, Augmenter
-from atat.config import AugmentConfig
+from atat.config import AugmentConfig, FeaturesConfig
 
 QUIET = AugmentConfig(
     tempo=[1.0, 1.0],
@@ -32,14 +35,15 @@ def speech():
 
 
 def run(speech, seed=0, strength=1.0, **changes):
-    augment = Augmenter(dataclasses.replace(QUIET, **changes), frame_shift_ms=10.0)
+    augment = Augmenter(dataclasses.replace(QUIET, **changes), FeaturesConfig())
     return augment(*speech, torch.Generator().manual_seed(seed), strength)
 
 
 def test_the_same_seed_gives_the_same_features(speech):
     full = AugmentConfig()
     outs = [
-        Augmenter(full, 10.0)(*speech, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        Augmenter(full, FeaturesConfig())(*speech, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
     ]
     assert torch.equal(outs[0][0], outs[1][0])
     assert outs[0][0].shape != outs[2][0].shape or not torch.equal(outs[0][0], outs[2][0])
@@ -118,6 +122,26 @@ def test_noise_fills_silence_to_about_its_level(speech):
     assert silence.mean() < out[0].max() - 2.0
 
 
+@pytest.mark.parametrize("kind", ["kaldi", "whisper"])
+def test_noise_flickers_as_real_noise_does_in_the_same_features(kind):
+    """Bin by bin, against features of other white noise; and as alike from bin to bin."""
+    settings = FeaturesConfig(kind=kind)
+    samples = np.random.default_rng(7).standard_normal(160_000).astype(np.float32)
+    real_TF = torch.from_numpy(features.log_mel(samples, settings))
+    quiet = torch.full((2, 600, 80), -50.0)
+    quiet[:, :3] = 20.0  # the loudest, which the level of noise is told by
+    augment = Augmenter(dataclasses.replace(QUIET, noise=1.0, snr_db=[0.0, 0.0]), settings)
+    whole = torch.tensor([600, 600]), torch.tensor([[0.0, 600.0]] * 2)
+    out, *_ = augment(quiet, *whole, torch.Generator().manual_seed(3))
+    made_TF = out[0, 10:]
+    change = lambda x: x[2:] - x[:-2]  # noqa: E731  (slow swells are left out)
+    torch.testing.assert_close(change(made_TF).std(0), change(real_TF).std(0), rtol=0.2, atol=0.0)
+    assert made_TF[:, 10].diff().std() > 1.5 * made_TF[:, 79].diff().std()
+    alike = lambda x: torch.corrcoef(change(x).T).diagonal(1).mean()  # noqa: E731
+    assert alike(made_TF) == pytest.approx(float(alike(real_TF)), abs=0.1)
+    assert not torch.equal(out[0, 10:], out[1, 10:])
+
+
 def test_knocks_stand_out_of_the_noise_where_they_are_wanted(speech):
     def loudest(knocks):
         outs = [
@@ -132,13 +156,13 @@ def test_knocks_stand_out_of_the_noise_where_they_are_wanted(speech):
 
 def test_others_speak_behind_as_many_and_as_loud_as_is_said(speech):
     own = speech[0] > 10.0
-    shares = []
-    for voices in (1, 4):
-        out, *_ = run(speech, seed=3, babble=1.0, babble_voices=voices, babble_db=[6.0, 6.0])
+    shares = {1: 0.0, 4: 0.0}
+    for voices, seed in itertools.product(shares, range(5)):
+        out, *_ = run(speech, seed, babble=1.0, babble_voices=voices, babble_db=[6.0, 6.0])
         below = (out[own].max() - out[~own].max()) / NATS_PER_DB
         assert below == pytest.approx(6.0, abs=1.0)
-        shares.append((out[~own] > out[own].max() - 13.0 * NATS_PER_DB).float().mean())
-    assert shares[1] > 1.3 * shares[0]
+        shares[voices] += (out[~own] > out[own].max() - 13.0 * NATS_PER_DB).float().mean()
+    assert shares[4] > 1.3 * shares[1]
 
 
 def test_masks_hide_stripes(speech):
