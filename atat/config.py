@@ -126,6 +126,7 @@ class Source:
     tasks: list[str]
     fraction: float = 1.0
     exclude_intents: list[str] = field(default_factory=list)
+    exclude_pairs: float = 0.0
 
 
 @dataclass

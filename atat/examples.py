@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atat import ctm, datadir, masking, semantics
+from atat import ctm, datadir, masking, pairs, semantics
 from atat.archive import FeatureReader
 from atat.config import Source
 from atat.files import sha256
@@ -185,6 +185,15 @@ def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
                 f"does not have (it has {sorted(set(intents.values()))})"
             )
         ids = [i for i in ids if intents.get(i) not in source.exclude_intents]
+    if source.exclude_pairs:
+        if not 0.0 < source.exclude_pairs < 1.0:
+            raise ValueError(
+                f"train.sources: exclude_pairs is {source.exclude_pairs}, expected 0 to below 1"
+            )
+        labels = directory.semantics or {}
+        frames = {i: semantics.frame(labels[i]) for i in ids if i in labels}
+        held_out = {i for i in frames if pairs.has_held_out(frames[i], source.exclude_pairs)}
+        ids = [i for i in ids if i not in held_out]
     return fraction_of(ids, source.fraction, seed)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atat import config, datadir, metrics, pooling, score, semantics, train_log
+from atat import config, datadir, metrics, pooling, score, train_log
 from atat.metrics import Metric
 from atat.pooling import Counts
 from atat.tables import Row, Tables, Training
@@ -322,9 +322,7 @@ class Results:
         split = self._split_of(place, training, run)
         part = self.tables.subsets[subset]
         sequences = split.semantics or {line["id"]: line["reference"] for line in lines}
-        return [
-            line for line in lines if part.has(line["id"], _intent(sequences.get(line["id"], "")))
-        ]
+        return [line for line in lines if part.has(line["id"], sequences.get(line["id"]))]
 
     def _compare(self, row: Row, ours: list[Pool]) -> Comparison:
         places, other = self.places_of(row), self._run_against(row)
@@ -359,10 +357,3 @@ def _column(lines: list[dict[str, Any]], key: str) -> list[str]:
 
 def _scores_name(subset: str | None) -> str:
     return "scores.json" if subset is None else f"scores.{subset}.json"
-
-
-def _intent(sequence: str) -> str | None:
-    try:
-        return semantics.parse(sequence).label
-    except ValueError:  # a transcript
-        return None

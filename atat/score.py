@@ -82,6 +82,10 @@ def read_hypotheses(path: Path) -> list[dict[str, Any]]:
     return list(lines.values())
 
 
+class NoReference(ValueError):
+    """A split has nothing that a run's task could be compared with."""
+
+
 def hypothesis_key(data: Path) -> Callable[[str], Frame]:
     """What EM Hyp compares in these data: as `about.json` says, else intent and slots.
 
@@ -110,8 +114,8 @@ def score_run(
         Scores by subset, None for the whole split. A subset without utterances here is left out.
 
     Raises:
-        ValueError: hypotheses and references are not of the same utterances, or the split lacks
-            what the run's task is compared with.
+        NoReference: the split lacks what the run's task is compared with.
+        ValueError: hypotheses and references are not of the same utterances.
     """
     path = directory / "hyp.jsonl"
     run, lines = read_json(directory / "run.json"), read_hypotheses(path)
@@ -123,11 +127,11 @@ def score_run(
     _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
     outcomes = _judge(lines, run, references, split, hypothesis_key(data))
 
-    intents = {id_: semantics.parse(s).label for id_, s in (references.semantics or {}).items()}
+    sequences = references.semantics or {}
     parts: dict[str | None, list[int]] = {None: list(range(len(lines)))}
     for name, subset in subsets.items():
         chosen = [
-            i for i, line in enumerate(lines) if subset.has(line["id"], intents.get(line["id"]))
+            i for i, line in enumerate(lines) if subset.has(line["id"], sequences.get(line["id"]))
         ]
         if chosen:
             parts[name] = chosen
@@ -196,14 +200,14 @@ def _judge(
     task = run["task"]
     if task in TEXT_TASKS:
         if references.text is None:
-            raise ValueError(f"{split}: has no 'text', which an '{task}' run is scored against")
+            raise NoReference(f"{split}: has no 'text', which an '{task}' run is scored against")
         for line in lines:
             line["reference"] = references.text[line["id"]]
         return [None] * len(lines)
     if task not in SEMANTIC_TASKS:
         raise ValueError(f"got a run of task '{task}', expected slu, nlu, asr or mlm")
     if references.semantics is None:
-        raise ValueError(f"{split}: has no 'semantics', which an '{task}' run is scored against")
+        raise NoReference(f"{split}: has no 'semantics', which an '{task}' run is scored against")
     outcomes = []
     for line in lines:
         line["reference"] = references.semantics[line["id"]]
@@ -250,7 +254,13 @@ def main() -> None:
     rows = []
     for directory in run_directories(args.exp, args.run):
         run = directory.name.removeprefix("decode_")
-        scored = score_run(directory, args.data, subsets)
+        try:
+            scored = score_run(directory, args.data, subsets)
+        except NoReference as error:
+            if args.run:
+                raise
+            print(f"{run}: not scored; {error}")  # another run reads what this one has heard
+            continue
         rows += [(f"{run} ({part})" if part else run, scores) for part, scores in scored.items()]
         for subset in sorted(subsets.keys() - scored.keys()):
             print(f"{run}: no utterance of subset '{subset}' in its split")

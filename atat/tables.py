@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atat import pairs, semantics
+
 SETTINGS = ("seed", "features", "model", "augment", "train", "decode")
 RESERVED = ("data", "dump")  # with --expdir these stand beside the experiments
 
@@ -44,13 +46,25 @@ class Training:
 
 @dataclass(frozen=True)
 class Subset:
-    """A part of a test split, scored on its own: some intents, or all but some utterances."""
+    """A part of a test split, scored on its own: of one of these kinds."""
 
     intents: tuple[str, ...] = ()
     without: tuple[str, ...] = ()  # ids; the table names a file with one a line
+    pairs: float = 0.0  # those with slot values that `exclude_pairs` of a source leaves out
 
-    def has(self, key: str, intent: str | None) -> bool:
-        return intent in self.intents if self.intents else key not in self.without
+    def has(self, key: str, sequence: str | None) -> bool:
+        """Whether an utterance is in it.
+
+        Args:
+            sequence: its semantics; of what has none (or a transcript) only the id counts.
+        """
+        if not self.intents and not self.pairs:
+            return key not in self.without
+        try:
+            frame = semantics.frame(sequence or "")
+        except ValueError:
+            return False
+        return frame.intent in self.intents or pairs.has_held_out(frame, self.pairs)
 
 
 @dataclass(frozen=True)
@@ -186,9 +200,14 @@ def _tables(content: Any, directory: Path) -> Tables:
 
     subsets = {}
     for name, value in content.get("subsets", {}).items():
-        _check(f"subset '{name}'", value, {"intents": list, "without": str})
+        _check(f"subset '{name}'", value, {"intents": list, "without": str, "pairs": float})
         if len(value) != 1:
-            raise ValueError(f"subset '{name}': got {len(value)} keys, expected intents or without")
+            raise ValueError(
+                f"subset '{name}': got {len(value)} keys, expected intents, without or pairs"
+            )
+        share = value.get("pairs", 0.5)
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"subset '{name}': pairs: got {share}, expected a share below 1")
         for intent in value.get("intents", ()):
             if not isinstance(intent, str):  # YAML reads on, yes, 3 as other things than words
                 raise ValueError(f"subset '{name}': got {intent!r}, expected an intent in quotes")
@@ -198,7 +217,9 @@ def _tables(content: Any, directory: Path) -> Tables:
                 without = tuple((directory / value["without"]).read_text("utf-8").split())
             except OSError as e:
                 raise ValueError(f"subset '{name}': without: {e}") from e
-        subsets[str(name)] = Subset(tuple(value.get("intents", ())), without)
+        subsets[str(name)] = Subset(
+            tuple(value.get("intents", ())), without, value.get("pairs", 0.0)
+        )
 
     rows = []
     for number, value in enumerate(content.get("table", []), 1):

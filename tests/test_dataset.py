@@ -1,13 +1,16 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from atat import datadir
+from atat import datadir, pairs, semantics
 from atat.augment import active_frames
 from atat.config import Config, Source
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples
 from atat.tokenizer import Tokenizer
+from tests import toy
 
 NUM = 30
 
@@ -36,17 +39,17 @@ def made(tmp_path, monkeypatch):
     """A split `train` with everything, a split `text` without speech; the tokenizer."""
     monkeypatch.setattr("atat.examples.FeatureReader", FakeReader)
     rooms = ["kitchen", "bedroom", "garage"]
-    semantics = {
+    sequences = {
         f"s-{i:03d}": f"{'turnOn' if i % 2 else 'turnOff'}( the room( {rooms[i % 3]} )room light "
         f"){'turnOn' if i % 2 else 'turnOff'}"
         for i in range(NUM)
     }
-    texts = {i: f"the {rooms[int(i[-3:]) % 3]} light" for i in semantics}
-    wavs = {i: f"{i}.wav" for i in semantics}
-    speakers = {i: "s" for i in semantics}
-    datadir.write(tmp_path / "train", datadir.DataDir(wavs, texts, semantics, speakers))
-    datadir.write(tmp_path / "text", datadir.DataDir(None, texts, semantics, None))
-    return tmp_path, Tokenizer.train([*semantics.values()], 60)
+    texts = {i: f"the {rooms[int(i[-3:]) % 3]} light" for i in sequences}
+    wavs = {i: f"{i}.wav" for i in sequences}
+    speakers = {i: "s" for i in sequences}
+    datadir.write(tmp_path / "train", datadir.DataDir(wavs, texts, sequences, speakers))
+    datadir.write(tmp_path / "text", datadir.DataDir(None, texts, sequences, None))
+    return tmp_path, Tokenizer.train([*sequences.values()], 60)
 
 
 def examples(made, *sources: Source) -> Examples:
@@ -150,6 +153,25 @@ def test_intents_can_be_kept_from_a_task(made):
         assert (len(part.targets["slu"][i]) == 0) == (int(utterance[-3:]) % 2 == 1)
 
 
+def test_pairs_of_values_can_be_kept_from_a_task(tmp_path):
+    rooms, lights = ("kitchen", "hall", "attic"), ("lamp", "spot", "strip")
+    sentences = [
+        f"turnOn( the room( {room} )room light( {light} )light )turnOn"
+        for room, light in itertools.product(rooms, lights)
+    ]
+    data, dump = toy.write(tmp_path, sentences)
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    sources = [Source("train", ["asr"]), Source("train", ["slu"], exclude_pairs=0.4)]
+    (part,) = Examples(sources, data, dump, tokenizer).speech
+    kept = [tokenizer.decode(t.tolist()) for t in map(part.targets["slu"].__getitem__, range(9))]
+    expected = [
+        "" if pairs.has_held_out(semantics.frame(sentence), 0.4) else sentence
+        for sentence in sentences
+    ]
+    assert kept == expected and 0 < expected.count("") < 9
+    assert all(len(part.targets["asr"][i]) for i in range(9))
+
+
 def test_ctc_hears_the_words_of_the_semantics_where_there_is_no_asr(made):
     tokenizer = made[1]
     (part,) = examples(made, Source("train", ["slu"])).speech
@@ -162,6 +184,7 @@ def test_ctc_hears_the_words_of_the_semantics_where_there_is_no_asr(made):
         (Source("train", ["sul"]), "got task 'sul', expected"),
         (Source("train", ["slu"], fraction=0.0), "fraction is 0.0"),
         (Source("train", ["slu"], exclude_intents=["fly"]), "exclude_intents names \\['fly'\\]"),
+        (Source("train", ["slu"], exclude_pairs=1.0), "exclude_pairs is 1.0"),
         (Source("elsewhere", ["slu"]), "elsewhere"),
     ],
 )

@@ -87,6 +87,24 @@ def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
     assert out.splitlines()[-1].split() == ["test", "2", "0.00", "-", "1", "people"]
 
 
+def test_speech_without_semantics_has_the_words_of_the_grammar_and_none_of_its_sentences(
+    run, tmp_path
+):
+    code, out, _ = run("data.num_asr=12")
+    assert code == 0
+    asr, written = (datadir.read(tmp_path / "data" / split) for split in ("asr", "train_text"))
+    assert asr.semantics is None and len(asr.ids) == 12
+    assert all(speaker.startswith("espeak") for speaker in asr.utt2spk.values())
+    grammar = Grammar.load(tmp_path / "data" / "grammar.yaml")
+    assert all(grammar.parse(text) for text in written.text.values())
+    assert not any(grammar.parse(text) for text in asr.text.values())
+    known = {word for text in written.text.values() for word in text.split()}
+    assert {word for text in asr.text.values() for word in text.split()} <= known
+    assert [line.split()[0] for line in out.splitlines()[-5:]] == [
+        *("train_text", "train", "valid", "asr", "test")
+    ]
+
+
 def test_labels_that_another_grammar_cannot_express_are_counted(run, tmp_path):
     (tmp_path / "other.yaml").write_text(GRAMMAR.replace("iced mocha", "tea"))
     code, _, err = run("--grammar", tmp_path / "other.yaml")

@@ -112,7 +112,7 @@ def test_shuffled_words_keep_how_often_each_occurs():
 
 def test_words_that_cannot_be_shuffled_into_something_new_end_the_search(capsys):
     said = top_zeroshot.asr_sentences({"train": [Sentence("train-0", "", "a a")]}, [], 3, seed=1)
-    assert said == [] and "asr: 0 texts, not 3" in capsys.readouterr().err
+    assert said == [] and "asr: 0 utterances of shuffled words, not 3" in capsys.readouterr().err
 
 
 def test_recordings_of_stop_are_the_real_test(run, tmp_path):

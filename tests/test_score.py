@@ -241,10 +241,24 @@ def test_a_split_without_the_references_of_the_task_is_an_error(tmp_path):
     write_split(tmp_path / "data", "labels", semantics=SEMANTICS)
     slu = write_run(tmp_path / "exp", "speech", split="speech")
     asr = write_run(tmp_path / "exp", "labels", TEXT, task="asr", split="labels")
-    with pytest.raises(ValueError, match="has no 'semantics'"):
+    with pytest.raises(score.NoReference, match="has no 'semantics'"):
         score.score_run(slu, tmp_path / "data", {})
-    with pytest.raises(ValueError, match="has no 'text'"):
+    with pytest.raises(score.NoReference, match="has no 'text'"):
         score.score_run(asr, tmp_path / "data", {})
+
+
+def test_what_another_run_reads_need_not_be_scored_itself(tmp_path, monkeypatch, capsys):
+    """Recordings have semantics and no transcripts: what was heard there is read, not scored."""
+    write_split(tmp_path / "data", semantics=SEMANTICS)
+    two_stages = write_run(tmp_path / "exp")
+    heard = write_run(tmp_path / "exp", "heard", TEXT, task="asr")
+    arguments = ["--exp", tmp_path / "exp", "--data", tmp_path / "data"]
+    run_main(monkeypatch, *arguments)
+    said = capsys.readouterr().out
+    assert f"heard: not scored; {tmp_path / 'data' / 'test'}: has no 'text'" in said
+    assert (two_stages / "scores.json").exists() and not (heard / "scores.json").exists()
+    with pytest.raises(score.NoReference):
+        run_main(monkeypatch, *arguments, "--run", "heard")
 
 
 def test_nothing_decoded_is_one_line_that_says_what_to_run(tmp_path, monkeypatch, capsys):

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from atat import tables
+from atat import pairs, semantics, tables
 from atat.tables import Experiment, Row, Subset, Training
 
 WHOLE = """
@@ -51,15 +51,28 @@ def test_a_subset_may_be_all_but_the_utterances_in_a_file(tmp_path):
     (tmp_path / "seen.txt").write_text("a-1\nb-2\n", encoding="utf-8")
     rest = load(tmp_path, "experiments: {atat: {}}\nsubsets: {rest: {without: seen.txt}}")
     assert rest.subsets["rest"] == Subset(without=("a-1", "b-2"))
-    assert [i for i in ("a-1", "a-2", "b-2") if rest.subsets["rest"].has(i, "go")] == ["a-2"]
-    assert Subset(("go",)).has("a-1", "go") and not Subset(("go",)).has("a-1", None)
+    assert [i for i in ("a-1", "a-2", "b-2") if rest.subsets["rest"].has(i, "go( )go")] == ["a-2"]
+    go = Subset(("go",))
+    assert go.has("a-1", "go( on )go") and not go.has("a-1", "stop( go )stop")
+    assert not go.has("a-1", None) and not go.has("a-1", "go on")
+
+
+def test_a_subset_may_be_what_has_a_pair_of_values_that_training_has_not(tmp_path):
+    held = load(tmp_path, "experiments: {atat: {}}\nsubsets: {held: {pairs: 0.5}}").subsets["held"]
+    texts = [f"go( from( {a} )from to( {b} )to )go" for a in "abcd" for b in "abcd"]
+    inside = [text for text in texts if held.has("a-1", text)]
+    assert inside == [s for s in texts if pairs.has_held_out(semantics.frame(s), 0.5)]
+    assert 3 <= len(inside) <= 13
+    assert not held.has("a-1", "go( from( a )from )go") and not held.has("a-1", None)
 
 
 @pytest.mark.parametrize(
     ("subset", "message"),
     [
         ("{without: gone.txt}", "subset 'rest': without: .*gone.txt"),
-        ("{}", "subset 'rest': got 0 keys, expected intents or without"),
+        ("{}", "subset 'rest': got 0 keys, expected intents, without or pairs"),
+        ("{pairs: 1.0}", "pairs: got 1.0, expected a share below 1"),
+        ("{pairs: 0.0}", "pairs: got 0.0, expected a share below 1"),
         ("{without: gone.txt, intents: [a]}", "got 2 keys"),
     ],
 )
@@ -172,7 +185,7 @@ def test_seeds_that_make_no_sense_are_a_value_error(tmp_path, old, new, message)
         ("run: test,", "rum: test,", "did you mean 'run'"),
         (", run: test, paper", ", paper", "'run' is missing"),
         ("99.5", "high", "expected int or float"),
-        ("{intents: [setTimer, lights]}", "{}", "got 0 keys, expected intents or without"),
+        ("{intents: [setTimer, lights]}", "{}", "got 0 keys, expected intents, without or pairs"),
         ("{intents: [setTimer, lights]}", "{intents: setTimer}", "expected list"),
         ("lights]", "on]", "got True, expected an intent in quotes"),
     ],

@@ -112,6 +112,8 @@ def prepare(
 ) -> None:
     """Write train and valid (rendered), train_text (no speech) and test (recordings).
 
+    With data.num_asr also asr: the grammar's words, rendered, but none of its sentences.
+
     Args:
         settings: `data` and `seed` are used.
         data: the directory to write the splits and a copy of the grammar to.
@@ -125,6 +127,9 @@ def prepare(
     sequences = spoken_grammar.draw(grammar, rendered, settings.seed)
     write_recordings(data, corpus_dir, grammar)
     spoken = {split: sequences[split] for split in ("train", "valid")}
+    if settings.data.num_asr:
+        texts = list(map(semantics.words, sequences["train_text"]))
+        spoken[spoken_grammar.ASR] = spoken_grammar.asr_texts(grammar, texts, settings)
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
@@ -144,8 +149,10 @@ def main() -> None:
         return
     prepare(settings, grammar, args.corpus_dir, args.data, args.nj)
     voices = {s: spoken_grammar.voices_of(settings.data, s) for s in ("train", "valid")}
+    if settings.data.num_asr:
+        voices[spoken_grammar.ASR] = voices["train"]
     voices["test"] = "people"
-    spoken_grammar.print_table(args.data, ("train", "train_text", "valid", "test"), voices)
+    spoken_grammar.print_table(args.data, ("train_text", *voices), voices)
 
 
 def _num_expressible(sequences: dict[str, str], grammar: Grammar) -> int:

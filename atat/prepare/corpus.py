@@ -5,10 +5,12 @@ A reader (`atat/prepare/<recipe>.py`) turns a corpus into lists of `Utterance`; 
 
 import argparse
 import json
+import random
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from atat import cli, datadir
@@ -134,6 +136,33 @@ def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: fl
     }
     for split, directory in directories.items():
         datadir.write(data / split, directory)
+
+
+def shuffled_words(
+    texts: list[str], num: int, is_unheard: Callable[[str], bool], draw: random.Random
+) -> list[str]:
+    """What speech may say that teaches how words sound, and no sentence that they are from.
+
+    LibriSpeech's 1000 h do that in the paper. Here the words of the texts come in random order,
+    each as often as there, in utterances of the same lengths.
+
+    Args:
+        num: how many utterances; fewer come where nothing else can be said with the words.
+        is_unheard: whether a text must not be said.
+    """
+    lengths = [len(text.split()) for text in texts]
+    bag = [word for text in texts for word in text.split()]
+    found: list[str] = []
+    before = None
+    while len(found) < num and len(found) != before:
+        before = len(found)
+        draw.shuffle(bag)
+        words = iter(bag)
+        shuffled = (" ".join(islice(words, length)) for length in lengths)
+        found += islice((t for t in shuffled if not is_unheard(t)), num - len(found))
+    if len(found) < num:
+        print(f"asr: {len(found)} utterances of shuffled words, not {num}", file=sys.stderr)
+    return found
 
 
 def write_about(data: Path, corpus: str, speech: str, hypothesis: str = "frame") -> None:

@@ -25,6 +25,7 @@ SPOKEN = ("train", "valid", "test")
 # Of the sentences of an intent, no more than this is held out for each of valid and test: an intent
 # with few sentences must be learned too.
 HELD_OUT = 0.2
+ASR = "asr"  # the split whose speech has text alone
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -95,6 +96,17 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
     return drawn
 
 
+def asr_texts(grammar: Grammar, texts: list[str], settings: Config) -> list[str]:
+    """What the split `asr` says, data.num_asr utterances: the words of texts in random order.
+
+    No sentence of the grammar is among them: for learning semantics from text alone.
+    """
+    draw = random.Random(f"{settings.seed} {ASR}")
+    return corpus.shuffled_words(
+        texts, settings.data.num_asr, lambda text: bool(grammar.parse(text)), draw
+    )
+
+
 def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, ...]) -> None:
     """Every split has voices, and no synthesiser of test is in another split.
 
@@ -122,6 +134,9 @@ def write_spoken(
 ) -> None:
     """Render the sentences of splits and write these: wav.scp, text, semantics, utt2spk.
 
+    Args:
+        sequences: split -> target sequences; of `asr`, texts, spoken by the voices of train.
+
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
     """
@@ -129,7 +144,7 @@ def write_spoken(
     plans = {
         split: synth.plan(
             list(map(semantics.words, sequences[split])),
-            settings.data.voices[split],
+            settings.data.voices["train" if split == ASR else split],
             settings.seed,
             settings.data.num_pseudo_speakers,
             settings.data.rate_range,
@@ -141,7 +156,7 @@ def write_spoken(
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
     paths = iter(synth.render(requests, ROOT / settings.data.cache, num_jobs))
     for split, plan in plans.items():
-        directory = DataDir({}, {}, {}, {})
+        directory = DataDir({}, {}, None if split == ASR else {}, {})
         for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
             path = next(paths)
             if path is None:  # not speakable: `render` has said so
@@ -149,7 +164,8 @@ def write_spoken(
             utterance = f"{request.speaker}-{split}-{number:06d}"
             directory.wav_scp[utterance] = str(path.resolve())
             directory.text[utterance] = semantics.words(sequence)
-            directory.semantics[utterance] = sequence
+            if directory.semantics is not None:
+                directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
         datadir.write(data / split, directory)
 

@@ -14,7 +14,6 @@ Without it `asr` is rendered, and holds none either: see `asr_sentences`.
 
 import random
 import sys
-from itertools import islice
 from pathlib import Path
 
 from atat import cli
@@ -33,9 +32,8 @@ def asr_sentences(
 ) -> list[Sentence]:
     """What the speech of `asr` says: no sentence of the corpus, but the words of its training text.
 
-    First sentences of other domains; then words of the training sentences in random order, each as
-    often as there, in utterances of the same lengths. LibriSpeech's 1000 h teach a model how words
-    sound; shuffled words do it here, and keep every phrase of the corpus unheard.
+    First sentences of other domains; then words of the training sentences in random order
+    (`corpus.shuffled_words`), which keeps every phrase of the corpus unheard.
 
     Args:
         splits: the corpus's sentences, none of which may be said.
@@ -46,17 +44,8 @@ def asr_sentences(
     unheard = {sentence.text for part in splits.values() for sentence in part}
     texts = {s.text: None for s in others if s.text not in unheard}
     texts = rng.sample(list(texts), min(num, len(texts)))
-    spoken = [top_corpus.joined(sentence.text).split() for sentence in splits["train"]]
-    bag = [word for words in spoken for word in words]
-    before = None
-    while len(texts) < num and len(texts) != before:
-        before = len(texts)
-        rng.shuffle(bag)
-        words = iter(bag)
-        shuffled = (" ".join(islice(words, len(sentence))) for sentence in spoken)
-        texts += islice((t for t in shuffled if t not in unheard), num - len(texts))
-    if len(texts) < num:
-        print(f"asr: {len(texts)} texts, not {num}", file=sys.stderr)
+    spoken = [top_corpus.joined(sentence.text) for sentence in splits["train"]]
+    texts += corpus.shuffled_words(spoken, num - len(texts), unheard.__contains__, rng)
     return [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
 
 
