@@ -186,6 +186,7 @@ def finished(finished_project, tmp_path):
         (["--init_from", "nowhere"], "'nowhere'"),
         (["--check", "yes"], "'yes'"),
         (["--stand_in", "true", "--corpus_dir", "."], "expected one of them"),
+        (["--budget", "long"], "toy has no other than its own"),
         (["--recipe", "nope"], "'nope'"),
         (["--recipe", "../egs/toy"], "'../egs/toy'"),
     ],
@@ -291,6 +292,23 @@ def test_settings_reach_the_stages(project):
     assert calls["train"][calls["train"].index("--resume") + 1] == "false"
 
 
+def test_another_budget_is_settings_and_a_directory_of_their_own(project):
+    long = project.recipe / "conf" / "budget_long.yaml"
+    long.write_text("train: {num_steps: 99}\n")
+    (project.root / "delta.yaml").write_text("train: {num_steps: 5}")
+    project.run("--budget", "long", "--config", "delta.yaml", "--seed", "2")
+    at = "./egs/toy"
+    arguments = next(arguments for name, arguments, _ in project.calls() if name == "train")
+    assert arguments[:6] == [
+        *("--config", f"{at}/conf/recipe.yaml", "--config", f"{at}/conf/budget_long.yaml"),
+        *("--config", "delta.yaml"),
+    ]
+    assert arguments[arguments.index("--exp") + 1] == f"{at}/exp_long/atat"
+    assert arguments[arguments.index("--data") + 1] == f"{at}/exp_long/data"
+    error = project.run("--budget", "short", code=2).stderr
+    assert "--budget: got 'short', expected one of: long" in error
+
+
 def test_expdir_holds_data_and_dump_and_report_too(project):
     project.run("--expdir", "my dir/")
     calls = {name: arguments for name, arguments, _ in project.calls()}
@@ -304,7 +322,7 @@ def test_another_grammar_leaves_what_the_recipes_own_has_given(finished):
     before = finished.markers()
     (finished.root / "kitchen.v2.yaml").write_text("x")
     result = finished.run("--grammar", "kitchen.v2.yaml")
-    assert "egs/toy/exp_kitchen.v2 is for this grammar" in result.stderr
+    assert "this goes to ./egs/toy/exp_kitchen.v2" in result.stderr
     assert finished.modules() == ALL
     assert set(before) < set(finished.markers())
     assert "exp_kitchen.v2/data/1" in finished.markers()
@@ -654,7 +672,8 @@ def test_check_asks_stage_1_about_the_corpus_and_makes_nothing(project):
 def test_a_stand_in_is_rendered_and_used_apart_from_the_corpus(finished):
     before = finished.markers()
     result = finished.run("--stand_in", "true", "--nj", "1")
-    assert "egs/toy/exp_stand_in is for rendered speech" in result.stderr
+    assert "rendered speech stands in for the corpus" in result.stderr
+    assert "this goes to ./egs/toy/exp_stand_in" in result.stderr
     calls = finished.calls()
     assert [call[0] for call in calls] == ["toy_corpus", *ALL]
     corpus = str(finished.root / "cache" / "stand_in" / "toy")

@@ -4,7 +4,7 @@
 # Defaults of the options; empty means not given.
 stage='' stop_stage=7 experiment=atat table=false corpus_dir='' grammar='' expdir='' seed=''
 nj=$(nproc 2>/dev/null || echo 1) resume=true dry_run=false python=''
-part='' init_from='' check=false stand_in=false
+part='' init_from='' check=false stand_in=false budget=''
 configs=() overrides=()
 parts=() # of the corpus, each trained and tested by itself; a recipe's, not an option
 about='' # what the recipe is, for --help
@@ -15,6 +15,7 @@ stage       STAGE      run this stage and those after it, done or not
 stop_stage  STAGE      the last stage to run
 experiment  NAME       what to train and score, one of tables.yaml
 table       BOOL       train and score all of tables.yaml
+budget      NAME       settings for another training time: conf/budget_NAME.yaml of the recipe
 corpus_dir  DIRECTORY  the corpus, for recipes that use one
 check       BOOL       say what corpus and grammar hold and what they lack, and stop
 stand_in    BOOL       render a small corpus and use it instead: for a first run without the corpus

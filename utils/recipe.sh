@@ -203,21 +203,23 @@ drop_markers() {
 }
 
 set_paths() {
-  local file
+  local file suffix=''
   tables=$recipe_dir/tables.yaml
   settings=(--config "$recipe_dir/conf/recipe.yaml")
+  corpus=()
+  if [[ $grammar ]]; then
+    file=$(basename -- "$grammar")
+    suffix+=_${file%.*}
+  fi
+  [[ -z $budget ]] || add_budget
+  [[ $stand_in == false ]] || set_stand_in
   for file in "${configs[@]}"; do settings+=(--config "$file"); done
   [[ -z $seed ]] || overrides+=("seed=$seed")
-  [[ $stand_in == false ]] || set_stand_in
-  corpus=()
   [[ -z $corpus_dir ]] || corpus+=(--corpus_dir "$corpus_dir")
-  if [[ $grammar ]]; then
-    corpus+=(--grammar "$grammar")
-    file=$(basename -- "$grammar")
-    if [[ -z $expdir ]]; then
-      expdir=$recipe_dir/exp_${file%.*}
-      echo "$expdir is for this grammar; what the recipe's own has given stays as it is" >&2
-    fi
+  [[ -z $grammar ]] || corpus+=(--grammar "$grammar")
+  if [[ $suffix && -z $expdir ]]; then
+    expdir=$recipe_dir/exp$suffix
+    echo "this goes to $expdir; what the recipe by itself has given stays as it is" >&2
   fi
   expdir=${expdir%/}
   out=${expdir:-$recipe_dir}
@@ -235,14 +237,25 @@ set_parts() {
   for one in "${parts[@]}"; do places+=(--part "$out/parts/$one"); done
 }
 
-# A corpus of rendered speech in place of the recipe's own, and a directory for what it gives.
+# Settings for more time than the recipe takes by itself.
+add_budget() {
+  local files=("$recipe_dir"/conf/budget_*.yaml) file=$recipe_dir/conf/budget_$budget.yaml known
+  if [[ ! -f $file ]]; then
+    [[ -f ${files[0]} ]] || die 2 "--budget: got '$budget', but $recipe has no other than its own"
+    known=$(basename -a -s .yaml "${files[@]}" | tr '\n' ' ')
+    die 2 "--budget: got '$budget', expected one of: ${known//budget_/}"
+  fi
+  settings+=(--config "$file")
+  suffix+=_$budget
+}
+
+# A corpus of rendered speech in place of the recipe's own.
 set_stand_in() {
   [[ -z $corpus_dir ]] || die 2 "--stand_in: got --corpus_dir too, expected one of them"
   corpus_dir=$root/cache/stand_in/$recipe
   overrides+=(data.stand_in=true)
-  expdir=${expdir:-$recipe_dir/exp_stand_in}
-  echo "$expdir is for rendered speech that stands in for the corpus: its numbers are not the" \
-    "corpus's" >&2
+  suffix+=_stand_in
+  echo "rendered speech stands in for the corpus: these numbers are not the corpus's" >&2
 }
 
 # enter PART: its directories and settings; '' is the whole of a corpus without parts.
