@@ -22,6 +22,8 @@ NATS_PER_DB = math.log(10.0) / 10.0
 ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech
 WAVES = (2, 3, 5, 8)  # half-waves an utterance of the local changes of tempo
 GRAIN_S = 30.0  # of white noise, in which excerpts begin anywhere
+# What features of noise depend on.
+DECISIVE = ("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
 SILENCE_DB = 55.0  # how far below the loudest frame the added padding lies, before noise
 
 
@@ -38,20 +40,11 @@ class Augmenter:
     VERSION = 2
 
     def __init__(self, c: AugmentConfig, settings: FeaturesConfig):
-        self.c, self.settings = c, settings
+        self.c = c
         self.frames_per_s = 1000.0 / settings.frame_shift_ms
-
-    @functools.cached_property
-    def grain_NF(self) -> Tensor:
-        """How noise flickers in these features: those of white noise, of mean power 1 in each bin.
-
-        A low bin is one bin of the spectrum, whose log power varies by a nat and more; a high one
-        is the mean of many.
-        """
-        rate = self.settings.sample_rate_hz
-        samples_N = np.random.default_rng(0).standard_normal(int(GRAIN_S * rate))
-        white_NF = torch.from_numpy(features.log_mel(samples_N.astype(np.float32), self.settings))
-        return white_NF - white_NF.exp().mean(dim=0).log()
+        self.grain_NF = (
+            _grain(*(getattr(settings, name) for name in DECISIVE)) if c.enabled else None
+        )
 
     def __call__(
         self,
@@ -269,6 +262,19 @@ class _Draw:
 
     def permutation(self, size: int) -> Tensor:
         return torch.randperm(size, generator=self.generator)
+
+
+@functools.cache
+def _grain(*settings: str | float) -> Tensor:
+    """How noise flickers: features of white noise (N, F), of mean power 1 in each bin.
+
+    A low bin is one bin of the spectrum, whose log power varies by a nat and more; a high one is
+    the mean of many.
+    """
+    c = FeaturesConfig(**dict(zip(DECISIVE, settings, strict=True)))
+    samples_N = np.random.default_rng(0).standard_normal(int(GRAIN_S * c.sample_rate_hz))
+    white_NF = torch.from_numpy(features.log_mel(samples_N.astype(np.float32), c))
+    return white_NF - white_NF.exp().mean(dim=0).log()
 
 
 def active_frames(feats_TF: np.ndarray) -> tuple[int, int]:

@@ -140,6 +140,8 @@ def test_noise_flickers_as_real_noise_does_in_the_same_features(kind):
     alike = lambda x: torch.corrcoef(change(x).T).diagonal(1).mean()  # noqa: E731
     assert alike(made_TF) == pytest.approx(float(alike(real_TF)), abs=0.1)
     assert not torch.equal(out[0, 10:], out[1, 10:])
+    again = Augmenter(AugmentConfig(), FeaturesConfig(kind=kind, cmvn_splits=["other"]))
+    assert again.grain_NF is augment.grain_NF  # a copy of an utterance makes an Augmenter each
 
 
 def test_knocks_stand_out_of_the_noise_where_they_are_wanted(speech):
