@@ -32,8 +32,11 @@ SUFFIXES = (
 # Of `active_range`.
 FRAME_S = 0.01
 SMOOTHING_FRAMES = 7  # a median over 70 ms ignores clicks
-NOISE_PERCENTILE = 10
-NOISE_MARGIN_DB = 8.0
+NOISE_PERCENTILES = (10, 40)  # of the levels in a recording: the noise, and how it swells
+# Steady noise hides little above its level, swelling noise must not be taken for speech.
+MARGIN_PER_SWELL = 2.5
+MARGIN_DB = (5.0, 10.0)
+PADDING_S_PER_DB = 0.01  # of speech that may lie below what counts: more where noise hides more
 MAX_PAUSE_S = 0.7
 MIN_SPEECH_S = 0.08
 
@@ -116,7 +119,8 @@ def active_range(
     A frame of 10 ms is active when its level, smoothed by a median, is within `trim_db` of the
     loudest and clearly above the noise, whose level is taken to be the 10th percentile. Active
     frames with pauses of up to 0.7 s between them belong together; a group with less than 80 ms
-    of activity is a click or a breath and does not count.
+    of activity is a click or a breath and does not count. The padding grows with what the noise
+    may hide of quiet beginnings and ends.
 
     Args:
         samples: float (N,).
@@ -133,15 +137,17 @@ def active_range(
     padded = np.pad(level_db, SMOOTHING_FRAMES // 2, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTHING_FRAMES)
     smooth_db = np.median(windows, axis=1)
-    noise_db = np.percentile(smooth_db, NOISE_PERCENTILE)
-    active = smooth_db >= max(smooth_db.max() - trim_db, noise_db + NOISE_MARGIN_DB)
+    noise_db, swell_db = np.percentile(smooth_db, NOISE_PERCENTILES)
+    margin_db = np.clip(MARGIN_PER_SWELL * (swell_db - noise_db), *MARGIN_DB)
+    hidden_db = max(noise_db + margin_db - (smooth_db.max() - trim_db), 0.0)
+    active = smooth_db >= smooth_db.max() - trim_db + hidden_db
 
     at = np.flatnonzero(active)
     groups = np.split(at, np.flatnonzero(np.diff(at) > MAX_PAUSE_S / FRAME_S) + 1)
     groups = [group for group in groups if len(group) >= MIN_SPEECH_S / FRAME_S]
     if not groups:
         return 0, len(samples)
-    padding = round(padding_s * sample_rate_hz)
+    padding = round((padding_s + PADDING_S_PER_DB * hidden_db) * sample_rate_hz)
     start, end = groups[0][0] * hop - padding, (groups[-1][-1] + 1) * hop + padding
     return int(max(start, 0)), int(min(end, len(samples)))
 

@@ -292,7 +292,8 @@ def test_clicks_are_not_speech():
 
 def test_a_loud_click_does_not_hide_weak_speech():
     samples = recording((1, None), (0.02, -3), (2, None), (1, -48), (1, None))
-    assert seconds_of(samples) == pytest.approx((2.82, 4.22), abs=0.03)
+    start, end = seconds_of(samples)
+    assert 2.5 < start < 2.85 and 4.19 < end < 4.5
 
 
 def test_a_short_sound_soon_after_speech_belongs_to_it():
@@ -307,7 +308,20 @@ def test_a_second_phrase_after_a_long_pause_stays():
 
 def test_strong_noise_does_not_count_as_speech():
     samples = recording((2, None), (2, -15), (2, None), noise_db=-40)
-    assert seconds_of(samples) == pytest.approx((1.8, 4.2), abs=0.03)
+    # 20 dB of speech may lie in the noise, 10 ms of padding for each
+    assert seconds_of(samples) == pytest.approx((1.6, 4.4), abs=0.03)
+
+
+def test_quiet_beginnings_and_ends_in_steady_noise_are_listened_to():
+    samples = recording((2, None), (0.3, -33), (1, -15), (0.4, -33), (3, None), noise_db=-40)
+    start, end = seconds_of(samples)
+    assert 1.5 < start < 1.85 and 3.85 < end < 4.3
+
+
+def test_noise_that_swells_is_not_taken_for_speech():
+    swells = [(0.5, level) for level in (-46, -40, -43, -41, -45, -40, -44, -42)]
+    samples = recording(*swells, (1.5, -15), *swells)
+    assert seconds_of(samples) == pytest.approx((3.65, 5.85), abs=0.1)
 
 
 @pytest.mark.parametrize(
