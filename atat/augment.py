@@ -37,7 +37,7 @@ class Augmenter:
 
     # To be raised when the same settings and draws give other features: what was kept of them
     # (atat/states.py) is made again.
-    VERSION = 2
+    VERSION = 3
 
     def __init__(self, c: AugmentConfig, settings: FeaturesConfig):
         self.c = c
@@ -167,8 +167,11 @@ class Augmenter:
         snr_B = torch.where(
             draw.chance(self.c.noise), draw.between(*self.c.snr_db), draw.between(45.0, 60.0)
         )
-        slope_B = draw.between(-25.0, 10.0)  # dB from the lowest to the highest bin
-        colour_BF = slope_B[:, None] * torch.linspace(0, 1, num_bins)
+        # dB from the lowest to the highest bin; most of a fall is among the low ones, as it is
+        # in noise that loses so many dB an octave.
+        slope_B = draw.between(-40.0, 10.0)
+        bend_B = draw.between(0.4, 1.0)
+        colour_BF = slope_B[:, None] * torch.linspace(0, 1, num_bins) ** bend_B[:, None]
         bump_B1 = draw.between(0, num_bins)[:, None]
         bump_BF = torch.exp(-(((torch.arange(num_bins) - bump_B1) / 6.0) ** 2))
         colour_BF = colour_BF + draw.between(0.0, 10.0)[:, None] * bump_BF
