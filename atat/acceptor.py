@@ -82,6 +82,18 @@ def from_grammar(grammar: Grammar, tokenizer: "Tokenizer", with_tags: bool) -> "
         raise ValueError(f"{grammar.path}: {error}") from error
 
 
+def from_meaning(grammar: Grammar, frame: semantics.Frame, tokenizer: "Tokenizer") -> "Table":
+    """Accepts the target sequences of a grammar that have this intent and these slots.
+
+    Raises:
+        ValueError: there are none, or the tokenizer lacks a tag or a letter of them.
+    """
+    sentences = grammar.with_meaning(frame)
+    if sentences is None:
+        raise ValueError(f"{grammar.path}: has no sentence that means {semantics.build(frame)}")
+    return _from_automaton(sentences, tokenizer)
+
+
 def from_sequences(sequences: Iterable[str], tokenizer: "Tokenizer") -> "Table":
     """Accepts the given target sequences or texts.
 

@@ -392,9 +392,7 @@ def main() -> None:
     inputs = decode.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
     references = datadir.read(args.data / args.split)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)
-    options = model.options(
-        task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
-    )
+    options = model.options(**decode.search_options(run))
     if args.negatives:
         files = negatives.find(args.negatives)
     else:

@@ -127,6 +127,7 @@ class Source:
     fraction: float = 1.0
     exclude_intents: list[str] = field(default_factory=list)
     exclude_pairs: float = 0.0
+    repeat: int = 1
 
 
 @dataclass

@@ -7,10 +7,10 @@ read here: stage 6 alone opens them.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atat import cli, config, crf
 from atat.config import Config, DecodeRun
@@ -85,6 +85,31 @@ def chosen_runs(settings: Config, only: str | None) -> dict[str, DecodeRun]:
     if only not in runs:
         raise ValueError(f"--run: got '{only}', expected one of {', '.join(sorted(runs))}")
     return {only: runs[only]}
+
+
+def runs_over(settings: Config, split: str, only: Iterable[str] | None) -> dict[str, DecodeRun]:
+    """The runs that understand the speech of a split, or those of them that are asked for.
+
+    Raises:
+        ValueError: there is none, or not those that are asked for.
+    """
+    runs = {
+        name: run
+        for name, run in chosen_runs(settings, None).items()
+        if run.source == "speech" and run.split == split and run.task in ("slu", "nlu")
+    }
+    unknown = set(only or ()) - runs.keys()
+    if unknown or not runs:
+        raise ValueError(
+            f"--run: got {', '.join(sorted(unknown)) or 'none'}, expected runs of decode.runs that "
+            f"understand the speech of '{split}': {', '.join(runs) or 'there are none'}"
+        )
+    return {name: run for name, run in runs.items() if not only or name in only}
+
+
+def search_options(run: DecodeRun) -> dict[str, Any]:
+    """What a run says of the search, for `SpeechToSemantics.options`."""
+    return {name: getattr(run, name) for name in ("task", "constraint", "ctc_weight", "beam")}
 
 
 def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:
@@ -302,12 +327,7 @@ def main() -> None:
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)
     model.settings.decode = settings.decode
-    options = {
-        name: model.options(
-            task=run.task, constraint=run.constraint, ctc_weight=run.ctc_weight, beam=run.beam
-        )
-        for name, run in runs.items()
-    }
+    options = {name: model.options(**search_options(run)) for name, run in runs.items()}
     abouts = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)

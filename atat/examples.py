@@ -131,6 +131,7 @@ class Examples:
         self.notes: list[str] = []
         for split in dict.fromkeys(source.split for source in sources):
             here = [s for s in sources if s.split == split]
+            repeat = _repeat(here)
             directory = datadir.read(data / split)
             wanted = {
                 task: set().union(*(_chosen(directory, s, seed) for s in here if task in s.tasks))
@@ -148,13 +149,18 @@ class Examples:
                             "have no alignment and are left out of task 'mlm'"
                         )
                     wanted["mlm"] = set(ticks)
-                part = _speech_part(split, directory, wanted, reader, tokenizer, ticks)
+                part = _speech_part(split, directory, wanted, reader, tokenizer, ticks, repeat)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
                 self.speech.append(part)
             if any(wanted[task] for task in TEXT_TASKS):
                 self.text.append(
                     _text_part(
-                        split, directory, wanted, text_tokenizer or tokenizer.encode, tokenizer
+                        split,
+                        directory,
+                        wanted,
+                        text_tokenizer or tokenizer.encode,
+                        tokenizer,
+                        repeat,
                     )
                 )
         self.tasks = sorted({task for source in sources for task in source.tasks})
@@ -197,6 +203,17 @@ def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
     return fraction_of(ids, source.fraction, seed)
 
 
+def _repeat(sources: list[Source]) -> int:
+    """How often the sources of one split want it."""
+    wanted = {source.repeat for source in sources}
+    if len(wanted) > 1 or min(wanted) < 1:
+        raise ValueError(
+            f"train.sources: repeat of split '{sources[0].split}' is {sorted(wanted)}, expected "
+            "one whole number of 1 or more"
+        )
+    return wanted.pop()
+
+
 def _speech_part(
     split: str,
     directory: datadir.DataDir,
@@ -204,6 +221,7 @@ def _speech_part(
     reader: FeatureReader,
     tokenizer: Tokenizer,
     ticks: dict[str, np.ndarray],
+    repeat: int,
 ) -> SpeechPart:
     references = {"asr": directory.text, "slu": directory.semantics, "mlm": directory.text}
     for task, reference in references.items():
@@ -211,6 +229,7 @@ def _speech_part(
             raise ValueError(f"split '{split}' cannot serve task '{task}': it has no labels for it")
     # Stage 2 may have dropped utterances (it says which); the others are all here.
     ids = [i for i in directory.ids if i in reader and any(i in wanted[t] for t in references)]
+    ids *= repeat
     targets = {
         task: Ragged(tokenizer.encode(reference[i]) if i in wanted[task] else [] for i in ids)
         for task, reference in references.items()
@@ -270,10 +289,11 @@ def _text_part(
     wanted: dict[str, set[str]],
     text_tokenizer: TextTokenizer,
     tokenizer: Tokenizer,
+    repeat: int,
 ) -> TextPart:
     if directory.text is None or directory.semantics is None:
         raise ValueError(f"split '{split}' cannot serve task 'nlu': it needs text and semantics")
-    ids = sorted(wanted["nlu"])
+    ids = sorted(wanted["nlu"]) * repeat
     return TextPart(
         ids,
         Ragged(text_tokenizer(directory.text[i]) for i in ids),

@@ -86,6 +86,13 @@ class Grammar:
         readings = _readings(self._annotated, words.lower().split())
         return [semantics.frame(reading) for reading in islice(readings, MAX_READINGS)]
 
+    def with_meaning(self, frame: semantics.Frame) -> Automaton | None:
+        """The automaton of all target sequences of a frame, in whatever order its slots are said.
+
+        None where the grammar cannot say it.
+        """
+        return _with_meaning(self._annotated, frame)
+
     def sample(
         self,
         rng: random.Random,
@@ -279,6 +286,54 @@ def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:
             dead.add((state, position))
 
     return walk(annotated.start, 0, ())
+
+
+Slots = tuple[tuple[str, str], ...]
+
+
+def _with_meaning(annotated: Automaton, frame: semantics.Frame) -> Automaton | None:
+    """The part of the automaton whose sequences have this intent and these slots."""
+    builder = Builder()
+    known: dict[tuple, int | None] = {}
+
+    def walk(state: int, left: Slots, tags: tuple[str, ...], value: str) -> int | None:
+        """The state that goes on with `left` to be said, inside `tags`, after `value` of a slot."""
+        key = state, left, tags, value
+        if key not in known:
+            known[key] = walk_new(*key)
+        return known[key]
+
+    def walk_new(state: int, left: Slots, tags: tuple[str, ...], value: str) -> int | None:
+        if annotated.final[state]:
+            return builder.end  # nothing follows the tag that closes the intent
+        arcs = {}
+        for symbol, target in annotated.arcs[state].items():
+            after = step(symbol, left, tags, value)
+            then = walk(target, *after) if after is not None else None
+            if then is not None:
+                arcs[symbol] = then
+        return builder.state(arcs) if arcs else None
+
+    def step(
+        symbol: str, left: Slots, tags: tuple[str, ...], value: str
+    ) -> tuple[Slots, tuple[str, ...], str] | None:
+        """What is left after a symbol; None where the frame does not allow it."""
+        if not semantics.is_tag(symbol):
+            return left, tags, f"{value} {symbol}".strip() if len(tags) > 1 else ""
+        if symbol.endswith("("):
+            label = symbol[:-1]
+            wanted = label in dict(left) if tags else label == frame.intent
+            return (left, (*tags, label), "") if wanted else None
+        if len(tags) == 1:
+            return None if left else (left, (), "")
+        slot = tags[-1], value
+        if slot not in left:
+            return None
+        place = left.index(slot)
+        return left[:place] + left[place + 1 :], tags[:-1], ""
+
+    start = walk(annotated.start, tuple(sorted(frame.slots)), (), "")
+    return None if start is None else builder.finish(start)
 
 
 def _ambiguous_sentence(annotated: Automaton) -> str:

@@ -373,8 +373,13 @@ class SpeechToSemantics:
         mask_BT: torch.Tensor,
         ctc_BTV: torch.Tensor | None,
         options: SearchOptions,
+        accepted: acceptor.Acceptor | None = None,
     ) -> list[list[Hypothesis]]:
-        """The n best of each utterance of a batch that is encoded already."""
+        """The n best of each utterance of a batch that is encoded already.
+
+        Args:
+            accepted: what may come out, instead of the constraint of the options.
+        """
         tokenizer = self.tokenizer
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
         first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
@@ -388,7 +393,7 @@ class SpeechToSemantics:
             nbest=options.nbest,
             max_length=options.max_length,
             banned=banned,
-            acceptor=self._acceptor(options),
+            acceptor=accepted or self._acceptor(options),
             ctc_log_probs_BTV=ctc_BTV,
             ctc_weight=options.ctc_weight,
             ctc_silent_tokens=tokenizer.tag_ids,

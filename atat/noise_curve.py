@@ -14,7 +14,7 @@ import numpy as np
 
 from atat import audio, cli, datadir, features, metrics, noise, plots
 from atat.config import FeaturesConfig
-from atat.decode import Inputs, chosen_runs, decoded, load_settings
+from atat.decode import Inputs, decoded, load_settings, runs_over, search_options
 from atat.files import atomic_directory
 from atat.score import align, hypothesis_key, percent
 
@@ -51,12 +51,12 @@ def heard(
     return Inputs(list(wavs), sizes, reader=feats, dropped=dropped)
 
 
-def exact_matches(model, inputs: Inputs, options, references, key) -> int:
-    """How many utterances are understood right (EM Hyp)."""
-    right = 0
+def understood(model, inputs: Inputs, options, references, key) -> dict[str, bool]:
+    """Whether each utterance is understood right (EM Hyp)."""
+    right = dict.fromkeys(inputs.ids, False)
     for name, hypotheses in decoded(model, inputs, options):
         said = model.tokenizer.decode(hypotheses[0].tokens) if hypotheses else ""
-        right += metrics.judge(references[name], said, key).em_hyp
+        right[name] = bool(metrics.judge(references[name], said, key).em_hyp)
     return right
 
 
@@ -114,18 +114,7 @@ def main() -> None:
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])
-    runs = {
-        name: run
-        for name, run in chosen_runs(settings, None).items()
-        if run.source == "speech" and run.split == args.split and run.task in ("slu", "nlu")
-    }
-    unknown = set(args.run or ()) - runs.keys()
-    if unknown or not runs:
-        raise ValueError(
-            f"--run: got {', '.join(sorted(unknown)) or 'none'}, expected runs of decode.runs that "
-            f"understand the speech of '{args.split}': {', '.join(runs) or 'there are none'}"
-        )
-    runs = {name: run for name, run in runs.items() if not args.run or name in args.run}
+    runs = runs_over(settings, args.split, args.run)
     kinds = args.noise or ["babble", "fan", "street"]
     held = datadir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
@@ -143,12 +132,7 @@ def main() -> None:
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)
-    options = {
-        name: model.options(
-            task=r.task, constraint=r.constraint, ctc_weight=r.ctc_weight, beam=r.beam
-        )
-        for name, r in runs.items()
-    }
+    options = {name: model.options(**search_options(run)) for name, run in runs.items()}
     points = [(None, 0.0)] + [(k, snr) for k in kinds for snr in args.snr or SNRS_DB]
     scores = []
     for kind, snr_db in points:
@@ -156,8 +140,8 @@ def main() -> None:
         inputs = heard(held.wav_scp, kind, snr_db, settings.features, make, args.seed)
         line = {"noise": kind or CLEAN, "snr_db": None if kind is None else snr_db, "runs": {}}
         for name in runs:
-            right = exact_matches(model, inputs, options[name], held.semantics, key)
-            line["runs"][name] = metrics.proportion(right, len(inputs.ids))
+            right = understood(model, inputs, options[name], held.semantics, key)
+            line["runs"][name] = metrics.proportion(sum(right.values()), len(right))
         scores.append(line)
     with atomic_directory(args.exp / "noise") as directory:
         about = {"split": args.split, "seed": args.seed, "commit": commit(), "scores": scores}

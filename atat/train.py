@@ -174,6 +174,28 @@ def commit() -> str:
     return answers[0] + ("+changes" if answers[1] else "")
 
 
+def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
+    """Train an experiment from the features and labels that there are, and say so.
+
+    Args:
+        data, dump, exp: directories of stages 1 and 3, of stage 2, and of the experiment.
+        resume: go on from an unfinished training of the same settings.
+
+    Raises:
+        ValueError, FileNotFoundError: what is given does not fit together, or training diverged.
+    """
+    t = settings.train
+    dump = features.of_kind(data, dump, settings.features, t.num_processes)
+    state = prepare_experiment(settings, data, exp, resume)
+    if settings.model.speech_base is not None:
+        spoken = [source.split for source in t.sources if set(source.tasks) - {"nlu"}]
+        splits = list(dict.fromkeys(spoken + t.valid_splits))
+        dump = states.of_base(dump, settings, splits, t.num_processes, spoken)
+    print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
+    train(settings, data, dump, exp)
+    print(f"trained: {exp / 'model.pth'}")
+
+
 def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
     """Run ESPnet's trainer over the experiment and write `model.pth` from the averaged weights.
 
@@ -392,15 +414,7 @@ def main() -> None:
     settings = config.load(args.config, args.overrides, deltas)
     if args.init_from is not None:
         settings.train.init_from = args.init_from
-    dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
-    state = prepare_experiment(settings, args.data, args.exp, args.resume)
-    if settings.model.speech_base is not None:
-        spoken = [source.split for source in settings.train.sources if set(source.tasks) - {"nlu"}]
-        splits = list(dict.fromkeys(spoken + settings.train.valid_splits))
-        dump = states.of_base(dump, settings, splits, settings.train.num_processes, spoken)
-    print(f"training '{args.experiment}' {state}: {settings.train.num_steps} steps -> {args.exp}")
-    train(settings, args.data, dump, args.exp)
-    print(f"trained: {args.exp / 'model.pth'}")
+    run(settings, args.data, args.dump, args.exp, args.resume)
 
 
 if __name__ == "__main__":

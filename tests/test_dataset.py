@@ -144,6 +144,19 @@ def test_labels_can_be_given_to_a_fraction_only(made):
     assert all(len(part.targets["asr"][i]) for i in range(NUM))
 
 
+def test_a_split_can_be_met_more_often(made):
+    (once,) = examples(made, Source("train", ["asr"])).speech
+    (thrice,) = examples(made, Source("train", ["asr"], repeat=3)).speech
+    assert thrice.ids == once.ids * 3 and len(thrice.num_frames) == 3 * NUM
+    assert [list(t) for t in map(thrice.targets["asr"].__getitem__, range(NUM, 2 * NUM))] == [
+        list(t) for t in map(once.targets["asr"].__getitem__, range(NUM))
+    ]
+    (text,) = examples(made, Source("train", ["nlu"], repeat=2)).text
+    assert len(text.ids) == len(text.sources) == 2 * NUM
+    with pytest.raises(ValueError, match=r"repeat of split 'train' is \[1, 2\], expected one"):
+        examples(made, Source("train", ["asr"]), Source("train", ["slu"], repeat=2))
+
+
 def test_intents_can_be_kept_from_a_task(made):
     e = examples(
         made, Source("train", ["asr"]), Source("train", ["slu"], exclude_intents=["turnOn"])

@@ -302,3 +302,38 @@ def test_a_grammar_that_explodes_is_refused_in_one_line(tmp_path):
     text = f'context:\n  expressions:\n    x:\n      - "{anything}a {"[a, b] " * 22}"\n'
     with pytest.raises(ValueError, match=r"g.yaml: too large: its automaton has more than"):
         load(tmp_path, text).count()
+
+
+def test_the_sentences_of_a_meaning_are_those_that_listing_finds(tmp_path):
+    grammar = load(
+        tmp_path,
+        """
+context:
+  expressions:
+    order:
+      - "[get, make] (me) a ($size:size) $drink:drink (with $milk:milk)"
+      - "$drink:drink (please) $size:size"
+    swap:
+      - "$drink:first for $drink:second"
+  slots:
+    size: [small, very small]
+    drink: [tea, iced tea]
+    milk: [oat]
+""",
+    )
+    sequences = {" ".join(symbols) for symbols in grammar.automaton().sequences()}
+    by_key: dict = {}
+    for sequence in sequences:
+        by_key.setdefault(semantics.frame(sequence).key, set()).add(sequence)
+    assert len(by_key) > 10
+    for key, expected in by_key.items():
+        found = grammar.with_meaning(semantics.Frame(*key))
+        assert {" ".join(symbols) for symbols in found.sequences()} == expected
+    for intent, slots in [
+        ("order", ()),
+        ("order", (("drink", "coffee"),)),
+        ("order", (("drink", "tea"), ("drink", "tea"))),
+        ("swap", (("drink", "tea"),)),
+        ("nothing", ()),
+    ]:
+        assert grammar.with_meaning(semantics.Frame(intent, slots)) is None

@@ -1,0 +1,187 @@
+"""What a few recordings add: a model adapted to k of them, and tested on others.
+
+The split is divided into parts, speakers apart. For each part and each k, `atat.adapt` trains the
+experiment further with k recordings of the other parts, and this part is understood: so each
+recording is tested once for every k, by a model that has not met it. Writes
+EXP/few_shot/scores.json; the adapted models stay beside it, and are not trained again.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atat import cli, datadir, metrics
+from atat.adapt import check_recordings
+from atat.datadir import DataDir
+from atat.decode import load_settings, runs_over, search_options
+from atat.files import atomic_write, sha256
+from atat.score import align, hypothesis_key, percent
+
+if TYPE_CHECKING:
+    from atat.config import Config, DecodeRun
+
+SHOTS = (10, 50, 100)
+
+
+def parts_of(split: DataDir, num_parts: int, seed: int) -> list[list[str]]:
+    """The utterances in parts of about the same number of speakers, none in two of them.
+
+    Raises:
+        ValueError: there are fewer speakers than parts.
+    """
+    from atat.examples import rng
+
+    speaker_of = split.utt2spk or {i: i for i in split.ids}
+    speakers = sorted(set(speaker_of.values()))
+    if not 2 <= num_parts <= len(speakers):
+        raise ValueError(
+            f"--folds: got {num_parts}, expected 2 to {len(speakers)}, the number of speakers"
+        )
+    order = rng(seed, "few_shot").permutation(len(speakers))
+    part_of = {speakers[s]: place % num_parts for place, s in enumerate(order)}
+    parts: list[list[str]] = [[] for _ in range(num_parts)]
+    for i in split.ids:
+        parts[part_of[speaker_of[i]]].append(i)
+    return parts
+
+
+def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
+    """So many utterances that are not tested; those of a smaller number are among them.
+
+    Raises:
+        ValueError: there are not as many.
+    """
+    from atat.examples import rng
+
+    others = sorted(set(split.ids) - set(tested))
+    if num > len(others):
+        raise ValueError(
+            f"--shots: got {num}, expected at most {len(others)}: the others are tested on"
+        )
+    chosen = [others[i] for i in rng(seed, "shots", *tested).permutation(len(others))[:num]]
+    columns = {
+        name: {i: entries[i] for i in chosen}
+        for name in ("wav_scp", "text", "semantics", "utt2spk")
+        if (entries := getattr(split, name)) is not None
+    }
+    return DataDir(**columns)
+
+
+def adapt(
+    exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, overrides: list[str]
+) -> None:
+    """Adapt the experiment to recordings, unless `out` is just that already.
+
+    Args:
+        overrides: settings of the training, `key=value`.
+
+    Raises:
+        ValueError: the training failed; it has said why.
+    """
+    weights = (exp / "model.pth").read_bytes()
+    key = sha256(weights, json.dumps(vars(shots), sort_keys=True), *overrides)
+    marker, model = out / "made_from", out / "model.pth"
+    if model.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == key:
+        return
+    model.unlink(missing_ok=True)
+    recordings = out.parent / "recordings" / out.name
+    datadir.write(recordings, shots)
+    command = [sys.executable, "-m", "atat.adapt", "--exp", exp, "--recordings", recordings]
+    command += ["--data", data, "--dump", dump, "--out", out, *overrides]
+    if subprocess.run(list(map(str, command)), check=False).returncode != 0:
+        raise ValueError(f"{out}: adapting failed (see above); the same command goes on")
+    with atomic_write(marker) as file:
+        file.write(key)
+
+
+def understood(
+    exp: Path, settings: "Config", runs: dict[str, "DecodeRun"], split: DataDir, ids: list[str], key
+) -> dict[str, dict[str, bool]]:
+    """Run -> utterance -> whether the experiment understands it right."""
+    from atat import noise_curve
+    from atat.inference import SpeechToSemantics
+
+    model = SpeechToSemantics.load(exp, with_confidence=False)
+    wavs = {i: split.wav_scp[i] for i in ids}
+    inputs = noise_curve.heard(wavs, None, 0.0, settings.features, None, settings.seed)
+    return {
+        name: noise_curve.understood(
+            model, inputs, model.options(**search_options(run)), split.semantics, key
+        )
+        for name, run in runs.items()
+    }
+
+
+def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict]]:
+    """A row for each k and run, and the same as values; compared with k = 0."""
+    rows = [["recordings", "run", "EM Hyp (%)", "points more", "p"]]
+    values = []
+    for num, runs in sorted(right.items()):
+        for name, of_utterance in runs.items():
+            ids = sorted(of_utterance)
+            before = [right[0][name][i] for i in ids]
+            after = [of_utterance[i] for i in ids]
+            score = metrics.proportion(sum(after), len(ids))
+            p = metrics.mcnemar(after, before)
+            more = 100 * (sum(after) - sum(before)) / len(ids)
+            values.append({"shots": num, "run": name, "em_hyp": score, "p": p})
+            compared = [f"{more:+.1f}", f"{p:.3f}"] if num else ["", ""]
+            rows.append([str(num), name, percent(score), *compared])
+    return align(rows), values
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    add = parser.add_argument
+    add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")
+    add("--data", required=True, type=Path, metavar="DIR", help="the splits")
+    add(
+        "--dump", required=True, type=Path, metavar="DIR", help="features of what it was trained on"
+    )
+    add("--split", default="test", help="the recordings, with semantics")
+    add("--shots", action="append", type=cli.positive_int, help="k; 10, 50 and 100 by default")
+    add("--folds", type=cli.positive_int, default=2, help="parts of the split")
+    add("--run", action="append", help="of decode.runs; all on this split by default")
+    add("--seed", type=int, default=1, help="of parts and shots")
+    add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
+    args = parser.parse_args()
+
+    from atat.model_file import check_experiment
+
+    check_experiment(args.exp)
+    settings = load_settings(args.exp, [])
+    runs = runs_over(settings, args.split, args.run)
+    split = check_recordings(args.data / args.split)
+    parts = parts_of(split, args.folds, args.seed)
+    plan = {
+        (num, n): shots_of(split, tested, num, args.seed)
+        for num in sorted(set(args.shots or SHOTS))
+        for n, tested in enumerate(parts, 1)
+    }
+    key = hypothesis_key(args.data)
+
+    import torch
+
+    from atat.train import commit
+
+    torch.set_num_threads(settings.train.num_threads)
+    out = args.exp / "few_shot"
+    right = {0: understood(args.exp, settings, runs, split, split.ids, key)}
+    for (num, n), shots in plan.items():
+        exp = out / f"{args.split}_{num}_{n}of{args.folds}"
+        adapt(args.exp, exp, shots, args.data, args.dump, args.overrides)
+        for name, found in understood(exp, settings, runs, split, parts[n - 1], key).items():
+            right.setdefault(num, {}).setdefault(name, {}).update(found)
+    text, values = table(right)
+    about = {"split": args.split, "seed": args.seed, "folds": args.folds, "commit": commit()}
+    with atomic_write(out / "scores.json") as file:
+        file.write(json.dumps(about | {"scores": values}, indent=1) + "\n")
+    print(text)
+    print(f"n = {len(split.ids)}, 95 % intervals in brackets; p: McNemar, against no recordings")
+    print(f"written: {out / 'scores.json'}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
