@@ -2,10 +2,10 @@
 
 Decodes validation speech and audio that means nothing to the recipe (made from the seed, or
 `--negatives`), fits on a half of both, chooses the threshold there, measures on the other half, and
-writes EXP/confidence.json and EXP/coverage.png. The threshold is half way between the smallest with
-at most the wanted false accepts an hour and the largest that accepts enough of the validation
-speech; if no threshold does both, the largest. With `--evaluate_in` or `--evaluate_out` nothing is
-fitted: what is stored is measured on other audio.
+writes EXP/confidence.json and EXP/coverage.png. The threshold is the smallest with at most the
+wanted false accepts an hour; if that accepts too little of the validation speech, the largest that
+accepts enough. With `--evaluate_in` or `--evaluate_out` nothing is fitted: what is stored is
+measured on other audio.
 """
 
 import argparse

@@ -11,26 +11,26 @@ BAD = np.array([0.7, 0.6, 0.3, 0.2, 0.1])
 
 
 @pytest.mark.parametrize(
-    ("per_hour", "hours", "accept", "smallest", "largest"),
+    ("per_hour", "hours", "accept", "highest_rejected", "share"),
     [
-        (2, 1.0, 0.75, 0.3, 0.8),  # two may be accepted
-        (2, 0.5, 0.75, 0.6, 0.8),  # one
-        (2, 0.4, 0.75, 0.7, 0.8),  # 0.8 of one is none
-        (0, 9.0, 0.5, 0.7, 0.9),
+        (2, 1.0, 0.75, 0.3, 1.0),  # two may be accepted
+        (2, 0.5, 0.75, 0.6, 0.75),  # one
+        (2, 0.4, 0.75, 0.7, 0.75),  # 0.8 of one is none
+        (0, 9.0, 0.5, 0.7, 0.75),
     ],
 )
-def test_the_threshold_is_half_way_between_the_two_limits(
-    per_hour, hours, accept, smallest, largest
+def test_the_threshold_is_the_smallest_with_few_enough_false_accepts(
+    per_hour, hours, accept, highest_rejected, share
 ):
     threshold, problem = choose_threshold(GOOD, BAD, hours, per_hour, accept)
     assert problem is None
-    assert threshold == pytest.approx((smallest + largest) / 2)
-    assert (threshold <= GOOD).mean() >= accept
+    assert threshold == np.nextafter(highest_rejected, 1)
+    assert (threshold <= GOOD).mean() == share
     assert (threshold <= BAD).sum() <= per_hour * hours
 
 
-def test_as_many_false_accepts_as_there_are_leave_the_other_limit():
-    assert choose_threshold(GOOD, BAD, 1.0, 5, 1.0) == (0.2, None)
+def test_as_many_false_accepts_as_there_are_need_no_threshold():
+    assert choose_threshold(GOOD, BAD, 1.0, 5, 1.0) == (0.0, None)
 
 
 def test_accepting_enough_goes_first_where_both_cannot_be():
