@@ -6,6 +6,7 @@ the experiment was trained on is repeated beside them, so that a few recordings 
 forget the rest. The result is an experiment like any other.
 """
 
+import argparse
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -116,7 +117,7 @@ def check_recordings(path: Path) -> DataDir:
 
 def _share(text: str) -> float:
     if not 0.0 < (value := float(text)) < 1.0:
-        raise ValueError(f"--share: got {text}, expected a share between 0 and 1")
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a share between 0 and 1")
     return value
 
 
