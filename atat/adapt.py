@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NUM_STEPS, NUM_EPOCHS = 300, 5
 RATE = 0.25  # of the learning rate that the experiment began with
+SHARE = 0.25  # of recordings among the speech in training
 BEAM = 8  # for sentences whose meaning is known
 
 
@@ -98,13 +99,13 @@ def changes(settings: Config, exp: Path, split: str, repeat: int) -> dict[str, A
     }
 
 
-def repeats(share: float, num_recordings: int, num_others: int) -> int:
-    """How often recordings are met while other utterances are met once, to be a share of all.
+def repeats(part: float, num_recordings: int, num_others: int) -> int:
+    """How often recordings are met while other utterances are met once, to be a part of all.
 
     >>> repeats(0.25, 10, 3000), repeats(0.25, 5000, 3000)
     (100, 1)
     """
-    return max(round(share / (1 - share) * num_others / num_recordings), 1)
+    return max(round(part / (1 - part) * num_others / num_recordings), 1)
 
 
 def check_recordings(path: Path) -> DataDir:
@@ -115,7 +116,8 @@ def check_recordings(path: Path) -> DataDir:
     return recordings
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Of recordings among the speech in training, as an option has it."""
     if not 0.0 < (value := float(text)) < 1.0:
         raise argparse.ArgumentTypeError(f"got '{text}', expected a share between 0 and 1")
     return value
@@ -129,7 +131,7 @@ def main() -> None:
     add("--data", required=True, type=Path, metavar="DIR", help="the splits it was trained on")
     add("--dump", required=True, type=Path, metavar="DIR", help="their features")
     add("--out", required=True, type=Path, metavar="DIR", help="the experiment to make")
-    add("--share", type=_share, default=0.25, help="of recordings among the speech in training")
+    add("--share", type=share, default=SHARE, help="of recordings among the speech in training")
     add("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
     recordings = check_recordings(args.recordings)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atat import cli, datadir, metrics
-from atat.adapt import check_recordings
+from atat.adapt import SHARE, check_recordings, share
 from atat.datadir import DataDir
 from atat.decode import load_settings, runs_over, search_options
 from atat.files import atomic_write, sha256
@@ -69,19 +69,17 @@ def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
     return DataDir(**columns)
 
 
-def adapt(
-    exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, overrides: list[str]
-) -> None:
+def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further: list[str]) -> None:
     """Adapt the experiment to recordings, unless `out` is just that already.
 
     Args:
-        overrides: settings of the training, `key=value`.
+        further: arguments of `atat.adapt`, beside those that name directories.
 
     Raises:
         ValueError: the training failed; it has said why.
     """
     weights = (exp / "model.pth").read_bytes()
-    key = sha256(weights, json.dumps(vars(shots), sort_keys=True), *overrides)
+    key = sha256(weights, json.dumps(vars(shots), sort_keys=True), *further)
     marker, model = out / "made_from", out / "model.pth"
     if model.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == key:
         return
@@ -89,7 +87,7 @@ def adapt(
     recordings = out.parent / "recordings" / out.name
     datadir.write(recordings, shots)
     command = [sys.executable, "-m", "atat.adapt", "--exp", exp, "--recordings", recordings]
-    command += ["--data", data, "--dump", dump, "--out", out, *overrides]
+    command += ["--data", data, "--dump", dump, "--out", out, *further]
     if subprocess.run(list(map(str, command)), check=False).returncode != 0:
         raise ValueError(f"{out}: adapting failed (see above); the same command goes on")
     with atomic_write(marker) as file:
@@ -144,6 +142,7 @@ def main() -> None:
     add("--shots", action="append", type=cli.positive_int, help="k; 10, 50 and 100 by default")
     add("--folds", type=cli.positive_int, default=2, help="parts of the split")
     add("--run", action="append", help="of decode.runs; all on this split by default")
+    add("--share", type=share, default=SHARE, help="of recordings among the speech in training")
     add("--seed", type=int, default=1, help="of parts and shots")
     add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
     args = parser.parse_args()
@@ -167,11 +166,11 @@ def main() -> None:
     from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
-    out = args.exp / "few_shot"
+    out, further = args.exp / "few_shot", ["--share", str(args.share), *args.overrides]
     right = {0: understood(args.exp, settings, runs, split, split.ids, key)}
     for (num, n), shots in plan.items():
         exp = out / f"{args.split}_{num}_{n}of{args.folds}"
-        adapt(args.exp, exp, shots, args.data, args.dump, args.overrides)
+        adapt(args.exp, exp, shots, args.data, args.dump, further)
         for name, found in understood(exp, settings, runs, split, parts[n - 1], key).items():
             right.setdefault(num, {}).setdefault(name, {}).update(found)
     text, values = table(right)
