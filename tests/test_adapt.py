@@ -68,7 +68,7 @@ def test_an_experiment_is_trained_further_with_recordings(trained, command, tmp_
     settings = config.load_resolved(tmp_path / "adapted" / "config.yaml")
     assert settings.train.sources[-1] == Source("adapt_adapted", ["slu", "asr"])
     assert settings.train.sources[:-1] == [Source("train", ["slu", "asr"])]
-    assert (settings.train.num_steps, settings.train.learning_rate) == (2, 0.25e-3)
+    assert (settings.train.num_steps, settings.train.learning_rate) == (2, 0.5e-3)
     assert datadir.read(data / "adapt_adapted").semantics["anna-2"] == SEQUENCES[2]
     before, after = (
         SpeechToSemantics.load(d).model.state_dict() for d in (exp, tmp_path / "adapted")
