@@ -1,9 +1,9 @@
 """What a few recordings add: a model adapted to k of them, and tested on others.
 
-The split is divided into parts, speakers apart. For each part and each k, `atat.adapt` trains the
-experiment further with k recordings of the other parts, and this part is understood: so each
-recording is tested once for every k, by a model that has not met it. Writes
-EXP/few_shot/scores.json; the adapted models stay beside it, and are not trained again.
+The split is divided into parts, speakers apart (as far as utt2spk knows them). For each part and
+each k, `atat.adapt` trains the experiment further with k recordings of the other parts, and this
+part is understood: so each recording is tested once for every k, by a model that has not met it.
+Writes EXP/few_shot/scores.json; the adapted models stay beside it, and are not trained again.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atat import cli, datadir, metrics
-from atat.adapt import SHARE, check_recordings, share
+from atat.adapt import SHARE, changes, check_recordings, share
 from atat.datadir import DataDir
 from atat.decode import load_settings, runs_over, search_options
 from atat.files import atomic_write, sha256
@@ -79,7 +79,9 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
         ValueError: the training failed; it has said why.
     """
     weights = (exp / "model.pth").read_bytes()
-    key = sha256(weights, json.dumps(vars(shots), sort_keys=True), *further)
+    settings = load_settings(exp, [])
+    training = changes(settings, exp, out.name, repeat=1)
+    key = sha256(weights, json.dumps([vars(shots), training], sort_keys=True), *further)
     marker, model = out / "made_from", out / "model.pth"
     if model.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == key:
         return

@@ -299,20 +299,17 @@ def _with_meaning(annotated: Automaton, frame: semantics.Frame) -> Automaton | N
     def walk(state: int, left: Slots, tags: tuple[str, ...], value: str) -> int | None:
         """The state that goes on with `left` to be said, inside `tags`, after `value` of a slot."""
         key = state, left, tags, value
-        if key not in known:
-            known[key] = walk_new(*key)
-        return known[key]
-
-    def walk_new(state: int, left: Slots, tags: tuple[str, ...], value: str) -> int | None:
         if annotated.final[state]:
             return builder.end  # nothing follows the tag that closes the intent
-        arcs = {}
-        for symbol, target in annotated.arcs[state].items():
-            after = step(symbol, left, tags, value)
-            then = walk(target, *after) if after is not None else None
-            if then is not None:
-                arcs[symbol] = then
-        return builder.state(arcs) if arcs else None
+        if key not in known:
+            arcs = {}
+            for symbol, target in annotated.arcs[state].items():
+                after = step(symbol, left, tags, value)
+                then = walk(target, *after) if after is not None else None
+                if then is not None:
+                    arcs[symbol] = then
+            known[key] = builder.state(arcs) if arcs else None
+        return known[key]
 
     def step(
         symbol: str, left: Slots, tags: tuple[str, ...], value: str
