@@ -36,6 +36,7 @@ class DataConfig:
     low_resource: float = 0.1
     num_spoken: int = 0
     num_asr: int = 0
+    num_foreign: int = 0
     asr_texts: str | None = None
     asr_corpus: str | None = None
     recorded: str | None = None

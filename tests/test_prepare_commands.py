@@ -78,7 +78,7 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
     assert (data / "grammar.yaml").read_text() == TOY
     # The table: a line a split, with the number of utterances first.
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [
-        ["train", "20"], ["train_text", "30"], ["valid", "4"], ["test", "6"],
+        ["train_text", "30"], ["train", "20"], ["valid", "4"], ["test", "6"],
     ]  # fmt: skip
 
 

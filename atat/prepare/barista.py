@@ -112,7 +112,7 @@ def prepare(
 ) -> None:
     """Write train and valid (rendered), train_text (no speech) and test (recordings).
 
-    With data.num_asr also asr: the grammar's words, rendered, but none of its sentences.
+    With data.num_asr also asr, with data.num_foreign also foreign (spoken_grammar.texts_alone).
 
     Args:
         settings: `data` and `seed` are used.
@@ -127,9 +127,7 @@ def prepare(
     sequences = spoken_grammar.draw(grammar, rendered, settings.seed)
     write_recordings(data, corpus_dir, grammar)
     spoken = {split: sequences[split] for split in ("train", "valid")}
-    if settings.data.num_asr:
-        texts = list(map(semantics.words, sequences["train_text"]))
-        spoken[spoken_grammar.ASR] = spoken_grammar.asr_texts(grammar, texts, settings)
+    spoken |= spoken_grammar.texts_alone(grammar, sequences, settings)
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
@@ -148,9 +146,7 @@ def main() -> None:
         check(args.corpus_dir, grammar)
         return
     prepare(settings, grammar, args.corpus_dir, args.data, args.nj)
-    voices = {s: spoken_grammar.voices_of(settings.data, s) for s in ("train", "valid")}
-    if settings.data.num_asr:
-        voices[spoken_grammar.ASR] = voices["train"]
+    voices = spoken_grammar.voices_by_split(settings.data, ("train", "valid"))
     voices["test"] = "people"
     spoken_grammar.print_table(args.data, ("train_text", *voices), voices)
 

@@ -11,6 +11,8 @@ from atat.prepare import spoken_grammar
 def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> None:
     """Write the splits train, valid, test (speech, text, semantics) and train_text (no speech).
 
+    With data.num_asr also asr, with data.num_foreign also foreign (spoken_grammar.texts_alone).
+
     Args:
         settings: `data` and `seed` are used.
         data: the directory to write the splits and a copy of the grammar to.
@@ -22,6 +24,7 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
     spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
     sequences = spoken_grammar.draw(grammar, settings.data, settings.seed)
     spoken = {split: sequences[split] for split in spoken_grammar.SPOKEN}
+    spoken |= spoken_grammar.texts_alone(grammar, sequences, settings)
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
@@ -38,8 +41,8 @@ def main() -> None:
         spoken_grammar.print_check(grammar)
         return
     prepare(settings, grammar, args.data, args.nj)
-    voices = {s: spoken_grammar.voices_of(settings.data, s) for s in spoken_grammar.SPOKEN}
-    spoken_grammar.print_table(args.data, ("train", "train_text", "valid", "test"), voices)
+    voices = spoken_grammar.voices_by_split(settings.data, spoken_grammar.SPOKEN)
+    spoken_grammar.print_table(args.data, ("train_text", *voices), voices)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from atat import config, datadir, semantics, synth
+from atat import config, datadir, negatives, semantics, synth
 from atat.config import Config, DataConfig
 from atat.datadir import DataDir
 from atat.files import atomic_write
@@ -25,7 +25,7 @@ SPOKEN = ("train", "valid", "test")
 # Of the sentences of an intent, no more than this is held out for each of valid and test: an intent
 # with few sentences must be learned too.
 HELD_OUT = 0.2
-ASR = "asr"  # the split whose speech has text alone
+ASR, FOREIGN = TEXT_ALONE = ("asr", "foreign")  # splits of speech without semantics
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -96,15 +96,30 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
     return drawn
 
 
-def asr_texts(grammar: Grammar, texts: list[str], settings: Config) -> list[str]:
-    """What the split `asr` says, data.num_asr utterances: the words of texts in random order.
+def texts_alone(
+    grammar: Grammar, sequences: Mapping[str, list[str]], settings: Config
+) -> dict[str, list[str]]:
+    """What the splits say that have speech and text, but no semantics; those of them not empty.
 
-    No sentence of the grammar is among them: for learning semantics from text alone.
+    `asr`, data.num_asr utterances, has the words of train_text in random order and no sentence of
+    the grammar: for learning semantics from text alone. `foreign`, data.num_foreign utterances, has
+    sentences of other domains: who has heard no other words hears the grammar's in everything.
     """
-    draw = random.Random(f"{settings.seed} {ASR}")
-    return corpus.shuffled_words(
-        texts, settings.data.num_asr, lambda text: bool(grammar.parse(text)), draw
-    )
+    texts = list(map(semantics.words, sequences["train_text"]))
+    found = {}
+    if settings.data.num_asr:
+        found[ASR] = corpus.shuffled_words(
+            texts,
+            settings.data.num_asr,
+            lambda text: bool(grammar.parse(text)),
+            random.Random(f"{settings.seed} {ASR}"),
+        )
+    if settings.data.num_foreign:
+        known = {word for text in texts for word in text.split()}
+        found[FOREIGN] = negatives.sentences(
+            settings.data.num_foreign, settings.seed, known, negatives.HEARD
+        )
+    return found
 
 
 def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, ...]) -> None:
@@ -135,7 +150,7 @@ def write_spoken(
     """Render the sentences of splits and write these: wav.scp, text, semantics, utt2spk.
 
     Args:
-        sequences: split -> target sequences; of `asr`, texts, spoken by the voices of train.
+        sequences: split -> target sequences; of TEXT_ALONE texts, spoken by the voices of train.
 
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
@@ -144,7 +159,7 @@ def write_spoken(
     plans = {
         split: synth.plan(
             list(map(semantics.words, sequences[split])),
-            settings.data.voices["train" if split == ASR else split],
+            settings.data.voices["train" if split in TEXT_ALONE else split],
             settings.seed,
             settings.data.num_pseudo_speakers,
             settings.data.rate_range,
@@ -156,7 +171,7 @@ def write_spoken(
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
     paths = iter(synth.render(requests, ROOT / settings.data.cache, num_jobs))
     for split, plan in plans.items():
-        directory = DataDir({}, {}, None if split == ASR else {}, {})
+        directory = DataDir({}, {}, None if split in TEXT_ALONE else {}, {})
         for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
             path = next(paths)
             if path is None:  # not speakable: `render` has said so
@@ -230,6 +245,15 @@ def print_table(data: Path, splits: tuple[str, ...], voices: Mapping[str, str]) 
             f"{split:<11}{line.utterances:>11}{hours:>8}{speakers:>10}{line.intents:>9}  "
             f"{voices.get(split, 'none: text only')}"
         )
+
+
+def voices_by_split(settings: DataConfig, splits: tuple[str, ...]) -> dict[str, str]:
+    """Who speaks in splits, and in those of texts alone that the settings ask for."""
+    found = {split: voices_of(settings, split) for split in splits}
+    for split, num in zip(TEXT_ALONE, (settings.num_asr, settings.num_foreign), strict=True):
+        if num:
+            found[split] = voices_of(settings, "train")
+    return found
 
 
 def voices_of(settings: DataConfig, split: str) -> str:
