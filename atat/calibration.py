@@ -28,7 +28,9 @@ def choose_threshold(
 ) -> tuple[float, str | None]:
     """The smallest threshold with few enough false accepts that accepts enough in-domain speech.
 
-    Where no threshold does both, the largest that accepts enough.
+    A threshold just above the (k + 1)-th of the negatives accepts k of them, and of as many others
+    k + 1 are to be expected: that is what must be few enough, but where not even none is. Where no
+    threshold does both, the largest that accepts enough.
 
     Args:
         in_domain_N, negatives_N: probabilities; what reaches the threshold is accepted.
@@ -46,7 +48,7 @@ def choose_threshold(
     (0.6, 'got 1.0 false accepts an hour, wanted at most 0: fewer would accept less than 100.0 %')
     """
     ranked_N = np.sort(negatives_N)[::-1]
-    num_allowed = int(false_accepts_per_hour * hours)
+    num_allowed = max(int(false_accepts_per_hour * hours) - 1, 0)
     threshold = 0.0
     if num_allowed < len(ranked_N):
         threshold = float(np.nextafter(ranked_N[num_allowed], np.inf))

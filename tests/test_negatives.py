@@ -31,10 +31,13 @@ def test_babble_is_several_voices(tmp_path):
     assert (spectrum[[500, 1000, 1500]] > 20 * np.median(spectrum)).sum() >= 2
 
 
-def test_sentences_are_different_and_of_other_domains():
+def test_sentences_are_different_and_of_domains_that_training_has_not():
     drawn = negatives.sentences(200, 1, KNOWN)
     assert drawn == negatives.sentences(200, 1, KNOWN) != negatives.sentences(200, 2, KNOWN)
     assert len(set(drawn)) == 200
+    # What a model has heard in training, it is not judged by.
+    assert not set(drawn) & set(negatives.sentences(200, 1, KNOWN, negatives.HEARD))
+    assert not set(negatives.HEARD) & set(negatives.UNHEARD)
     for sentence in drawn:
         words = sentence.split()
         assert sum(word in KNOWN for word in words) <= len(words) / 2

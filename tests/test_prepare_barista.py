@@ -105,6 +105,22 @@ def test_speech_without_semantics_has_the_words_of_the_grammar_and_none_of_its_s
     ]
 
 
+def test_what_is_said_to_others_has_words_that_the_grammar_has_not(run, tmp_path):
+    code, out, _ = run("data.num_foreign=12")
+    assert code == 0
+    foreign, written = (
+        datadir.read(tmp_path / "data" / split) for split in ("foreign", "train_text")
+    )
+    assert foreign.semantics is None and len(set(foreign.text.values())) == 12
+    assert all(speaker.startswith("espeak") for speaker in foreign.utt2spk.values())
+    known = {word for text in written.text.values() for word in text.split()}
+    for words in map(str.split, foreign.text.values()):
+        assert sum(word in known for word in words) <= len(words) / 2
+    assert [line.split()[0] for line in out.splitlines()[-5:]] == [
+        *("train_text", "train", "valid", "foreign", "test")
+    ]
+
+
 def test_labels_that_another_grammar_cannot_express_are_counted(run, tmp_path):
     (tmp_path / "other.yaml").write_text(GRAMMAR.replace("iced mocha", "tea"))
     code, _, err = run("--grammar", tmp_path / "other.yaml")
