@@ -2,9 +2,9 @@
 
 Decodes validation speech and audio that means nothing to the recipe (made from the seed, or
 `--negatives`), fits on a half of both, chooses the threshold there, measures on the other half, and
-writes EXP/confidence.json and EXP/coverage.png. The threshold is the smallest that promises at most the
-wanted false accepts an hour; if that accepts too little of the validation speech, the largest that
-accepts enough. With `--evaluate_in` or `--evaluate_out` nothing is fitted: what is stored is
+writes EXP/confidence.json and EXP/coverage.png. The threshold is the smallest that promises at most
+the wanted false accepts an hour; if that accepts too little of the validation speech, the largest
+that accepts enough. With `--evaluate_in` or `--evaluate_out` nothing is fitted: what is stored is
 measured on other audio.
 """
 
