@@ -27,7 +27,7 @@ context:
 """
 TINY = """
 data: {num_train: 40, num_train_text: 30, num_valid: 6, num_test: 6, num_pseudo_speakers: 2,
-       num_asr: 6}
+       num_asr: 6, num_foreign: 6}
 model: {width: 32, num_heads: 2, speech_layers: 1, speech_ffn: 64, text_layers: 1, text_ffn: 64,
         decoder_layers: 1, decoder_ffn: 64, front_channels: 4}
 train: {num_steps: 12, num_epochs: 2, num_processes: 1, num_workers: 0, num_valid: 6}
