@@ -109,7 +109,7 @@ def sentences(
                 return sentence
         raise ValueError(
             "the built-in sentences of other domains are all like the recipe's; "
-            "give audio with --negatives"
+            "give audio with --negatives; train without the split foreign (data.num_foreign 0)"
         )
 
     return toy_sentences.draw(foreign, num, set())
