@@ -88,8 +88,7 @@ class Augmenter:
     def _warp(self, speech, lengths_B, active_B2, loudest_B, draw):
         """Tempo, local changes of it, formants, and silence around: one resampling."""
         tempo_B = draw.log_between(*self.c.tempo)
-        before_B = draw.between(0.0, self.c.padding_s * self.frames_per_s).round()
-        after_B = draw.between(0.0, self.c.padding_s * self.frames_per_s).round()
+        before_B, after_B = self._padding(draw), self._padding(draw)
         inner_B = (lengths_B / tempo_B).round().clamp(min=1)
         new_lengths_B = (inner_B + before_B + after_B).long()
 
@@ -129,6 +128,15 @@ class Augmenter:
         out = torch.where(outside_BT[..., None], silence_B11.expand_as(out), out)
         scale_B1 = (inner_B / lengths_B)[:, None]
         return out, new_lengths_B, active_B2 * scale_B1 + before_B[:, None]
+
+    def _padding(self, draw):
+        """Frames of silence at one end."""
+        seconds_B = draw.between(0.0, self.c.padding_s)
+        if self.c.long_padding > 0:
+            # One draw for the batch: its longest utterance decides what it costs.
+            longer_s = self.c.long_padding_s * draw.scalar()
+            seconds_B = seconds_B + longer_s * (draw.scalar() < self.c.long_padding * draw.strength)
+        return (seconds_B * self.frames_per_s).round()
 
     def _reverberate(self, speech, draw):
         """An exponentially decaying tail of earlier frames' power."""

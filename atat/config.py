@@ -112,6 +112,8 @@ class AugmentConfig:
     babble_db: list[float] = field(default_factory=lambda: [8.0, 25.0])
     babble_voices: int = 1
     padding_s: float = 0.5
+    long_padding: float = 0.0
+    long_padding_s: float = 4.0
     freq_masks: int = 2
     freq_mask_bins: int = 12
     time_masks: int = 2

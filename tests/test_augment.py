@@ -92,6 +92,23 @@ def test_padding_is_quiet_and_around_the_speech(speech):
         assert loud[-1] < before + speech[1][row]
 
 
+def test_long_padding_comes_as_often_as_wanted_and_for_all_of_a_batch(speech):
+    added = []
+    for seed in range(200):
+        _, lengths, active = run(speech, seed=seed, long_padding=0.3, long_padding_s=2.0)
+        before, both = active[:, 0] - speech[2][:, 0], lengths - speech[1]
+        assert before[0] == before[1]
+        assert both[0] == both[1]
+        added.append((float(before[0]), float(both[0] - before[0])))
+    for end in zip(*added, strict=True):
+        long = [frames for frames in end if frames > 0]
+        assert 0.2 < len(long) / len(end) < 0.4
+        assert 150 < max(long) <= 200
+        assert min(long) < 50
+    _, lengths, _ = run(speech, long_padding=1.0, strength=0.0)
+    assert torch.equal(lengths, speech[1])
+
+
 def test_warping_moves_the_bins(speech):
     centre = lambda x: (x[0, 20].exp() * torch.arange(80)).sum() / x[0, 20].exp().sum()  # noqa: E731
     plain, *_ = run(speech)
