@@ -156,8 +156,9 @@ def main() -> None:
     datadir.write(args.data / split, recordings)
 
     trained = config.load_resolved(args.exp / "config.yaml")
-    spoken = {source.split for source in trained.train.sources if set(source.tasks) - {"nlu"}}
-    num_others = sum(len(datadir.read(args.data / name).ids) for name in spoken)
+    num_others = sum(
+        len(datadir.read(args.data / name).ids) for name in trained.train.spoken_splits
+    )
     repeat = repeats(args.share, len(recordings.ids), num_others)
     delta = changes(trained, args.exp, split, repeat)
     settings = config.load([args.exp / "config.yaml"], args.overrides, [delta])

@@ -168,6 +168,11 @@ class TrainConfig:
     num_workers: int = 1
     num_gpus: int = 0
 
+    @property
+    def spoken_splits(self) -> list[str]:
+        """Splits whose speech is trained on, each once."""
+        return list(dict.fromkeys(s.split for s in self.sources if set(s.tasks) - {"nlu"}))
+
 
 @dataclass
 class DecodeRun:

@@ -147,10 +147,19 @@ def _write_file(path: Path, entries: dict[str, str]) -> None:
             file.write(f"{key} {value}\n")
 
 
+def _beside(path: Path) -> str:
+    """What to do where a split is missing: with others there, its name may be wrong."""
+    try:
+        there = ", ".join(splits(path.parent))
+    except FileNotFoundError:
+        return "; run stage 1 first"
+    return f" (there are: {there}); correct its name, or let stage 1 make it"
+
+
 def _read(path: Path, shown: Path) -> DataDir:
     """Read and check the directory `path`, which messages call `shown`."""
     if not path.is_dir():
-        raise FileNotFoundError(f"{shown}: no such data directory; run stage 1 first")
+        raise FileNotFoundError(f"{shown}: no such data directory{_beside(path)}")
     files = {
         name: _read_file(path / name, shown / name, check)
         for name, check in _FILES.items()

@@ -188,9 +188,8 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
     dump = features.of_kind(data, dump, settings.features, t.num_processes)
     state = prepare_experiment(settings, data, exp, resume)
     if settings.model.speech_base is not None:
-        spoken = [source.split for source in t.sources if set(source.tasks) - {"nlu"}]
-        splits = list(dict.fromkeys(spoken + t.valid_splits))
-        dump = states.of_base(dump, settings, splits, t.num_processes, spoken)
+        splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
+        dump = states.of_base(dump, settings, splits, t.num_processes, t.spoken_splits)
     print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
     train(settings, data, dump, exp)
     print(f"trained: {exp / 'model.pth'}")

@@ -87,6 +87,13 @@ def test_read_of_an_absent_directory_says_which_stage_to_run(tmp_path):
         datadir.read(tmp_path / "train")
 
 
+def test_read_of_an_absent_split_names_the_splits_that_are_there(tmp_path):
+    make(tmp_path / "valid")
+    make(tmp_path / "train")
+    with pytest.raises(FileNotFoundError, match=r"tset: .*\(there are: train, valid\); correct"):
+        datadir.read(tmp_path / "tset")
+
+
 def test_write_sorts_by_code_point_and_derives_spk2utt(tmp_path):
     text = {"b-1": "x", "B-1": "y", "ä-1": "z"}
     speakers = {key: key.split("-")[0] for key in text}
