@@ -109,6 +109,14 @@ def repeats(part: float, num_recordings: int, num_others: int) -> int:
     return max(round(part / (1 - part) * num_others / num_recordings), 1)
 
 
+def num_spoken(settings: Config, data: Path) -> int:
+    """Utterances that the experiment meets in a pass over its speech, by its sources."""
+    from atat.examples import met
+
+    spoken = settings.train.spoken_splits
+    return sum(met(settings.train.sources, data, split, settings.seed) for split in spoken)
+
+
 def check_recordings(path: Path) -> DataDir:
     """Read the recordings; ValueError unless they have audio and semantics."""
     recordings = datadir.read(path)
@@ -156,9 +164,7 @@ def main() -> None:
     datadir.write(args.data / split, recordings)
 
     trained = config.load_resolved(args.exp / "config.yaml")
-    num_others = sum(
-        len(datadir.read(args.data / name).ids) for name in trained.train.spoken_splits
-    )
+    num_others = num_spoken(trained, args.data)
     repeat = repeats(args.share, len(recordings.ids), num_others)
     delta = changes(trained, args.exp, split, repeat)
     settings = config.load([args.exp / "config.yaml"], args.overrides, [delta])

@@ -130,7 +130,7 @@ def align(
             "another one"
         )
     settings = model.settings
-    frame_s = settings.model.subsampling * settings.features.frame_shift_ms / 1000
+    frame_s = model.model.subsampling * settings.features.frame_shift_ms / 1000
     ids = sorted(texts)
     sizes = [reader.num_frames[i] for i in ids]
     for batch in batches(sizes, settings.decode.batch_frames):

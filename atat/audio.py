@@ -3,6 +3,7 @@
 # N samples, C channels
 
 import io
+import numbers
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 SAMPLE_RATE_HZ = 16000
 MIN_DURATION_S = 0.01
+MAX_CHANNELS = 32  # of an array; more, and it is the other way round
 # A stream (standard input) is taken whole before its header can be believed.
 MAX_STREAM_BYTES = 512 * 2**20
 
@@ -87,8 +89,8 @@ def to_mono_16k(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Convert an array as a recorder or another library gives it.
 
     Args:
-        samples: (N,) or (N, C), floating point within [-1, 1] or any signed integer type at full
-            scale.
+        samples: (N,) or (N, C), floating point within [-1, 1], or int8, int16 or int32 at full
+            scale (what is in an int64, nobody knows).
 
     Returns:
         float32 (N',), mono, at 16 kHz.
@@ -99,12 +101,18 @@ def to_mono_16k(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise ValueError(f"got samples of shape {samples.shape}, expected (N,) or (N, channels)")
+    if samples.ndim == 2 and samples.shape[1] > max(samples.shape[0], MAX_CHANNELS):
+        raise ValueError(
+            f"got samples of shape {samples.shape}, expected (N, channels): transpose them"
+        )
+    if isinstance(sample_rate_hz, bool) or not isinstance(sample_rate_hz, numbers.Real):
+        raise ValueError(f"got a sample rate of {sample_rate_hz!r}, expected a number of Hz")
     if not np.isfinite(sample_rate_hz) or sample_rate_hz <= 0:
         raise ValueError(f"got a sample rate of {sample_rate_hz}, expected Hz above 0")
-    if samples.dtype.kind == "i":
+    if samples.dtype.name in ("int8", "int16", "int32"):
         samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
     elif samples.dtype.kind != "f":
-        raise ValueError(f"got samples of type {samples.dtype}, expected floats or signed integers")
+        raise ValueError(f"got samples of type {samples.dtype}, expected floats or int8, 16, 32")
     return _convert("samples", samples, sample_rate_hz, SAMPLE_RATE_HZ)
 
 

@@ -30,6 +30,7 @@ from atat import (
     score,
     semantics,
 )
+from atat.adapt import check_recordings
 from atat.config import Config, DecodeRun
 from atat.files import atomic_write, sha256
 from atat.metrics import Metric
@@ -324,6 +325,12 @@ def _share(text: str) -> float:
     return value
 
 
+def _above_0(text: str) -> float:
+    if not 0.0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a number above 0")
+    return value
+
+
 def _not_negative(text: str) -> float:
     if not 0.0 <= (value := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"got '{text}', expected a number of 0 or more")
@@ -341,7 +348,7 @@ def evaluate(model: "SpeechToSemantics", inside: Path | None, outside: Path | No
     options = model.options(**model.confidence.options)
     examples = []
     if inside is not None:
-        split = datadir.read(inside)
+        split = check_recordings(inside)
         speech = (
             (id_, heard.feats_TF, heard.duration_s)
             for id_, path in (split.wav_scp or {}).items()
@@ -362,7 +369,7 @@ def main() -> None:
     add("--split", default="valid", help="one of train.valid_splits")
     add("--run", help="of decode.runs, whose options are calibrated; default: the grammar's")
     add("--negatives", nargs="+", type=Path, default=[], metavar="DIR", help="audio or splits")
-    add("--hours", type=_not_negative, default=2.0, help="of negatives to make without --negatives")
+    add("--hours", type=_above_0, default=2.0, help="of negatives to make without --negatives")
     add("--false_accepts_per_hour", type=_not_negative, default=2.0, help="most that are wanted")
     add("--accept", type=_share, default=0.95, help="least share of validation speech accepted")
     add("--nj", type=cli.positive_int, default=1, help="processes that make negatives")
@@ -391,6 +398,8 @@ def main() -> None:
     dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
     inputs = decode.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
     references = datadir.read(args.data / args.split)
+    if references.semantics is None:
+        raise ValueError(f"{args.data / args.split}: has no semantics, expected what was meant")
     model = SpeechToSemantics.load(args.exp, with_confidence=False)
     options = model.options(**decode.search_options(run))
     if args.negatives:

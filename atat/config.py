@@ -219,11 +219,13 @@ def load(
 
     Raises:
         ValueError: a key that does not exist (with the nearest that does) or a value of the wrong
-            type. FileNotFoundError: a file that is not there.
+            type or out of its range. FileNotFoundError: a file that is not there.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
+
+    from atat import settings_check
 
     merged = OmegaConf.structured(Config)
     parts: list[tuple[str, Any]] = []
@@ -243,8 +245,11 @@ def load(
             merged = OmegaConf.merge(merged, part)
         # TypeError: a list where a mapping belongs.
         except (OmegaConfBaseException, TypeError) as e:
-            raise ValueError(f"{where}: {e}") from e
-    return _to_object(merged)
+            # Its first line says what is wrong; the others name OmegaConf's own objects.
+            raise ValueError(f"{where}: {str(e).splitlines()[0]}") from e
+    settings = _to_object(merged)
+    settings_check.check(settings)
+    return settings
 
 
 def load_resolved(path: str | Path) -> Config:

@@ -7,12 +7,12 @@ inverse `spk2utt`; every file has the same ids. A directory is checked whenever 
 read; only stage 2 opens the audio.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from atat import semantics
-from atat.files import atomic_directory
+from atat.files import atomic_directory, sha256
 
 RERUN = "(correct the line, or rerun stage 1)"
 
@@ -74,6 +74,12 @@ def read(path: str | Path) -> DataDir:
             message names file and line.
     """
     return _read(Path(path), shown=Path(path))
+
+
+def fingerprint(paths: Iterable[str | Path]) -> str:
+    """A hash of splits: their utterances, labels and audio paths, not the audio itself."""
+    files = [Path(path) / name for path in paths for name in _FILES]
+    return sha256(*(file.read_bytes() if file.is_file() else b"" for file in files))
 
 
 def validate(path: str | Path) -> None:

@@ -51,12 +51,6 @@ class Batches:
     ):
         self.examples, self.config, self.tokenizer = examples, config, tokenizer
         self.training, self.rank = training, rank
-        if config.train.tasks_per_utterance not in ("all", "one"):
-            raise ValueError(
-                f"train.tasks_per_utterance: got '{config.train.tasks_per_utterance}', expected "
-                "all or one"
-            )
-        masking.check(config.train)
         self.augmenter = Augmenter(config.augment, config.features)
         # Of a frozen encoder, in place of features: counted as the frames that they were made of.
         self.of_states = config.model.speech_base is not None
@@ -79,17 +73,17 @@ class Batches:
 
     def steps(self, first: int, count: int) -> list[tuple[int, list[int], list[int]]]:
         """(number of the step, speech examples, text examples) of `count` steps from `first` on."""
-        train = self.config.train
+        # Without speech every step is text; with speech, every `text_every`-th has some.
+        every = self.config.train.text_every if self.speech_index else 1
         speech = self._share(self._speech_passes(), first, count)
-        text_first, text_last = (-(-n // train.text_every) for n in (first, first + count))
+        text_first, text_last = (-(-n // every) for n in (first, first + count))
         texts = self._share(self._text_passes(), text_first, text_last - text_first)
         plan = []
         for i in range(count):
             step = first + i
-            # Without speech every step is text; with speech, every `text_every`-th has some.
             text = []
-            if texts and step % train.text_every == 0:
-                text = texts[step // train.text_every - text_first]
+            if texts and step % every == 0:
+                text = texts[step // every - text_first]
             plan.append((step, speech[i] if speech else [], text))
         return [entry for entry in plan if entry[1] or entry[2]]
 
@@ -110,7 +104,11 @@ class Batches:
         targets: list[tuple[int, int, np.ndarray]] = []  # source row, task token, target
         batch: dict[str, Tensor] = {}
         progress = step / self.config.train.num_steps
-        ctc_alone = self.training and progress < self.config.train.ctc_first_fraction
+        ctc_alone = (
+            self.training
+            and self.config.model.ctc_weight > 0
+            and progress < self.config.train.ctc_first_fraction
+        )
         draw = rng(self.config.seed, "tasks", step, self.rank)
         if speech:
             feats, words = [], []

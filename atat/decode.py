@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import cli, config, crf
+from atat import cli, config, crf, semantics
 from atat.config import Config, DecodeRun
 from atat.files import atomic_directory
 
@@ -93,16 +93,22 @@ def runs_over(settings: Config, split: str, only: Iterable[str] | None) -> dict[
     Raises:
         ValueError: there is none, or not those that are asked for.
     """
-    runs = {
+    able = {
         name: run
         for name, run in chosen_runs(settings, None).items()
-        if run.source == "speech" and run.split == split and run.task in ("slu", "nlu")
+        if run.source == "speech" and run.task in ("slu", "nlu")
     }
-    unknown = set(only or ()) - runs.keys()
-    if unknown or not runs:
+    runs = {name: run for name, run in able.items() if run.split == split}
+    if not runs:
         raise ValueError(
-            f"--run: got {', '.join(sorted(unknown)) or 'none'}, expected runs of decode.runs that "
-            f"understand the speech of '{split}': {', '.join(runs) or 'there are none'}"
+            f"--split: got '{split}', expected one whose speech a run of decode.runs understands: "
+            f"{', '.join(sorted({run.split for run in able.values()})) or 'there is none'}"
+        )
+    unknown = set(only or ()) - runs.keys()
+    if unknown:
+        raise ValueError(
+            f"--run: got {', '.join(sorted(unknown))}, expected runs of decode.runs that "
+            f"understand the speech of '{split}': {', '.join(runs)}"
         )
     return {name: run for name, run in runs.items() if not only or name in only}
 
@@ -166,13 +172,14 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
 
 
 def heard_by(path: Path) -> Inputs:
-    """The words that a run has heard, in its `hyp.jsonl`."""
-    from atat.inference import MAX_TEXT_TOKENS, normalize, text_size
+    """The words that a run has heard, in its `hyp.jsonl`, as they are: the words of training."""
+    from atat.inference import MAX_TEXT_TOKENS, text_size
     from atat.score import read_hypotheses
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
-    texts = {line["id"]: normalize(line["hypothesis"]) for line in read_hypotheses(path)}
+    # A model that has hardly learned the task may give tags too.
+    texts = {line["id"]: semantics.words(line["hypothesis"]) for line in read_hypotheses(path)}
     useless = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
     # A token has a character at least, and only a model that never learned the task rambles on.
     useless |= {
@@ -245,7 +252,7 @@ def decode_run(
 
 def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
     """Every utterance with its n best, in batches of like length."""
-    from atat.inference import batches, normalize
+    from atat.inference import batches
 
     ids = list(inputs.sizes)
     limit = model.settings.decode.batch_frames
@@ -254,7 +261,7 @@ def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothe
         if inputs.reader is not None:
             found = model.search_features([inputs.reader[i] for i in names], options)
         else:
-            found = model.search_texts([normalize(inputs.texts[i]) for i in names], options)
+            found = model.search_texts([inputs.texts[i] for i in names], options)
         yield from zip(names, found, strict=True)
 
 

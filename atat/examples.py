@@ -178,6 +178,14 @@ def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[s
             yield from (labels[i] for i in sorted(chosen & labels.keys()))
 
 
+def met(sources: list[Source], data: Path, split: str, seed: int) -> int:
+    """How many utterances of a split's speech `Examples` has a pass, repetitions among them."""
+    here = [source for source in sources if source.split == split]
+    directory = datadir.read(data / split)
+    spoken = (s for s in here if set(SPEECH_TASKS) & set(s.tasks))
+    return _repeat(here) * len(set().union(*(_chosen(directory, s, seed) for s in spoken)))
+
+
 def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
     """The ids of a split that a source takes."""
     ids = sorted(directory.text or directory.semantics or directory.wav_scp or {})

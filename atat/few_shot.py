@@ -7,6 +7,7 @@ Writes EXP/few_shot/scores.json; the adapted models stay beside it, and are not 
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,15 +86,18 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
     marker, model = out / "made_from", out / "model.pth"
     if model.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == key:
         return
-    model.unlink(missing_ok=True)
+    if not (marker.is_file() and marker.read_text(encoding="utf-8") == key):
+        # Checkpoints too: going on from them would keep what other recordings have taught.
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        with atomic_write(marker) as file:
+            file.write(key)
     recordings = out.parent / "recordings" / out.name
     datadir.write(recordings, shots)
     command = [sys.executable, "-m", "atat.adapt", "--exp", exp, "--recordings", recordings]
     command += ["--data", data, "--dump", dump, "--out", out, *further]
     if subprocess.run(list(map(str, command)), check=False).returncode != 0:
         raise ValueError(f"{out}: adapting failed (see above); the same command goes on")
-    with atomic_write(marker) as file:
-        file.write(key)
 
 
 def understood(

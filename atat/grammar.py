@@ -244,12 +244,19 @@ class Grammar:
 
 
 def _slots(expression: Expression) -> list[Slot]:
-    match expression:
-        case Slot():
-            return [expression]
-        case Phrase(parts) | Choice(parts):
-            return [slot for part in parts for slot in _slots(part)]
-    return []
+    """Each slot of an expression, once: a macro that is used twice is the same object twice."""
+    slots, seen, stack = [], set(), [expression]
+    while stack:
+        one = stack.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        match one:
+            case Slot():
+                slots.append(one)
+            case Phrase(parts) | Choice(parts):
+                stack.extend(reversed(parts))
+    return slots
 
 
 def _share_out(num: int, available: dict[str, int]) -> dict[str, int]:

@@ -23,17 +23,17 @@ import numpy as np
 import soxr
 import torch
 
-from atat import acceptor, audio, confidence, config, features, nesting
+from atat import acceptor, audio, confidence, config, features, nesting, whisper
 from atat.config import Config, FeaturesConfig
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Result, read
 from atat.search import Hypothesis, check_options, search
+from atat.settings_check import CONSTRAINTS
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
 from atat.train import TEXT_ENCODER
 
-CONSTRAINTS = ("none", "well_formed", "grammar")
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
 
 # The n best of an utterance, and what of a result's attributes is known with them.
@@ -165,6 +165,8 @@ class SpeechToSemantics:
         if (source is None) == (text is None):
             raise ValueError("got both audio and text or neither, expected one of them")
         if text is not None:
+            if threshold is not None:
+                raise ValueError("threshold: got one for text, expected it for audio alone")
             single = isinstance(text, str)
             results = self.understand_texts([text] if single else list(text), **options)
         else:
@@ -183,6 +185,8 @@ class SpeechToSemantics:
         """Read one audio file or array and make the features of it; arguments as in a call."""
         start, settings = time.perf_counter(), self.settings.features
         limit = max_duration_s or settings.max_duration_s
+        if settings.kind == "whisper":
+            limit = min(limit, whisper.MAX_DURATION_S)
         if isinstance(source, np.ndarray | torch.Tensor):
             name, samples = "samples", _from_array(source, sample_rate, settings, limit)
         elif isinstance(source, str | Path) or hasattr(source, "read"):
@@ -236,7 +240,7 @@ class SpeechToSemantics:
         sentences = [normalize(text) for text in texts]
         for text, sentence in zip(texts, sentences, strict=True):
             if not sentence:
-                raise ValueError(f"text '{text}': has no words")
+                raise ValueError(f"text {text!r}: has no words")
         return self._in_batches(
             [text_size(sentence) for sentence in sentences],
             lambda batch: (
@@ -304,7 +308,7 @@ class SpeechToSemantics:
 
     @torch.inference_mode()
     def search_texts(self, texts: Sequence[str], options: SearchOptions) -> list[list[Hypothesis]]:
-        """The n best of each normalised sentence, decoded as one batch."""
+        """The n best of each sentence of training's words (`normalize`), decoded as one batch."""
         tokens = [torch.tensor(self._encode_text(text)) for text in texts]
         for text, ids in zip(texts, tokens, strict=True):
             if len(ids) > MAX_TEXT_TOKENS:
@@ -419,6 +423,8 @@ def normalize(text: str) -> str:
     >>> normalize("what\u2019s 7:30 o'clock?")
     "what's 7:30 o'clock"
     """
+    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"text {text!r}: expected a sentence, in Unicode characters")
     text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
     words = (word.strip("!\"',-.:;?") for word in re.sub(r"[()]", " ", text).split())
     return " ".join(word for word in words if word)

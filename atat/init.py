@@ -28,7 +28,7 @@ BY_SYMBOL = (EMBEDDING, "decoder.output_bias", "ctc.weight", "ctc.bias")  # (V, 
 
 # Settings without which the same weights, of the same shapes, compute something else.
 MEANING = {
-    "speech_encoder": ("num_heads", "front", "utterance_mean"),
+    "speech_encoder": ("num_heads", "front", "utterance_mean", "speech_base"),
     "text_encoder": ("num_heads",),
     "decoder": ("num_heads", "decoder"),
     "ctc": (),

@@ -15,14 +15,6 @@ from atat.ctm import Word
 TICKS_PER_S = 10_000  # of times that are kept as integers: finer than any alignment
 
 
-def check(settings: TrainConfig) -> None:
-    """Raise ValueError for settings of the task that cannot be."""
-    if settings.mlm_fill not in ("zero", "noise"):
-        raise ValueError(f"train.mlm_fill: got '{settings.mlm_fill}', expected zero or noise")
-    if not 0.0 < settings.mlm_share <= 1.0:
-        raise ValueError(f"train.mlm_share: got {settings.mlm_share}, expected above 0 and up to 1")
-
-
 def ticks(words: list[Word]) -> np.ndarray:
     """Start and end of every word, one after the other; int32 (2 W,).
 

@@ -115,6 +115,12 @@ class AtatModel(AbsESPnetModel):
             "num_characters_V", torch.tensor(characters).clamp(min=1), persistent=False
         )
 
+    @property
+    def subsampling(self) -> int:
+        """Feature frames a state of the speech encoder (and of CTC)."""
+        whispers = self.config.speech_encoder == "whisper"
+        return whisper.SUBSAMPLING if whispers else self.config.subsampling
+
     # Encoders
 
     def set_cmvn(self, mean_F: np.ndarray, std_F: np.ndarray) -> None:
@@ -328,7 +334,7 @@ class AtatModel(AbsESPnetModel):
         blanks for thousands of steps (docs/log.md).
         """
         position_S = torch.arange(ctc_BSV.size(1), device=ctc_BSV.device)
-        begin_B1, end_B1 = (active_B2 / self.config.subsampling).split(1, dim=1)
+        begin_B1, end_B1 = (active_B2 / self.subsampling).split(1, dim=1)
         share_BS = (position_S + 0.5 - begin_B1) / (end_B1 - begin_B1).clamp(min=1.0)
         size_BN = self.num_characters_V[words_BN] * length_mask(words_lengths_B, words_BN.size(1))
         ends_BN = size_BN.cumsum(dim=1) / size_BN.sum(dim=1, keepdim=True).clamp(min=1)

@@ -136,6 +136,8 @@ def main() -> None:
     inputs += [("text", text) for text in args.text]
     if not inputs and args.mic is None:
         parser.error("got nothing to understand, expected audio files, -, --text or --mic")
+    if args.threshold is not None and not args.files and args.mic is None:
+        parser.error("got --threshold for text alone, which has no confidence; expected audio")
     if args.files.count("-") > 1:
         parser.error("got - twice: there is one standard input")
 
@@ -159,7 +161,10 @@ def main() -> None:
     if args.mic is not None:
         names.append("microphone")
         inputs.append(("file", record(args.mic)))
-    inputs = [(kind, sys.stdin.buffer if source == "-" else source) for kind, source in inputs]
+    inputs = [
+        (kind, sys.stdin.buffer if (kind, source) == ("file", "-") else source)
+        for kind, source in inputs
+    ]
 
     failed = False
     outcomes = understand(model, inputs, args.max_duration_s, args.threshold, **options)

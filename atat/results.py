@@ -280,6 +280,11 @@ class Results:
             if is_whole and not self._select(place, training, run, subset):
                 return "none of these utterances is in the split"
             return f"not scored: {command} --stage 6"
+        if subset is not None:
+            scores = score.read_json(directory / _scores_name(subset))
+            num = len(self._select(place, training, run, subset))
+            if any(part["n"] != num for part in scores.values()):
+                return f"scored when '{subset}' was another: {command} --stage 6"
         return None
 
     def _read(self, directory: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ on. An utterance is done when none that goes on can beat the worst of its n best
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from atat.ctc import CtcPrefixScorer
 # The least that CTC says. It has no path at all for more labels than frames, and a fast speaker
 # after 8x subsampling comes close; such an output shall be unlikely, not impossible.
 CTC_FLOOR = -1000.0
+MAX_BEAM, MAX_LENGTH = 1000, 1000  # what a request may cost
 
 
 @dataclass(frozen=True)
@@ -230,8 +232,14 @@ class _Finished:
 
 def check_options(beam: int, nbest: int, max_length: int, ctc_weight: float) -> None:
     """Raise ValueError for the first that is out of range."""
-    for name, value in (("beam", beam), ("nbest", nbest), ("max_length", max_length)):
-        if value < 1:
-            raise ValueError(f"{name}: got {value}, expected 1 or more")
+    for name, value, most in (
+        ("beam", beam, MAX_BEAM),
+        ("nbest", nbest, MAX_BEAM),
+        ("max_length", max_length, MAX_LENGTH),
+    ):
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= most:
+            raise ValueError(f"{name}: got {value!r}, expected a whole number from 1 to {most}")
+    if not isinstance(ctc_weight, Real):
+        raise ValueError(f"ctc_weight: got {ctc_weight!r}, expected a number from 0 to 1")
     if not 0.0 <= ctc_weight <= 1.0:
         raise ValueError(f"ctc_weight: got {ctc_weight}, expected 0 to 1")

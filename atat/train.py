@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, features, nesting, states, tables, text_source
+from atat import cli, config, datadir, features, nesting, states, tables, text_source
 from atat.config import Config
 from atat.files import atomic_write
 from atat.tokenizer import Tokenizer
@@ -30,9 +30,10 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     """Bring the experiment's directory into the state from which training goes on.
 
     Returns:
-        "resumed" when checkpoints of the same settings are there and training is not finished,
-        else "started" (what an earlier training left is removed).
+        "resumed" when checkpoints of the same settings and data are there and training is not
+        finished, else "started" (what an earlier training left is removed).
     """
+    from atat.confidence import FILE as CONFIDENCE
     from atat.examples import target_sequences
 
     checkpoints = exp / "checkpoints"
@@ -42,16 +43,20 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     check_whisper(settings, tokenizer)
     # Sources that are not there show before anything is removed.
     nested = nesting.of(target_sequences(settings.train.sources, data, settings.seed))
-    origin = start.summary() if start else None
+    splits = dict.fromkeys(source.split for source in settings.train.sources)
+    about: dict[str, object] = {"data": datadir.fingerprint(data / split for split in splits)}
+    if start:
+        about["init_from"] = start.summary()
     same = (
         unfinished
         and (exp / "config.yaml").is_file()
         and config.load_resolved(exp / "config.yaml") == settings
         and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
-        and _origin(exp) == origin
+        and _origin(exp) == about
     )
     if not (resume and same):
         (exp / "model.pth").unlink(missing_ok=True)
+        (exp / CONFIDENCE).unlink(missing_ok=True)  # it judges that model
         (exp / "train.jsonl").unlink(missing_ok=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -64,9 +69,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     nesting.save(nested, exp)
     if settings.model.text_encoder == "pretrained":
         text_source.keep_description(settings.model, exp / TEXT_ENCODER)
-    about = environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}
+    about |= environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}
     if start:
-        about["init_from"] = origin
         print(start.account())
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
@@ -97,6 +101,14 @@ def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
         whisper.start_base(model.speech_base, c.speech_base)
 
 
+def check_gpu(num_gpus: int) -> None:
+    """Raise ValueError where a GPU is wanted and torch finds none."""
+    import torch
+
+    if num_gpus and not torch.cuda.is_available():
+        raise ValueError(f"train.num_gpus: got {num_gpus}, expected 0: torch finds no GPU here")
+
+
 def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | None":
     """What `train.init_from` gives the experiment; None where it is not set.
 
@@ -120,12 +132,13 @@ def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | No
     return init.match(model, settings, tokenizer)
 
 
-def _origin(exp: Path) -> object:
-    """What the training in `exp` started from, as `env.json` has it."""
+def _origin(exp: Path) -> dict[str, object]:
+    """What the training in `exp` learns from and started from, as `env.json` has it."""
     try:
-        return json.loads((exp / "env.json").read_text(encoding="utf-8")).get("init_from")
+        about = json.loads((exp / "env.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
+        return {}
+    return {name: about[name] for name in ("data", "init_from") if name in about}
 
 
 def environment(settings: Config) -> dict[str, object]:
@@ -185,6 +198,7 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
         ValueError, FileNotFoundError: what is given does not fit together, or training diverged.
     """
     t = settings.train
+    check_gpu(t.num_gpus)
     dump = features.of_kind(data, dump, settings.features, t.num_processes)
     state = prepare_experiment(settings, data, exp, resume)
     if settings.model.speech_base is not None:
@@ -202,8 +216,6 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
         ValueError: the settings do not fit the data, or training diverged.
     """
     num_processes = settings.train.num_processes
-    if num_processes > 1 and settings.train.num_gpus:
-        raise ValueError(f"train.num_processes: got {num_processes} with a GPU, expected 1")
     if num_processes == 1:
         _work(0, settings, data, dump, exp, None)
     else:
@@ -319,7 +331,7 @@ def espnet_options(settings: Config) -> dict[str, object]:
             {"model_size": settings.model.width, "warmup_steps": t.noam_warmup_steps},
         )
         rate = t.noam_factor
-    elif t.schedule == "cosine":
+    else:
         optim, rate = "adamw", t.learning_rate
         scheduler, scheduler_conf = (
             "onecyclelr",
@@ -330,8 +342,6 @@ def espnet_options(settings: Config) -> dict[str, object]:
                 "cycle_momentum": False,
             },
         )
-    else:
-        raise ValueError(f"train.schedule: got '{t.schedule}', expected cosine or noam")
     optim_conf = {"lr": rate, "betas": tuple(t.betas)}
     if optim == "adamw":
         # One kernel for all parameters: a seventh of a small model's step on a CPU otherwise.

@@ -23,6 +23,8 @@ from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.whisper_file import Checkpoint
 
 MAX_FRAMES = 1500  # of the encoder: 30 s
+MAX_DURATION_S = 30.0
+SUBSAMPLING = 2  # feature frames to one of the encoder
 MAX_TOKENS = 448  # of the decoder
 HEAD_WIDTH = 64  # of all sizes of Whisper
 RANGE_LOG10 = 8.0  # features reach so far below the loudest: 80 dB

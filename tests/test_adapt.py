@@ -100,6 +100,20 @@ def test_a_mistake_of_adapt_is_one_line(spoil, message, trained, command, tmp_pa
     assert not (tmp_path / "adapted").exists()
 
 
+def test_others_are_counted_as_the_experiment_meets_them(trained):
+    _, data, _ = trained
+    settings = toy_settings()
+    num = len(datadir.read(data / "train").ids)
+    for source, met in (
+        ([Source("train", ["slu", "asr"])], num),
+        ([Source("train", ["slu"], fraction=0.5), Source("train", ["nlu"])], num // 2),
+        ([Source("train", ["slu"], fraction=0.5), Source("train", ["asr"])], num),
+        ([Source("train", ["slu"], repeat=3), Source("valid", ["nlu"])], 3 * num),
+    ):
+        settings.train.sources = source
+        assert adapt.num_spoken(settings, data) == met
+
+
 def test_parts_keep_speakers_apart_and_shots_are_never_tested():
     ids = {f"s{i % 6}-{i:03d}": f"s{i % 6}" for i in range(60)}
     label = "turnOn( room( kitchen )room )turnOn"
@@ -136,3 +150,5 @@ def test_each_recording_is_tested_once_for_every_number_of_shots(trained, comman
     code, _, err = command(few_shot.main, *options, "train.seed=2", "--shots", "2")
     assert code == 2 and "adapting failed" in err  # other settings: trained again
     assert not models[0].exists()
+    # Nor does what was learned from other recordings stay, in the checkpoints that it left.
+    assert not (models[0].parent / "checkpoints").exists()

@@ -103,6 +103,7 @@ class Encoder:
     """Its CTC is sure of the token that the first bin of every fourth feature frame names."""
 
     ctc = "there"
+    subsampling = 4
 
     def encode_speech(self, speech_BTF, lengths_B):
         token_BS = speech_BTF[:, ::4, 0].long()

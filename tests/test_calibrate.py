@@ -120,7 +120,8 @@ def test_what_cannot_be_had_is_said_in_a_line(command, exp, corpus):
         (["--run", "test_asr"], "--run: got 'test_asr', expected a run of decode.runs"),
         (["--negatives", "nowhere"], "nowhere: no audio files here"),
         (["--accept", "2"], "expected a share above 0"),
-        (["--hours", "-1"], "expected a number of 0 or more"),
+        (["--hours", "0"], "expected a number above 0"),
+        (["--false_accepts_per_hour", "-1"], "expected a number of 0 or more"),
         (["--evaluate_out", "."], "the experiment is not calibrated"),
     ],
 )
@@ -128,6 +129,12 @@ def test_mistakes_are_one_line(command, exp, corpus, arguments, message):
     code, _, err = calibrated(command, exp, corpus, *arguments)
     assert code == 2 and len(err.splitlines()) == 1 and message in err
     assert not (exp / "confidence.json").exists()
+
+
+def test_meanings_are_needed_to_fit(command, exp, corpus):
+    (corpus / "data" / "valid" / "semantics").unlink()
+    code, _, err = calibrated(command, exp, corpus)
+    assert code == 2 and len(err.splitlines()) == 1 and "has no semantics" in err
 
 
 def test_data_are_needed_to_fit(command, exp):

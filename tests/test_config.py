@@ -37,14 +37,14 @@ def test_base_yaml_explains_every_setting_and_agrees_with_the_types():
 
 
 def test_later_parts_win(tmp_path):
-    one = write(tmp_path, "seed: 2\ntrain: {num_steps: 5, betas: [0.8, 0.9]}", "one.yaml")
-    two = write(tmp_path, "train: {num_steps: 6}", "two.yaml")
-    assert config.load([one]).train.num_steps == 5
-    assert config.load([one, two]).train.num_steps == 6
-    delta = {"train": {"num_steps": 7}}
+    one = write(tmp_path, "seed: 2\ntrain: {num_steps: 25, betas: [0.8, 0.9]}", "one.yaml")
+    two = write(tmp_path, "train: {num_steps: 26}", "two.yaml")
+    assert config.load([one]).train.num_steps == 25
+    assert config.load([one, two]).train.num_steps == 26
+    delta = {"train": {"num_steps": 27}}
     merged = config.load([one, two], deltas=[delta])
-    assert (merged.seed, merged.train.num_steps, merged.train.betas) == (2, 7, [0.8, 0.9])
-    assert config.load([one, two], ["train.num_steps=8"], [delta]).train.num_steps == 8
+    assert (merged.seed, merged.train.num_steps, merged.train.betas) == (2, 27, [0.8, 0.9])
+    assert config.load([one, two], ["train.num_steps=28"], [delta]).train.num_steps == 28
 
 
 def test_values_have_their_types(tmp_path):

@@ -97,7 +97,7 @@ def test_decoding_settings_can_change_and_others_cannot(monkeypatch, capfd, exp,
     assert all(1 < len(line["nbest"]) <= 3 for line in lines_of(exp / "decode_test"))
     assert json.loads((exp / "decode_test" / "run.json").read_text())["beam"] == 5
     for override, message in (
-        ("train.num_steps=7", "'train' was settled in training"),
+        ("train.num_steps=70", "'train' was settled in training"),
         ("decode.bean=3", "did you mean 'decode.beam'"),
         ("beam", "expected key=value"),
     ):
@@ -127,6 +127,31 @@ def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
     lines = lines_of(tmp_path / "decode_written")
     assert {line["id"]: line["hypothesis"] for line in lines} == references
     assert decode.table([about]).splitlines()[2].split()[0] == "written"
+
+
+def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
+    """Those of a user are normalised; "'s" alone and "a.m." are words of the corpora."""
+    texts = {"a-1": "mom 's birthday at 6 a.m."}
+    datadir.write(tmp_path / "test", datadir.DataDir(text=texts))
+    (tmp_path / "decode_heard").mkdir()
+    (tmp_path / "decode_heard" / "hyp.jsonl").write_text(
+        json.dumps({"id": "a-1", "task": "asr", "hypothesis": f"play( {texts['a-1']}"}) + "\n"
+    )
+    taken = []
+
+    class Model:
+        settings = config.load_resolved(toy_experiment / "config.yaml")
+
+        def search_texts(self, sentences, options):
+            taken.extend(sentences)
+            return [[] for _ in sentences]
+
+    of_text = DecodeRun(split="test", source="text", task="nlu")
+    of_run = DecodeRun(split="test", source="hypotheses", input="heard", task="nlu")
+    for run_ in (of_text, of_run):
+        inputs = decode.open_inputs(run_, tmp_path, tmp_path, tmp_path)
+        list(decode.decoded(Model(), inputs, None))
+    assert taken == [texts["a-1"]] * 2
 
 
 def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp, toy_data):

@@ -111,6 +111,7 @@ def test_barista_trains_on_its_grammar_and_is_scored_on_recordings(trained, tmp_
     (tmp_path / "tiny.yaml").write_text(TINY)
     options = ["--recipe", "barista", "--corpus_dir", corpus, "--expdir", tmp_path / "exp"]
     options += ["--config", tmp_path / "tiny.yaml", "--set", f"data.cache={tmp_path / 'cache'}"]
+    options += ["--set", "train.num_steps=12"]  # the experiment has its own, after any --config
     run(*options)
     scores = json.loads((tmp_path / "exp" / "atat" / "decode_test" / "scores.json").read_text())
     assert scores["em_hyp"]["n"] == 3 and "em_full" not in scores

@@ -282,6 +282,19 @@ context:
     assert grammar.parse("from oslo to rome")[0].slots == (("from", "oslo"), ("to", "rome"))
 
 
+def test_macros_in_macros_do_not_cost_more_with_every_level(tmp_path):
+    levels = "".join(
+        f"    m{n}: ['@m{n - 1}', 'very @m{n - 1}', 'very very @m{n - 1}', 'so @m{n - 1}']\n"
+        for n in range(1, 20)
+    )
+    path = tmp_path / "deep.yaml"
+    path.write_text(
+        "context:\n  expressions:\n    go: ['go @m19 $t:a']\n"
+        "  slots: {t: [x]}\n  macros:\n    m0: [far]\n" + levels
+    )
+    assert Grammar.load(path).automaton().count() > 4**10
+
+
 def test_macros_and_built_in_numbers_expand(tmp_path):
     text = """
 context:

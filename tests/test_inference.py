@@ -49,6 +49,14 @@ def test_a_file_gives_a_result_and_a_list_gives_a_list(model, toy_wavs):
     ]
 
 
+def test_a_model_with_whispers_features_takes_what_whisper_takes(model, monkeypatch):
+    """Its encoder ends after 30 s: longer audio is refused when read, others of its batch go on."""
+    monkeypatch.setattr(model.settings.features, "kind", "whisper")
+    monkeypatch.setattr(model.settings.features, "max_duration_s", 60.0)
+    with pytest.raises(ValueError, match=r"31\.0 s long, the limit is 30\.0 s"):
+        model.hear(np.zeros(31 * 16000, np.float32), 16000)
+
+
 def test_a_model_transcribes_when_asked_to(model, toy_wavs):
     result = model(toy_wavs["anna-3"], task="asr")
     assert (result.semantics, result.intent) == ("set the volume to twenty", None)
@@ -146,6 +154,12 @@ def test_silence_and_noise_are_answered_without_nan(model):
         (lambda m: m(text="turn on", beams=3), "got option 'beams', expected some of task, beam"),
         (lambda m: m(text="turn on", beam=0), "beam: got 0"),
         (lambda m: m(text="turn on", ctc_weight=0.5), "no CTC"),
+        (lambda m: m(text="turn on", ctc_weight="half"), "ctc_weight: got 'half'"),
+        (lambda m: m(text="turn on", beam=10**6), "beam: got 1000000, expected a whole number"),
+        (lambda m: m(text="turn on", beam=2.5), "beam: got 2.5, expected a whole number"),
+        (lambda m: m(text="turn on", threshold=0.5), "threshold: got one for text"),
+        (lambda m: m(text="turn \udce9"), "expected a sentence, in Unicode"),
+        (lambda m: m(text=["turn on", None]), "text None: expected a sentence"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(model, call, message):

@@ -258,15 +258,6 @@ def test_no_alignments_and_no_audio_are_one_line(copied, tmp_path):
     assert examples(root, "asr").speech  # needs neither
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"mlm_fill": "music"}, "mlm_fill: got 'music'"), ({"mlm_share": 0.0}, "mlm_share: got 0.0")],
-)
-def test_settings_that_cannot_be_are_refused(corpus, change, message):
-    with pytest.raises(ValueError, match=message):
-        batches(corpus, "mlm", **change)
-
-
 def test_it_is_trained_and_validated_beside_the_other_tasks(tmp_path):
     write(tmp_path, FeaturesConfig())
     np.savez(tmp_path / "dump" / "cmvn.npz", mean=np.full(80, 4.0, "f"), std=np.full(80, 4.0, "f"))

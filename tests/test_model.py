@@ -179,6 +179,22 @@ def test_flat_start_spreads_words_by_their_length(tokenizer):
     torch.testing.assert_close(loss, expected)
 
 
+def test_a_flat_start_on_whispers_encoder_ends_with_the_speech(tokenizer):
+    """Its states are two feature frames each, whatever model.subsampling says."""
+    settings = small(speech_encoder="whisper", width=64, num_heads=1)
+    settings.features.kind = "whisper"
+    model = build(settings, tokenizer).eval()
+    words = torch.tensor([tokenizer.encode("turn on the kitchen lights")])
+    _, mask_BS, ctc_BSV = model.encode_speech(torch.randn(1, 100, 80), torch.tensor([100]))
+    assert mask_BS.sum() == 50
+    ctc_BSV = torch.zeros_like(ctc_BSV, requires_grad=True)
+    model._flat_start_loss(
+        ctc_BSV, mask_BS.sum(1), words, torch.tensor([words.size(1)]), torch.tensor([[0.0, 100.0]])
+    ).backward()
+    labels_S = ctc_BSV.grad[0].argmin(dim=-1)
+    assert labels_S[-1] == words[0, -1] and not (labels_S == model.blank).any()
+
+
 def test_exact_match_is_that_of_greedy_decoding(tokenizer):
     model = build(small(), tokenizer)
     b = batch(tokenizer)

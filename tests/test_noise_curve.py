@@ -67,7 +67,7 @@ def test_what_cannot_be_used_counts_as_wrong(command, toy_experiment, toy_data, 
         (["--snr", "loud"], "got 'loud', expected dB"),
         (["--snr", "nan"], "got 'nan', expected dB"),
         (["--noise", "rain"], "got 'rain', expected babble"),
-        (["--split", "valid"], "there are none"),
+        (["--split", "valid"], "--split: got 'valid', expected one whose speech"),
     ],
 )
 def test_mistakes_are_one_line(curve, arguments, message):

@@ -126,6 +126,8 @@ def test_unknown_words_are_reported(monkeypatch, capfd, toy_experiment):
     [
         ([], "got nothing to understand"),
         (["-", "-"], "got - twice"),
+        (["--text", "-"], "text '-': has no words"),
+        (["--text", "turn on", "--threshold", "0.5"], "got --threshold for text alone"),
         (["a.wav", "--nbest", "0"], "whole number of 1 or more"),
         (["a.wav", "--beam", "x"], "whole number of 1 or more"),
         (["a.wav", "--task", "sing"], "invalid choice: 'sing'"),

@@ -70,7 +70,7 @@ class Project:
             copy(REPO / name, root / name)
         shutil.copy(REPO / "egs" / "commands" / "run.sh", self.recipe)
         (root / "atat").symlink_to(REPO / "atat")
-        (self.recipe / "conf" / "recipe.yaml").write_text("train: {num_steps: 10}\n")
+        (self.recipe / "conf" / "recipe.yaml").write_text("train: {num_steps: 10, num_epochs: 2}\n")
         (self.recipe / "tables.yaml").write_text(TABLES)
         self.python.parent.mkdir()
         self.python.write_text(STUB)
@@ -377,7 +377,7 @@ def test_a_stage_given_is_an_order(finished):
         ("data.num_train=9", ALL),
         ("features.num_mel_bins=40", ALL[1:]),
         ("tokenizer.vocab_size=9", ALL[2:]),
-        ("model.width=9", ALL[3:]),
+        ("model.width=8", ALL[3:]),
         ("train.sources=[{split: train, tasks: [slu]}]", ALL[3:]),
         ("decode.beam=2", ALL[4:]),
         ("seed=2", ALL),
@@ -417,7 +417,9 @@ def test_decoding_follows_settings_that_were_changed_after_training(finished):
     saved = finished.recipe / "exp" / "atat" / "config.yaml"
     saved.write_text("decode: {beam: 4, nbest: 1}\n")
     settings = "decode: {beam: 2, nbest: 1, runs: {test: {beam: 8}}}\n"
-    (finished.recipe / "conf" / "recipe.yaml").write_text(f"train: {{num_steps: 10}}\n{settings}")
+    (finished.recipe / "conf" / "recipe.yaml").write_text(
+        f"train: {{num_steps: 10, num_epochs: 2}}\n{settings}"
+    )
     finished.run()
     name, arguments, _ = finished.calls()[0]
     beam, runs = arguments[6:]
@@ -471,6 +473,30 @@ def test_a_missing_stage_gives_the_command_to_run(project):
     command = shlex.split(result.stderr.splitlines()[-1])
     project.shell(command)
     assert project.modules() == ALL[2:]
+
+
+def test_splits_that_somebody_wrote_are_used_from_stage_2_on(project):
+    split = project.recipe / "data" / "train"
+    split.mkdir(parents=True)
+    assert "stage 2 needs stage 1" in project.run("--stage", "2", code=3).stderr  # it is empty
+    (split / "text").write_text("a-1 go\n")
+    result = project.run("--stage", "2")
+    assert "stage 1 prepare: not run; the splits in" in result.stdout
+    assert project.modules() == ALL[1:]
+    project.run("--stage", "4")
+    assert (split / "text").read_text() == "a-1 go\n"
+
+
+def test_splits_that_stage_1_left_halfway_are_not_used(project):
+    project.tell("prepare.toy", 1)
+    project.run(code=1)
+    split = project.recipe / "data" / "train"
+    split.mkdir()
+    (split / "text").write_text("a-1 go\n")
+    assert "stage 2 needs stage 1" in project.run("--stage", "2", code=3).stderr
+    project.tell("prepare.toy", None)
+    project.run()
+    project.run("--stage", "2")
 
 
 def test_an_interrupted_run_goes_on_where_it_was(project):

@@ -250,6 +250,15 @@ def test_hypotheses_decoded_again_after_scoring_count_as_not_scored(tmp_path):
     assert load(paths).rows[1].missing == "not scored: ./run.sh --experiment atat --stage 6"
 
 
+def test_a_subset_that_is_another_now_counts_as_not_scored(tmp_path):
+    paths = make_recipe(tmp_path)
+    assert load(paths).rows[3].missing is None
+    text = paths["tables"].read_text()
+    paths["tables"].write_text(text.replace("[setTimer, stop]", "[setTimer]"))
+    missing = load(paths).rows[3].missing
+    assert missing == "scored when 'unseen' was another: ./run.sh --experiment e2e --stage 6"
+
+
 def test_nothing_trained_is_a_report_too(tmp_path, monkeypatch, capsys):
     (tmp_path / "tables.yaml").write_text(TABLES)
     paths = {"tables": tmp_path / "tables.yaml"}

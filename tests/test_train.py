@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import config, train
+from atat import config, datadir, train
 from atat.config import Config, Source
 from tests import toy
 
@@ -116,7 +116,22 @@ def test_other_settings_and_a_finished_training_start_anew(corpus):
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
     (exp / "checkpoints" / "checkpoint.pth").touch()
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    (exp / "confidence.json").touch()
     c.train.learning_rate = 1e-4
+    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert not (exp / "confidence.json").exists()  # it judged the model that is gone
+    assert not (exp / "checkpoints" / "checkpoint.pth").exists()
+
+
+def test_other_data_under_the_same_name_start_anew(corpus):
+    c, exp = settings(), corpus / "exp" / "atat"
+    train.prepare_experiment(c, corpus / "data", exp, True)
+    (exp / "checkpoints" / "checkpoint.pth").touch()
+    split = datadir.read(corpus / "data" / "train")
+    first = split.ids[0]
+    split.semantics[first] = split.semantics[split.ids[1]]
+    split.text[first] = split.text[split.ids[1]]
+    datadir.write(corpus / "data" / "train", split)
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 
@@ -198,7 +213,7 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
     ("overrides", "message"),
     [
         (["train.num_stepz=3"], "did you mean 'train.num_steps'"),
-        (["train.schedule=linear"], "expected cosine or noam"),
+        (["train.schedule=linear"], "expected one of cosine, noam"),
         ([NOWHERE], "nowhere"),
         pytest.param(
             ["train.num_processes=2", "train.sources=[{split: train, tasks: [mlm]}]"],

@@ -117,6 +117,10 @@ stage() {
   marker=$place/.done.$number
   wanted=$(depends_on)
   if ((number < ${stage:-1})); then
+    if ((number == 1)) && [[ ! -e $marker && ! -e $data/.begun.1 ]] && is_data "$data"/*/; then
+      echo "$title: not run; the splits in $data are used as they are"
+      return
+    fi
     [[ -e $marker ]] || die 3 "stage $stage needs $title, which is not done; run:
   $(quoted "${again[@]}" --stage "$number")"
     [[ -z $(news) ]] || echo "$title: used as it is, though now $(news)"
@@ -133,10 +137,21 @@ stage() {
   echo "== $title"
   drop_markers "$number"
   mkdir -p -- "$place"
+  : >"$place/.begun.$number" # a stage that ends halfway has left something, but not all
   execute
   printf 'finished %s\n%s\n' "$(date -u +%FT%T.%NZ)" "$wanted" >"$marker.new"
   mv -f -- "$marker.new" "$marker"
+  rm -f -- "$place/.begun.$number"
   echo "$title: done in $((SECONDS - started)) s"
+}
+
+# is_data DIRECTORY...: whether one of them is a split, which somebody may have written by hand.
+is_data() {
+  local split
+  for split in "$@"; do
+    [[ ! -e $split/wav.scp && ! -e $split/text ]] || return 0
+  done
+  return 1
 }
 
 # The command alone is where a failure does not end the script at once.

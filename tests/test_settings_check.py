@@ -1,0 +1,61 @@
+import pytest
+
+from atat import config
+
+SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.schedule=linear", "train.schedule: got 'linear', expected one of cosine, noam"),
+        ("train.mlm_fill=music", "train.mlm_fill: got 'music', expected one of zero, noise"),
+        ("train.mlm_share=0", r"train.mlm_share: got 0\.0, expected above 0"),
+        ("train.tasks_per_utterance=two", "got 'two', expected one of all, one"),
+        ("train.num_steps=0", "train.num_steps: got 0, expected 1 or more"),
+        ("train.num_epochs=2000", "at most train.num_steps, 1000"),
+        ("train.text_every=0", "train.text_every: got 0"),
+        ("train.num_gpus=2", "train.num_gpus: got '2', expected one of 0, 1"),
+        ("train.betas=[0.9]", "two numbers"),
+        ("train.learning_rate=.nan", "train.learning_rate: got nan, expected above 0"),
+        ("train.flat_start_fraction=1.5", "expected 0 to 1"),
+        (SOURCES % ", fraction: 0", "split 'train': fraction: got 0.0"),
+        (SOURCES % ", repeat: 0", "split 'train': repeat: got 0"),
+        (SOURCES % ", exclude_pairs: 1.0", "split 'train': exclude_pairs: got 1.0"),
+        ("train.sources=[{split: train, tasks: []}]", "split 'train': tasks"),
+        ("train.sources=[{split: train, tasks: [sl]}]", "task: got 'sl', expected one of asr"),
+        ("model.num_heads=5", "model.width: got 144, expected a multiple of model.num_heads, 5"),
+        ("model.conformer_kernel=14", "model.conformer_kernel: got 14, expected odd"),
+        ("model.dropout=1", "model.dropout: got 1.0, expected 0 to below 1"),
+        ("model.subsampling=6", "got '6', expected one of 4, 8"),
+        ("augment.tempo=[1.1]", r"augment.tempo: got \[1.1\], expected \[low, high\]"),
+        ("augment.warp=[0, 1]", "both above 0"),
+        ("augment.snr_db=[9, 2]", r"augment.snr_db: got \[9.0, 2.0\]"),
+        ("features.kind=mfcc", "expected one of kaldi, whisper"),
+        ("features.max_duration_s=0.05", "above features.min_duration_s"),
+        ("decode.beam=0", "decode.beam: got 0, expected 1 or more"),
+        ("decode.runs.test.task=ner", "decode.runs.test.task: got 'ner'"),
+        ("decode.runs.test.constraint=tight", "decode.runs.test.constraint: got 'tight'"),
+        ("decode.runs.test.ctc_weight=2", "decode.runs.test.ctc_weight: got 2.0"),
+        ("decode.runs.test.beam=0", "decode.runs.test.beam: got 0"),
+    ],
+)
+def test_a_value_that_no_stage_could_use_is_refused_by_name(override, message):
+    with pytest.raises(ValueError, match=message):
+        config.load([], [override])
+
+
+def test_bounds_themselves_can_be_used():
+    fine = [
+        "augment.reverb=1",
+        "augment.noise=0",
+        "augment.snr_db=[-5, -5]",
+        "train.num_epochs=1000",
+    ]
+    config.load([], [*fine, "model.dropout=0", SOURCES % ", fraction: 1.0, exclude_pairs: 0"])
+
+
+def test_a_wrong_type_is_one_line():
+    with pytest.raises(ValueError) as e:
+        config.load([], ["train.num_steps=many"])
+    assert "\n" not in str(e.value) and "full_key" not in str(e.value)
