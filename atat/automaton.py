@@ -9,7 +9,7 @@ state the idea for word lists; here `union` makes it work for grammars too).
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-MAX_LENGTH = 300  # symbols in a sequence: `union` recurses three deep a symbol, Python allows 1000
+MAX_LENGTH = 300  # symbols in a sequence: `union` recurses two deep a symbol, Python allows 1000
 
 
 @dataclass(frozen=True)

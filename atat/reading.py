@@ -24,11 +24,6 @@ class Reading:
     score: float | None
     reason: str | None = None
 
-    @property
-    def text(self) -> str:
-        """What was said, as far as the sequence has it: its words."""
-        return semantics.words(self.semantics)
-
 
 @dataclass(frozen=True)
 class Result(Reading):

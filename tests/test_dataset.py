@@ -238,6 +238,13 @@ def test_at_first_speech_has_words_for_ctc_but_no_targets(made):
     assert len(late["target_task"]) == 5
 
 
+def test_without_ctc_the_decoder_learns_from_the_first_step_on(made):
+    settings = Config()
+    settings.model.ctc_weight, settings.train.ctc_first_fraction = 0.0, 0.5
+    b = Batches(examples(made, BOTH), settings, made[1], training=True)
+    assert len(b.collate(0, [0, 1], [])[1]["target_task"]) == 4
+
+
 def test_the_processes_of_a_step_have_batches_of_like_length(made):
     b = batches(made, BOTH, num_processes=2, batch_frames=120)  # an utterance or two a batch
     taken = next(b._speech_passes())

@@ -160,6 +160,23 @@ def test_another_architecture_is_one_line_that_names_the_setting(
 OLD_EMBEDDING = 32 * len(OLD)  # the text encoder brings it
 
 
+def test_another_whisper_below_is_refused(tmp_path):
+    """Both have the same shapes; the states that are kept are of the one that is named."""
+
+    def above(base: str, **train) -> Config:
+        c = settings(sources=[Source("train", ["asr", "slu"])], **train)
+        c.features.kind, c.model.speech_base = "whisper", base
+        c.model.speech_base_width, c.model.speech_base_layers = 64, 1
+        return c
+
+    exp = experiment(tmp_path / "exp", above("tiny"))
+    with torch.device("meta"):
+        model = build(above("tiny.en"), OLD)
+    with pytest.raises(ValueError, match=r"model\.speech_base is tiny there, tiny\.en here"):
+        init.match(model, above("tiny.en", init_from=str(exp)), OLD)
+    assert init.match(model, above("tiny", init_from=str(exp)), OLD).counts["speech_encoder"][0]
+
+
 def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
     without, have = taught(), taught()
     without.model.ctc_weight, without.model.bridge = 0.0, False

@@ -216,6 +216,11 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
         (["train.schedule=linear"], "expected one of cosine, noam"),
         ([NOWHERE], "nowhere"),
         pytest.param(
+            ["train.num_gpus=1"],
+            "expected 0: torch finds no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        pytest.param(
             ["train.num_processes=2", "train.sources=[{split: train, tasks: [mlm]}]"],
             "no such word alignments",
             marks=pytest.mark.several_processes,
@@ -223,7 +228,12 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(corpus, overrides, message):
+    model = corpus / "exp" / "wrong" / "model.pth"
+    model.parent.mkdir(parents=True)
+    model.touch()
     process = start(corpus, "wrong", *overrides)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 2
     assert message in output and "Traceback" not in output
+    # An earlier model stays, but where only the training itself can find the mistake.
+    assert model.exists() or "no such word alignments" in message
