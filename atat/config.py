@@ -92,6 +92,7 @@ class ModelConfig:
     decoder_ffn: int = 576
     ctc_weight: float = 1.0
     bridge: bool = True
+    heard_share: float = 0.0
 
 
 @dataclass

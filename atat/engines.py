@@ -389,7 +389,9 @@ class Polly(Engine):
         return _from_int16(response["AudioStream"].read()), 16000
 
 
-_ENGINES = {engine.name: engine for engine in (Hibari, NanoTTS, Espeak, Piper, Kokoro, Polly, Flite)}
+_ENGINES = {
+    engine.name: engine for engine in (Hibari, NanoTTS, Espeak, Piper, Kokoro, Polly, Flite)
+}
 NAMES = tuple(_ENGINES)
 
 

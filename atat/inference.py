@@ -387,10 +387,13 @@ class SpeechToSemantics:
         tokenizer = self.tokenizer
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
         first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
+        memory_mask_BT = mask_BT
+        if ctc_BTV is not None and options.task == "nlu" and self.model.config.heard_share > 0:
+            memory_BTD, memory_mask_BT = self.model.read_heard(ctc_BTV, mask_BT)
         return search(
             self.model.decoder,
             memory_BTD,
-            mask_BT,
+            memory_mask_BT,
             first_B.to(memory_BTD.device),
             eos=tokenizer.eos,
             beam=options.beam,
@@ -399,6 +402,7 @@ class SpeechToSemantics:
             banned=banned,
             acceptor=accepted or self._acceptor(options),
             ctc_log_probs_BTV=ctc_BTV,
+            ctc_mask_BT=mask_BT,
             ctc_weight=options.ctc_weight,
             ctc_silent_tokens=tokenizer.tag_ids,
             blank=tokenizer.blank,

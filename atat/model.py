@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import atat.espnet_compat  # noqa: F401  (before espnet2)
-from atat import whisper
+from atat import ctc, whisper
 from atat.augment import ACTIVE_DB, NATS_PER_DB
 from atat.config import Config, ModelConfig
 from atat.decoder import Decoder
@@ -105,8 +105,13 @@ class AtatModel(AbsESPnetModel):
                 f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
             )
         self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
-        if c.bridge and (self.ctc is None or c.text_encoder != "transformer"):
-            raise ValueError("model.bridge needs model.ctc_weight > 0 and text_encoder transformer")
+        if not 0 <= c.heard_share <= 1:
+            raise ValueError(f"model.heard_share: got {c.heard_share}, expected 0 to 1")
+        for name, used in {"bridge": c.bridge, "heard_share": c.heard_share > 0}.items():
+            if used and (self.ctc is None or c.text_encoder != "transformer"):
+                raise ValueError(
+                    f"model.{name} needs model.ctc_weight > 0 and text_encoder transformer"
+                )
         if c.bridge:
             self.bridge_gain = nn.Parameter(torch.ones(()))
             self.bridge_norm = nn.LayerNorm(c.width)
@@ -177,12 +182,39 @@ class AtatModel(AbsESPnetModel):
         """Source tokens -> decoder memory (B, L, D) and mask (B, L)."""
         if self.config.text_encoder == "pretrained":
             return self.text_encoder(token_BL, lengths_B)
-        scale = math.sqrt(self.config.width)
-        embedded_BLD = self.decoder.embedding(token_BL) * scale
-        states_BLD, mask_BL = self.text_encoder(embedded_BLD, lengths_B)
+        return self._read(self.decoder.embedding(token_BL), lengths_B)
+
+    def read_heard(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """CTC's log probabilities -> what the text encoder makes of the words in them.
+
+        A decoder that has met semantics beside text alone cannot read them from speech states, but
+        from this (`model.heard_share`; docs/log.md; not in the paper).
+
+        Returns:
+            memory (B, N, D) and mask (B, N); N at most S. Where CTC hears nothing, one position.
+        """
+        # Detached, as for the bridge.
+        heard_BNV, lengths_B = ctc.heard(ctc_BSV.detach(), mask_BS, self.blank)
+        return self._read(heard_BNV @ self.decoder.embedding.weight, lengths_B.clamp(min=1))
+
+    def _read(self, words_BLD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of words -> the text encoder's memory and its mask."""
+        states_BLD, mask_BL = self.text_encoder(words_BLD * math.sqrt(self.config.width), lengths_B)
         if self.config.bridge:
-            states_BLD = self._bridge(states_BLD, embedded_BLD / scale)
+            states_BLD = self._bridge(states_BLD, words_BLD)
         return states_BLD, mask_BL
+
+    def _some_heard(
+        self, memory_BSD: Tensor, mask_BS: Tensor, ctc_BSV: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The memory with `read_heard` in place of `model.heard_share` of the utterances."""
+        read_BND, read_BN = self.read_heard(ctc_BSV, mask_BS)
+        rest = memory_BSD.size(1) - read_BND.size(1)
+        chosen_B = torch.rand(len(memory_BSD), device=memory_BSD.device) < self.config.heard_share
+        memory_BSD = torch.where(
+            chosen_B[:, None, None], F.pad(read_BND, (0, 0, 0, rest)), memory_BSD
+        )
+        return memory_BSD, torch.where(chosen_B[:, None], F.pad(read_BN, (0, rest)), mask_BS)
 
     def _bridge(self, states: Tensor, words: Tensor) -> Tensor:
         """LayerNorm(states + gain * words): both modalities where the decoder can use one for the
@@ -229,10 +261,12 @@ class AtatModel(AbsESPnetModel):
         loss_ctc = None
         if speech is not None:
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
+            frames_B = mask.sum(dim=1)
+            if self.training and self.config.heard_share > 0:
+                memory, mask = self._some_heard(memory, mask, ctc_BSV)
             memories.append(memory)
             masks.append(mask)
             if ctc_BSV is not None and words is not None:
-                frames_B = mask.sum(dim=1)
                 if flat_start is not None and bool(flat_start.any()):
                     loss_ctc = self._flat_start_loss(
                         ctc_BSV, frames_B, words, words_lengths, active

@@ -51,6 +51,7 @@ def search(
     banned: Iterable[int] = (),
     acceptor: Acceptor | None = None,
     ctc_log_probs_BTV: Tensor | None = None,
+    ctc_mask_BT: Tensor | None = None,
     ctc_weight: float = 0.0,
     ctc_silent_tokens: Iterable[int] = (),
     blank: int = 0,
@@ -71,7 +72,8 @@ def search(
             always ended.
         banned: tokens that never come out (blank, padding, task tokens).
         acceptor: only what it accepts comes out.
-        ctc_log_probs_BTV: CTC's log-softmax outputs over the same frames and vocabulary.
+        ctc_log_probs_BTV: CTC's log-softmax outputs over the same vocabulary.
+        ctc_mask_BT: which of its frames are real, where they are not those of the memory.
         ctc_weight: w, 0 (decoder only) to 1 (CTC only).
         ctc_silent_tokens: tokens that CTC does not see (tags); at weight 1 they cost nothing.
         blank: CTC's blank.
@@ -107,7 +109,11 @@ def search(
     ctc = ctc_state = accept_BK = None
     if ctc_weight > 0:
         ctc = CtcPrefixScorer(
-            ctc_log_probs_BTV, memory_mask_BT, blank=blank, eos=eos, silent=ctc_silent_tokens
+            ctc_log_probs_BTV,
+            memory_mask_BT if ctc_mask_BT is None else ctc_mask_BT,
+            blank=blank,
+            eos=eos,
+            silent=ctc_silent_tokens,
         )
         ctc_state = ctc.start(1)
     if acceptor is not None:

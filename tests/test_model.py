@@ -129,6 +129,58 @@ def test_the_task_token_changes_what_comes_out(tokenizer):
     assert (outs[0] - outs[1]).abs().max() > 1e-3 and (outs[1] - outs[2]).abs().max() > 1e-3
 
 
+def certain_of(tokens: list[int], num_frames: int, size: int) -> torch.Tensor:
+    """CTC outputs (1, num_frames, size) that hear these tokens, two frames each, a blank between."""
+    best = [t for token in tokens for t in (token, token, 0)]
+    best += [0] * (num_frames - len(best))
+    probs_TV = torch.full((num_frames, size), 1e-9)
+    probs_TV[torch.arange(num_frames), torch.tensor(best)] = 1.0
+    return probs_TV.log()[None]
+
+
+def test_words_that_ctc_hears_for_sure_are_read_as_written_ones(tokenizer):
+    assert tokenizer.blank == 0
+    model = build(small(heard_share=0.5), tokenizer).eval()
+    ids = tokenizer.encode("turn on the kitchen lights")
+    frames = 3 * len(ids) + 2
+    heard, mask = model.read_heard(
+        certain_of(ids, frames, len(tokenizer)), torch.ones(1, frames, dtype=torch.bool)
+    )
+    written, _ = model.encode_text(torch.tensor([ids]), torch.tensor([len(ids)]))
+    assert mask.all() and mask.shape == (1, len(ids))
+    torch.testing.assert_close(heard, written, atol=1e-4, rtol=0)
+
+
+def test_in_training_a_share_of_speech_is_what_the_text_encoder_reads(tokenizer):
+    b = batch(tokenizer, text=False)
+    for share, reads in ((0.0, False), (1.0, True)):
+        model = build(small(heard_share=share), tokenizer).train()
+        loss, *_ = model(**b)
+        loss.backward()
+        gradients = [p.grad for p in model.text_encoder.parameters() if p.grad is not None]
+        assert any(g.any() for g in gradients) == reads
+        # CTC learns either way, and what is decided beside training is made of speech states.
+        assert model.ctc.weight.grad.any()
+        model.eval()
+        model.config.heard_share = 0.0
+        expected, *_ = model(**b)
+        model.config.heard_share = share
+        torch.testing.assert_close(model(**b)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"heard_share": 1.5}, "model.heard_share: got 1.5, expected 0 to 1"),
+        ({"heard_share": 0.5, "ctc_weight": 0.0, "bridge": False}, "model.heard_share needs"),
+        ({"ctc_weight": 0.0}, "model.bridge needs"),
+    ],
+)
+def test_settings_that_need_ctc_say_so(tokenizer, model, message):
+    with pytest.raises(ValueError, match=message):
+        build(small(**model), tokenizer)
+
+
 def test_ctc_loss_is_that_of_the_words_alone(tokenizer):
     model = build(small(subsampling=4), tokenizer).eval()
     b = batch(tokenizer, text=False)
