@@ -145,13 +145,15 @@ def main() -> None:
     args = parser.parse_args()
     recordings = check_recordings(args.recordings)
 
-    from atat import train
-    from atat.inference import SpeechToSemantics
     from atat.model_file import check_experiment
 
     check_experiment(args.exp)
     if (args.out / "model.pth").exists():
         raise ValueError(f"--out: {args.out} holds a trained model; expected another directory")
+
+    from atat import train
+    from atat.inference import SpeechToSemantics
+
     left_out = []
     if recordings.text is None:
         model = SpeechToSemantics.load(args.exp, with_confidence=False)

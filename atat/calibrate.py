@@ -380,15 +380,17 @@ def main() -> None:
     if not is_evaluation and (args.data is None or args.dump is None):
         parser.error("got no --data or no --dump, expected both where there is something to fit")
 
+    from atat.model_file import check_experiment
+
+    check_experiment(args.exp)
+    settings = config.load_resolved(args.exp / "config.yaml")
+
     import torch
 
     from atat import confidence, decode, features
     from atat.inference import SpeechToSemantics
-    from atat.model_file import check_experiment
     from atat.train import commit
 
-    check_experiment(args.exp)
-    settings = config.load_resolved(args.exp / "config.yaml")
     torch.set_num_threads(settings.train.num_threads)
     if is_evaluation:
         evaluate(SpeechToSemantics.load(args.exp), args.evaluate_in, args.evaluate_out)

@@ -313,7 +313,6 @@ def main() -> None:
     args = parser.parse_args()
 
     from atat import features
-    from atat.inference import SpeechToSemantics
     from atat.model_file import check_experiment
 
     check_experiment(args.exp)
@@ -330,6 +329,8 @@ def main() -> None:
     }
 
     import torch
+
+    from atat.inference import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)

@@ -5,11 +5,13 @@ disguise gets through.
 """
 
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from atat.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 FORMAT = 1
 
@@ -30,13 +32,15 @@ def check_experiment(exp_dir: Path) -> None:
         )
 
 
-def read_weights(path: Path, tokenizer: Tokenizer) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":
     """The weights in a model file.
 
     Raises:
         ValueError: it is not a model of stage 4 that was trained with this tokenizer, is empty, or
             has values that are not finite.
     """
+    import torch
+
     again = "rerun stage 4"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -60,7 +64,7 @@ def read_weights(path: Path, tokenizer: Tokenizer) -> dict[str, torch.Tensor]:
     return weights
 
 
-def fill(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+def fill(model: "nn.Module", weights: "dict[str, torch.Tensor]", path: Path) -> None:
     """Put all the weights into the model. Raises ValueError when names or shapes differ."""
     expected = model.state_dict()
     for name in sorted(expected.keys() | weights.keys()):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atat import cli
+from atat.tokenizer import TAGGED_TASKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +61,19 @@ def understand(
         yield from zip((kind for kind, _ in group), outcomes, strict=True)
 
 
-def line(name: str, kind: str, result: "Result", with_nbest: bool) -> str:
-    """A result as a line of JSON; what has nothing to say is left out."""
+def line(name: str, kind: str, result: "Result", with_nbest: bool, has_tags: bool = True) -> str:
+    """A result as a line of JSON; what has nothing to say is left out.
+
+    Args:
+        has_tags: false where words were asked for, which have no intent and slots.
+    """
     about = result.to_dict()
     nbest = about.pop("nbest")
+    if not has_tags:
+        about, *nbest = ({"words": r["semantics"], **r} for r in (about, *nbest))
+        for reading in (about, *nbest):
+            for key in ("intent", "slots", "semantics"):
+                del reading[key]
     for reading in (about, *nbest):
         if reading["score"] is not None:
             reading["score"] = round(reading["score"], 4)
@@ -141,6 +151,10 @@ def main() -> None:
     if args.files.count("-") > 1:
         parser.error("got - twice: there is one standard input")
 
+    from atat.model_file import check_experiment
+
+    check_experiment(args.exp)
+
     import torch
 
     from atat import confidence
@@ -173,7 +187,8 @@ def main() -> None:
             failed = True
             print(f"atat.parse: error: {' '.join(str(outcome).split())}", file=sys.stderr)
         else:
-            print(line(name, kind, outcome, args.nbest > 1), flush=True)
+            has_tags = args.task in (None, *TAGGED_TASKS)
+            print(line(name, kind, outcome, args.nbest > 1, has_tags), flush=True)
     if failed:
         sys.exit(cli.USAGE)
 

@@ -137,3 +137,28 @@ def test_what_every_command_imports_is_light(module):
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, check=True
     )
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("parse", ["x.wav"]),
+        ("decode", ["--data", "d", "--dump", "d"]),
+        ("noise_curve", ["--data", "d"]),
+        ("calibrate", ["--data", "d", "--dump", "d"]),
+        ("few_shot", ["--data", "d", "--dump", "d", "--split", "test"]),
+    ],
+)
+def test_a_missing_experiment_is_said_before_torch_is_loaded(verb, options):
+    script = (
+        "import sys; from atat import cli\n"
+        f"import atat.{verb} as verb\n"
+        "try: cli.run(verb.main)\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    arguments = ["--exp", "nowhere", *options]
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=REPO
+    )
+    assert "nowhere: no such experiment directory" in result.stderr
+    assert result.stdout.strip() == "False"

@@ -130,7 +130,7 @@ def test_the_task_token_changes_what_comes_out(tokenizer):
 
 
 def certain_of(tokens: list[int], num_frames: int, size: int) -> torch.Tensor:
-    """CTC outputs (1, num_frames, size) that hear these tokens, two frames each, a blank between."""
+    """CTC's outputs (1, num_frames, size): each token for two frames, then a blank."""
     best = [t for token in tokens for t in (token, token, 0)]
     best += [0] * (num_frames - len(best))
     probs_TV = torch.full((num_frames, size), 1e-9)
