@@ -1,8 +1,8 @@
 """Speech synthesisers behind one interface: which voices there are, and `speak`.
 
 `hibari`, `nanotts`, `espeak`, `piper` and `kokoro` come with tools/install.sh; `polly` and `flite`
-are for who has them. A synthesiser is imported when it is first asked for, and loads its voices when
-it first speaks.
+are for who has them. A synthesiser is imported when it is first asked for, and loads its voices
+when it first speaks.
 """
 
 import ctypes

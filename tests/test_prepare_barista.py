@@ -183,3 +183,11 @@ def test_check_counts_and_writes_nothing(run, tmp_path):
     assert ["labels", "that", "the", "grammar", "can", "express", "3", "-"] in rows
     # 4 openings, 2 sizes, 2 drinks, please or not; 4 openings, 2 drinks.
     assert out.endswith("coffee_maker.yaml: intents 1, slots 2, sentences 40\n")
+
+
+def test_check_refuses_a_grammar_that_stage_1_refuses(run, corpus):
+    (corpus / barista.GRAMMAR).write_text("context: {expressions: {orderDrink: [a coffee]}}\n")
+    (corpus / barista.LABELS).write_text('{"a1.wav": {"intent": "orderDrink", "slots": {}}}')
+    failures = [run(*arguments) for arguments in (["--check", "true"], [])]
+    for code, _, err in failures:
+        assert code == 2 and "sentences are too few for valid" in err.splitlines()[-1]

@@ -4,7 +4,6 @@ The corpus is Picovoice's speech-to-intent benchmark (docs/corpora.md). None of 
 used in training or validation; they have no transcripts and no speakers.
 """
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -63,11 +62,11 @@ def read_labels(path: Path, grammar: Grammar) -> dict[str, str]:
     return sequences
 
 
-def check(corpus_dir: Path, grammar: Grammar) -> None:
+def check(corpus_dir: Path, grammar: Grammar, settings: Config) -> None:
     """Print what the corpus and its grammar hold.
 
     Raises:
-        ValueError: the labels cannot be read.
+        ValueError: the labels cannot be read, or the grammar has too few sentences.
     """
     sequences = read_labels(corpus_dir / LABELS, grammar)
     wavs = {path.name for path in (corpus_dir / WAVS).glob("*.wav")}
@@ -78,7 +77,7 @@ def check(corpus_dir: Path, grammar: Grammar) -> None:
         ("labels that the grammar can express", _num_expressible(sequences, grammar), None),
     ]
     corpus.print_check(f"{corpus_dir}: speech-to-intent benchmark", lines, [])
-    spoken_grammar.print_check(grammar)
+    spoken_grammar.print_check(grammar, settings)
 
 
 def write_recordings(data: Path, corpus_dir: Path, grammar: Grammar) -> None:
@@ -123,8 +122,7 @@ def prepare(
         ValueError: settings, grammar, labels or synthesisers that cannot give these splits.
     """
     spoken_grammar.check_voices(settings.data.voices, ("train", "valid"))
-    rendered = dataclasses.replace(settings.data, num_test=0)  # the test is recorded
-    sequences = spoken_grammar.draw(grammar, rendered, settings.seed)
+    sequences = spoken_grammar.draw(grammar, settings.data, settings.seed)
     write_recordings(data, corpus_dir, grammar)
     spoken = {split: sequences[split] for split in ("train", "valid")}
     spoken |= spoken_grammar.texts_alone(grammar, sequences, settings)
@@ -140,10 +138,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     settings = config.load(args.config, args.overrides)
+    settings.data.num_test = 0  # it is recorded
     check_corpus(args.corpus_dir)
     grammar = spoken_grammar.load_grammar(args.grammar or args.corpus_dir / GRAMMAR)
     if args.check:
-        check(args.corpus_dir, grammar)
+        check(args.corpus_dir, grammar, settings)
         return
     prepare(settings, grammar, args.corpus_dir, args.data, args.nj)
     voices = spoken_grammar.voices_by_split(settings.data, ("train", "valid"))

@@ -47,12 +47,13 @@ def load_grammar(path: str | Path) -> Grammar:
     return grammar
 
 
-def print_check(grammar: Grammar) -> None:
-    """Print what a grammar holds."""
+def print_check(grammar: Grammar, settings: Config) -> None:
+    """Print what a grammar holds; ValueError where `draw` would refuse it."""
     print(
         f"{grammar.path}: intents {len(grammar.intents)}, slots {len(grammar.slots)}, "
         f"sentences {grammar.count():,}"
     )
+    draw(grammar, settings.data, settings.seed)
 
 
 def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[str]]:
