@@ -27,6 +27,9 @@ class DataConfig:
     num_pseudo_speakers: int = 1
     rate_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
     pitch_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    sayings: dict[str, list[str]] = field(default_factory=dict)
+    pauses: float = 0.0
+    fillers: float = 0.0
     part: str | None = None
     num_folds: int = 5
     max_missing: float = 0.01

@@ -7,6 +7,7 @@ synthesiser of training.
 import argparse
 import random
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from atat.config import Config, DataConfig
 from atat.datadir import DataDir
 from atat.files import atomic_write
 from atat.grammar import Grammar
-from atat.prepare import corpus
+from atat.prepare import corpus, saying
 
 ROOT = config.BASE.parent.parent
 SPOKEN = ("train", "valid", "test")
@@ -156,10 +157,11 @@ def write_spoken(
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
     """
+    saying.check(settings.data)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
         split: synth.plan(
-            list(map(semantics.words, sequences[split])),
+            said(split, list(map(semantics.words, sequences[split])), settings),
             shares_of(settings.data, split),
             settings.seed,
             settings.data.num_pseudo_speakers,
@@ -184,6 +186,23 @@ def write_spoken(
                 directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
         datadir.write(data / split, directory)
+
+
+def said(split: str, texts: list[str], settings: Config) -> list[str]:
+    """What the synthesisers are given to say: of training speech, as people would (`saying`).
+
+    As in `synth.plan`, what becomes of a text depends on how often it occurred before, not on
+    other texts.
+    """
+    if split in ("valid", "test"):
+        return texts
+    occurrences: Counter[str] = Counter()
+    result = []
+    for text in texts:
+        rng = random.Random(f"{settings.seed} saying {text} {occurrences[text]}")
+        occurrences[text] += 1
+        result.append(saying.said(text, settings.data, rng))
+    return result
 
 
 def write_text(data: Path, split: str, sequences: list[str]) -> None:

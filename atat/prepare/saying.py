@@ -1,0 +1,47 @@
+"""How people say a sentence: words pronounced in other ways, pauses, hesitation.
+
+Synthesisers read a sentence out fluently and always alike. What they are given to say is spelled
+and punctuated anew here; what it means, and the words that a model is to hear, stay as they were.
+"""
+
+import random
+
+from atat.config import DataConfig
+
+FILLERS = ("uh", "um", "er")
+
+
+def check(settings: DataConfig) -> None:
+    """Raises ValueError where shares of pauses and fillers make no sense."""
+    for name in ("pauses", "fillers"):
+        if not 0 <= getattr(settings, name) <= 0.5:
+            raise ValueError(
+                f"data.{name}: got {getattr(settings, name)}, expected a share of 0 to 0.5"
+            )
+
+
+def said(text: str, settings: DataConfig, rng: random.Random) -> str:
+    """A sentence as a synthesiser shall read it.
+
+    Args:
+        text: words, with a space between.
+        settings: `sayings`, `pauses` and `fillers` are used.
+        rng: draws as often for every sentence of as many words, whatever the settings.
+
+    >>> said("a mocha please", DataConfig(sayings={"mocha": ["mocka"]}), random.Random(5))
+    'a mocka please'
+    >>> said("a mocha please", DataConfig(pauses=0.5, fillers=0.5), random.Random(5))
+    'a, mocha, er, please'
+    """
+    out = ""
+    for word in text.split():
+        which, chance, filler = rng.random(), rng.random(), rng.random()
+        spellings = [word, *settings.sayings.get(word, [])]
+        if out:  # a comma is a pause to every synthesiser
+            if chance < settings.fillers:
+                out += f", {FILLERS[int(filler * len(FILLERS))]},"
+            elif chance < settings.fillers + settings.pauses:
+                out += ","
+            out += " "
+        out += spellings[int(which * len(spellings))]
+    return out
