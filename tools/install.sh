@@ -6,8 +6,8 @@ usage() {
   cat <<'TEXT'
 usage: tools/install.sh [--python PATH] [--venv DIR]
 
-Installs everything, voices of synthesisers too, into the active virtual environment, else into
-.venv, which it makes. A second run takes a second. The project then runs without the network.
+Installs everything into the active virtual environment, else into .venv, which it makes.
+A second run takes a second. The project then runs without the network.
 
   --python PATH  interpreter to make the environment with: Python 3.11 or 3.12
                  (default: python3.11, python3.12 or python3, the first that fits)
@@ -51,7 +51,7 @@ find_python() {
 # What the stamp in the environment says: nothing to do as long as it would be installed again.
 state() {
   {
-    cat requirements.lock.txt pyproject.toml tools/install.sh tools/check_install.py tools/get_kokoro_voices.py
+    cat requirements.lock.txt pyproject.toml tools/install.sh tools/check_install.py
     printf '%s\n' "$root" "${TORCH_INDEX_URL:-}"
     "$venv/bin/python" -VV
   } | sha256sum
@@ -119,8 +119,6 @@ else
   pip_install "$TORCH"
 fi
 pip_install --no-deps --no-build-isolation --editable .
-"$venv/bin/python" tools/get_kokoro_voices.py >>"$log" 2>&1 ||
-  die "could not fetch the voices of kokoro (all that was said: $log); run tools/install.sh again"
 # It imports what the project imports and leaves that compiled; where Python is told to write no
 # bytecode, every command would compile torch and ESPnet again, for 10 s.
 env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" tools/check_install.py ||

@@ -152,7 +152,7 @@ def write_spoken(
     """Render the sentences of splits and write these: wav.scp, text, semantics, utt2spk.
 
     Args:
-        sequences: split -> target sequences, of TEXT_ALONE texts.
+        sequences: split -> target sequences; of TEXT_ALONE texts, spoken by the voices of train.
 
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
@@ -162,7 +162,7 @@ def write_spoken(
     plans = {
         split: synth.plan(
             said(split, list(map(semantics.words, sequences[split])), settings),
-            shares_of(settings.data, split),
+            settings.data.voices["train" if split in TEXT_ALONE else split],
             settings.seed,
             settings.data.num_pseudo_speakers,
             settings.data.rate_range,
@@ -272,7 +272,7 @@ def voices_by_split(settings: DataConfig, splits: tuple[str, ...]) -> dict[str, 
     found = {split: voices_of(settings, split) for split in splits}
     for split, num in zip(TEXT_ALONE, (settings.num_asr, settings.num_foreign), strict=True):
         if num:
-            found[split] = voices_of(settings, split)
+            found[split] = voices_of(settings, "train")
     return found
 
 
@@ -282,15 +282,5 @@ def voices_of(settings: DataConfig, split: str) -> str:
     >>> voices_of(DataConfig(voices={"train": {"hibari": 0.6, "espeak": 0.4}}), "train")
     'hibari 60%, espeak 40%'
     """
-    shares = shares_of(settings, split)
+    shares = settings.voices[split]
     return ", ".join(f"{name} {share / sum(shares.values()):.0%}" for name, share in shares.items())
-
-
-def shares_of(settings: DataConfig, split: str) -> dict[str, float]:
-    """Which engines speak a split: what data.voices says, of TEXT_ALONE else those of train.
-
-    >>> shares_of(DataConfig(voices={"train": {"espeak": 1.0}}), "foreign")
-    {'espeak': 1.0}
-    """
-    shares = settings.voices.get(split)
-    return shares or settings.voices["train"] if split in TEXT_ALONE else settings.voices[split]
