@@ -185,6 +185,12 @@ def test_check_counts_and_writes_nothing(run, tmp_path):
     assert out.endswith("coffee_maker.yaml: intents 1, slots 2, sentences 40\n")
 
 
+def test_a_saying_of_a_word_that_nobody_says_is_named(run):
+    code, _, err = run("data.sayings={latte: [lattay], moca: [mocka]}")
+    notes = [line for line in err.splitlines() if line.startswith("data.sayings")]
+    assert code == 0 and notes == ["data.sayings: 'moca' is in no sentence that is spoken"]
+
+
 def test_check_refuses_a_grammar_that_stage_1_refuses(run, corpus):
     (corpus / barista.GRAMMAR).write_text("context: {expressions: {orderDrink: [a coffee]}}\n")
     (corpus / barista.LABELS).write_text('{"a1.wav": {"intent": "orderDrink", "slots": {}}}')

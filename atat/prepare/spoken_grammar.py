@@ -158,6 +158,11 @@ def write_spoken(
         ValueError: a synthesiser that is not there, or that fails too often.
     """
     saying.check(settings.data)
+    spoken = {
+        word for split in sequences for s in sequences[split] for word in semantics.words(s).split()
+    }
+    for word in sorted(settings.data.sayings.keys() - spoken):
+        print(f"data.sayings: '{word}' is in no sentence that is spoken", file=sys.stderr)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
         split: synth.plan(
