@@ -1,11 +1,13 @@
 """The models that conf/ offers."""
 
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 import torch
+import yaml
 
-from atat import config, train
+from atat import config, tables, train
 from atat.config import FeaturesConfig, Source
 from atat.dataset import Batches
 from atat.examples import Examples
@@ -91,3 +93,18 @@ def test_a_recipe_stands_on_frozen_whisper(recipe, tmp_path):
         sizes["frozen" if name.startswith("speech_base.") else "trained"] += parameter.numel()
         assert parameter.requires_grad != name.startswith("speech_base.")
     assert 8.0e6 < sizes["frozen"] < 8.5e6 and sizes["trained"] < 4.0e6
+
+
+BUDGETS = sorted(CONF.parent.glob("egs/*/conf/budget_*.yaml"))
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_a_budget_reaches_the_first_experiment_of_its_recipe(budget):
+    recipe = budget.parent.parent
+    first = next(iter(tables.load(recipe / "tables.yaml").experiments.values()))
+    resolved = asdict(config.load([recipe / "conf" / "recipe.yaml", budget], [], [first.config]))
+    asked = yaml.safe_load(budget.read_text())
+    assert asked == {
+        section: {name: resolved[section][name] for name in values}
+        for section, values in asked.items()
+    }
