@@ -6,7 +6,6 @@
 
 # B utterances, T memory frames, V vocabulary; N examples, K measures.
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from atat import model_file
 from atat.files import atomic_write
 from atat.reading import Reading, read
 from atat.search import CTC_FLOOR, Hypothesis
@@ -319,7 +319,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def save(confidence: Confidence, exp: Path) -> None:
     """Write EXP/confidence.json."""
-    content = {"format": FORMAT, "model": _model_digest(exp), **asdict(confidence)}
+    content = {"format": FORMAT, "model": model_file.digest(exp), **asdict(confidence)}
     with atomic_write(exp / FILE) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
@@ -350,11 +350,6 @@ def load(exp: Path) -> Confidence | None:
             raise ValueError("it has values out of range")
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
-    if digest != _model_digest(exp):
+    if digest != model_file.digest(exp):
         raise ValueError(f"{path}: was fitted for another model.pth; {again}")
     return confidence
-
-
-def _model_digest(exp: Path) -> str:
-    with (exp / "model.pth").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -153,7 +153,7 @@ def main() -> None:
     add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
     args = parser.parse_args()
 
-    from atat.model_file import check_experiment
+    from atat.model_file import check_experiment, digest
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])
@@ -180,7 +180,8 @@ def main() -> None:
         for name, found in understood(exp, settings, runs, split, parts[n - 1], key).items():
             right.setdefault(num, {}).setdefault(name, {}).update(found)
     text, values = table(right)
-    about = {"split": args.split, "seed": args.seed, "folds": args.folds, "commit": commit()}
+    about = {"model": digest(args.exp), "split": args.split, "seed": args.seed}
+    about |= {"folds": args.folds, "commit": commit()}
     with atomic_write(out / "scores.json") as file:
         file.write(json.dumps(about | {"scores": values}, indent=1) + "\n")
     print(text)

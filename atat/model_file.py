@@ -4,6 +4,7 @@ Stage 4 writes it; whoever uses a model reads it here, and nothing that could be
 disguise gets through.
 """
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,12 @@ def check_experiment(exp_dir: Path) -> None:
             f"{exp_dir / 'model.pth'}: nothing is trained here; `./run.sh --stage 4` in a recipe "
             "trains a model"
         )
+
+
+def digest(exp_dir: Path) -> str:
+    """Tells the weights of an experiment from others: what was measured belongs to one model."""
+    with (exp_dir / "model.pth").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":

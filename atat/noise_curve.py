@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the noise")
     args = parser.parse_args()
 
-    from atat.model_file import check_experiment
+    from atat.model_file import check_experiment, digest
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])
@@ -144,7 +144,8 @@ def main() -> None:
             line["runs"][name] = metrics.proportion(sum(right.values()), len(right))
         scores.append(line)
     with atomic_directory(args.exp / "noise") as directory:
-        about = {"split": args.split, "seed": args.seed, "commit": commit(), "scores": scores}
+        about = {"model": digest(args.exp), "split": args.split, "seed": args.seed}
+        about |= {"commit": commit(), "scores": scores}
         (directory / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
         with (directory / "noise.png").open("wb") as file:
             plots.noise_curves(scores, file)

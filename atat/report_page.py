@@ -16,7 +16,7 @@ from atat.semantics import Frame
 from atat.slot_errors import SlotErrors
 
 if TYPE_CHECKING:
-    from atat.report import Table
+    from atat.report_tables import Table
 
 MAX_INTENTS = 25
 MALFORMED = "(malformed)"
@@ -78,7 +78,7 @@ def render(
     results: Results,
     tables: "list[Table]",
     title: str,
-    picture: bytes | None,
+    pictures: dict[str, bytes],
     out: Path,
     max_errors: int,
 ) -> str:
@@ -87,7 +87,7 @@ def render(
     Args:
         results: the rows and their hypotheses.
         tables: shown as they are, the scores first.
-        picture: PNG of the learning curves, part of the page itself.
+        pictures: title -> PNG, part of the page itself.
         out: the directory the page will stand in; audio is linked relative to it.
         max_errors: most errors shown of a row.
     """
@@ -104,7 +104,7 @@ def render(
         title=title,
         speech=results.speech,
         tables=tables,
-        picture=None if picture is None else base64.b64encode(picture).decode("ascii"),
+        pictures={title: base64.b64encode(png).decode("ascii") for title, png in pictures.items()},
         sections=[
             section_of(result, results.audio(result.row), out, max_errors)
             for result in results.rows

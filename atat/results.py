@@ -10,6 +10,7 @@ import numpy as np
 
 from atat import config, datadir, metrics, pooling, score, train_log
 from atat.metrics import Metric
+from atat.model_file import digest
 from atat.pooling import Counts
 from atat.tables import Row, Tables, Training
 
@@ -105,6 +106,27 @@ class Experiment:
     @cached_property
     def curve(self) -> list[dict[str, Any]]:
         return train_log.read(self.directory / "train.jsonl")
+
+    @cached_property
+    def noise(self) -> dict[str, Any]:
+        """What `atat.noise_curve` wrote of the model that is there now."""
+        return self._of_this_model("noise/scores.json")
+
+    @cached_property
+    def confidence(self) -> dict[str, Any]:
+        """What `atat.calibrate` wrote of the model that is there now."""
+        return self._of_this_model("confidence.json")
+
+    @cached_property
+    def few_shot(self) -> dict[str, Any]:
+        """What `atat.few_shot` wrote of the model that is there now."""
+        return self._of_this_model("few_shot/scores.json")
+
+    def _of_this_model(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
+        record = score.read_json(path) if path.is_file() else {}
+        is_there = record and (self.directory / "model.pth").is_file()
+        return record if is_there and record.get("model") == digest(self.directory) else {}
 
     def last(self, key: str) -> float | None:
         """The newest number of that name in `train.jsonl`."""
