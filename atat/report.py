@@ -3,7 +3,7 @@
 Reads the scores of the experiments that `tables.yaml` names and writes `RESULTS.md` (numbers with
 intervals, the paper's beside ours, paired tests, what was run where), `learning_curves.png`, and
 `report.html`, one file with the same and the errors to read and to listen to. Prints the table.
-What `atat.noise_curve`, `atat.calibrate` and `atat.few_shot` measured of an experiment is there too.
+What `atat.noise_curve`, `atat.calibrate` and `atat.few_shot` measured is there too.
 """
 
 import io

@@ -1,7 +1,7 @@
 """The tables of a report, as plain text: what stage 6 scored, and what other commands measured.
 
-Those are `atat.noise_curve`, `atat.calibrate` and `atat.few_shot`: what they wrote of the model that
-an experiment has now.
+Those are `atat.noise_curve`, `atat.calibrate` and `atat.few_shot`: what they wrote of the model
+that an experiment has now.
 """
 
 import os

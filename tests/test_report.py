@@ -1,5 +1,6 @@
 """Stage 7 over experiments made up here: what is written, and that it is true."""
 
+import base64
 import json
 import random
 import re
@@ -16,6 +17,7 @@ from atat import (
     cli,
     datadir,
     metrics,
+    model_file,
     plots,
     report,
     report_page,
@@ -663,3 +665,54 @@ def test_a_report_of_nothing_is_one_line_and_exit_code_2(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit) as stop:
         cli.run(report.main)
     assert stop.value.code == 2 and "got neither --part" in capsys.readouterr().err
+
+
+def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
+    tmp_path, monkeypatch, capsys
+):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"] / "atat"
+    about = {"model": model_file.digest(exp), "seed": 3, "commit": "fedcba987654321"}
+
+    def right(num: int) -> dict:
+        return {"test": metrics.proportion(num, 60)}
+
+    noise = [
+        {"noise": "clean", "snr_db": None, "runs": right(57)},
+        {"noise": "fan", "snr_db": 12, "runs": right(54)},
+        {"noise": "fan", "snr_db": 6, "runs": right(48)},
+        {"noise": "noises/kitchen", "snr_db": 6, "runs": right(30)},
+    ]
+    shots = [
+        {"shots": num, "run": "test", "em_hyp": metrics.proportion(50 + num, 60), "p": 0.25}
+        for num in (0, 5)
+    ]
+    for name, content in (("noise", noise), ("few_shot", shots)):
+        (exp / name).mkdir()
+        record = about | {"folds": 2, "scores": content}
+        (exp / name / "scores.json").write_text(json.dumps(record))
+    (exp / "noise" / "noise.png").write_bytes(b"a picture")
+    measured = {
+        "threshold": 0.25,
+        "accepted": metrics.proportion(19, 20),
+        "exact_match_accepted": metrics.proportion(19, 19),
+        "false_accepts": {"value": 2.0, "low": 0.2, "high": 7.2, "hours": 1.0},
+        "ece": 0.0125,
+    }
+    fitted = {"seed": 3, "commit": "fedcba987654321", "measured_on_the_other_half": measured}
+    (exp / "confidence.json").write_text(json.dumps(about | {"about": fitted}))
+
+    run_report(paths, monkeypatch)
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert "| Experiment | run | noise | clean | 12 dB | 6 dB | mean in noise | n |" in text
+    fan, kitchen = (line for line in text.splitlines() if line.startswith("| atat | test | "))
+    assert "| fan | 95.0 %" in fan and "| 85.0 % | 60 | 3 | fedcba987654 |" in fan
+    assert "| kitchen | 95.0 %" in kitchen and ") |  | 50.0 %" in kitchen
+    assert "| atat | 0.25 | 95.0 %" in text and "2.0 (0.2\u20137.2) | 1.00 | 0.013 |" in text
+    assert "| atat | 0 | test | 83.3 %" in text and "| atat | 5 | test | 91.7 %" in text
+    assert base64.b64encode(b"a picture").decode() in (paths["out"] / "report.html").read_text()
+
+    (exp / "model.pth").write_bytes(b"trained again")
+    run_report(paths, monkeypatch)
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert not any(f"## {name}" in text for name in ("Noise", "Confidence", "A few recordings"))
