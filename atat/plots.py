@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil, isfinite
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def noise_curves(scores: Sequence[dict[str, Any]], file: IO[bytes]) -> None:
                 markersize=3,
             )
             axes.axhline(100 * whole["value"], color=colour, linewidth=0.8, linestyle=":")
-        axes.set_title(kind.rstrip("/").rpartition("/")[2], fontsize=11, loc="left")
+        axes.set_title(Path(kind).name, fontsize=11, loc="left")
         axes.set_xlabel("SNR (dB, loudest frame)")
         axes.set_ylim(0, 100)
         axes.invert_xaxis()

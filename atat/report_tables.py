@@ -204,7 +204,7 @@ def noise_table(results: Results) -> Table | None:
                 values = [score["value"] for score in scores if score]
                 rows.append(
                     [
-                        *(name, run, kind.rstrip("/").rpartition("/")[2], _percent(whole)),
+                        *(name, run, Path(kind).name, _percent(whole)),
                         *(_percent(score) if score else "" for score in scores),
                         f"{100 * statistics.mean(values):.1f} %",
                         *(str(whole["n"]), str(record["seed"]), record["commit"][:12]),
@@ -223,7 +223,7 @@ def confidence_table(results: Results) -> Table | None:
     header += ["hours", "calibration error", "seed", "commit"]
     rows = []
     for name, experiment in results.experiments.items():
-        about = (experiment.confidence or {}).get("about", {})
+        about = experiment.confidence.get("about", {})
         measured = about.get("measured_on_the_other_half")
         if not measured:
             continue
@@ -251,8 +251,8 @@ def few_shot_table(results: Results) -> Table | None:
     header = ["Experiment", "recordings", "run", "EM Hyp", "p", "n", "parts", "seed", "commit"]
     rows = []
     for name, experiment in results.experiments.items():
-        record = experiment.few_shot or {"scores": []}
-        for line in record["scores"]:
+        record = experiment.few_shot
+        for line in record.get("scores", []):
             score = line["em_hyp"]
             rows.append(
                 [
@@ -288,6 +288,7 @@ def _p(p: float) -> str:
 
 
 def verdict(comparison: Comparison | None, name_it: bool) -> str:
+    """Whether a row differs from another experiment (named, if wished), by how much, and p."""
     if comparison is None:
         return ""
     prefix = f"{comparison.against}: " if name_it else ""

@@ -122,11 +122,14 @@ class Experiment:
         """What `atat.few_shot` wrote of the model that is there now."""
         return self._of_this_model("few_shot/scores.json")
 
+    @cached_property
+    def _digest(self) -> str | None:
+        return digest(self.directory) if (self.directory / "model.pth").is_file() else None
+
     def _of_this_model(self, name: str) -> dict[str, Any]:
         path = self.directory / name
         record = score.read_json(path) if path.is_file() else {}
-        is_there = record and (self.directory / "model.pth").is_file()
-        return record if is_there and record.get("model") == digest(self.directory) else {}
+        return record if record and record.get("model") == self._digest else {}
 
     def last(self, key: str) -> float | None:
         """The newest number of that name in `train.jsonl`."""
