@@ -191,8 +191,8 @@ def noise_table(results: Results) -> Table | None:
     if not ratios:
         return None
     ratios = sorted(ratios, reverse=True)
-    header = ["Experiment", "run", "noise", "clean", *(f"{ratio:g} dB" for ratio in ratios)]
-    header += ["mean in noise", "n", "seed", "commit"]
+    header = ["Experiment", "run", "noise", "clean", "mean in noise"]
+    header += [*(f"{ratio:g} dB" for ratio in ratios), "n", "seed", "commit"]
     rows = []
     for name, record in found.items():
         at = {(line["noise"], line["snr_db"]): line["runs"] for line in record["scores"]}
@@ -205,8 +205,8 @@ def noise_table(results: Results) -> Table | None:
                 rows.append(
                     [
                         *(name, run, Path(kind).name, _percent(whole)),
-                        *(_percent(score) if score else "" for score in scores),
                         f"{100 * statistics.mean(values):.1f} %",
+                        *(_percent(score) if score else "" for score in scores),
                         *(str(whole["n"]), str(record["seed"]), record["commit"][:12]),
                     ]
                 )
