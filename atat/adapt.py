@@ -93,8 +93,6 @@ def changes(settings: Config, exp: Path, split: str, repeat: int) -> dict[str, A
             "num_steps": NUM_STEPS,
             "num_epochs": NUM_EPOCHS,
             "learning_rate": RATE * settings.train.learning_rate,
-            "flat_start_fraction": 0.0,
-            "ctc_first_fraction": 0.0,
         },
         "augment": {"mild_fraction": 0.0},
     }

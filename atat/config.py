@@ -145,6 +145,7 @@ class TrainConfig:
     pretrained_schedule: list[list[float]] = field(default_factory=list)
     mlm_share: float = 0.15
     mlm_fill: str = "zero"
+    ctm: str | None = None
     valid_splits: list[str] = field(default_factory=lambda: ["valid"])
     num_valid: int = 100
     num_steps: int = 1000

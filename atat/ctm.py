@@ -25,6 +25,15 @@ class Word:
     duration_s: float
 
 
+def path_of(split: str, data: Path, given: str | None) -> Path:
+    """Where a split's alignments are: `given` is `train.ctm`, a directory that came with a corpus.
+
+    >>> path_of("train", Path("data"), None).as_posix()
+    'data/train/ctm'
+    """
+    return data / split / "ctm" if given is None else Path(given) / f"{split}.ctm"
+
+
 def read(path: Path, texts: Mapping[str, str]) -> Iterator[tuple[str, list[Word]]]:
     """Utterances with their words, in the file's order; one utterance is held at a time.
 

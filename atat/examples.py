@@ -10,7 +10,7 @@ from torch import Tensor
 
 from atat import ctm, datadir, masking, pairs, semantics
 from atat.archive import FeatureReader
-from atat.config import Source
+from atat.config import Config, Source
 from atat.files import sha256
 from atat.states import copy_of
 from atat.tokenizer import Tokenizer
@@ -100,6 +100,7 @@ class Examples:
         seed: of the fractions.
         allow_drops: go on when more than 1 % of a split's utterances have no alignment for MLM.
         num_copies: how many augmented versions of the speech to read too.
+        ctm_dir: `train.ctm`.
 
     Attributes:
         notes: what was left out, a sentence each.
@@ -118,6 +119,7 @@ class Examples:
         seed: int = 1,
         allow_drops: bool = False,
         num_copies: int = 0,
+        ctm_dir: str | None = None,
     ):
         if not sources:
             raise ValueError("train.sources is empty: name at least one split and its tasks")
@@ -142,7 +144,8 @@ class Examples:
                 ticks = {}
                 if wanted["mlm"]:
                     able = {i for i in wanted["mlm"] if i in reader}
-                    ticks = _word_ticks(data / split / "ctm", directory, able, allow_drops)
+                    path = ctm.path_of(split, data, ctm_dir)
+                    ticks = _word_ticks(path, directory, able, allow_drops)
                     if len(ticks) < len(able):
                         self.notes.append(
                             f"split '{split}': {len(able) - len(ticks)} of {len(able)} utterances "
@@ -176,6 +179,31 @@ def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[s
             labels = directory.semantics or {}
             chosen = _chosen(directory, source, seed)
             yield from (labels[i] for i in sorted(chosen & labels.keys()))
+
+
+def validation_sources(settings: Config, data: Path) -> list[Source]:
+    """The validation splits, for whichever of the training's tasks they have what is needed.
+
+    Raises:
+        FileNotFoundError, ValueError: a split is not there, or none serves a task.
+    """
+    tasks = {task for source in settings.train.sources for task in source.tasks}
+    sources = []
+    for split in settings.train.valid_splits:
+        held = datadir.read(data / split)
+        spoken = held.wav_scp is not None
+        aligned = ctm.path_of(split, data, settings.train.ctm).is_file()
+        able = [t for t in SPEECH_TASKS if t in tasks and spoken and (t != "mlm" or aligned)]
+        able += [task for task in TEXT_TASKS if task in tasks and held.text and held.semantics]
+        share = min(settings.train.num_valid / max(len(held.ids), 1), 1.0)
+        sources.append(Source(split=split, tasks=able, fraction=share))
+    if not any(source.tasks for source in sources):
+        raise ValueError(
+            f"train.valid_splits: got {settings.train.valid_splits}, expected one that can serve "
+            f"one of the tasks {', '.join(sorted(tasks))} (mlm needs alignments: `python -m "
+            "atat.align` writes them)"
+        )
+    return sources
 
 
 def met(sources: list[Source], data: Path, split: str, seed: int) -> int:
@@ -269,11 +297,11 @@ def _word_ticks(
 ) -> dict[str, np.ndarray]:
     """Where the words of the wanted utterances are, of those that have an alignment."""
     if directory.text is None or directory.wav_scp is None:
-        raise ValueError(f"{path.parent}: task 'mlm' needs wav.scp and text, expected both")
+        raise ValueError(f"{path}: task 'mlm' needs wav.scp and text of the split, expected both")
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such word alignments, which task 'mlm' needs; `python -m atat.align "
-            f"--split {path.parent.name}` with an experiment that has CTC writes them"
+            f"{path}: no such word alignments, which task 'mlm' needs; `python -m atat.align` with "
+            "an experiment that has CTC writes them, train.ctm names a directory that has them"
         )
     ticks = {i: masking.ticks(words) for i, words in ctm.read(path, directory.text) if i in wanted}
     missing = sorted(wanted - ticks.keys())

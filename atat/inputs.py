@@ -16,6 +16,7 @@ from typing import Any
 
 from atat import cli, config, tables
 from atat.files import sha256
+from atat.model_file import check_experiment
 
 # Settings that a stage reads itself; what earlier stages read reaches it through their outputs.
 DATA_STAGES = {1: ("seed", "data"), 2: ("features",), 3: ("tokenizer",)}
@@ -59,6 +60,8 @@ def of_experiment(
     if start is not None:
         yield f"4 {name} init_from={start}"
     masked = dict.fromkeys(s.split for s in settings.train.sources if "mlm" in s.tasks)
+    if training.align and settings.train.ctm is not None:
+        masked = {}  # where their words are is known
     for split in masked if training.align else ():
         yield f"align {name} {training.align} {split}"
     yield _line(4, name, "features.kind", settings.features.kind)
@@ -66,6 +69,35 @@ def of_experiment(
     for subset, what in table.subsets.items():
         given = {key: value for key, value in dataclasses.asdict(what).items() if value}
         yield _line(6, name, f"subsets.{subset}", given)
+
+
+def check_start(name: str, settings: config.Config, lines: list[str]) -> None:
+    """Raises ValueError for an experiment that takes parts of another where no other is given.
+
+    Args:
+        lines: `of_experiment` of it.
+    """
+    given = any(line.startswith(f"4 {name} init_from=") for line in lines)
+    if settings.train.init_parts != ["all"] and settings.train.init_from is None and not given:
+        raise ValueError(
+            f"experiment '{name}' takes {', '.join(settings.train.init_parts)} of a trained one, "
+            "expected --init_from DIR (egs/README.md has what the paper starts from)"
+        )
+
+
+def check_aligner(training: tables.Training, settings: config.Config, lines: list[str]) -> None:
+    """Raises ValueError where words are to be found by an experiment without CTC.
+
+    Args:
+        settings: those of `training.align`. lines: `of_experiment` of the training.
+    """
+    wanted = any(line.startswith(f"align {training.name} ") for line in lines)
+    if wanted and settings.model.ctc_weight == 0:
+        raise ValueError(
+            f"experiment '{training.name}' masks words that '{training.align}' is to find, which "
+            "has no CTC (its model.ctc_weight is 0); expected train.ctm=DIR with SPLIT.ctm, word "
+            "alignments in Kaldi's format"
+        )
 
 
 def changed_decoding(name: str, settings: config.Config, exp: Path) -> Iterator[str]:
@@ -117,11 +149,18 @@ def main() -> None:
     args = parser.parse_args()
     table = tables.load(args.tables)
     settings = config.load(args.config, args.overrides)
+    if args.init_from is not None:
+        check_experiment(Path(args.init_from))
     lines = list(of_data(settings, args.corpus_dir, args.grammar))
     for training in table.order(args.experiment):
         check_seed(training, args.overrides)
         own = config.load(args.config, args.overrides, [training.config])
-        lines.extend(of_experiment(training.name, own, table, args.init_from))
+        about = list(of_experiment(training.name, own, table, args.init_from))
+        check_start(training.name, own, about)
+        if training.align:
+            aligner = table.training(training.align).config
+            check_aligner(training, config.load(args.config, args.overrides, [aligner]), about)
+        lines.extend(about)
         lines.extend(changed_decoding(training.name, own, args.expdir / training.name))
     print("\n".join(lines))
 

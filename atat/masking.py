@@ -12,6 +12,7 @@ from atat import audio, features
 from atat.config import FeaturesConfig, TrainConfig
 from atat.ctm import Word
 
+SLACK_S = 0.1  # by which an aligner's frames may go beyond the audio
 TICKS_PER_S = 10_000  # of times that are kept as integers: finer than any alignment
 
 
@@ -63,12 +64,18 @@ def masked_features(
         ticks_2W: of the words, as `ticks` gives them.
 
     Raises:
-        FileNotFoundError, ValueError: the audio is not what it was in stage 2.
+        FileNotFoundError, ValueError: the audio is not what it was in stage 2, or ends before
+            its words do.
     """
     rate = settings.sample_rate_hz
     samples = audio.read(path, rate, settings.max_duration_s)
     start, end = features.speech_range(samples, settings)
     spans_W2 = ticks_2W.reshape(-1, 2).astype(np.int64) * rate // TICKS_PER_S
+    if spans_W2.size and spans_W2.max() > len(samples) + SLACK_S * rate:
+        raise ValueError(
+            f"{path}: its last word ends at {spans_W2.max() / rate:.2f} s by the alignment, but "
+            f"the audio has {len(samples) / rate:.2f} s (align again)"
+        )
     chosen = choose(len(spans_W2), train.mlm_share, draw)
     masked = mask(samples, spans_W2[chosen], train.mlm_fill, draw)
     return features.log_mel(masked[start:end], settings)

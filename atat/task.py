@@ -8,10 +8,9 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 import atat.espnet_compat
-from atat import config, datadir, init, local_sgd, rate, whisper
-from atat.config import Source
+from atat import config, init, local_sgd, rate, whisper
 from atat.dataset import Batches, IterFactory
-from atat.examples import SPEECH_TASKS, TEXT_TASKS, Examples
+from atat.examples import Examples, validation_sources
 from atat.model import AtatModel, build
 from atat.text_source import text_tokenizer
 from atat.tokenizer import Tokenizer
@@ -105,7 +104,7 @@ class AtatTask(AbsTask):
         training = mode == "train"
         sources = settings.train.sources
         if not training:
-            sources = _validation_sources(settings, Path(args.data_dir))
+            sources = validation_sources(settings, Path(args.data_dir))
         examples = Examples(
             sources,
             Path(args.data_dir),
@@ -115,6 +114,7 @@ class AtatTask(AbsTask):
             settings.seed,
             settings.features.allow_drops,
             settings.augment.copies if training else 0,
+            settings.train.ctm,
         )
         if args.rank == 0:
             for note in examples.notes:
@@ -143,24 +143,3 @@ class AtatTask(AbsTask):
 def _load(args: argparse.Namespace) -> tuple[config.Config, Tokenizer]:
     directory = Path(args.experiment_dir)
     return config.load_resolved(directory / "config.yaml"), Tokenizer.load(directory / "tokenizer")
-
-
-def _validation_sources(settings: config.Config, data: Path) -> list[Source]:
-    """The validation splits, for whichever of the training's tasks they have what is needed."""
-    tasks = {task for source in settings.train.sources for task in source.tasks}
-    sources = []
-    for split in settings.train.valid_splits:
-        held = datadir.read(data / split)
-        spoken = held.wav_scp is not None
-        aligned = (data / split / "ctm").is_file()
-        able = [t for t in SPEECH_TASKS if t in tasks and spoken and (t != "mlm" or aligned)]
-        able += [task for task in TEXT_TASKS if task in tasks and held.text and held.semantics]
-        share = min(settings.train.num_valid / max(len(held.ids), 1), 1.0)
-        sources.append(Source(split=split, tasks=able, fraction=share))
-    if not any(source.tasks for source in sources):
-        raise ValueError(
-            f"train.valid_splits: got {settings.train.valid_splits}, expected one that can serve "
-            f"one of the tasks {', '.join(sorted(tasks))} (mlm needs alignments: `python -m "
-            "atat.align` writes them)"
-        )
-    return sources

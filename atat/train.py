@@ -31,17 +31,26 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
 
     Returns:
         "resumed" when checkpoints of the same settings and data are there and training is not
-        finished, else "started" (what an earlier training left is removed).
+        finished, else "started" (what an earlier training left is removed). Where the start has
+        a trained CTC, `settings` lose the phases that teach it.
+
+    Raises:
+        FileNotFoundError, ValueError: something does not fit; nothing has been changed then.
     """
     from atat.confidence import FILE as CONFIDENCE
-    from atat.examples import target_sequences
+    from atat.examples import target_sequences, validation_sources
 
     checkpoints = exp / "checkpoints"
     unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
     tokenizer = Tokenizer.load(data / "tokenizer")
+    # What cannot be used shows before anything is removed.
     start = find_start(settings, tokenizer, exp)
+    if start and start.counts["ctc"][0]:  # what it has learned already
+        settings.train.flat_start_fraction = settings.train.ctc_first_fraction = 0.0
     check_whisper(settings, tokenizer)
-    # Sources that are not there show before anything is removed.
+    text_source.text_tokenizer(settings.model, tokenizer)
+    validation_sources(settings, data)
+    size = num_parameters(settings, tokenizer)
     nested = nesting.of(target_sequences(settings.train.sources, data, settings.seed))
     splits = dict.fromkeys(source.split for source in settings.train.sources)
     about: dict[str, object] = {"data": datadir.fingerprint(data / split for split in splits)}
@@ -69,7 +78,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     nesting.save(nested, exp)
     if settings.model.text_encoder == "pretrained":
         text_source.keep_description(settings.model, exp / TEXT_ENCODER)
-    about |= environment(settings) | {"num_parameters": num_parameters(settings, tokenizer)}
+    about |= environment(settings) | {"num_parameters": size}
     if start:
         print(start.account())
     with atomic_write(exp / "env.json") as file:

@@ -73,6 +73,16 @@ def test_the_papers_schedule_of_pretrained_parameters_ends_after_800_steps():
     assert (settings.train.mlm_share, settings.train.mlm_fill) == (0.15, "zero")
 
 
+@pytest.mark.parametrize("recipe", sorted(p.parent.name for p in CONF.parent.glob("egs/*/conf")))
+def test_the_papers_model_is_one_in_all_recipes_and_fits_a_gpu(recipe):
+    paths = [CONF.parent / "egs" / recipe / "conf" / "recipe.yaml", CONF / "model_paper.yaml"]
+    settings = config.load(paths, ["train.num_gpus=1"])
+    librispeech = config.load(
+        [CONF.parent / "egs" / "librispeech" / "conf" / "recipe.yaml", paths[1]]
+    )
+    assert settings.model == librispeech.model  # so that one can start from the other
+
+
 def test_the_tiny_model_is_that_of_the_commands():
     tiny = config.load([CONF / "model_tiny.yaml"]).model
     commands = config.load([CONF.parent / "egs" / "commands" / "conf" / "recipe.yaml"]).model

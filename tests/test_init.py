@@ -285,6 +285,16 @@ def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, mon
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
 
 
+@pytest.mark.parametrize(("parts", "left"), [(["all"], 0.0), (["speech_encoder"], 0.1)])
+def test_a_ctc_that_was_taught_is_not_taught_again(corpus, parts, left):
+    c = short(corpus, [], init_parts=parts, flat_start_fraction=0.1, ctc_first_fraction=0.1)
+    exp = corpus / "exp" / "taught"
+    train.prepare_experiment(c, corpus / "data", exp, True)
+    kept = config.load_resolved(exp / "config.yaml").train
+    assert kept.flat_start_fraction == kept.ctc_first_fraction == left
+    assert c.train == kept  # what is trained with
+
+
 def test_the_option_names_what_to_start_from(corpus):
     config.save(settings(), corpus / "resolved.yaml")
     command = [sys.executable, "-m", "atat.train", "--config", str(corpus / "resolved.yaml")]

@@ -67,6 +67,34 @@ def starts(table, init_from=None):
     return {name: s.partition("=")[2] for name, s in found if s.startswith("init_from=")}
 
 
+RECIPES = config.BASE.parent.parent / "egs"
+
+
+def of_recipe(command, recipe, *options):
+    """(exit code, error) of `atat.inputs` for the experiments of a recipe."""
+    given = ["--config", RECIPES / recipe / "conf" / "recipe.yaml"]
+    given += ["--tables", RECIPES / recipe / "tables.yaml", "--expdir", "none", *options]
+    return command(inputs.main, *given)[::2]
+
+
+def test_parts_of_another_experiment_need_one(command, tmp_path):
+    code, said = of_recipe(command, "snips_audio")
+    assert code == 2 and "'e2e_encoder' takes speech_encoder of a trained one" in said
+    code, said = of_recipe(command, "snips_audio", "--init_from", tmp_path)
+    assert code == 2 and "nothing is trained here" in said
+    (tmp_path / "model.pth").touch()
+    assert of_recipe(command, "snips_audio", "--init_from", tmp_path)[0] == 0
+    assert of_recipe(command, "snips_audio", "--experiment", "e2e")[0] == 0
+
+
+def test_an_experiment_without_ctc_finds_no_words(command):
+    paper = ["--config", RECIPES.parent / "conf" / "model_paper.yaml"]
+    code, said = of_recipe(command, "librispeech", *paper)
+    assert code == 2 and "'atat' is to find, which has no CTC" in said
+    assert of_recipe(command, "librispeech", *paper, "train.ctm=came")[0] == 0
+    assert of_recipe(command, "librispeech")[0] == 0
+
+
 def test_what_an_experiment_starts_from_comes_first():
     experiments = {"atat": Experiment(), "tuned": Experiment(init_from="atat")}
     whole = tables.Tables(experiments, {"unseen": Subset(("a", "b"))}, ())

@@ -12,9 +12,8 @@ from atat import audio, ctm, datadir, features, masking
 from atat.config import Config, FeaturesConfig, Source, TrainConfig
 from atat.ctm import Word
 from atat.dataset import Batches
-from atat.examples import Examples
+from atat.examples import Examples, validation_sources
 from atat.features import write_split
-from atat.task import _validation_sources
 from atat.tokenizer import Tokenizer
 from tests.test_train import lines, run, settings
 
@@ -212,12 +211,12 @@ def test_validation_has_the_task_where_there_are_alignments(corpus, tmp_path):
     settings = Config(train=TrainConfig(sources=[Source("train", ["asr", "mlm"])]))
     settings.train.valid_splits = ["train"]
     data = corpus[0] / "data"
-    assert _validation_sources(settings, data)[0].tasks == ["asr", "mlm"]
+    assert validation_sources(settings, data)[0].tasks == ["asr", "mlm"]
     datadir.write(tmp_path / "train", datadir.read(data / "train"))
-    assert _validation_sources(settings, tmp_path)[0].tasks == ["asr"]
+    assert validation_sources(settings, tmp_path)[0].tasks == ["asr"]
     settings.train.sources = [Source("train", ["mlm"])]
     with pytest.raises(ValueError, match=r"valid_splits: got \['train'\].*atat\.align"):
-        _validation_sources(settings, tmp_path)
+        validation_sources(settings, tmp_path)
 
 
 @pytest.fixture
@@ -242,6 +241,33 @@ def test_utterances_without_an_alignment_are_counted_and_limited(copied):
     tasks = {i: part.tasks_of(u) for u, i in enumerate(part.ids)}
     assert tasks == {i: ["asr"] if i == "s-3" else ["asr", "mlm"] for i in IDS}
     assert examples(root, "mlm", allow_drops=True).speech[0].ids == [i for i in IDS if i != "s-3"]
+
+
+def test_alignments_may_come_with_the_corpus(copied, tmp_path):
+    root, data = copied
+    (tmp_path / "came").mkdir()
+    (data / "ctm").rename(tmp_path / "came" / "train.ctm")
+    with pytest.raises(FileNotFoundError, match=r"train\.ctm names a directory"):
+        examples(root, "mlm")
+    assert examples(root, "mlm", ctm_dir=str(tmp_path / "came")).speech[0].ids == list(IDS)
+    c = Config()
+    c.train.sources, c.train.valid_splits = [Source("train", ["mlm"])], ["train"]
+    c.train.ctm = str(tmp_path / "came")
+    assert validation_sources(c, root / "data")[0].tasks == ["mlm"]
+
+
+def test_words_beyond_the_audio_are_refused(corpus):
+    path, settings = str(corpus[0] / "s-0.wav"), Config(features=corpus[1])
+    for last_s in (50.0, 0.0):
+        ticks = masking.ticks([Word(WORDS[0], last_s, WORD_S)])
+        draw = np.random.default_rng(0)
+        if last_s:
+            with pytest.raises(
+                ValueError, match=r"ends at 50\.20 s by the alignment, but the audio"
+            ):
+                masking.masked_features(path, ticks, settings.features, settings.train, draw)
+        else:
+            masking.masked_features(path, ticks, settings.features, settings.train, draw)
 
 
 def test_no_alignments_and_no_audio_are_one_line(copied, tmp_path):

@@ -215,13 +215,15 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
         (["train.num_stepz=3"], "did you mean 'train.num_steps'"),
         (["train.schedule=linear"], "expected one of cosine, noam"),
         ([NOWHERE], "nowhere"),
+        (["train.valid_splits=[nowhere]"], "nowhere"),
+        (["model.text_encoder=pretrained", "model.text_pretrained=./none"], "no tokenizer in"),
         pytest.param(
             ["train.num_gpus=1"],
             "expected 0: torch finds no GPU here",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
         pytest.param(
-            ["train.num_processes=2", "train.sources=[{split: train, tasks: [mlm]}]"],
+            ["train.num_processes=2", "train.sources=[{split: train, tasks: [asr, mlm]}]"],
             "no such word alignments",
             marks=pytest.mark.several_processes,
         ),

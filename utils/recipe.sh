@@ -160,7 +160,8 @@ execute() {
   "${command[@]}" || code=$?
   case $code in
     0) ;;
-    2 | 130) die "$code" "$title stopped; the same command goes on from there" ;;
+    2) exit 2 ;; # it has said why
+    130) die 130 "$title stopped; the same command goes on from there" ;;
     *) die 1 "$title failed (exit code $code); the same command goes on from there" ;;
   esac
 }
