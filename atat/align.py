@@ -16,6 +16,7 @@ import numpy as np
 
 from atat import cli, ctm, datadir, features, parallel
 from atat.config import FeaturesConfig
+from atat.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -264,6 +265,9 @@ def main() -> None:
         said = write_ctm(
             model, args.data / split, dump / split, args.nj, allow_drops=args.allow_drops
         )
+        # Tells it from one that somebody put there, which the recipes leave alone.
+        with atomic_write(args.data / split / "ctm.by") as file:
+            file.write(f"{args.exp.name}\n")
         print(f"{split}: {said}")
 
 

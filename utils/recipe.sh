@@ -82,13 +82,15 @@ aside() {
   fi
 }
 
-# The task mlm masks words, so it must be known where they are: unless the corpus says so (a file
-# ctm in the split), another experiment finds them.
+# The task mlm masks words, so it must be known where they are: unless the corpus says so (train.ctm,
+# or a file ctm that somebody put into the split), another experiment finds them.
 align_words() {
-  local other split
+  local other split ctm
   ((4 < ${stage:-1} || 4 > stop_stage)) || while read -r other split; do
-    [[ -e $data/$split/ctm ]] || aside "align $split" atat.align --exp "$expdir/$other" \
-      --data "$data" --dump "$dump" --split "$split" --nj "$nj"
+    ctm=$data/$split/ctm
+    [[ -e $ctm && (! -e $ctm.by || ! $expdir/$other/.done.4 -nt $ctm.by) ]] ||
+      aside "align $split" atat.align --exp "$expdir/$other" --data "$data" --dump "$dump" \
+        --split "$split" --nj "$nj"
   done < <(inputs_of align "$name")
 }
 
@@ -176,6 +178,7 @@ depends_on() {
     4)
       run_of "$data" 3
       [[ -z $start ]] || run_of "$start" 4
+      inputs_of align "$name" | while read -r other _; do run_of "$expdir/$other" 4; done | sort -u
       ;;
   esac
 }
