@@ -264,6 +264,9 @@ def main() -> None:
         rows += [(f"{run} ({part})" if part else run, scores) for part, scores in scored.items()]
         for subset in sorted(subsets.keys() - scored.keys()):
             print(f"{run}: no utterance of subset '{subset}' in its split")
+    about = args.data / "about.json"
+    if about.is_file() and (speech := read_json(about).get("speech")):
+        print(f"Speech: {speech}")
     print(f"{args.exp}: % (95 % interval)")
     print(_table(rows))
 

@@ -166,19 +166,22 @@ def test_subsets_are_scored_by_the_intent_of_the_reference(tmp_path, monkeypatch
         "experiments: {exp: {}}\n"
         "subsets: {unseen: {intents: [setTimer, stop]}, absent: {intents: [fly]}}\n"
     )
+    about = {"speech": "rendered, not recorded: 4 voices"}
+    (tmp_path / "data" / "about.json").write_text(json.dumps(about))
     arguments = ["--exp", tmp_path / "exp", "--data", tmp_path / "data"]
     run_main(monkeypatch, *arguments, "--tables", tmp_path / "tables.yaml")
     unseen = json.loads((directory / "scores.unseen.json").read_text())
     assert (unseen["em_hyp"]["k"], unseen["em_hyp"]["n"]) == (0, 2)
     assert json.loads((asr / "scores.unseen.json").read_text())["wer"]["n"] == 2
     assert not (directory / "scores.absent.json").exists()
-    *notes, title, head, _, asr_all, asr_unseen, test_all, test_unseen = (
+    *notes, speech, title, head, _, asr_all, asr_unseen, test_all, test_unseen = (
         capsys.readouterr().out.splitlines()
     )
     assert notes == [
         "asr: no utterance of subset 'absent' in its split",
         "test: no utterance of subset 'absent' in its split",
     ]
+    assert speech == "Speech: rendered, not recorded: 4 voices"  # as the data says
     assert title == f"{tmp_path / 'exp'}: % (95 % interval)"
     assert "EM Hyp" in head and "WER" in head
     rows = [asr_all, asr_unseen, test_all, test_unseen]
