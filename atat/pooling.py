@@ -5,7 +5,7 @@ one after the other, those of seeds by their mean for each utterance. A single r
 scores that stage 6 gives it.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from math import inf
 from typing import Any
 
@@ -88,23 +88,33 @@ def value(run: Counts, name: str) -> float:
 
 
 def differences(
-    ours: Sequence[Counts], theirs: Sequence[Counts], speakers: Sequence[Hashable] | None = None
+    ours: Sequence[Counts],
+    theirs: Sequence[Counts],
+    speakers: Sequence[Hashable] | None = None,
+    published: Collection[str] = (),
 ) -> dict[str, Metric]:
     """Ours minus theirs on the same utterances, the main metric first, each with interval and p.
 
-    Exact match of one run a side has McNemar's p. SemER (for transcripts: WER), and exact match
-    where seeds are pooled, have that of the paired bootstrap over utterances.
+    Exact match of one run a side has McNemar's p. All else, and exact match where seeds are pooled,
+    has that of the paired bootstrap over utterances.
 
     Args:
         ours, theirs: one a seed, of the same utterances in the same order.
+        published: metrics that the table has the paper's numbers of; EM Full and the F1 of trees
+            are compared too where they are among them, and EM Full is the main one where EM Hyp is
+            not.
     """
     names = ["em_hyp", "semer"] if "em_hyp" in ours[0] else ["wer"]
+    names += [name for name in ("em_full", "tree_f1") if name in published and name in ours[0]]
+    if "em_full" in names and "em_hyp" not in published:
+        names.sort(key=lambda name: name != "em_full")
     found = {
         name: metrics.difference(mean(ours, name), mean(theirs, name), speakers) for name in names
     }
-    if "em_hyp" in found and len(ours) == len(theirs) == 1:
-        right = [run["em_hyp"][0] > 0 for run in (*ours, *theirs)]
-        found["em_hyp"]["p"] = metrics.mcnemar(*right)
+    for name in ("em_hyp", "em_full"):
+        if name in found and len(ours) == len(theirs) == 1:
+            right = [run[name][0] > 0 for run in (*ours, *theirs)]
+            found[name]["p"] = metrics.mcnemar(*right)
     return found
 
 

@@ -57,9 +57,12 @@ def terminal(results: Results) -> str:
             values = [f"{100 * s['value']:.1f}" if s else "" for s in scores]
             bounds = [f"{100 * s['low']:.1f}-{100 * s['high']:.1f}" if s else "" for s in scores]
             cells = [value.rjust(width) for value in values]
-            lines.append("  ".join([label, *cells, str(result.num_utterances).rjust(6)]))
+            lines.append(
+                "  ".join([label, *cells, str(result.num_utterances or "").rjust(6)]).rstrip()
+            )
             cells = [bound.rjust(width) for bound in bounds]
-            lines.append("  ".join([" " * first, *cells]).rstrip())
+            if result.scores:
+                lines.append("  ".join([" " * first, *cells]).rstrip())
         if result.row.paper:
             cells = [
                 f"{result.row.paper[n]}".rjust(width) if n in result.row.paper else " " * width

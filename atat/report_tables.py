@@ -53,9 +53,10 @@ def scores_table(results: Results) -> Table:
         header += [metrics.TITLES[name], *(["paper"] if name in paper else [])]
     header += ["n", "seed(s)"]
     if others:
-        header.append(
-            f"different from {others.copy().pop()}?" if len(others) == 1 else "different?"
-        )
+        by = {r.comparison.main[0] for r in results.rows if r.comparison and r.comparison.main}
+        by = f" by {metrics.TITLES[by.pop()]}" if len(by) == 1 else ""
+        other = f" from {others.copy().pop()}" if len(others) == 1 else ""
+        header.append(f"different{other}{by}?")
     rows = []
     for result in results.rows:
         cells = [result.row.row]
@@ -121,18 +122,18 @@ def differences_table(results: Results) -> Table | None:
             cells += [_points(change), _p(change["p"]).removeprefix("= ")] if change else ["", ""]
         rows.append(cells)
     note = (
-        "Row minus the other, on the same utterances. p: McNemar's exact test for EM Hyp where "
-        "each side was trained with one seed, else (and for SemER and WER) paired bootstrap over "
-        f"utterances; below {SIGNIFICANT} counts as different. No correction is made for the "
-        "number of rows."
+        "Row minus the other, on the same utterances. p: McNemar's exact test for exact match "
+        "where each side was trained with one seed, else (and for all other metrics) paired "
+        f"bootstrap over utterances; below {SIGNIFICANT} counts as different. No correction is "
+        "made for the number of metrics and rows."
     )
     return Table("Differences", header, rows, note)
 
 
 def experiments_table(results: Results, out: Path) -> Table:
     """How each experiment was trained, with a link to its whole configuration."""
-    header = ["Experiment", "What", "seed", "config", "commit", "steps", "training min"]
-    header += ["CPU min", "parameters", "machine"]
+    header = ["Experiment", "What", "started from", "seed", "config", "commit", "steps"]
+    header += ["training min", "CPU min", "parameters", "machine"]
     rows = []
     for name, experiment in results.experiments.items():
         env = experiment.env
@@ -142,6 +143,7 @@ def experiments_table(results: Results, out: Path) -> Table:
             [
                 name,
                 experiment.about,
+                _start(env, experiment.directory),
                 str(env.get("seed", "")),
                 os.path.relpath(config, out) if config.is_file() else "",
                 str(env.get("commit", ""))[:12],
@@ -303,6 +305,17 @@ def other_run(comparison: Comparison, result: Result) -> str:
     """The other experiment, with its run where that is not the row's own."""
     is_same = comparison.run == result.row.run
     return comparison.against if is_same else f"{comparison.against} ({comparison.run})"
+
+
+def _start(env: dict, directory: Path) -> str:
+    """What an experiment started from: one beside it by name, another by the end of its path."""
+    if not env:
+        return ""
+    if "init_from" not in env:
+        return "nothing"
+    start = Path(env["init_from"]["experiment"])
+    beside = start.resolve().parent == directory.resolve().parent
+    return start.name if beside else "/".join(start.parts[-3:])
 
 
 def _machine(env: dict) -> str:

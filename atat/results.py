@@ -58,7 +58,8 @@ class Comparison:
 
     @property
     def main(self) -> tuple[str, Metric] | None:
-        """The difference that decides: of exact match, or of WER where there are only words."""
+        """The difference that decides: of the exact match that the paper has, or of EM Hyp, or of
+        WER where there are only words."""
         return next(iter(self.differences.items()), None)
 
     @property
@@ -220,7 +221,7 @@ class Results:
                 self._experiment(place, training).run(row.run),
             )
             for place in self.places_of(row)
-            for training in self.tables.trainings(row.experiment)
+            for training in self._trainings_of(row)
         ]
 
     def seeds_of(self, row: Row) -> str:
@@ -230,15 +231,15 @@ class Results:
             if training.seed is not None
             else self._experiment(place, training).env.get("seed")
             for place in self.places_of(row)
-            for training in self.tables.trainings(row.experiment)
+            for training in self._trainings_of(row)
         ]
         return ", ".join(str(seed) for seed in dict.fromkeys(seeds) if seed is not None)
 
     def audio(self, row: Row) -> dict[str, str]:
         """Utterance (with its part) -> path of its recording, as far as they are there."""
-        training = self.tables.trainings(row.experiment)[0]
         return {
             place.name(id_): path
+            for training in self._trainings_of(row)[:1]
             for place in self.places_of(row)
             for id_, path in (self._split_of(place, training, row.run).wav_scp or {}).items()
         }
@@ -255,7 +256,12 @@ class Results:
             self._splits[path] = datadir.read(path) if is_there else datadir.DataDir()
         return self._splits[path]
 
+    def _trainings_of(self, row: Row) -> list[Training]:
+        return [] if row.experiment is None else self.tables.trainings(row.experiment)
+
     def _result(self, row: Row) -> Result:
+        if row.experiment is None:
+            return Result(row, {}, None, [], None)
         places = self.places_of(row)
         missing = self._missing(row.experiment, row.run, row.subset, places)
         if missing:
@@ -366,7 +372,9 @@ class Results:
         if any(_column(x, "reference") != _column(lines[0], "reference") for x in lines):
             return Comparison(row.against, other, problem="was scored against other references")
         counts = [[pool.counts for pool in pools] for pools in (ours, theirs)]
-        return Comparison(row.against, other, pooling.differences(*counts, ours[0].speakers))
+        published = {name for one in self.tables.table for name in one.paper}
+        changes = pooling.differences(*counts, ours[0].speakers, published)
+        return Comparison(row.against, other, changes)
 
     def _run_against(self, row: Row) -> str:
         """The run of the other experiment: the same, or else the one that the table shows of it.

@@ -72,8 +72,8 @@ class Row:
     """One row of the table: the scores of a decoding run of an experiment."""
 
     row: str  # its title
-    experiment: str
-    run: str  # a key of `decode.runs`
+    experiment: str | None = None  # None: others' numbers alone, in `paper`
+    run: str | None = None  # a key of `decode.runs`
     subset: str | None = None
     parts: str | None = None  # of a corpus in parts: close is close_1, close_2, ...; None is all
     against: str | None = None  # the experiment it is compared with, on the same run and subset
@@ -226,8 +226,11 @@ def _tables(content: Any, directory: Path) -> Tables:
         where = f"table row {number}"
         types = {"row": str, "experiment": str, "run": str, "subset": str, "parts": str}
         types |= {"against": str, "paper": dict}
-        _check(where, value, types, required=("row", "experiment", "run"))
-        _known(f"{where}: experiment", value["experiment"], experiments)
+        if isinstance(value, dict) and "paper" in value and "experiment" not in value:
+            _check(where, value, {"row": str, "paper": dict}, required=("row",))
+        else:
+            _check(where, value, types, required=("row", "experiment", "run"))
+            _known(f"{where}: experiment", value["experiment"], experiments)
         if "against" in value:
             _known(f"{where}: against", value["against"], experiments)
         if "subset" in value:

@@ -112,6 +112,25 @@ def test_runs_of_one_seed_are_compared_by_mcnemar_and_pooled_ones_by_bootstrap(t
     )
 
 
+@pytest.mark.parametrize(
+    ("published", "names"),
+    [
+        ((), ["em_hyp", "semer"]),
+        (("em_hyp", "semer"), ["em_hyp", "semer"]),
+        (("em_hyp", "em_full"), ["em_hyp", "semer", "em_full"]),
+        (("em_full", "tree_f1", "tree_valid"), ["em_full", "em_hyp", "semer", "tree_f1"]),
+    ],
+)
+def test_what_was_published_is_compared_too(tmp_path, published, names):
+    a, b = (counted(tmp_path / str(seed), seed) for seed in (1, 2))
+    found = pooling.differences([a], [b], None, published)
+    assert list(found) == names
+    if "em_full" in found:
+        right_a, right_b = (run["em_full"][0] > 0 for run in (a, b))
+        wins, losses = int(sum(right_a & ~right_b)), int(sum(right_b & ~right_a))
+        assert found["em_full"]["p"] == pytest.approx(binomtest(wins, wins + losses).pvalue)
+
+
 def test_transcripts_are_compared_by_wer():
     ours, theirs = (
         pooling.counts([{"reference": "turn it on", "hypothesis": text}] * 8, semantics.frame)

@@ -201,7 +201,7 @@ def test_rows_stand_in_the_order_of_tables_yaml_with_scores_interval_n_and_paper
     header, *rows = table_rows(text, "Scores")
     assert header[:5] == ["Row", "EM Hyp", "paper", "EM Full", "paper"]
     assert header[5:] == [
-        "Intent acc", "Slot F1", "SemER", "WER", "n", "seed(s)", "different from e2e?"
+        "Intent acc", "Slot F1", "SemER", "WER", "n", "seed(s)", "different from e2e by EM Hyp?"
     ]  # fmt: skip
     assert rows[1][-2] == "1"
     assert [row[0] for row in rows] == [
@@ -220,6 +220,44 @@ def test_rows_stand_in_the_order_of_tables_yaml_with_scores_interval_n_and_paper
     )
     assert rows[1][2] == "99.5 %" and rows[1][4] == "99.0 %" and rows[1][9] == "60"
     assert rows[2][1] == "" and rows[2][8] != ""  # a transcript has WER only
+
+
+def test_numbers_of_others_alone_make_a_row(tmp_path, monkeypatch, capsys):
+    paths = make_recipe(tmp_path / "recipe")
+    others = "table:\n  - {row: Others, paper: {em_hyp: 98.8}}"
+    paths["tables"].write_text(TABLES.replace("table:", others))
+    run_report(paths, monkeypatch)
+    (row,) = (
+        row
+        for row in table_rows((paths["out"] / "RESULTS.md").read_text(), "Scores")
+        if row[0] == "Others"
+    )
+    assert row[1:4] == ["", "98.8 %", ""] and not any(row[3:])
+    assert ["paper", "98.8"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_number_that_the_paper_has_decides(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path / "recipe")
+    paths["tables"].write_text(TABLES.replace("em_hyp: 91.7, ", "").replace("em_hyp: 99.5, ", ""))
+    run_report(paths, monkeypatch)
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert table_rows(text, "Scores")[0][-1] == "different from e2e by EM Full?"
+    assert "EM Full, points" in table_rows(text, "Differences")[0]
+
+
+def test_what_an_experiment_started_from_is_shown(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path / "recipe")
+    starts = {"atat": paths["expdir"] / "e2e", "atat_zeroshot": "/home/me/egs/librispeech/exp/atat"}
+    for name, start in starts.items():
+        env = paths["expdir"] / name / "env.json"
+        about = json.loads(env.read_text()) | {"init_from": {"experiment": str(start)}}
+        env.write_text(json.dumps(about))
+    run_report(paths, monkeypatch)
+    header, *rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Experiments")
+    column = header.index("started from")
+    assert {row[0]: row[column] for row in rows} == {
+        "e2e": "nothing", "atat": "e2e", "atat_zeroshot": "librispeech/exp/atat", "later": ""
+    }  # fmt: skip
 
 
 def test_a_row_without_scores_says_which_command_makes_them(tmp_path, monkeypatch):

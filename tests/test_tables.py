@@ -161,6 +161,14 @@ def test_seeds_that_make_no_sense_are_a_value_error(tmp_path, old, new, message)
         load(tmp_path, SEEDS.replace(old, new))
 
 
+def test_a_row_may_have_the_numbers_of_others_alone(tmp_path):
+    text = WHOLE + "  - {row: others, paper: {em_hyp: 98.8}}\n"
+    row = load(tmp_path, text).table[-1]
+    assert (row.experiment, row.run, row.paper) == (None, None, {"em_hyp": 98.8})
+    with pytest.raises(ValueError, match="'run' is unknown"):
+        load(tmp_path, text.replace("others, ", "others, run: test, "))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
