@@ -51,11 +51,11 @@ def wavs(tmp_path):
 
 def test_a_split_has_the_files_that_its_utterances_have(tmp_path, wavs):
     spoken = [Utterance(f"ann-{i}", wav, "on", "on( on )on", "ann") for i, wav in enumerate(wavs)]
-    corpus.write_split(tmp_path / "data", "train", spoken)
+    corpus.write_splits(tmp_path / "data", {"train": spoken})
     train = datadir.read(tmp_path / "data" / "train")
     assert train.wav_scp == {f"ann-{i}": str(wav) for i, wav in enumerate(wavs)}
     assert train.spk2utt == {"ann": "ann-0 ann-1 ann-2 ann-3"}
-    corpus.write_split(tmp_path / "data", "text", [Utterance("1", text="on")])
+    corpus.write_splits(tmp_path / "data", {"text": [Utterance("1", text="on")]})
     text = datadir.read(tmp_path / "data" / "text")
     assert (text.wav_scp, text.semantics, text.utt2spk) == (None, None, None)
 
@@ -64,14 +64,16 @@ def test_missing_audio_is_left_out_up_to_a_limit(tmp_path, wavs, capsys):
     utterances = [Utterance(f"ann-{i}", wav, "on") for i, wav in enumerate(wavs)]
     wavs[2].unlink()
     utterances.append(Utterance("ann-9", None, "off"))
-    corpus.write_split(tmp_path, "train", utterances, max_missing=0.4)
+    corpus.write_splits(tmp_path, {"train": utterances}, max_missing=0.4)
     assert datadir.read(tmp_path / "train").ids == ["ann-0", "ann-1", "ann-3"]
     said = f"train: audio of 2 of 5 utterances is missing: {wavs[2]}, ann-9 (not recorded)"
     assert said in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"2 of 5 .* the limit is 39.0% .*data.max_missing"):
-        corpus.write_split(tmp_path, "train", utterances, max_missing=0.39)
+        corpus.write_splits(tmp_path, {"train": utterances}, max_missing=0.39)
     with pytest.raises(ValueError, match="1 of 1"):  # nothing would be left
-        corpus.write_split(tmp_path, "train", [Utterance("x", tmp_path / "gone")], max_missing=1.0)
+        corpus.write_splits(
+            tmp_path, {"train": [Utterance("x", tmp_path / "gone")]}, max_missing=1.0
+        )
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,10 @@ def test_missing_audio_is_left_out_up_to_a_limit(tmp_path, wavs, capsys):
     [
         ([], "test: the corpus has no utterances"),
         ([Utterance("a", text="x"), Utterance("a", text="y")], "id 'a' comes twice"),
+        (
+            [Utterance("a b-1", text="x", speaker="a b")],
+            "test: got the id 'a b-1', expected no whi",
+        ),
         ([Utterance("a", text="x( y")], "'x\\(' is a tag"),
         ([Utterance("a-1", text="x", speaker="b")], "expected 'b-<utterance>'"),
         ([Utterance("a", text="x", semantics="x( x )x"), Utterance("b", text="x")], "not in sem"),
@@ -86,7 +92,7 @@ def test_missing_audio_is_left_out_up_to_a_limit(tmp_path, wavs, capsys):
 )
 def test_a_split_that_breaks_a_rule_is_not_written(tmp_path, utterances, reason):
     with pytest.raises(ValueError, match=reason):
-        corpus.write_split(tmp_path, "test", utterances)
+        corpus.write_splits(tmp_path, {"test": utterances})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,6 +100,25 @@ def test_no_split_is_written_before_all_are_looked_through(tmp_path):
     with pytest.raises(ValueError, match="test: the corpus has no utterances"):
         corpus.write_splits(tmp_path, {"train": [Utterance("a", text="x")], "test": []})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_recording_is_in_two_of_training_validation_and_test(tmp_path):
+    (tmp_path / "a.wav").touch()
+    said = Utterance("a", tmp_path / "a.wav", "x")
+    for one, other in (("train_low", "valid"), ("asr", "test"), ("valid", "speaker_test")):
+        with pytest.raises(ValueError, match="1 recordings are listed in both"):
+            corpus.write_splits(tmp_path / "data", {one: [said], other: [said]})
+    corpus.write_splits(tmp_path / "data", {"test": [said], "speaker_test": [said]})
+    corpus.write_splits(tmp_path / "other", {"train": [said], "test": [Utterance("a", text="x")]})
+
+
+def test_splits_of_an_earlier_call_go_and_those_of_others_stay(tmp_path):
+    some = [Utterance("a", text="x")]
+    corpus.write_splits(tmp_path, {"train": some, "old_test": some})
+    corpus.write_splits(tmp_path / "mine", {"mine": some})
+    (tmp_path / "mine" / "mine").rename(tmp_path / "by_hand")
+    corpus.write_splits(tmp_path, {"train": some, "test": some})
+    assert datadir.splits(tmp_path) == ["by_hand", "test", "train"]
 
 
 def test_about_says_where_the_speech_is_from_and_what_is_compared(tmp_path):

@@ -129,6 +129,12 @@ def test_unseen_and_challenge_splits_are_parts(run, corpus, tmp_path):
     assert ids["speaker_test"] == ids["test"] == ["dan-0000", "dan-0001"]
     assert ids["utterance_test"] == ["dan-0000"]
     assert len(ids["train"]) == 4 and "train_text" in ids
+    assert "challenge utterance_test: utterances" in run("--check", "true")[1]
+    assert run()[0] == 0  # what it was divided into before is gone
+    assert datadir.splits(tmp_path / "data") == ["test", "train", "train_text", "valid"]
+    write_list(corpus, f"{base}/utterance_test_data.csv", SAID["train"][:1])
+    code, _, err = run("--check", "true")
+    assert code == 2 and "1 recordings are listed in both train and test" in err
     code, _, err = run("data.part=unseen")
     assert code == 2 and "unseen_splits/train_data.csv: no such file" in err
     code, _, err = run("data.part=close_1")
@@ -163,7 +169,10 @@ ROW = "0,wavs/speakers/dan/0000.wav,dan,lights on,activate,lights,none"
         (HEADER + f"\n{ROW.replace('none', 'kitchen')}\n", "does not say the location"),
         (HEADER + f"\n{ROW.replace('dan', 'ann')}\n", "1 recordings are listed in both train and"),
         (HEADER + '\n0,"x\n', "not a CSV file"),
-        (HEADER + f"\n{ROW.replace('dan', 'd an')}\n", "audio of 1 of 1 utterances is missing"),
+        (
+            HEADER + f"\n{ROW.replace('dan', 'd an')}\n",
+            "test: got the id 'd an-0000', expected no white",
+        ),
     ],
 )
 def test_a_list_of_another_form_is_one_line_and_nothing_is_written(

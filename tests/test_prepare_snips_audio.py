@@ -199,16 +199,32 @@ def test_unequal_folds_are_refused(run, corpus):
 
 
 @pytest.mark.parametrize(
-    "made", ["AddToPlaylist", "2017-06-custom-intent-engines/PlayMusic", "train/seq.in"]
+    "made",
+    [
+        *("AddToPlaylist", "2017-06-custom-intent-engines/PlayMusic"),
+        *("train/seq.in", "train_PlayMusic_full.json"),
+    ],
 )
 def test_snips_nlu_is_recognised(run, tmp_path, made):
     (tmp_path / "nlu" / made).mkdir(parents=True)
-    if made.endswith(".in"):
+    if "." in made:
         (tmp_path / "nlu" / made).rmdir()
         (tmp_path / "nlu" / made).touch()
     for arguments in ((), ("--check", "true")):
         code, err, _ = run("close_1", "--corpus_dir", tmp_path / "nlu", *arguments)
         assert code == 2 and "this is SNIPS NLU (typed queries of 7 intents, no audio)" in err
+
+
+def test_records_of_one_recording_or_one_key_are_refused(run, corpus):
+    path = corpus / "smart-lights-en-close-field" / "speech_corpus" / "metadata.json"
+    text = path.read_text()
+    path.write_text(text.replace('"1.wav"', '"0.wav"'))
+    code, err, splits = run("close_1")
+    assert code == 2 and "records '0' and '1' are both of the recording 0.wav" in err
+    assert len(err.splitlines()) == 1 and not splits
+    path.write_text(text.replace('"1": {', '"0": {', 1))
+    code, err, _ = run("close_1")
+    assert code == 2 and "the key '0' stands twice in one object" in err
 
 
 def test_check_counts_both_fields_and_says_what_is_not_there(run, corpus, capsys, monkeypatch):

@@ -121,7 +121,7 @@ def test_what_is_not_a_corpus_of_trees_is_refused(tmp_path):
         ),
         ("train.tsv", "x" * 30_000, "train.tsv:1: got a line of more than 20000 letters"),
         ("train.tsv", b"\xff\t\t\n", "train.tsv: not UTF-8 text"),
-        ("train.tsv", "a\ta\t[IN:A b ]\n", "1 of 1 trees cannot be used; the first: "),
+        ("train.tsv", "a\ta\t[IN:A b ]\n", "1 of 1 trees cannot be used, as: "),
         ("train.tsv", "a\ta\t[IN:A b ]\n", "train.tsv:1: the tree has the words 'b', the utter"),
         ("train.tsv", "a\ta\t[IN:A a\n", "train.tsv:1: '[IN:A' is never closed"),
         ("train.tsv", "?\t?\t[IN:A ? ]\n", "the utterance '?' has no words"),
@@ -145,7 +145,8 @@ def test_a_few_broken_trees_are_dropped_and_said(tmp_path, capsys):
     rows = [*ROWS * 25, ("event", "what", "[IN:GET_EVENT that ]")]
     source = top_corpus.detect(write_top(tmp_path / "corpus", rows))
     assert len(top_corpus.read(source, "train")) == 100
-    assert "1 of 101 trees cannot be used; the first: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 of 101 trees cannot be used, as: " in said and "train.tsv:101: the tree" in said
     source = top_corpus.detect(write_top(tmp_path / "corpus", rows[1:]))
     assert len(top_corpus.read(source, "train")) == 99  # one in a hundred is still dropped
     with pytest.raises(ValueError, match="1 of 99 trees cannot be used"):
@@ -188,12 +189,29 @@ def test_check_shows_what_differs_from_what_was_published(tmp_path, capsys):
     out = capsys.readouterr().out
     assert ["alarm", "test", "1", "7,123", "differs"] in [line.split() for line in out.splitlines()]
     assert "! the domain 'music' is missing in train" in out
-    top_corpus.check(write_stop(tmp_path / "s", with_audio=False))
+    stop = write_stop(tmp_path / "s", with_audio=False)
+    top_corpus.check(stop, recorded=())
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
     assert ["alarm", "test", "1", "-"] in rows
-    assert ["recordings", "of", "eval", "0", "4", "differs"] in rows
+    assert ["recordings", "of", "eval", "0", "-"] in rows
     assert "low-resource splits are not here" in out
+    with pytest.raises(ValueError, match="test: audio of 4 of 4 utterances is missing"):
+        top_corpus.check(stop, recorded=("test",))
+
+
+def test_what_cannot_be_used_is_no_corpus(tmp_path):
+    top = write_top(tmp_path / "top")
+    with pytest.raises(ValueError, match="is TOP, expected TOPv2 or STOP"):
+        top_corpus.check(top, ("TOPv2", "STOP"))
+    (top / "train.tsv").write_text("")
+    with pytest.raises(ValueError, match="train has no sentence"):
+        top_corpus.check(top)
+    stop = write_stop(tmp_path / "s")
+    train, test = (stop / "stop" / "manifests" / f"{split}.tsv" for split in ("train", "test"))
+    test.write_text("\n".join(train.read_text().splitlines()[:2]) + "\n")
+    with pytest.raises(ValueError, match="1 recordings are listed in both train and test"):
+        top_corpus.check(stop)
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="the corpora are not on this machine")

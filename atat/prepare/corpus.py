@@ -7,10 +7,11 @@ import argparse
 import json
 import random
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 from atat import cli, datadir
@@ -19,6 +20,8 @@ from atat.datadir import DataDir
 from atat.files import atomic_write
 
 HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/metrics.py)
+TRAINING = ("train", "train_low", "train_rest", "asr", "foreign")  # splits that are trained on
+WRITTEN = ".splits"  # in the data directory: those that this module wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples
 
 # Thousands and abbreviations stay one word: 1,000 and p.m.
@@ -117,25 +120,50 @@ def drop_missing(split: str, utterances: list[Utterance], max_missing: float) ->
     return [u for u in utterances if u.id not in missing]
 
 
-def write_split(
-    data: Path, split: str, utterances: list[Utterance], max_missing: float = 0.0
-) -> None:
-    """Write `data/<split>/`; where any utterance has audio, those without are dropped.
+def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: float = 0.0) -> None:
+    """Write `data/<split>/` of each, none of them before all are looked through.
+
+    Where any utterance of a split has audio, those without are dropped. Splits that an earlier call
+    wrote there, and that are none of these, are removed: they may hold for the test what is trained
+    on now. Splits that somebody else wrote stay.
 
     Raises:
-        ValueError: no utterances, an id that comes twice, too much missing audio (as
-            `drop_missing`), or what the format does not allow (atat/datadir.py).
+        ValueError: a split without utterances, an id that comes twice, too much missing audio (as
+            `drop_missing`), a recording in several (`check_apart`), or what the format does not
+            allow (atat/datadir.py).
     """
-    write_splits(data, {split: utterances}, max_missing)
-
-
-def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: float = 0.0) -> None:
-    """Write several splits, none of them before all are looked through. As `write_split`."""
+    check_apart({s: [u.id for u in us if u.wav is not None] for s, us in splits.items()})
     directories = {
         split: _directory(split, utterances, max_missing) for split, utterances in splits.items()
     }
+    record = data / WRITTEN
+    before = record.read_text(encoding="utf-8").split() if record.is_file() else []
+    for path in list(data.iterdir()) if before else ():
+        if path.name in before and path.name not in splits:
+            shutil.rmtree(path)
     for split, directory in directories.items():
         datadir.write(data / split, directory)
+    with atomic_write(record) as file:
+        file.write("".join(f"{split}\n" for split in splits))
+
+
+def check_apart(ids: Mapping[str, Iterable[str]]) -> None:
+    """Raise ValueError where a recording is in two of training, validation and test.
+
+    Args:
+        ids: of the recordings of each split; what is neither trained on nor `valid` is a test, and
+            tests may share some.
+    """
+    kinds: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
+    for split, members in ids.items():
+        kind = "train" if split in TRAINING else split if split == "valid" else "test"
+        kinds[kind].update(members)
+    for one, other in combinations(kinds, 2):
+        if both := kinds[one] & kinds[other]:
+            raise ValueError(
+                f"{len(both)} recordings are listed in both {one} and {other}: {examples(both)}; "
+                "correct the corpus's lists"
+            )
 
 
 def shuffled_words(
@@ -227,6 +255,12 @@ def _directory(split: str, utterances: list[Utterance], max_missing: float) -> D
                 "once; correct the corpus's list"
             )
         seen.add(utterance.id)
+        for what, name in (("id", utterance.id), ("speaker", utterance.speaker or "-")):
+            if name.split() != [name]:
+                raise ValueError(
+                    f"{split}: got the {what} '{name}', expected no white space in it; correct the "
+                    "corpus's list"
+                )
     is_spoken = any(u.wav is not None for u in utterances)
     if is_spoken:
         utterances = drop_missing(split, utterances, max_missing)

@@ -133,7 +133,6 @@ def prepare(corpus_dir: Path, data: Path, settings: DataConfig) -> list[str]:
         split: to_utterances(read_list(path, corpus_dir), path)
         for split, path in find_lists(corpus_dir, settings.part).items()
     }
-    _check_apart(splits)
     if "test" not in splits:
         tests = [split for split in splits if split not in ("train", "valid")]
         splits["test"] = list({u.id: u for split in tests for u in splits[split]}.values())
@@ -155,7 +154,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
         split: to_utterances(read_list(path, corpus_dir), path)
         for split, path in find_lists(corpus_dir, None).items()
     }
-    _check_apart(splits)
+    corpus.check_apart(_ids(splits))
     lines: list[tuple[str, int, int | None]] = []
     for split, utterances in splits.items():
         lines.append((f"{split}: utterances", len(utterances), UTTERANCES[split]))
@@ -170,11 +169,12 @@ def check(corpus_dir: Path, max_missing: float) -> None:
             problems.append(f"speakers in {one} and {other}: {corpus.examples(both)}")
     for part in PARTS:
         if (corpus_dir / "data" / f"{part}_splits").is_dir():
-            lists = find_lists(corpus_dir, part)
-            lines += [
-                (f"{part} {split}: utterances", len(read_list(path, corpus_dir)), None)
-                for split, path in lists.items()
-            ]
+            lists = {
+                split: to_utterances(read_list(path, corpus_dir), path)
+                for split, path in find_lists(corpus_dir, part).items()
+            }
+            corpus.check_apart(_ids(lists))
+            lines += [(f"{part} {s}: utterances", len(us), None) for s, us in lists.items()]
         else:
             problems.append(f"no data/{part}_splits (data.part={part} needs it)")
     corpus.print_check(f"{corpus_dir}: Fluent Speech Commands", lines, problems)
@@ -204,22 +204,12 @@ def _recording(row: dict[str, str], corpus_dir: Path, where: str) -> Recording:
     return Recording(corpus_dir / path, row["speakerId"].strip(), text, Triple(*values))
 
 
+def _ids(splits: dict[str, list[Utterance]]) -> dict[str, list[str]]:
+    return {split: [u.id for u in utterances] for split, utterances in splits.items()}
+
+
 def _speakers(utterances: Iterable[Utterance]) -> set[str]:
     return {u.speaker for u in utterances if u.speaker}
-
-
-def _check_apart(splits: dict[str, list[Utterance]]) -> None:
-    """No recording is trained on and tested on; the lists of a test may share some."""
-    kinds: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
-    for split, utterances in splits.items():
-        ids = {utterance.id for utterance in utterances}
-        kinds.get(split, kinds["test"]).update(ids)
-    for one, other in combinations(kinds, 2):
-        if both := kinds[one] & kinds[other]:
-            raise ValueError(
-                f"{len(both)} recordings are listed in both {one} and {other}: "
-                f"{corpus.examples(both)}; correct the lists"
-            )
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
                     f"{directory.name}: {len(extra)} recordings have no transcript: "
                     f"{corpus.examples(extra)}"
                 )
+    corpus.check_apart({split: [u.id for u in us] for split, us in splits.items()})
     lines.append(("speakers", len({u.speaker for us in splits.values() for u in us}), None))
     for name in UTTERANCES:
         if not (corpus_dir / name).is_dir():

@@ -20,6 +20,7 @@ from atat.config import Config
 from atat.prepare import corpus, spoken_grammar, top_corpus, tree_splits
 from atat.prepare.top_corpus import Sentence
 
+LAYOUTS = ("TOPv2", "STOP")  # which have domains
 TRAINING = ("train_low", "train_rest")
 SPOKEN = (*TRAINING, "valid", "test")
 
@@ -55,9 +56,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     Raises:
         FileNotFoundError, ValueError: a corpus, settings or synthesisers that cannot give them.
     """
-    source = top_corpus.detect(corpus_dir)
-    if source.layout == "TOP":
-        raise ValueError(f"{corpus_dir}: is TOP, expected TOPv2 or STOP, which have domains")
+    source = top_corpus.detect(corpus_dir, LAYOUTS)
     sentences = read(source, settings)
     if source.layout == "STOP":
         spoken = {split: tree_splits.recorded(part) for split, part in sentences.items()}
@@ -80,7 +79,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
 
 
 def main() -> None:
-    tree_splits.run(__doc__, prepare)
+    tree_splits.run(__doc__, prepare, LAYOUTS, top_corpus.SPLITS)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,10 @@ def field_directory(corpus_dir: Path, field: str) -> Path:
 def is_snips_nlu(directory: Path) -> bool:
     """Whether it has a directory of one of the seven intents, in any of the layouts around."""
     roots = [directory, *(d for d in directory.glob("*") if d.is_dir())]
-    return any((root / intent).is_dir() for root in roots for intent in SNIPS_NLU) or any(
-        (root / "seq.in").is_file() for root in roots
+    return (
+        any((root / intent).is_dir() for root in roots for intent in SNIPS_NLU)
+        or any((root / "seq.in").is_file() for root in roots)
+        or any(any(directory.glob(f"*_{intent}*.json")) for intent in SNIPS_NLU)
     )
 
 
@@ -107,6 +109,7 @@ def read_field(directory: Path) -> Corpus:
         if read.queries.setdefault(key, sequence) != sequence:
             read.ambiguous.append(semantics.words(sequence))
     path = directory / "speech_corpus" / "metadata.json"
+    named: dict[str, str] = {}
     for name, record in _read_json(path).items():
         try:
             text, wav = record["text"], PurePath(record["filename"]).name
@@ -117,6 +120,12 @@ def read_field(directory: Path) -> Corpus:
                 f"{path}: record '{name}' is {str(record)[:80]}, expected a text, a filename and "
                 "a worker with an id"
             ) from e
+        if wav in named:
+            raise ValueError(
+                f"{path}: records '{named[wav]}' and '{name}' are both of the recording {wav}; "
+                "expected one each (unpack the corpus again)"
+            )
+        named[wav] = name
         if sequence is None:
             read.unmatched.append(" ".join(text.split()))
             continue
@@ -291,9 +300,18 @@ def _key(text: str) -> str:
     return re.sub(r"[\s']", "", corpus.normalize(text))
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, num in Counter(key for key, _ in pairs).items() if num > 1)
+        raise ValueError(f"the key '{twice}' stands twice in one object")
+    return found
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as e:
         raise ValueError(f"{path}: not a JSON file: {e}") from e
     if not isinstance(content, dict):

@@ -7,7 +7,7 @@ each names its domain. Words are as `corpus.normalize` has them, in texts and in
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 from atat import semantics, trees
 from atat.prepare import corpus
+from atat.prepare.corpus import Utterance
 from atat.semantics import Node
 
 SPLITS = ("train", "eval", "test")  # as the corpora call them
+CALLED = {"eval": "valid"}  # as we call them
+LAYOUTS = ("TOP", "TOPv2", "STOP")
 MAX_BROKEN = 0.01  # share of the rows whose tree cannot be used
 MAX_ROW = 20_000  # characters; the longest row of TOPv2 has 700
 
@@ -87,12 +90,22 @@ class Corpus:
         return paths
 
 
-def detect(directory: Path) -> Corpus:
+def detect(directory: Path, layouts: Collection[str] = LAYOUTS) -> Corpus:
     """Which corpus a directory holds.
 
+    Args:
+        layouts: those that will do.
+
     Raises:
-        FileNotFoundError: none of those that are known.
+        FileNotFoundError: none of those that are known. ValueError: one that will not do.
     """
+    found = _detect(directory)
+    if found.layout not in layouts:
+        raise ValueError(f"{directory}: is {found.layout}, expected {' or '.join(layouts)}")
+    return found
+
+
+def _detect(directory: Path) -> Corpus:
     for place in (directory, directory / "stop"):
         if (place / "manifests" / "train.tsv").is_file():
             return Corpus("STOP", place)
@@ -180,15 +193,28 @@ def joined(text: str) -> str:
     return _NEGATION.sub("", _CLITIC.sub("'", text))
 
 
-def check(directory: Path) -> None:
+def check(
+    directory: Path,
+    layouts: Collection[str] = LAYOUTS,
+    recorded: Collection[str] = SPLITS,
+    max_missing: float = 0.0,
+) -> None:
     """Print what the directory holds, beside what was published.
+
+    Args:
+        layouts: those that can be used.
+        recorded: of STOP, splits whose recordings are needed.
+        max_missing: share of these that may be missing.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be used.
     """
-    source = detect(directory)
+    source = detect(directory, layouts)
     rows = {split: list(_rows(source, split)) for split in SPLITS}
     sentences = {split: _sentences(rows[split]) for split in SPLITS}
+    for split, found in sentences.items():
+        if not found:
+            raise ValueError(f"{directory}: {split} has no sentence (unpack it again)")
     find = _find_in_top if source.layout == "TOP" else _find_in_domains
     lines, problems = find(source, rows, sentences)
     known = {sentence.text for sentence in sentences["train"]}
@@ -196,7 +222,13 @@ def check(directory: Path) -> None:
         both = sum(sentence.text in known for sentence in sentences[split])
         if both:
             problems.append(f"{both} of {len(sentences[split])} sentences of {split} are in train")
+    if source.layout == "STOP":
+        corpus.check_apart({CALLED.get(s, s): [r.id for r in rows[s]] for s in SPLITS})
     corpus.print_check(f"{directory}: {source.layout}", lines, problems)
+    if source.layout == "STOP":
+        for split in recorded:
+            recordings = [Utterance(row.id, row.wav) for row in rows[split]]
+            corpus.drop_missing(split, recordings, max_missing)
 
 
 class _Row(NamedTuple):
@@ -239,8 +271,9 @@ def _find_in_domains(source: Corpus, rows: _Rows, sentences: dict[str, list[Sent
             problems.append(f"the domain '{domain}' is missing in train")
     if source.layout == "STOP":
         for split in SPLITS:
+            lines.append((f"{split} utterances", len(rows[split]), None))
             found = sum(row.wav.is_file() for row in rows[split])
-            lines.append((f"recordings of {split}", found, len(rows[split])))
+            lines.append((f"recordings of {split}", found, None))
         if not any(source.directory.glob("**/low_resource*")):
             problems.append("STOP's low-resource splits are not here (no recipe needs them)")
     return lines, problems
@@ -259,7 +292,8 @@ def _sentences(rows: Iterable[_Row]) -> list[Sentence]:
         sentences.append(Sentence(row.id, row.domain, words, sequence, row.wav))
     if problems:
         num = len(sentences) + len(problems)
-        what = f"{len(problems)} of {num} trees cannot be used; the first: {problems[0]}"
+        named = "; ".join(problems[: corpus.NUM_NAMED])
+        what = f"{len(problems)} of {num} trees cannot be used, as: {named}"
         if len(problems) > MAX_BROKEN * num:
             raise ValueError(f"{what} (correct the corpus; up to {MAX_BROKEN:.0%} is dropped)")
         print(f"{what}; dropped", file=sys.stderr)

@@ -112,7 +112,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
 
 
 def main() -> None:
-    tree_splits.run(__doc__, prepare)
+    tree_splits.run(__doc__, prepare, top_corpus.LAYOUTS, recorded=("test",))
 
 
 def _librispeech(settings: Config) -> list[Utterance]:

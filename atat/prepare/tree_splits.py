@@ -5,7 +5,7 @@ What stage 1 of `top_zeroshot` and of `music_lowres` share.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from atat import config, synth
@@ -125,17 +125,23 @@ def who_speaks(voices: Mapping[str, str]) -> str:
     return f"rendered by synthesisers, except where people are named ({said})."
 
 
-def run(description: str, prepare: Callable[[Config, Path, Path, int], dict[str, str]]) -> None:
+def run(
+    description: str,
+    prepare: Callable[[Config, Path, Path, int], dict[str, str]],
+    layouts: Collection[str],
+    recorded: Collection[str],
+) -> None:
     """The command of stage 1.
 
     Args:
         prepare: writes the splits, given settings, corpus, the directory to write to, and how many
             processes may speak; returns who speaks each spoken split.
+        layouts, recorded: of the corpora that will do, as `top_corpus.check` takes them.
     """
     args = corpus.parser(description).parse_args()
-    if args.check:
-        top_corpus.check(args.corpus_dir)
-        return
     settings = config.load(args.config, args.overrides)
+    if args.check:
+        top_corpus.check(args.corpus_dir, layouts, recorded, settings.data.max_missing)
+        return
     voices = prepare(settings, args.corpus_dir, args.data, args.nj)
     spoken_grammar.print_table(args.data, ("train_text", *voices), voices)
