@@ -386,6 +386,8 @@ class SpeechToSemantics:
         """
         tokenizer = self.tokenizer
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
+        if options.task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
+            banned |= set(tokenizer.tag_ids)
         first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
         memory_mask_BT = mask_BT
         if ctc_BTV is not None and options.task == "nlu" and self.model.config.heard_share > 0:

@@ -62,6 +62,22 @@ def test_a_model_transcribes_when_asked_to(model, toy_wavs):
     assert (result.semantics, result.intent) == ("set the volume to twenty", None)
 
 
+def test_a_transcript_has_no_tags_however_sure_of_them_the_decoder_is(model, toy_wavs):
+    bias_V, tags = model.model.decoder.output_bias, list(model.tokenizer.tag_ids)
+    before_V = bias_V.detach().clone()
+    feats = [model.hear(toy_wavs["anna-3"]).feats_TF]
+    try:
+        with torch.no_grad():
+            bias_V[tags] += 100.0
+        for task, has_tags in (("asr", False), ("mlm", False), ("slu", True)):
+            options = model.options(task=task, constraint="none", ctc_weight=0.0, max_length=8)
+            found = model.search_features(feats, options)[0][0].tokens
+            assert bool(set(found) & set(tags)) == has_tags, task
+    finally:
+        with torch.no_grad():
+            bias_V.copy_(before_V)
+
+
 def test_by_nlu_a_model_that_has_learned_it_reads_what_ctc_hears_in_speech(
     model, toy_wavs, monkeypatch
 ):
