@@ -132,7 +132,7 @@ def differences_table(results: Results) -> Table | None:
 
 def experiments_table(results: Results, out: Path) -> Table:
     """How each experiment was trained, with a link to its whole configuration."""
-    header = ["Experiment", "What", "started from", "seed", "config", "commit", "steps"]
+    header = ["Experiment", "What", "init_from", "seed", "config", "commit", "steps"]
     header += ["training min", "CPU min", "parameters", "machine"]
     rows = []
     for name, experiment in results.experiments.items():
@@ -308,11 +308,9 @@ def other_run(comparison: Comparison, result: Result) -> str:
 
 
 def _start(env: dict, directory: Path) -> str:
-    """What an experiment started from: one beside it by name, another by the end of its path."""
-    if not env:
-        return ""
+    """The experiment it started from: one beside it by name, another by the end of its path."""
     if "init_from" not in env:
-        return "nothing"
+        return "none" if env else ""
     start = Path(env["init_from"]["experiment"])
     beside = start.resolve().parent == directory.resolve().parent
     return start.name if beside else "/".join(start.parts[-3:])

@@ -254,9 +254,9 @@ def test_what_an_experiment_started_from_is_shown(tmp_path, monkeypatch):
         env.write_text(json.dumps(about))
     run_report(paths, monkeypatch)
     header, *rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Experiments")
-    column = header.index("started from")
+    column = header.index("init_from")
     assert {row[0]: row[column] for row in rows} == {
-        "e2e": "nothing", "atat": "e2e", "atat_zeroshot": "librispeech/exp/atat", "later": ""
+        "e2e": "none", "atat": "e2e", "atat_zeroshot": "librispeech/exp/atat", "later": ""
     }  # fmt: skip
 
 
