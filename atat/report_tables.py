@@ -71,6 +71,8 @@ def scores_table(results: Results) -> Table:
             cells.append(verdict(result.comparison, name_it=len(others) > 1))
         if result.missing:
             cells[1] = result.missing
+        elif result.row.experiment is None:
+            cells[1] = "\u2013"
         rows.append(cells)
     note = (
         "In brackets 95 % intervals: Wilson's for shares of the n utterances, bootstrap over "
@@ -313,7 +315,7 @@ def _start(env: dict, directory: Path) -> str:
         return "none" if env else ""
     start = Path(env["init_from"]["experiment"])
     beside = start.resolve().parent == directory.resolve().parent
-    return start.name if beside else "/".join(start.parts[-3:])
+    return start.name if beside else "/".join(start.relative_to(start.anchor).parts[-3:])
 
 
 def _machine(env: dict) -> str:

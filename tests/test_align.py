@@ -170,6 +170,7 @@ def test_a_trained_model_aligns_and_a_mistake_is_one_line(toy_experiment, toy_da
     done = subprocess.run([*command, "test"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "test: aligned 4 of 4 utterances" in done.stdout
+    assert (data / "test" / "ctm.by").read_text() == f"{toy_experiment.name}\n"
     read = dict(ctm.read(data / "test" / "ctm", datadir.read(data / "test").text))
     for utterance, seconds in zip(sorted(read), (1.6, 3.0, 2.4, 2.0), strict=True):
         times = [t for w in read[utterance] for t in (w.start_s, w.start_s + w.duration_s)]

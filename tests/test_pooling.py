@@ -125,6 +125,10 @@ def test_what_was_published_is_compared_too(tmp_path, published, names):
     a, b = (counted(tmp_path / str(seed), seed) for seed in (1, 2))
     found = pooling.differences([a], [b], None, published)
     assert list(found) == names
+    for name, change in found.items():
+        expected = pooling.value(a, name) - pooling.value(b, name)
+        assert change["value"] == pytest.approx(expected), name
+        assert change["low"] <= expected <= change["high"]
     if "em_full" in found:
         right_a, right_b = (run["em_full"][0] > 0 for run in (a, b))
         wins, losses = int(sum(right_a & ~right_b)), int(sum(right_b & ~right_a))

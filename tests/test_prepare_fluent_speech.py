@@ -133,8 +133,9 @@ def test_unseen_and_challenge_splits_are_parts(run, corpus, tmp_path):
     assert run()[0] == 0  # what it was divided into before is gone
     assert datadir.splits(tmp_path / "data") == ["test", "train", "train_text", "valid"]
     write_list(corpus, f"{base}/utterance_test_data.csv", SAID["train"][:1])
-    code, _, err = run("--check", "true")
-    assert code == 2 and "1 recordings are listed in both train and test" in err
+    code, out, _ = run("--check", "true")  # all but that part can be used
+    assert code == 0 and "! data.part=challenge cannot be used: 1 recordings are listed" in out
+    assert run("data.part=challenge")[0] == 2
     code, _, err = run("data.part=unseen")
     assert code == 2 and "unseen_splits/train_data.csv: no such file" in err
     code, _, err = run("data.part=close_1")

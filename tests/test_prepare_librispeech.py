@@ -1,6 +1,7 @@
 """Stage 1 of librispeech on chapters in its layout, written here; the flacs are empty files."""
 
 import json
+import shutil
 
 import pytest
 
@@ -90,6 +91,15 @@ def test_missing_audio_is_counted_and_limited(run, corpus, tmp_path):
     assert not (tmp_path / "data").exists()
     assert run("data.max_missing=0.5")[0] == 0
     assert len(datadir.read(tmp_path / "data" / "train").ids) == 2
+
+
+def test_an_utterance_of_training_is_not_in_the_test(run, corpus, tmp_path):
+    chapter = "19/198"
+    shutil.copytree(corpus / "train-clean-100" / chapter, corpus / "test-clean" / chapter)
+    for arguments in ((), ("--check", "true")):
+        code, _, err = run(*arguments)
+        assert code == 2 and "2 recordings are listed in both train and test: 19-198-0000" in err
+        assert len(err.splitlines()) == 1 and not (tmp_path / "data").exists()
 
 
 def test_check_names_what_is_not_there_and_what_has_no_transcript(run, corpus, tmp_path):

@@ -232,7 +232,7 @@ def test_numbers_of_others_alone_make_a_row(tmp_path, monkeypatch, capsys):
         for row in table_rows((paths["out"] / "RESULTS.md").read_text(), "Scores")
         if row[0] == "Others"
     )
-    assert row[1:4] == ["", "98.8 %", ""] and not any(row[3:])
+    assert row[1:4] == ["\u2013", "98.8 %", ""] and not any(row[3:])
     assert ["paper", "98.8"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -247,7 +247,9 @@ def test_the_number_that_the_paper_has_decides(tmp_path, monkeypatch):
 
 def test_what_an_experiment_started_from_is_shown(tmp_path, monkeypatch):
     paths = make_recipe(tmp_path / "recipe")
-    starts = {"atat": paths["expdir"] / "e2e", "atat_zeroshot": "/home/me/egs/librispeech/exp/atat"}
+    make_experiment(paths["expdir"] / "later")
+    elsewhere = Path("/", "egs", "librispeech", "exp", "atat")
+    starts = {"atat": paths["expdir"] / "e2e", "atat_zeroshot": elsewhere, "later": "/exp/atat"}
     for name, start in starts.items():
         env = paths["expdir"] / name / "env.json"
         about = json.loads(env.read_text()) | {"init_from": {"experiment": str(start)}}
@@ -256,7 +258,7 @@ def test_what_an_experiment_started_from_is_shown(tmp_path, monkeypatch):
     header, *rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Experiments")
     column = header.index("init_from")
     assert {row[0]: row[column] for row in rows} == {
-        "e2e": "none", "atat": "e2e", "atat_zeroshot": "librispeech/exp/atat", "later": ""
+        "e2e": "none", "atat": "e2e", "atat_zeroshot": "librispeech/exp/atat", "later": "exp/atat"
     }  # fmt: skip
 
 

@@ -147,6 +147,10 @@ def test_a_few_broken_trees_are_dropped_and_said(tmp_path, capsys):
     assert len(top_corpus.read(source, "train")) == 100
     said = capsys.readouterr().err
     assert "1 of 101 trees cannot be used, as: " in said and "train.tsv:101: the tree" in said
+    more = [*ROWS * 125, *(("event", "what", f"[IN:GET_EVENT that{n} ]") for n in range(4))]
+    top_corpus.read(top_corpus.detect(write_top(tmp_path / "corpus", more)), "train")
+    said = capsys.readouterr().err
+    assert "4 of 504 trees" in said and "'that2'" in said and "'that3'" not in said
     source = top_corpus.detect(write_top(tmp_path / "corpus", rows[1:]))
     assert len(top_corpus.read(source, "train")) == 99  # one in a hundred is still dropped
     with pytest.raises(ValueError, match="1 of 99 trees cannot be used"):

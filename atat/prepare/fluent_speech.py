@@ -173,7 +173,10 @@ def check(corpus_dir: Path, max_missing: float) -> None:
                 split: to_utterances(read_list(path, corpus_dir), path)
                 for split, path in find_lists(corpus_dir, part).items()
             }
-            corpus.check_apart(_ids(lists))
+            try:
+                corpus.check_apart(_ids(lists))
+            except ValueError as e:
+                problems.append(f"data.part={part} cannot be used: {e}")
             lines += [(f"{part} {s}: utterances", len(us), None) for s, us in lists.items()]
         else:
             problems.append(f"no data/{part}_splits (data.part={part} needs it)")

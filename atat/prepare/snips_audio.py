@@ -120,7 +120,7 @@ def read_field(directory: Path) -> Corpus:
                 f"{path}: record '{name}' is {str(record)[:80]}, expected a text, a filename and "
                 "a worker with an id"
             ) from e
-        if wav in named:
+        if wav and wav in named:
             raise ValueError(
                 f"{path}: records '{named[wav]}' and '{name}' are both of the recording {wav}; "
                 "expected one each (unpack the corpus again)"
