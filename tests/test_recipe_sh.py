@@ -276,6 +276,18 @@ def test_stages_get_the_arguments_of_the_contract(project):
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nproc is Linux's")
+def test_processes_are_the_cores_whatever_threads_one_may_have(project):
+    cores = str(len(os.sched_getaffinity(0)))
+    for threads in ("1", "77"):
+        project.shell(project.command("--stop_stage", "1"), env={"OMP_NUM_THREADS": threads})
+        [(_, arguments, _)] = project.calls()
+        assert arguments[-2:] == ["--nj", cores]
+        project.run("--stage", "1", "--stop_stage", "1", "--nj", "1")
+        project.calls()
+        (project.recipe / "data" / ".done.1").unlink()
+
+
 def test_settings_reach_the_stages(project):
     (project.root / "my delta.yaml").write_text("train: {num_steps: 5}")
     (project.root / "corpus").mkdir()

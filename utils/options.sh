@@ -1,9 +1,15 @@
 # The options of all recipes: defaults, meaning, reading and checking; see utils/recipe.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
 
+# Cores that this process may use. nproc alone would count OMP_NUM_THREADS' threads instead, which
+# are those of one process.
+cores() {
+  env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
+}
+
 # Defaults of the options; empty means not given.
 stage='' stop_stage=7 experiment=atat table=false corpus_dir='' grammar='' expdir='' seed=''
-nj=$(nproc 2>/dev/null || echo 1) resume=true dry_run=false python=''
+nj=$(cores) resume=true dry_run=false python=''
 part='' init_from='' check=false stand_in=false budget=''
 configs=() overrides=()
 parts=() # of the corpus, each trained and tested by itself; a recipe's, not an option
