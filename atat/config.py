@@ -172,7 +172,6 @@ class TrainConfig:
     num_threads: int = 1
     num_workers: int = 1
     num_gpus: int = 0
-    matmul_precision: str = "highest"
 
     @property
     def spoken_splits(self) -> list[str]:

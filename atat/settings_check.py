@@ -25,7 +25,6 @@ CHOICES = {
     "train.tasks_per_utterance": ("all", "one"),
     "train.schedule": ("cosine", "noam"),
     "train.num_gpus": (0, 1),
-    "train.matmul_precision": ("highest", "high", "medium"),
 }
 AT_LEAST_1 = (
     "data.num_pseudo_speakers",

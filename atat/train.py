@@ -272,7 +272,6 @@ def _work(
     if meeting is not None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(settings.train.num_threads)
-    torch.set_float32_matmul_precision(settings.train.matmul_precision)
     checkpoints = exp / "checkpoints"
     if meeting is not None:
         torch.distributed.init_process_group(
