@@ -70,6 +70,7 @@ class Batches:
         self.text_index = [
             (p, u) for p, part in enumerate(examples.text) for u in range(len(part.ids))
         ]
+        self.text_tokens = np.array([len(examples.text[p].targets[u]) for p, u in self.text_index])
 
     def steps(self, first: int, count: int) -> list[tuple[int, list[int], list[int]]]:
         """(number of the step, speech examples, text examples) of `count` steps from `first` on."""
@@ -210,20 +211,27 @@ class Batches:
             # Lengths with a little noise: like with like, but not always the same company.
             order = np.argsort(self.speech_frames * draw.uniform(0.9, 1.1, len(self.speech_frames)))
             batches = self._pack(order, self.config.train.batch_frames)
-            # The batches of a step are neighbours in length, since processes wait for the slowest;
-            # what is missing to a whole step comes twice.
-            size = self.config.train.num_processes
-            batches = list(islice(cycle(batches), -(-len(batches) // size) * size))
-            steps = [batches[i : i + size] for i in range(0, len(batches), size)]
-            yield [batch for i in draw.permutation(len(steps)) for batch in steps[i]]
+            yield self._in_steps(batches, draw)
             number += 1
 
     def _text_passes(self) -> Iterator[list[list[int]]]:
+        """As `_speech_passes`; a batch has `text_batch` sentences."""
         size, number = self.config.train.text_batch, 0
         while len(self.text_index) and size:
-            order = rng(self.config.seed, "text", number).permutation(len(self.text_index))
-            yield [order[i : i + size].tolist() for i in range(0, len(order), size)]
+            draw = rng(self.config.seed, "text", number)
+            order = np.argsort(self.text_tokens * draw.uniform(0.9, 1.1, len(self.text_tokens)))
+            batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
+            yield self._in_steps(batches, draw)
             number += 1
+
+    def _in_steps(self, batches: list[list[int]], draw: np.random.Generator) -> list[list[int]]:
+        """Batches by length -> the steps in a new order, a batch for each process in each."""
+        # The batches of a step are neighbours in length, since processes wait for the slowest; what
+        # is missing to a whole step comes twice.
+        size = self.config.train.num_processes
+        batches = list(islice(cycle(batches), -(-len(batches) // size) * size))
+        steps = [batches[i : i + size] for i in range(0, len(batches), size)]
+        return [batch for i in draw.permutation(len(steps)) for batch in steps[i]]
 
     def _share(self, passes: Iterator[list[list[int]]], first: int, count: int) -> list[list[int]]:
         """This process's batches of steps `first` to `first + count`."""

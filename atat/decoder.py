@@ -160,17 +160,26 @@ class Decoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, token_RL: Tensor, memory_BTD: Tensor, mask_BT: Tensor, source_R: Tensor
+        self,
+        token_RL: Tensor,
+        memory_BTD: Tensor,
+        mask_BT: Tensor,
+        source_R: Tensor,
+        wanted_RL: Tensor | None = None,
     ) -> Tensor:
-        """Logits of every next token.
+        """Logits of every next token, or of those that are wanted.
+
+        The output matrix is a small model's largest product, and most positions of a mixed batch
+        are padding (transcripts are short, trees long): training spends nothing on those.
 
         Args:
             token_RL: int64, each row its task token and then the target; padding may be any id.
             memory_BTD: encoder states. mask_BT: bool, true where there is memory.
             source_R: int64, which memory row each target row attends to; several may share one.
+            wanted_RL: bool, N positions of which logits are wanted.
 
         Returns:
-            (R, L, V) float.
+            (R, L, V) float; with `wanted_RL`, (N, V), row by row.
         """
         x = self._embed(token_RL, 0)
         bias_R11T = _bias(mask_BT, x.dtype)[source_R]
@@ -182,7 +191,7 @@ class Decoder(nn.Module):
             keys, values = layer.memory_projections(memory_BTD)
             x = layer.attend_memory(x, keys[source_R], values[source_R], bias_R11T)
             x = layer.feed_forward(x)
-        return self._logits(x)
+        return self._logits(x if wanted_RL is None else x[wanted_RL])
 
     def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> DecoderState:
         """Project the memory once an utterance; no token has been taken yet."""

@@ -5,8 +5,9 @@ all targets, of whatever task, go through one decoder that is told the task by i
 what the decoder learns from text it can use for speech.
 """
 
-# B sources (speech rows, then text rows), R targets, F mel bins, T feature frames, S memory
-# positions, L tokens, N words' tokens, D width, V vocabulary
+# B sources (speech rows, then text rows), R targets (r of one kind), F mel bins, T feature frames,
+# S memory positions, L tokens, N tokens of words, or of all targets without padding, D width, V
+# vocabulary
 
 import math
 from collections.abc import Iterable
@@ -280,9 +281,8 @@ class AtatModel(AbsESPnetModel):
         stats: dict[str, Tensor] = {}
         loss = memories[0].new_zeros(())
         if len(target):
-            memory_BSD, mask_BS = _stack(memories, masks)
             loss = self._decoder_loss(
-                memory_BSD, mask_BS, target, target_lengths, target_source, target_task, stats
+                memories, masks, target, target_lengths, target_source, target_task, stats
             )
         if loss_ctc is not None:
             loss = loss + self.config.ctc_weight * loss_ctc
@@ -293,44 +293,58 @@ class AtatModel(AbsESPnetModel):
 
     def _decoder_loss(
         self,
-        memory_BSD: Tensor,
-        mask_BS: Tensor,
+        memories: list[Tensor],
+        masks: list[Tensor],
         target: Tensor,
         target_lengths: Tensor,
         target_source: Tensor,
         target_task: Tensor,
         stats: dict[str, Tensor],
     ) -> Tensor:
-        """Cross-entropy of all targets, the tasks weighted; statistics by task go to `stats`."""
-        logits_RLV = self.decoder(
-            torch.cat([target_task[:, None], target], dim=1), memory_BSD, mask_BS, target_source
-        )
-        label_RL = F.pad(target, (0, 1), value=self.pad)
-        label_RL.scatter_(1, target_lengths[:, None], self.eos)
-        loss_RL = F.cross_entropy(
-            logits_RLV.transpose(1, 2),
-            label_RL,
-            ignore_index=self.pad,
-            label_smoothing=self.label_smoothing,
-            reduction="none",
-        )
-        valid_RL = label_RL != self.pad
-        correct_RL = (logits_RLV.detach().argmax(dim=-1) == label_RL) & valid_RL
+        """Cross-entropy of all targets, the tasks weighted; statistics by task go to `stats`.
+
+        One decoder, but speech and text go through it one after the other: together, each would
+        be padded to the other's longest target and memory, which doubles a step's time.
+        """
+        losses, corrects, rows, first = [], [], [], 0
+        for memory_BSD, mask_BS in zip(memories, masks, strict=True):
+            source_R = target_source - first
+            row_r = ((source_R >= 0) & (source_R < len(memory_BSD))).nonzero().squeeze(1)
+            first += len(memory_BSD)
+            if not len(row_r):
+                continue
+            lengths_r = target_lengths[row_r]
+            target_rL = target[row_r, : int(lengths_r.max())]
+            label_rL = F.pad(target_rL, (0, 1), value=self.pad)
+            label_rL.scatter_(1, lengths_r[:, None], self.eos)
+            valid_rL = label_rL != self.pad
+            label_N = label_rL[valid_rL]
+            token_rL = torch.cat([target_task[row_r, None], target_rL], dim=1)
+            logits_NV = self.decoder(token_rL, memory_BSD, mask_BS, source_R[row_r], valid_rL)
+            losses.append(
+                F.cross_entropy(
+                    logits_NV, label_N, label_smoothing=self.label_smoothing, reduction="none"
+                )
+            )
+            corrects.append(logits_NV.detach().argmax(dim=-1) == label_N)
+            rows.append(row_r.repeat_interleave(lengths_r + 1))
+        loss_N, correct_N, row_N = torch.cat(losses), torch.cat(corrects), torch.cat(rows)
         # Greedy decoding gives the target exactly when every next token, the end included, is the
         # most probable after the target so far: no decoding is needed to count exact matches.
-        exact_R = (correct_RL | ~valid_RL).all(dim=1).float()
-        stats |= {"acc": correct_RL.sum() / valid_RL.sum(), "em": exact_R.mean()}
-        loss = loss_RL.new_zeros(())
+        exact_R = torch.ones_like(target_task, dtype=torch.bool)
+        exact_R[row_N[~correct_N]] = False
+        exact_R, correct_N = exact_R.float(), correct_N.float()
+        stats |= {"acc": correct_N.mean(), "em": exact_R.mean()}
+        loss, task_N = loss_N.new_zeros(()), target_task[row_N]
         for token, task in self.task_tokens.items():
-            rows_R = target_task == token
-            if not bool(rows_R.any()):
+            chosen_N = task_N == token
+            if not bool(chosen_N.any()):
                 continue
-            num_tokens = valid_RL[rows_R].sum()
-            task_loss = loss_RL[rows_R].sum() / num_tokens
+            task_loss = loss_N[chosen_N].mean()
             loss = loss + self.task_weights[task] * task_loss
             stats[f"loss_{task}"] = task_loss.detach()
-            stats[f"acc_{task}"] = correct_RL[rows_R].sum() / num_tokens
-            stats[f"em_{task}"] = exact_R[rows_R].mean()
+            stats[f"acc_{task}"] = correct_N[chosen_N].mean()
+            stats[f"em_{task}"] = exact_R[target_task == token].mean()
         return loss
 
     def collect_feats(
@@ -409,13 +423,4 @@ def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) ->
         label_smoothing=config.train.label_smoothing,
         tasks=sorted({task for source in config.train.sources for task in source.tasks}) or TASKS,
         load_pretrained=load_pretrained,
-    )
-
-
-def _stack(memories: list[Tensor], masks: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Speech and text memories of different lengths under one another."""
-    longest = max(memory.size(1) for memory in memories)
-    return (
-        torch.cat([F.pad(m, (0, 0, 0, longest - m.size(1))) for m in memories]),
-        torch.cat([F.pad(m, (0, longest - m.size(1))) for m in masks]),
     )

@@ -95,6 +95,21 @@ def test_every_utterance_comes_once_a_pass(made):
         assert sorted(i for batch in next(passes) for i in batch) == list(range(NUM))
 
 
+def test_texts_come_once_a_pass_with_others_of_like_length(made):
+    b = batches(made, TEXT)
+    b.text_tokens = np.arange(NUM) % 10 * 10 + 10  # as if sentences were 10 to 100 tokens long
+    passes = b._text_passes()
+    orders = [next(passes) for _ in range(3)]
+    for order in orders:
+        assert sorted(i for batch in order for i in batch) == list(range(NUM))
+        longest = [max(b.text_tokens[batch]) for batch in order]
+        padded = sum(n * len(batch) for n, batch in zip(longest, order, strict=True))
+        # With four drawn at random a quarter or more would be padding.
+        assert b.text_tokens.sum() > 0.85 * padded
+        assert longest != sorted(longest)  # short ones do not always come first
+    assert orders[0] != orders[1] != orders[2]
+
+
 def test_batches_keep_within_their_frames(made):
     b = batches(made, BOTH)
     for batch in next(b._speech_passes()):

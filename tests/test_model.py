@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from atat import config
 from atat.config import Config
@@ -98,6 +99,60 @@ def test_a_mixed_batch_has_the_losses_of_its_parts(tokenizer):
     torch.testing.assert_close(stats["loss_slu"], speech_stats["loss_slu"], atol=1e-5, rtol=0)
     torch.testing.assert_close(stats["loss_nlu"], text_stats["loss_nlu"], atol=1e-5, rtol=0)
     assert "loss_slu" not in text_stats
+
+
+def test_statistics_are_those_of_every_target_alone(tokenizer):
+    model = build(small(), tokenizer).eval()
+    given = batch(tokenizer)
+    # Text before speech among the targets: which kind one is of stands in target_source alone.
+    for name in [name for name in given if name.startswith("target")]:
+        given[name] = given[name].flip(0)
+    speech, speech_mask, _ = model.encode_speech(given["speech"], given["speech_lengths"])
+    text, text_mask = model.encode_text(given["text"], given["text_lengths"])
+    losses, correct, exact = {"asr": [], "slu": [], "nlu": []}, [], []
+    for target, length, source, task in zip(
+        *(given[f"target{name}"] for name in ("", "_lengths", "_source", "_task")), strict=True
+    ):
+        memory, mask = (speech, speech_mask) if source < 2 else (text, text_mask)
+        tokens = torch.cat([task[None], target[:length]])[None]
+        row = torch.tensor([source if source < 2 else 0])
+        logits = model.decoder(tokens, memory, mask, row)[0]
+        label = torch.cat([target[:length], torch.tensor([tokenizer.eos])])
+        name = tokenizer.symbols[task].strip("<>")
+        smooth = model.label_smoothing
+        losses[name] += F.cross_entropy(
+            logits, label, label_smoothing=smooth, reduction="none"
+        ).tolist()
+        correct += (logits.argmax(dim=-1) == label).tolist()
+        exact.append(correct[-len(label) :] == [True] * len(label))
+    _, stats, _ = model(**given)
+    for name, values in losses.items():
+        assert float(stats[f"loss_{name}"]) == pytest.approx(sum(values) / len(values), abs=1e-4)
+    assert float(stats["acc"]) == pytest.approx(sum(correct) / len(correct))
+    assert float(stats["em"]) == pytest.approx(sum(exact) / len(exact))
+
+
+def test_exact_match_is_of_targets_that_are_right_to_their_end(tokenizer):
+    model = build(small(), tokenizer).eval()
+    given = batch(tokenizer)
+    right = model.decoder.forward
+
+    def answers(token_RL, memory, mask, source_R, wanted_RL):
+        """The right tokens, but for the end of transcripts."""
+        size = right(token_RL, memory, mask, source_R, wanted_RL).size(-1)
+        next_RL = torch.roll(token_RL, -1, dims=1)
+        next_RL.scatter_(1, wanted_RL.sum(dim=1, keepdim=True) - 1, tokenizer.eos)
+        transcript_R = token_RL[:, 0] == tokenizer.task_ids["asr"]
+        next_RL[transcript_R] = next_RL[transcript_R].masked_fill(
+            next_RL[transcript_R] == tokenizer.eos, tokenizer.blank
+        )
+        return F.one_hot(next_RL[wanted_RL], size).float() * 50
+
+    model.decoder.forward = answers
+    _, stats, _ = model(**given)
+    assert float(stats["em_slu"]) == float(stats["em_nlu"]) == float(stats["acc_slu"]) == 1.0
+    assert float(stats["em_asr"]) == 0.0 and 0.5 < float(stats["acc_asr"]) < 1.0
+    assert float(stats["em"]) == 0.5  # two of the four
 
 
 def test_task_weights_scale_their_losses(tokenizer):
