@@ -43,7 +43,8 @@ def terminal(results: Results) -> str:
     """The scores for a terminal: a value, and its interval on the line below."""
     shown = results.shown
     titles = [metrics.TITLES[name] for name in shown]
-    width = max(11, *map(len, titles)) if titles else 11
+    published = [str(figure) for r in results.rows for figure in r.row.paper.values()]
+    width = max([11, *map(len, titles + published)])
     corner = "% (95 % interval)"
     first = max([len(corner), *(len(r.row.row) for r in results.rows)])
     lines = ["  ".join([corner.ljust(first), *(t.rjust(width) for t in titles), "n".rjust(6)])]

@@ -63,8 +63,8 @@ def scores_table(results: Results) -> Table:
         for name in shown:
             cells.append(_percent(result.scores[name]) if name in result.scores else "")
             if name in paper:
-                figure = result.row.paper.get(name)
-                cells.append("" if figure is None else f"{figure} %")
+                figure = result.row.paper.get(name, "")
+                cells.append(figure if isinstance(figure, str) else f"{figure} %")
         cells.append("" if result.num_utterances is None else str(result.num_utterances))
         cells.append("" if result.missing else results.seeds_of(result.row))
         if others:

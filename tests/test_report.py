@@ -236,6 +236,17 @@ def test_numbers_of_others_alone_make_a_row(tmp_path, monkeypatch, capsys):
     assert ["paper", "98.8"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
+def test_a_row_that_the_paper_did_not_see_converge_says_so(tmp_path, monkeypatch, capsys):
+    paths = make_recipe(tmp_path / "recipe")
+    paths["tables"].write_text(TABLES.replace("em_hyp: 91.7", "em_hyp: no convergence"))
+    run_report(paths, monkeypatch)
+    rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Scores")
+    (row,) = (row for row in rows if row[0] == "E2E")
+    assert row[2] == "no convergence" and row[4] == "83.4 %"
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:3] == ["paper", "no", "convergence"] for line in lines)
+
+
 def test_the_number_that_the_paper_has_decides(tmp_path, monkeypatch):
     paths = make_recipe(tmp_path / "recipe")
     paths["tables"].write_text(TABLES.replace("em_hyp: 91.7, ", "").replace("em_hyp: 99.5, ", ""))

@@ -169,6 +169,11 @@ def test_a_row_may_have_the_numbers_of_others_alone(tmp_path):
         load(tmp_path, text.replace("others, ", "others, run: test, "))
 
 
+def test_the_paper_may_say_that_a_row_did_not_converge(tmp_path):
+    row = load(tmp_path, WHOLE.replace("99.5", "no convergence")).table[0]
+    assert row.paper["em_hyp"] == "no convergence"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -192,7 +197,8 @@ def test_a_row_may_have_the_numbers_of_others_alone(tmp_path):
         ("subset: unseen", "subset: seen", "did you mean 'unseen'"),
         ("run: test,", "rum: test,", "did you mean 'run'"),
         (", run: test, paper", ", paper", "'run' is missing"),
-        ("99.5", "high", "expected int or float"),
+        ("99.5", "high", "em_hyp: got 'high', expected a number (in %) or 'no convergence'"),
+        ("99.5", "yes", "got True, expected a number"),
         ("{intents: [setTimer, lights]}", "{}", "got 0 keys, expected intents, without or pairs"),
         ("{intents: [setTimer, lights]}", "{intents: setTimer}", "expected list"),
         ("lights]", "on]", "got True, expected an intent in quotes"),
