@@ -304,7 +304,7 @@ class AtatModel(AbsESPnetModel):
         """Cross-entropy of all targets, the tasks weighted; statistics by task go to `stats`.
 
         One decoder, but speech and text go through it one after the other: together, each would
-        be padded to the other's longest target and memory, which doubles a step's time.
+        be padded to the other's longest target and memory (docs/log.md has what that costs).
         """
         losses, corrects, rows, first = [], [], [], 0
         for memory_BSD, mask_BS in zip(memories, masks, strict=True):
