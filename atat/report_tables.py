@@ -9,7 +9,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import metrics
+from atat import metrics, semantics
 from atat.metrics import Metric
 from atat.results import SIGNIFICANT, Comparison, Result, Results
 
@@ -34,6 +34,7 @@ def all_tables(results: Results, out: Path) -> list[Table]:
         scores_table(results),
         seeds_table(results),
         differences_table(results),
+        hearing_table(results),
         noise_table(results),
         confidence_table(results),
         few_shot_table(results),
@@ -130,6 +131,32 @@ def differences_table(results: Results) -> Table | None:
         "made for the number of metrics and rows."
     )
     return Table("Differences", header, rows, note)
+
+
+def hearing_table(results: Results) -> Table | None:
+    """How often every word was got right, and what then was understood; None where no row has
+    words and semantics."""
+    header = ["Row", "all words right", "EM Hyp there", "n", "EM Hyp elsewhere", "n"]
+    rows = []
+    for result in results.rows:
+        if not {"em_full", "wer"} <= result.scores.keys():
+            continue
+        understood: dict[bool, list[bool]] = {True: [], False: []}  # by whether all was heard
+        for line in result.lines:
+            said, heard = (semantics.words(line[key]) for key in ("reference", "hypothesis"))
+            understood[said == heard].append(line["em_hyp"])
+        cells = [_percent(metrics.proportion(len(understood[True]), len(result.lines)))]
+        for part in understood.values():
+            cells += [_percent(metrics.proportion(sum(part), len(part))) if part else "\u2013"]
+            cells += [str(len(part))]
+        rows.append([result.row.row, *cells])
+    note = (
+        "Words: the sequence without its tags. Rows differ in the utterances that they have all "
+        "words of, and those are the easier ones."
+    )
+    if any(result.seeds for result in results.rows):
+        note += " Of several seeds: the first."
+    return Table("Hearing and understanding", header, rows, note) if rows else None
 
 
 def experiments_table(results: Results, out: Path) -> Table:

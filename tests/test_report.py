@@ -347,6 +347,29 @@ def test_the_comparison_is_mcnemars_on_the_same_utterances(recipe):
     )
 
 
+def test_what_was_heard_is_told_from_what_was_understood(written):
+    text = (written["out"] / "RESULTS.md").read_text()
+    rows = table_rows(text, "Hearing and understanding")[1:]
+    shown = [r.row for r in load(written).rows if r.scores and "em_hyp" in r.lines[0]]
+    assert len(rows) == len(shown) >= 3  # no transcripts among them
+    for cells, row in zip(rows, shown, strict=True):
+        if row.subset is not None:
+            continue
+        assert row.row.startswith(cells[0][:5])
+        path = written["expdir"] / row.experiment / f"decode_{row.run}" / "hyp.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        heard = [words(line["hypothesis"]) == words(line["reference"]) for line in lines]
+        right = [line["em_hyp"] for line in lines]
+        with_words = [ok for ok, has_words in zip(right, heard, strict=True) if has_words]
+        share, there, num_there, elsewhere, num_elsewhere = cells[1:]
+        assert share.startswith(f"{100 * np.mean(heard):.1f} % (")
+        assert there.startswith(f"{100 * np.mean(with_words):.1f} % (")
+        assert int(num_there) == len(with_words) < len(lines)
+        assert int(num_there) + int(num_elsewhere) == len(lines)
+        num_right = sum(right) - sum(with_words)
+        assert elsewhere.startswith(f"{100 * num_right / int(num_elsewhere):.1f} % (")
+
+
 def test_a_run_that_the_other_lacks_is_compared_with_the_one_the_table_shows_of_it(recipe):
     result = load(recipe).rows[4]
     assert (result.comparison.against, result.comparison.run) == ("e2e", "test")
