@@ -96,10 +96,11 @@ def differences(
     """Ours minus theirs on the same utterances, the main metric first, each with interval and p.
 
     Exact match of one run a side has McNemar's p. All else, and exact match where seeds are pooled,
-    has that of the paired bootstrap over utterances.
+    has that of the paired bootstrap (`metrics.difference`).
 
     Args:
         ours, theirs: one a seed, of the same utterances in the same order.
+        speakers: as for `metrics.ratio`.
         published: metrics that the table has the paper's numbers of; EM Full and the F1 of trees
             are compared too where they are among them, and EM Full is the main one where EM Hyp is
             not.

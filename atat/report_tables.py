@@ -127,8 +127,8 @@ def differences_table(results: Results) -> Table | None:
     note = (
         "Row minus the other, on the same utterances. p: McNemar's exact test for exact match "
         "where each side was trained with one seed, else (and for all other metrics) paired "
-        f"bootstrap over utterances; below {SIGNIFICANT} counts as different. No correction is "
-        "made for the number of metrics and rows."
+        f"bootstrap over utterances (or speakers, as above); below {SIGNIFICANT} counts as "
+        "different. No correction is made for the number of metrics and rows."
     )
     return Table("Differences", header, rows, note)
 

@@ -190,4 +190,4 @@ def test_the_settings_of_the_recipe_can_be_used():
     measured = config.load([conf / "recipe.yaml", conf / "two_cores.yaml"])
     assert measured.data.num_spoken == 0 and measured.model.speech_base  # all sentences
     assert data.num_test == 1915  # as many as the paper's recorded test has
-    assert measured.data.num_test == 0  # all 9,042: the 1,915 said less
+    assert measured.data.num_test == 0  # all 9,042
