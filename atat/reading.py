@@ -29,8 +29,12 @@ class Reading:
 class Result(Reading):
     """What was understood: the best reading and what else there is to say.
 
+    Where that is not believed (`accepted` is False), there is no intent and there are no slots, so
+    that nobody acts on them; what they would have been is the first of `nbest`, and `reason` says
+    why they are not taken.
+
     Attributes:
-        nbest: the readings, best first; may be fewer than asked for.
+        nbest: readings of different meanings, best first; may be fewer than asked for.
         unknown: words of a text input with characters that the model does not know.
         duration_s: of audio.
         seconds: that it took, reading included; the share of one where several go together.
@@ -38,6 +42,8 @@ class Result(Reading):
             the experiment is not calibrated (`python -m atat.calibrate`) for the options in use.
         accepted: whether it reaches the threshold.
         slot_confidence: slot -> probability that it is right.
+        spoken_slots: the slots as they were said, where the grammar writes a value otherwise
+            ("twenty five" for "25"); None where it does not.
     """
 
     nbest: tuple[Reading, ...] = ()
@@ -47,10 +53,16 @@ class Result(Reading):
     confidence: float | None = None
     accepted: bool | None = None
     slot_confidence: dict[str, float] | None = None
+    spoken_slots: dict[str, str | list[str]] | None = None
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether there is an intent to act on; `reason` says why not."""
+        return self.intent is not None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        return asdict(self)
+        return asdict(self) | {"is_understood": self.is_understood}
 
 
 def read(sequence: str, score: float, has_tags: bool) -> Reading:
