@@ -33,12 +33,14 @@ from atat import (
 from atat.adapt import check_recordings
 from atat.config import Config, DecodeRun
 from atat.files import atomic_write, sha256
+from atat.grammar import Grammar
 from atat.metrics import Metric
 
 if TYPE_CHECKING:
     from atat.confidence import Confidence, Examined, Measures
     from atat.inference import SearchOptions, SpeechToSemantics
 
+NUM_NEAR = 300  # near misses to make; half of them are fitted on
 ROOT = config.BASE.parent.parent
 PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
 TOGETHER = 64  # recordings held at a time
@@ -104,14 +106,17 @@ def check_split(settings: Config, split: str) -> None:
 def observe(
     model: "SpeechToSemantics", options: "SearchOptions", speech: Iterable[Speech]
 ) -> Iterator[tuple[str, float, "Examined"]]:
-    """Id, seconds and what the search sees of each utterance."""
-    from atat.confidence import examine
+    """Id, seconds and what the search sees of each utterance: nothing, where nobody speaks."""
+    from atat.confidence import Examined, examine
     from atat.inference import batches
 
     source = iter(speech)
     with cli.progress(desc="decoding") as bar:
         while group := list(itertools.islice(source, TOGETHER)):
             limit = model.settings.decode.batch_frames
+            silent = [entry for entry in group if not len(entry[1])]
+            yield from ((id_, duration_s, Examined([], None, {})) for id_, _, duration_s in silent)
+            group = [entry for entry in group if len(entry[1])]
             for batch in batches([len(feats_TF) for _, feats_TF, _ in group], limit):
                 found = examine(model, [group[i][1] for i in batch], options)
                 for i, examined in zip(batch, found, strict=True):
@@ -231,6 +236,7 @@ def fit(
 def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]:
     """What the figures are on examples, by name; a part only where there are examples for it."""
     inside, outside = _by_domain(examples)
+    near = [example for example in examples if example.kind == negatives.NEAR]
     found: dict[str, Any] = {"threshold": confidence.threshold}
     p_in_N = confidence.probability([e.measures for e in inside])
     p_out_N = confidence.probability([e.measures for e in outside])
@@ -263,6 +269,10 @@ def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]
             )
             for kind in sorted({e.kind for e in outside})
         }
+    if near:
+        p_near_N = confidence.probability([e.measures for e in near])
+        num_refused = int((p_near_N < confidence.threshold).sum())
+        found["near_misses_refused"] = metrics.proportion(num_refused, len(near))
     if inside and outside:
         share_N = np.repeat([1.0, len(inside) / len(outside)], [len(inside), len(outside)])
         found["num_both"] = len(inside) + len(outside)
@@ -281,6 +291,7 @@ def table(measured: dict[str, Any]) -> str:
         "exact_match": "exact match, all (%)",
         "accepted": "in domain, accepted (%)",
         "exact_match_accepted": "exact match, accepted (%)",
+        "near_misses_refused": "near misses, refused (%)",
     }
     for key, title in titles.items():
         if key in measured:
@@ -303,8 +314,19 @@ def table(measured: dict[str, Any]) -> str:
 
 
 def _by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """Those of the domain, and what is counted by the hour: near misses are of neither."""
     inside = [example for example in examples if example.kind == IN_DOMAIN]
-    return inside, [example for example in examples if example.kind != IN_DOMAIN]
+    outside = [e for e in examples if e.kind not in (IN_DOMAIN, negatives.NEAR)]
+    return inside, outside
+
+
+def near_misses(exp: Path, references: dict[str, str], seed: int) -> list[str]:
+    """Near misses of validation's sentences; none where the experiment has no grammar."""
+    if not (exp / "grammar.yaml").is_file():
+        return []
+    grammar = Grammar.load(exp / "grammar.yaml")
+    texts = [semantics.words(references[id_]) for id_ in sorted(references)]
+    return negatives.near_misses(texts, NUM_NEAR, seed, lambda text: bool(grammar.parse(text)))
 
 
 def _hours(examples: list[Example]) -> float:
@@ -409,7 +431,10 @@ def main() -> None:
     else:
         known = {word for s in references.semantics.values() for word in semantics.words(s).split()}
         cache = ROOT / settings.data.cache
-        files = negatives.make(args.hours, settings.seed, known, settings.data, cache, args.nj)
+        misses = near_misses(args.exp, references.semantics, settings.seed)
+        files = negatives.make(
+            args.hours, settings.seed, known, settings.data, cache, args.nj, misses
+        )
     frame_s = settings.features.frame_shift_ms / 1000
     speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
     examples = in_domain(model, options, speech, references.semantics, args.data)

@@ -27,13 +27,22 @@ HEARD = ("event", "messaging", "reminder", "weather")
 UNHEARD = ("alarm", "music", "navigation", "timer", "prose")
 # A sentence with more of its words known may well be meant for the grammar.
 MAX_KNOWN = 0.5
+NEAR = "near"  # the kind of near misses
+MISSES_TRIED = 20  # for one that is found
+NEGATIONS = ("do not", "don't", "never", "please don't", "you must not", "no need to")
 VOICES = {"espeak": 0.4, "nanotts": 0.3, "hibari": 0.3}  # where the recipe names none
 # Part of the cache key; raise it when what a kind sounds like changes.
 _VERSION = "1"
 
 
 def make(
-    hours: float, seed: int, known: Collection[str], settings: DataConfig, cache: Path, nj: int
+    hours: float,
+    seed: int,
+    known: Collection[str],
+    settings: DataConfig,
+    cache: Path,
+    nj: int,
+    misses: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Make wav files of every kind, or find them in the cache.
 
@@ -42,6 +51,7 @@ def make(
         known: words of the recipe's own sentences.
         settings: the voices of its validation split say the sentences of other domains.
         nj: processes.
+        misses: `near_misses`, spoken beside those hours.
 
     Returns:
         id -> file; an id is the kind and a number.
@@ -49,16 +59,23 @@ def make(
     Raises:
         ValueError: a synthesiser that is not there; more hours than there are sentences for.
     """
+    foreign = sentences(round(SPEECH_SHARE * hours * 3600 / SENTENCE_S), seed, known)
     requests = synth.plan(
-        sentences(round(SPEECH_SHARE * hours * 3600 / SENTENCE_S), seed, known),
+        [*foreign, *misses],
         settings.voices.get("valid") or VOICES,
         seed,
         settings.num_pseudo_speakers,
         settings.rate_range,
         settings.pitch_range,
     )
-    spoken = [path for path in synth.render(requests, cache, nj) if path is not None]
+    rendered = synth.render(requests, cache, nj)
+    spoken = [path for path in rendered[: len(foreign)] if path is not None]
     files = {f"speech-{number:05d}": path for number, path in enumerate(spoken)}
+    files |= {
+        f"{NEAR}-{number:05d}": path
+        for number, path in enumerate(rendered[len(foreign) :])
+        if path is not None
+    }
     num_clips = max(round((1 - SPEECH_SHARE) * hours * 3600 / len(KINDS) / np.mean(CLIP_S)), 1)
     clips = {}
     for kind, number in itertools.product(KINDS, range(num_clips)):
@@ -113,6 +130,44 @@ def sentences(
         )
 
     return toy_sentences.draw(foreign, num, set())
+
+
+def near_misses(
+    texts: Sequence[str], num: int, seed: int, is_meant: Callable[[str], bool]
+) -> list[str]:
+    """What is nearly a sentence of the recipe, and must not be taken for one.
+
+    In equal parts a sentence negated, broken off, with a word of another domain in place of one of
+    its own, or with its words in another order.
+
+    Args:
+        texts: the recipe's own sentences.
+        num: how many; fewer come where no others are found.
+        is_meant: whether a text is a sentence of the recipe after all.
+    """
+    rng = random.Random(f"{seed} near misses")
+
+    def miss(text: str) -> str:
+        words, kind = text.split(), rng.randrange(4)
+        if kind == 0:
+            return f"{rng.choice(NEGATIONS)} {text}"
+        if kind == 1:
+            return " ".join(words[: rng.randrange(len(words))])
+        if kind == 2:
+            words[rng.randrange(len(words))] = rng.choice(_sentence(rng.choice(HEARD), rng).split())
+        else:
+            rng.shuffle(words)
+        return " ".join(words)
+
+    known = set(texts)
+    found: dict[str, None] = {}
+    for _ in range(MISSES_TRIED * num):
+        if len(found) == num or not texts:
+            break
+        text = miss(rng.choice(texts))
+        if text and text not in known and not is_meant(text):
+            found[text] = None
+    return list(found)
 
 
 def _sentence(domain: str, rng: random.Random) -> str:

@@ -26,6 +26,7 @@ SPOKEN = ("train", "valid", "test")
 # Of the sentences of an intent, no more than this is held out for each of valid and test: an intent
 # with few sentences must be learned too.
 HELD_OUT = 0.2
+NEAR_SHARE = 1 / 3  # of the foreign speech
 ASR, FOREIGN = TEXT_ALONE = ("asr", "foreign")  # splits of speech without semantics
 
 
@@ -105,7 +106,8 @@ def texts_alone(
 
     `asr`, data.num_asr utterances, has the words of train_text in random order and no sentence of
     the grammar: for learning semantics from text alone. `foreign`, data.num_foreign utterances, has
-    sentences of other domains: who has heard no other words hears the grammar's in everything.
+    sentences of other domains: who has heard no other words hears the grammar's in everything. A
+    share of NEAR_SHARE of them is what is nearly one of the grammar's, as "do not ...".
     """
     texts = list(map(semantics.words, sequences["train_text"]))
     found = {}
@@ -118,9 +120,15 @@ def texts_alone(
         )
     if settings.data.num_foreign:
         known = {word for text in texts for word in text.split()}
-        found[FOREIGN] = negatives.sentences(
-            settings.data.num_foreign, settings.seed, known, negatives.HEARD
+        num_near = round(NEAR_SHARE * settings.data.num_foreign)
+        near = negatives.near_misses(
+            texts, num_near, settings.seed, lambda text: bool(grammar.parse(text))
         )
+        num_other = settings.data.num_foreign - len(near)
+        found[FOREIGN] = [
+            *negatives.sentences(num_other, settings.seed, known, negatives.HEARD),
+            *near,
+        ]
     return found
 
 
