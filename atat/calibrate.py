@@ -9,6 +9,7 @@ measured on other audio.
 """
 
 import argparse
+import functools
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from atat import (
     datadir,
     metrics,
     negatives,
+    parallel,
     plots,
     reading,
     score,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 NUM_NEAR = 300  # near misses to make; half of them are fitted on
 ROOT = config.BASE.parent.parent
+WANTED = ("false_accepts_per_hour", "accept")  # options that say what the threshold is to meet
 PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
 TOGETHER = 64  # recordings held at a time
 
@@ -93,6 +96,18 @@ def chosen_run(settings: Config, name: str | None) -> DecodeRun:
     return min(runs.values(), key=lambda run: run.constraint != "grammar")
 
 
+def is_calibrated(exp: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the model that is there now was calibrated on made negatives, as wanted."""
+    from atat import confidence
+
+    try:
+        stored = confidence.load(exp)
+    except ValueError:  # damaged, or another model's
+        return False
+    about = (wanted | {"negatives": "made from the seed"}).items()
+    return stored is not None and about <= stored.about.items()
+
+
 def check_split(settings: Config, split: str) -> None:
     """Raise ValueError unless the split is for validation and no test."""
     valid = settings.train.valid_splits
@@ -111,17 +126,15 @@ def observe(
     from atat.inference import batches
 
     source = iter(speech)
-    with cli.progress(desc="decoding") as bar:
-        while group := list(itertools.islice(source, TOGETHER)):
-            limit = model.settings.decode.batch_frames
-            silent = [entry for entry in group if not len(entry[1])]
-            yield from ((id_, duration_s, Examined([], None, {})) for id_, _, duration_s in silent)
-            group = [entry for entry in group if len(entry[1])]
-            for batch in batches([len(feats_TF) for _, feats_TF, _ in group], limit):
-                found = examine(model, [group[i][1] for i in batch], options)
-                for i, examined in zip(batch, found, strict=True):
-                    yield group[i][0], group[i][2], examined
-                    bar.update()
+    while group := list(itertools.islice(source, TOGETHER)):
+        limit = model.settings.decode.batch_frames
+        silent = [entry for entry in group if not len(entry[1])]
+        yield from ((id_, duration_s, Examined([], None, {})) for id_, _, duration_s in silent)
+        group = [entry for entry in group if len(entry[1])]
+        for batch in batches([len(feats_TF) for _, feats_TF, _ in group], limit):
+            found = examine(model, [group[i][1] for i in batch], options)
+            for i, examined in zip(batch, found, strict=True):
+                yield group[i][0], group[i][2], examined
 
 
 def in_domain(
@@ -143,7 +156,8 @@ def in_domain(
         raise ValueError(f"{data}: the split has no 'semantics' to compare with")
     key = score.hypothesis_key(data)
     examples = []
-    for id_, duration_s, examined in observe(model, options, speech):
+    observed = cli.progress(observe(model, options, speech), desc="decoding")
+    for id_, duration_s, examined in observed:
         example = Example(id_, IN_DOMAIN, duration_s, examined)
         if examined.hypotheses:
             hypothesis = model.tokenizer.decode(examined.hypotheses[0].tokens)
@@ -156,15 +170,40 @@ def in_domain(
 
 
 def out_of_domain(
-    model: "SpeechToSemantics", options: "SearchOptions", files: dict[str, Path]
+    exp: Path, options: "SearchOptions", files: dict[str, Path], num_jobs: int = 1
 ) -> list[Example]:
     """Decode audio that means nothing; the kind of a file is its id up to the first `-`."""
+    names = list(files.items())
+    groups = [names[i : i + TOGETHER] for i in range(0, len(names), TOGETHER)]
+    function = functools.partial(_decode_files, exp=exp, options=options)
+    found = parallel.run(
+        function, groups, num_jobs, total=len(groups), desc="negatives", chunk_size=1
+    )
+    return [example for group in found for example in group]
+
+
+@functools.cache
+def _model_of(exp: Path) -> "SpeechToSemantics":
+    """Read once a process."""
+    import torch
+
+    from atat.inference import SpeechToSemantics
+
+    torch.set_num_threads(1)
+    return SpeechToSemantics.load(exp, with_confidence=False)
+
+
+def _decode_files(
+    files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
+) -> list[Example]:
+    """Of a few files, in one of the processes that share the work."""
     from atat import audio
 
+    model = _model_of(exp)
     rate_hz = model.settings.features.sample_rate_hz
 
     def heard() -> Iterator[Speech]:
-        for id_, path in files.items():
+        for id_, path in files:
             samples = audio.read(path, rate_hz, max_duration_s=float("inf"))
             for number, part in enumerate(negatives.pieces(samples, rate_hz, PIECE_S)):
                 recording = model.hear(part, rate_hz)
@@ -223,13 +262,18 @@ def fit(
         about=about,
     )
     inside, outside = _by_domain(examples)
+    p_in_N = fitted.probability([e.measures for e in inside])
     threshold, problem = calibration.choose_threshold(
-        fitted.probability([e.measures for e in inside]),
+        p_in_N,
         fitted.probability([e.measures for e in outside]),
         _hours(outside),
         false_accepts_per_hour,
         accept,
     )
+    if any(example.kind == negatives.NEAR for example in examples):
+        # Half of what need not be accepted is given up, so that fewer of those are.
+        half = np.quantile(p_in_N, (1 - accept) / 2, method="inverted_cdf")
+        threshold = max(threshold, float(half))
     return replace(fitted, threshold=threshold), problem
 
 
@@ -359,12 +403,15 @@ def _not_negative(text: str) -> float:
     return value
 
 
-def evaluate(model: "SpeechToSemantics", inside: Path | None, outside: Path | None) -> None:
+def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
     """Print the figures of the stored confidence on given audio.
 
     Raises:
         ValueError: the experiment is not calibrated, or the audio cannot be used.
     """
+    from atat.inference import SpeechToSemantics
+
+    model = SpeechToSemantics.load(exp)
     if model.confidence is None:
         raise ValueError("the experiment is not calibrated: run this command without --evaluate")
     options = model.options(**model.confidence.options)
@@ -378,7 +425,7 @@ def evaluate(model: "SpeechToSemantics", inside: Path | None, outside: Path | No
         )
         examples += in_domain(model, options, speech, split.semantics, inside.parent)
     if outside is not None:
-        examples += out_of_domain(model, options, negatives.find([outside]))
+        examples += out_of_domain(exp, options, negatives.find([outside]))
     print(table(measure(model.confidence, examples)))
 
 
@@ -394,7 +441,14 @@ def main() -> None:
     add("--hours", type=_above_0, default=2.0, help="of negatives to make without --negatives")
     add("--false_accepts_per_hour", type=_not_negative, default=2.0, help="most that are wanted")
     add("--accept", type=_share, default=0.95, help="least share of validation speech accepted")
-    add("--nj", type=cli.positive_int, default=1, help="processes that make negatives")
+    add("--nj", type=cli.positive_int, default=1, help="processes")
+    add(
+        "--if_needed",
+        type=cli.boolean,
+        default=False,
+        metavar="BOOL",
+        help="do nothing where this model is calibrated so already",
+    )
     add("--evaluate_in", type=Path, metavar="DIR", help="measure on this split; nothing is fitted")
     add("--evaluate_out", type=Path, metavar="DIR", help="the same, on audio that means nothing")
     args = parser.parse_args()
@@ -415,7 +469,11 @@ def main() -> None:
 
     torch.set_num_threads(settings.train.num_threads)
     if is_evaluation:
-        evaluate(SpeechToSemantics.load(args.exp), args.evaluate_in, args.evaluate_out)
+        evaluate(args.exp, args.evaluate_in, args.evaluate_out)
+        return
+    wanted = {name: getattr(args, name) for name in ("split", "hours", *WANTED)}
+    if args.if_needed and not args.negatives and is_calibrated(args.exp, wanted):
+        print(f"calibrated already: {args.exp / confidence.FILE}")
         return
     check_split(settings, args.split)
     run = chosen_run(settings, args.run)
@@ -439,17 +497,14 @@ def main() -> None:
     speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
     examples = in_domain(model, options, speech, references.semantics, args.data)
     examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
-    examples += out_of_domain(model, options, files)
+    examples += out_of_domain(args.exp, options, files, args.nj)
 
     fitted_on = [example for example in examples if is_for_fitting(example)]
     rest = [example for example in examples if not is_for_fitting(example)]
     inside, outside = _by_domain(fitted_on)
-    about = {
-        "split": args.split,
+    about = wanted | {
         "negatives": [str(path) for path in args.negatives] or "made from the seed",
         "seed": settings.seed,
-        "false_accepts_per_hour": args.false_accepts_per_hour,
-        "accept": args.accept,
         "num_in_domain": len(inside),
         "num_right": sum(example.right for example in inside),
         "num_negatives": len(outside),
@@ -466,7 +521,7 @@ def main() -> None:
     confidence.save(fitted, args.exp)
     print(table(measured))
     if problem:
-        print(f"atat.calibrate: the threshold is a compromise: {problem}", file=sys.stderr)
+        print(f"atat.calibrate: WARNING: the threshold is a compromise: {problem}", file=sys.stderr)
     print(f"python -m atat.parse --exp {args.exp} FILE has confidences now")
 
 

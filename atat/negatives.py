@@ -133,27 +133,33 @@ def sentences(
 
 
 def near_misses(
-    texts: Sequence[str], num: int, seed: int, is_meant: Callable[[str], bool]
+    texts: Sequence[str],
+    num: int,
+    seed: int,
+    is_meant: Callable[[str], bool],
+    *,
+    with_slips: bool = False,
 ) -> list[str]:
     """What is nearly a sentence of the recipe, and must not be taken for one.
 
-    In equal parts a sentence negated, broken off, with a word of another domain in place of one of
-    its own, or with its words in another order.
+    In equal parts a sentence negated, broken off, or with its words in another order.
 
     Args:
         texts: the recipe's own sentences.
         num: how many; fewer come where no others are found.
         is_meant: whether a text is a sentence of the recipe after all.
+        with_slips: also sentences with a word of another domain in place of one of their own: to
+            train on what was said, not to be judged by; many mean what was meant ("in a garage").
     """
     rng = random.Random(f"{seed} near misses")
 
     def miss(text: str) -> str:
-        words, kind = text.split(), rng.randrange(4)
+        words, kind = text.split(), rng.randrange(3 + with_slips)
         if kind == 0:
             return f"{rng.choice(NEGATIONS)} {text}"
         if kind == 1:
             return " ".join(words[: rng.randrange(len(words))])
-        if kind == 2:
+        if kind == 3:
             words[rng.randrange(len(words))] = rng.choice(_sentence(rng.choice(HEARD), rng).split())
         else:
             rng.shuffle(words)

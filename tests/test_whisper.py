@@ -1,5 +1,6 @@
 """Whisper's encoder, decoder, features and weights, against Hugging Face's implementation."""
 
+import hashlib
 import math
 import struct
 
@@ -308,6 +309,34 @@ def test_a_name_that_nothing_has_is_refused(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=r"got 'no/such', expected a directory of Whisper"):
         whisper_file.load("no/such")
+
+
+def test_a_published_name_is_found_in_the_cache_else_in_a_package_with_the_known_digest(
+    tmp_path, monkeypatch, theirs
+):
+    package = tmp_path / "carrier_of_weights"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    variables = {
+        "encoder/conv1/weight": np.ones((4, 2, 3), np.float32),
+        "decoder/position_encodings/encodings": np.zeros((5, 2), np.float32),
+    }
+    write_ctranslate2(package / "model.bin", variables)
+    (package / "vocabulary.txt").write_text("a\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    digest = hashlib.sha256((package / "model.bin").read_bytes()).hexdigest()
+    known = {"someone/whisper": ("carrier_of_weights", digest)}
+    monkeypatch.setattr(whisper_file, "PACKAGES", known)
+    monkeypatch.setattr(whisper_file, "_is_cached", lambda name: False)
+    assert "speech_encoder.conv1.weight" in whisper_file.load("someone/whisper").weights
+    known["someone/whisper"] = ("carrier_of_weights", "0" * 64)
+    with pytest.raises(ValueError, match=r"got SHA-256 .*, expected 0000000000000000\.\.\."):
+        whisper_file.load("someone/whisper")
+    # In the cache it is Hugging Face's to read; here nothing is, so its error is what shows.
+    monkeypatch.setattr(whisper_file, "_is_cached", lambda name: True)
+    with pytest.raises(ValueError, match="got 'someone/whisper', expected a directory"):
+        whisper_file.load("someone/whisper")
 
 
 def test_a_hugging_face_directory_is_read(tmp_path, theirs):

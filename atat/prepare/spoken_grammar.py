@@ -122,7 +122,11 @@ def texts_alone(
         known = {word for text in texts for word in text.split()}
         num_near = round(NEAR_SHARE * settings.data.num_foreign)
         near = negatives.near_misses(
-            texts, num_near, settings.seed, lambda text: bool(grammar.parse(text))
+            texts,
+            num_near,
+            settings.seed,
+            lambda text: bool(grammar.parse(text)),
+            with_slips=True,
         )
         num_other = settings.data.num_foreign - len(near)
         found[FOREIGN] = [
