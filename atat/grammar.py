@@ -30,7 +30,7 @@ class Grammar:
         self.intents = list(content.intents)
         self.slot_types = content.slot_types
         self.expressions = content.intents
-        self._unused = content.unused
+        self._notes = content.notes
         kinds = list(self.slot_types)
         found = [
             (kinds.index(slot.type), slot)
@@ -42,6 +42,10 @@ class Grammar:
         for _, slot in sorted(found, key=lambda pair: pair[0]):
             values = self.slots.get(slot.name, ()) + self.slot_types[slot.type]
             self.slots[slot.name] = tuple(dict.fromkeys(values))
+        self._written: dict[str, dict[str, str]] = {}
+        for _, slot in sorted(found, key=lambda pair: pair[0]):
+            known = self._written.setdefault(slot.name, {})
+            self._written[slot.name] = content.written[slot.type] | known
 
     @classmethod
     def load(cls, path: str | Path) -> "Grammar":
@@ -68,8 +72,11 @@ class Grammar:
         return {intent: spoken.count() for intent, spoken in self._spoken_by_intent.items()}
 
     def warnings(self) -> list[str]:
-        """What is allowed but hardly meant: one line each, for names unused and for ambiguity."""
-        lines = list(self._unused)
+        """What is allowed but hardly meant, or read in another way: one line each.
+
+        Names unused, numbers and signs spelled out, words that are not English, ambiguity.
+        """
+        lines = list(self._notes)
         extra = self.count(with_tags=True) - self.count()
         if extra:
             sentence = _ambiguous_sentence(self._annotated)
@@ -88,6 +95,19 @@ class Grammar:
         """
         readings = _readings(self._annotated, words.lower().split())
         return [semantics.frame(reading) for reading in islice(readings, MAX_READINGS)]
+
+    def written(self, slot_name: str, spoken: str) -> str:
+        """A slot's value as the grammar file writes it, and built-in numbers as Rhino gives them.
+
+        Args:
+            spoken: the value as sentences and semantics have it, in words. Where several types
+                under the slot's name have it, the first in the file decides; what none has comes
+                back as it is.
+
+        >>> grammar.written("minutes", "twenty five")  # doctest: +SKIP
+        '25'
+        """
+        return self._written.get(slot_name, {}).get(spoken, spoken)
 
     def with_meaning(self, frame: semantics.Frame) -> Automaton | None:
         """The automaton of all target sequences of a frame, in whatever order its slots are said.

@@ -16,7 +16,6 @@ from functools import cache, partial
 from itertools import cycle, islice, zip_longest
 from operator import attrgetter
 
-from atat import semantics
 from atat.grammar import Grammar, slots_of
 from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
 
@@ -167,12 +166,17 @@ class Dealer:
         missing = [unit] if unit else []
         above = self._all_above(unit[0]) if unit else set()
 
-        def walk(one: Expression) -> list[str]:
+        tokens: list[str] = []
+        words: list[str] = []
+
+        def walk(one: Expression) -> None:
             match one:
                 case Word(text):
-                    return [text]
+                    tokens.append(text)
+                    words.append(text)
                 case Phrase(parts):
-                    return [token for part in parts for token in walk(part)]
+                    for part in parts:
+                        walk(part)
                 case Choice(options):
                     if one not in above:
                         place = self._pick(one, range(len(options)))
@@ -182,17 +186,19 @@ class Dealer:
                         leading = [i for i, option in enumerate(options) if option in above]
                         place = self.rng.choice(leading)
                     units.append((one, place))
-                    return walk(options[place])
+                    walk(options[place])
                 case Slot(kind, name):
                     if missing and one == unit[0]:
                         value = missing.pop()[1]
                     else:
                         value = self._pick(one, self.grammar.slot_types[kind])
                     units.append((one, value))
-                    return [f"{name}(", *value.split(), f"){name}"]
+                    tokens.extend((f"{name}(", value, f"){name}"))
+                    words.append(value)
 
-        sequence = " ".join([f"{intent}(", *walk(expression), f"){intent}"])
-        return Sentence(intent, sequence, semantics.words(sequence), tuple(units))
+        walk(expression)
+        sequence = " ".join([f"{intent}(", *tokens, f"){intent}"])
+        return Sentence(intent, sequence, " ".join(words), tuple(units))
 
     def search(
         self, draw: Callable[[], Sentence], is_wanted: Callable[[Sentence], bool]
@@ -214,7 +220,7 @@ class Dealer:
         """Of two items drawn, the less used."""
         if len(items) == 1:
             return items[0]
-        one, other = self.rng.choices(items, k=2)
+        one, other = (items[int(self.rng.random() * len(items))] for _ in range(2))
         return other if self._is_fair and self.uses[place, other] < self.uses[place, one] else one
 
     def _all_above(self, node: Expression) -> set[Expression]:

@@ -6,6 +6,7 @@ drawing.py decides. The speech of the test is never made with a synthesiser of t
 
 import argparse
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from atat.datadir import DataDir
 from atat.files import atomic_write
 from atat.grammar import Grammar
 from atat.prepare import corpus, drawing, pronunciation, saying
+from atat.spelling import cardinal
 
 ROOT = config.BASE.parent.parent
 SPOKEN = ("train", "valid", "test")
@@ -205,7 +207,7 @@ def write_spoken(
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
         split: synth.plan(
-            said(split, list(map(semantics.words, sequences[split])), settings),
+            said(split, list(map(aloud, sequences[split])), settings),
             settings.data.voices["train" if split in TEXT_ALONE else split],
             settings.seed,
             settings.data.num_pseudo_speakers,
@@ -230,6 +232,24 @@ def write_spoken(
                 directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
         datadir.write(data / split, directory)
+
+
+# "six am" would be read like "I am", the letter A like an article.
+_LETTER_A = re.compile(r"(?<=\( )a(?= \))")
+_HOURS = {word for hour in range(60) for word in cardinal(hour).split()} | {"o'clock"}
+
+
+def aloud(sequence: str) -> str:
+    """The words of a target sequence, spelled so that synthesisers read them as they are meant.
+
+    >>> aloud("wake( wake me at time( six am )time )wake"), aloud("seat( row( a )row )seat")
+    ('wake me at six a.m.', 'eigh')
+    """
+    words = semantics.words(_LETTER_A.sub("eigh", sequence)).split()
+    for place in range(1, len(words)):
+        if words[place] in ("am", "pm") and words[place - 1] in _HOURS:
+            words[place] = f"{words[place][0]}.m."
+    return " ".join(words)
 
 
 def said(split: str, texts: list[str], settings: Config) -> list[str]:
@@ -309,6 +329,23 @@ def print_table(data: Path, splits: tuple[str, ...], voices: Mapping[str, str]) 
             f"{split:<11}{line.utterances:>11}{hours:>8}{speakers:>10}{line.intents:>9}  "
             f"{voices.get(split, 'none: text only')}"
         )
+
+
+def who_speaks(settings: DataConfig, sequences: Mapping[str, list[str]]) -> str:
+    """The sentence of `corpus.write_about` on rendered speech: by whom, what is new in the test.
+
+    Args:
+        sequences: split -> target sequences, as `draw` gives them.
+    """
+    by: dict[str, list[str]] = {}
+    for split in SPOKEN:
+        if sequences.get(split):
+            by.setdefault(voices_of(settings, split), []).append(split)
+    parts = [f"{' and '.join(splits)} by {voices}" for voices, splits in by.items()]
+    said = f"rendered by synthesisers, not recorded: {'; '.join(parts)}."
+    if sequences.get("test"):
+        said += f" Test: {seen_or_not(sequences, 'test')}."
+    return said
 
 
 def voices_by_split(settings: DataConfig, splits: tuple[str, ...]) -> dict[str, str]:
