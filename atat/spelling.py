@@ -17,7 +17,7 @@ _TIME = re.compile(r"(?<![\w:.,])([01]?\d|2[0-3]):([0-5]\d)(?![\w:])(?=( [ap]m)?
 _ORDINAL = re.compile(r"(?<![\w.,:-])([1-9]\d{0,3})(?:st|nd|rd|th)(?!\w)", re.IGNORECASE)
 # Up to 9999; other digits (a telephone number, 007) stay.
 _NUMBER = re.compile(r"(?<![\w.,:-])(0|[1-9]\d{0,3}|[1-9],\d{3})(?:\.(\d+))?(?![\w:-]|[.,]\d)")
-_SIGN = re.compile(rf"(?<=\d) ?([%\u00b0])(?!\w)|(?<!\S)([{''.join(_SIGNS)}])(?!\S)")
+_SIGN = re.compile(rf"(?<=\d) ?([%\u00b0])(?![\w%])|(?<!\S)([{''.join(_SIGNS)}])(?!\S)")
 _COMPOUND = re.compile(
     r"(?<![\w-])((?:twen|thir|for|fif|six|seven|eigh|nine)ty)-((?:one|two|three|four|five|six|seven"
     r"|eight|nine|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)(?![\w-]))",
