@@ -26,7 +26,7 @@ MIN_USES = 3  # of an alternative or a value in training, where an intent's shar
 PATIENCE = 200  # draws in a row that gave nothing new
 
 # A value of a slot, an option of a choice by its place, or an expression of an intent: what is
-# covered, and what is dealt from a deck.
+# covered and counted.
 Unit = tuple[Hashable, Hashable]
 
 
