@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atat import grammar_file
 from atat.grammar import Grammar
+
+CASES = Path(__file__).parents[2] / "shared" / "cases" / "template_formats"
 
 
 def grammar(expression="go", slots="{t: [a, b]}", macros="{}"):
@@ -42,7 +46,7 @@ WRONG = [
     (grammar("go $rom:y", slots="{room: [a]}"), "g.yaml:4: undefined .* did you mean 'room'"),
     (grammar("go $t"), r"g.yaml:4: slot '\$t', expected \$type:name"),
     (grammar("go $t:"), r"g.yaml:4: slot '\$t:', expected \$type:name"),
-    (grammar("go $pv.Alphabetic:n"), r"g.yaml:4: built-in slot '\$pv.Alphabetic' is not supp"),
+    (grammar("go $pv.Decimal:n"), r"g.yaml:4: built-in slot '\$pv.Decimal' is not supp"),
     (grammar("go @m"), "g.yaml:4: undefined macro '@m'"),
     (grammar("go [on, off"), r"g.yaml:4: '\[' is never closed"),
     (grammar("go (on"), r"g.yaml:4: '\(' is never closed"),
@@ -56,8 +60,24 @@ WRONG = [
     (grammar("(please)"), r"g.yaml:4: '\(please\)' can be empty"),
     (grammar("light(s) on"), r"g.yaml:4: 'light\(' .* a space between"),
     (grammar("[a]b"), r"g.yaml:4: '\]b' .* a space between"),
-    (grammar("to 20 degrees"), "g.yaml:4: '2' in '20' is not supported.*spell numbers"),
-    (grammar("to 50%"), "g.yaml:4: '5' in '50%' is not supported.*fifty percent"),
+    (grammar("call 12345"), "g.yaml:4: '1' in '12345' is not supported.*spell numbers"),
+    (grammar("to 50%%"), "g.yaml:4: '%' in 'fifty%%' is not supported.*fifty percent"),
+    (
+        grammar("a | b [c|d]", slots="{t: ['007', $5]}", macros="{m: [a/b]}"),
+        "g.yaml:5: '0' in '007' is not supported; .*g.yaml:5: slot 't': ",
+    ),
+    (
+        grammar("a | b [c|d]", slots="{t: ['007', '007 b']}", macros="{m: [a/b]}"),
+        r"g.yaml:5: '0' in '007' is not supported; .*g.yaml:5: '0' in '007' is not supported; "
+        r".*g.yaml:4: '\|' in '\|' is not supported; .*g.yaml:4: '\|' in 'c\|d' is not supported; "
+        r".*g.yaml:6: '/' in 'a/b' is not supported: words have letters",
+    ),
+    ("intents: {a: {}}\nlists: {}\n", r"g.yaml: this is a file of Home Assistant's .*\(hassil\)"),
+    ("sentences: [a]\nlists: {}\n", "g.yaml: this is a file of speech-to-phrase's .* Rhino's YAML"),
+    (
+        "# lights\n\n[ChangeLight]\ncolors = (red | green) {color}\nset it to <colors>\n",
+        "g.yaml: this is a file of Rhasspy's sentences.ini, .* as in egs/commands/grammar.yaml",
+    ),
     (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported"),
     (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported"),
     (grammar("a - b"), "g.yaml:4: '-' in '-' is not supported"),
@@ -127,6 +147,15 @@ def test_a_file_that_is_absent_too_large_or_not_text_is_refused(tmp_path):
         ("[a, a]", {"a"}),
         ("[yes, no, on, null]", {"yes", "no", "on", "null"}),  # words, whatever YAML makes of them
         ("caf\u00e9", {"caf\u00e9"}),
+        (
+            "at [8:30, 6 AM] (to 50%)",
+            {
+                *("at eight thirty", "at six am"),
+                *("at eight thirty to fifty percent", "at six am to fifty percent"),
+            },
+        ),
+        ("wake Dr. Wu & me at 7", {"wake doctor wu and me at seven"}),
+        ("twenty-one x-rays", {"twenty one x-rays"}),
     ],
 )
 def test_an_expression_means_its_sentences(tmp_path, expression, sentences):
@@ -139,28 +168,45 @@ def test_an_expression_means_its_sentences(tmp_path, expression, sentences):
         assert spoken == sentences
 
 
-def test_built_in_numbers_are_spelled_as_they_are_said():
-    numbers = grammar_file.BUILT_IN
-    assert numbers["pv.SingleDigitInteger"][7] == "seven"
-    two = numbers["pv.TwoDigitInteger"]
-    assert (len(set(two)), two[0], two[12], two[20], two[99]) == (
-        100,
-        "zero",
-        "twelve",
-        "twenty",
-        "ninety nine",
-    )
-    ordinals = numbers["pv.TwoDigitOrdinal"]
-    assert ordinals[:3] == ("first", "second", "third")
-    assert [ordinals[n - 1] for n in (8, 9, 12, 20, 21, 45)] == [
-        "eighth",
-        "ninth",
-        "twelfth",
-        "twentieth",
-        "twenty first",
-        "forty fifth",
-    ]
-    assert numbers["pv.Percent"][100] == "one hundred percent"
+def test_built_in_types_have_what_is_said_and_what_rhino_gives():
+    types = grammar_file.BUILT_IN
+    assert {kind: len(values) for kind, values in types.items()} == {
+        "pv.SingleDigitInteger": 10,
+        "pv.TwoDigitInteger": 100,
+        "pv.SingleDigitOrdinal": 9,
+        "pv.TwoDigitOrdinal": 99,
+        "pv.Percent": 101,
+        "pv.Alphabetic": 26,
+        "pv.Alphanumeric": 36,
+    }
+    for kind, said, written in [
+        ("pv.SingleDigitInteger", "seven", "7"),
+        ("pv.TwoDigitInteger", "zero", "0"),
+        ("pv.TwoDigitInteger", "twelve", "12"),
+        ("pv.TwoDigitInteger", "twenty", "20"),
+        ("pv.TwoDigitInteger", "ninety nine", "99"),
+        ("pv.SingleDigitOrdinal", "ninth", "9"),
+        ("pv.TwoDigitOrdinal", "twelfth", "12"),
+        ("pv.TwoDigitOrdinal", "twentieth", "20"),
+        ("pv.TwoDigitOrdinal", "forty fifth", "45"),
+        ("pv.Percent", "zero percent", "0%"),
+        ("pv.Percent", "one hundred percent", "100%"),
+        ("pv.Alphabetic", "b", "b"),
+        ("pv.Alphanumeric", "b", "b"),
+        ("pv.Alphanumeric", "nine", "9"),
+    ]:
+        assert types[kind][said] == written
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not on this machine")
+def test_files_of_other_template_languages_are_named():
+    for name, form in [
+        ("hassil.yaml", "hassil"),
+        ("s2p.yaml", "speech-to-phrase"),
+        ("sentences.ini", "Rhasspy"),
+    ]:
+        with pytest.raises(ValueError, match=rf"{name}: this is a file of .*{form}"):
+            grammar_file.read(CASES / name)
 
 
 TOKENS = st.sampled_from(

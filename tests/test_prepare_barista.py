@@ -27,7 +27,7 @@ LABELS = {
 }
 SETTINGS = """
 data:
-  num_train: 6
+  num_train: 12
   num_train_text: 10
   num_valid: 2
   num_test: 99
@@ -79,8 +79,17 @@ def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
         directory = datadir.read(data / split)
         assert not any(str(corpus) in path for path in directory.wav_scp.values())
         assert all(speaker.startswith("espeak") for speaker in directory.utt2spk.values())
-    assert [len(datadir.read(data / s).ids) for s in ("train", "train_text", "valid")] == [6, 10, 2]
+    assert [len(datadir.read(data / s).ids) for s in ("train", "train_text", "valid")] == [
+        12,
+        10,
+        2,
+    ]
     assert (data / "grammar.yaml").read_text() == GRAMMAR
+    about = json.loads((data / "about.json").read_text())
+    assert about["speech"] == (
+        "test recorded: 2 orders by people, whose number is not known; rendered by synthesisers, "
+        "not recorded: train and valid by espeak 100%."
+    )
     assert "1 of 3 labels without a recording: gone.wav" in err
     assert "1 of 3 recordings without a label: extra.wav" in err
     assert "cannot express" not in err
@@ -182,18 +191,13 @@ def test_check_counts_and_writes_nothing(run, tmp_path):
     assert ["recordings", "with", "a", "label", "2", "619", "differs"] in rows
     assert ["labels", "that", "the", "grammar", "can", "express", "3", "-"] in rows
     # 4 openings, 2 sizes, 2 drinks, please or not; 4 openings, 2 drinks.
-    assert out.endswith("coffee_maker.yaml: intents 1, slots 2, sentences 40\n")
+    assert any(
+        line.endswith("coffee_maker.yaml: intents 1, slots 2, sentences 40")
+        for line in out.splitlines()
+    )
 
 
 def test_a_saying_of_a_word_that_nobody_says_is_named(run):
     code, _, err = run("data.sayings={latte: [lattay], moca: [mocka]}")
     notes = [line for line in err.splitlines() if line.startswith("data.sayings")]
     assert code == 0 and notes == ["data.sayings: 'moca' is in no sentence that is spoken"]
-
-
-def test_check_refuses_a_grammar_that_stage_1_refuses(run, corpus):
-    (corpus / barista.GRAMMAR).write_text("context: {expressions: {orderDrink: [a coffee]}}\n")
-    (corpus / barista.LABELS).write_text('{"a1.wav": {"intent": "orderDrink", "slots": {}}}')
-    failures = [run(*arguments) for arguments in (["--check", "true"], [])]
-    for code, _, err in failures:
-        assert code == 2 and "sentences are too few for valid" in err.splitlines()[-1]

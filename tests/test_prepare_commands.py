@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -66,7 +67,6 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
         ("test", ("train", "train_text", "valid")),
         ("valid", ("train", "train_text", "test")),
     ]:
-        assert len(set(spoken[held_out])) == len(spoken[held_out])
         for other in others:
             assert not set(spoken[held_out]) & set(spoken[other])
     for split in spoken:
@@ -136,27 +136,67 @@ def test_a_missing_set_of_voices_is_named():
     spoken_grammar.check_voices(voices, ("train", "test"))
 
 
-def test_a_small_grammar_is_held_out_in_part_and_said_often(grammar, capsys):
-    assert grammar.count() == 96 + 12
-    settings = DataConfig(num_train=100, num_train_text=100, num_valid=50, num_test=50)
+def test_a_small_grammar_is_said_often_and_tested_in_part_with_what_is_trained(grammar, capsys):
+    assert grammar.count_by_intent() == {"light": 96, "stop": 12}
+    settings = DataConfig(num_train=400, num_train_text=400, num_valid=50, num_test=100)
     drawn = spoken_grammar.draw(grammar, settings, seed=1)
     sizes = {split: len(sequences) for split, sequences in drawn.items()}
-    # A fifth of 96 and of 12 sentences for each of the two; what is left to train on, all of it.
-    assert sizes == {"test": 21, "valid": 21, "train": 100, "train_text": 66}
-    assert set(Counter(drawn["train"]).values()) == {1, 2}
-    err = capsys.readouterr().err.splitlines()
-    assert err == [
-        "test: 21 different sentences, not 50",
-        "valid: 21 different sentences, not 50",
-        "train: 66 different sentences, each said several times",
-        "train_text: 66 different sentences, not 100",
+    assert sizes == {"test": 100, "valid": 50, "train": 400, "train_text": 400}
+    trained = {semantics.words(s) for s in drawn["train"] + drawn["train_text"]}
+    # A fifth of 96 and of 12 sentences for each of the two, and of `stop` trained ones beside them.
+    for split, num in [("test", 100), ("valid", 50)]:
+        unheard = {semantics.words(s) for s in drawn[split]} - trained
+        assert 19 <= len(unheard) <= 19 + 2
+        num_seen = sum(semantics.words(s) in trained for s in drawn[split])
+        assert 0 < num_seen < num / 2
+        said = f"{num - num_seen} of {num} utterances: sentences not in training; "
+        said += f"{num_seen} of {num} utterances: sentences seen, voices not"
+        assert spoken_grammar.seen_or_not(drawn, split) == said
+        assert f"{split}: {said}" in capsys.readouterr().err.splitlines() or split == "valid"
+
+
+def test_one_sentence_is_enough_for_an_intent(tmp_path, capsys):
+    (tmp_path / "g.yaml").write_text("context: {expressions: {go: [go, run], stop: [halt]}}")
+    settings = DataConfig(num_train=30, num_train_text=30, num_valid=9, num_test=90)
+    drawn = spoken_grammar.draw(Grammar.load(tmp_path / "g.yaml"), settings, seed=1)
+    for split, num in [("train", 15), ("test", 20)]:
+        assert Counter(map(semantics.words, drawn[split]))["halt"] == num
+    assert capsys.readouterr().err.splitlines() == [
+        "test: 60 utterances, not 90: 3 sentences, each said at most 20 times",
+        "test: 60 of 60 utterances: sentences seen, voices not",
+        "valid: 9 of 9 utterances: sentences seen, voices not",
     ]
 
 
-def test_a_grammar_too_small_to_hold_anything_out_is_refused(tmp_path):
-    (tmp_path / "g.yaml").write_text("context: {expressions: {go: [go, run], stop: [halt]}}")
-    with pytest.raises(ValueError, match=r"g.yaml: 3 sentences are too few for test: .* 5 or more"):
-        spoken_grammar.draw(Grammar.load(tmp_path / "g.yaml"), DataConfig(num_test=5), seed=1)
+def test_what_a_training_is_too_small_for_is_said(tmp_path, capsys):
+    names = ", ".join(f"{a}{b}" for a in "bcdfghjklm" for b in "aeiou")
+    (tmp_path / "g.yaml").write_text(
+        f"context: {{expressions: {{call: [call $who:who]}}, slots: {{who: [{names}]}}}}"
+    )
+    settings = DataConfig(num_train=40, num_train_text=50, num_valid=2, num_test=2)
+    spoken_grammar.draw(Grammar.load(tmp_path / "g.yaml"), settings, seed=1)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == (
+        "train: 50 utterances have all words, slot values and alternatives of the grammar, "
+        "data.num_train is 40: 10 of 51 values and alternatives are not in it"
+    )
+
+
+def test_about_says_who_speaks_and_what_the_test_says(run, tmp_path, grammar):
+    assert run()[0] == 0
+    about = json.loads((tmp_path / "data" / "about.json").read_text())
+    assert about == {
+        "corpus": "toy",
+        "speech": "rendered by synthesisers, not recorded: train and valid by espeak 100%; test by "
+        "nanotts 100%. Test: 6 of 6 utterances: sentences not in training.",
+        "hypothesis": "frame",
+    }
+
+
+def test_what_synthesisers_would_misread_is_spelled_for_them(tmp_path):
+    sequence = "wake( who am i wake seat( a )seat a time( six thirty am )time )wake"
+    assert spoken_grammar.aloud(sequence) == "who am i wake eigh a six thirty a.m."
+    assert spoken_grammar.aloud("a( go )a") == "go"
 
 
 def test_doubtful_grammars_are_warned_of(tmp_path, capsys):
@@ -172,10 +212,6 @@ def test_the_recipe_says_every_slot_value_and_intent_in_training():
     drawn = spoken_grammar.draw(grammar, settings.data, settings.seed)
     assert len(drawn["test"]) >= 500
     frames = [semantics.frame(sequence) for sequence in drawn["train"]]
-    intents = Counter(frame.intent for frame in frames)
-    assert set(intents) == set(grammar.intents)
-    # Only those with few sentences have fewer than their share.
-    assert min(intents.values()) > 40
     said = Counter(slot for frame in frames for slot in frame.slots)
     for name, values in grammar.slots.items():
         assert min(said[name, value] for value in values) >= 3, name
@@ -183,7 +219,27 @@ def test_the_recipe_says_every_slot_value_and_intent_in_training():
     assert not held_out & {semantics.words(s) for s in drawn["train"] + drawn["train_text"]}
 
 
-def test_check_counts_the_sentences_of_a_grammar(run, tmp_path, grammar):
+def test_check_says_what_is_trained_and_tested_an_intent(run, tmp_path, grammar):
     code, out, _ = run("--check", "true")
     assert code == 0 and not (tmp_path / "data").exists()
-    assert out.endswith(f"sentences {grammar.count()}\n")
+    lines = out.splitlines()
+    assert lines[0].endswith(f"intents 2, slots 2, sentences {grammar.count()}")
+    rows = [line.split() for line in lines[2:5]]
+    assert rows == [
+        ["intent", "sentences", "train", "valid", "test", "held", "out"],
+        ["light", "96", "10", "2", "3", "3"],
+        ["stop", "12", "10", "2", "3", rows[2][-1]],
+    ]
+    drawn = lines[lines.index("ten sentences of training:") + 1 :]
+    assert len(drawn) == 10
+    assert all(grammar.parse(semantics.words(line)) for line in drawn)
+
+
+def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_path):
+    (tmp_path / "a.yaml").write_text("context: {expressions: {go: [zorbulate the kitchens, b c]}}")
+    code, out, _ = run("--check", "true", "--grammar", tmp_path / "a.yaml")
+    assert code == 0 and out.splitlines()[-1].endswith("(data.sayings can help): zorbulate")
+    (tmp_path / "a.yaml").write_text("context: {expressions: {go: [a|b, c], stop: [12345]}}")
+    code, out, err = run("--check", "true", "--grammar", tmp_path / "a.yaml")
+    assert (code, out) == (2, "") and len(err.splitlines()) == 1
+    assert "'|' in 'a|b'" in err and "'1' in '12345'" in err

