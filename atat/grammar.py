@@ -83,8 +83,11 @@ class Grammar:
         >>> grammar.parse("turn the light off")  # doctest: +SKIP
         [Frame(intent='setLight', slots=(('state', 'off'),))]
         """
-        readings = _readings(self._annotated, words.lower().split())
-        return [semantics.frame(reading) for reading in islice(readings, MAX_READINGS)]
+        return [semantics.frame(reading) for reading in self.readings(words)]
+
+    def readings(self, words: str) -> list[str]:
+        """As `parse`, as target sequences."""
+        return list(islice(_readings(self._annotated, words.lower().split()), MAX_READINGS))
 
     def with_meaning(self, frame: semantics.Frame) -> Automaton | None:
         """The automaton of all target sequences of a frame, in whatever order its slots are said.
