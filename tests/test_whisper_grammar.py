@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from atat import datadir, semantics, whisper, whisper_file
+from atat import datadir, listener, semantics, whisper, whisper_file
 from atat.automaton import from_sequences, spell
 from atat.grammar import Grammar
 from tests.conftest import SEQUENCES
@@ -70,12 +70,6 @@ def test_nothing_is_near_in_an_empty_set(bench):
     assert bench.nearest(from_sequences([]), "a") == ""
 
 
-def test_numbers_and_hyphens_are_spelled_as_in_grammars(bench):
-    assert bench.spelled_out("a 12-ounce for 30, 21 of 105") == (
-        "a twelve ounce for thirty, twenty one of 105"
-    )
-
-
 @pytest.fixture
 def checkpoint(bench, grammar, tmp_path, monkeypatch):
     """Directory that stands for a Whisper with small random weights and tokens of its own."""
@@ -88,7 +82,7 @@ def checkpoint(bench, grammar, tmp_path, monkeypatch):
     texts = [" ".join(words) for words in grammar.automaton(with_tags=False).sequences()]
     trainer = trainers.BpeTrainer(
         vocab_size=280,
-        special_tokens=[bench.END, *bench.PROMPT],
+        special_tokens=[listener.END, *listener.PROMPT],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -134,12 +128,14 @@ def test_random_weights_cannot_leave_the_grammar(bench, grammar, checkpoint, pad
     assert free.split() not in sentences  # it is the grammar that holds it
 
 
-def test_the_prompt_comes_first(bench, grammar, checkpoint):
+def test_the_prompt_comes_first(checkpoint):
     """As in a decoder that is given all tokens at once."""
-    opponent = bench.Opponent(str(checkpoint), grammar, padding=False)
+    opponent = listener.Listener(str(checkpoint), window_s=None)
     memory_BTD, mask_BT = torch.randn(1, 7, 64), torch.ones(1, 7, dtype=torch.bool)
     with torch.inference_mode():
-        state = bench.Prompted(opponent.decoder, opponent.prompt[0]).start(memory_BTD, mask_BT, 1)
+        state = listener.Prompted(opponent.decoder, opponent.prompt[0]).start(
+            memory_BTD, mask_BT, 1
+        )
         got_BKV, _ = opponent.decoder.step(torch.tensor([[opponent.prompt[1]]]), state)
         tokens_RL = torch.tensor([opponent.prompt])
         logits_RLV = opponent.decoder(tokens_RL, memory_BTD, mask_BT, torch.tensor([0]))
