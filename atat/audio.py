@@ -31,6 +31,9 @@ SUFFIXES = (
     ".w64",
 )
 
+SILENCE_DB = -75.0  # of full scale: where no 10 ms are louder, nobody speaks
+CANCELLED_DB = 40.0  # so much quieter together than alone: the channels are of opposite phase
+
 # Of `active_range`.
 FRAME_S = 0.01
 SMOOTHING_FRAMES = 7  # a median over 70 ms ignores clicks
@@ -41,6 +44,10 @@ MARGIN_DB = (5.0, 10.0)
 PADDING_S_PER_DB = 0.01  # of speech that may lie below what counts: more where noise hides more
 MAX_PAUSE_S = 0.7
 MIN_SPEECH_S = 0.08
+
+
+class NoSpeechError(ValueError):
+    """Audio as it should be, in which nobody speaks."""
 
 
 def read(
@@ -125,7 +132,8 @@ def active_range(
     """Find the speech inside a recording: from its first to its last active frame, padded.
 
     A frame of 10 ms is active when its level, smoothed by a median, is within `trim_db` of the
-    loudest and clearly above the noise, whose level is taken to be the 10th percentile. Active
+    loudest and clearly above the noise, whose level is taken to be the 10th percentile. The level
+    is that of what moves: a constant offset (DC) has none. Active
     frames with pauses of up to 0.7 s between them belong together; a group with less than 80 ms
     of activity is a click or a breath and does not count. The padding grows with what the noise
     may hide of quiet beginnings and ends.
@@ -137,11 +145,9 @@ def active_range(
         start, end: sample indices; the whole recording where nothing stands out.
     """
     hop = round(FRAME_S * sample_rate_hz)
-    num_frames = len(samples) // hop
-    if num_frames == 0:
+    level_db = levels_db(samples, sample_rate_hz)
+    if len(level_db) == 0:
         return 0, len(samples)
-    frames = samples[: num_frames * hop].reshape(num_frames, hop)
-    level_db = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-10)
     padded = np.pad(level_db, SMOOTHING_FRAMES // 2, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTHING_FRAMES)
     smooth_db = np.median(windows, axis=1)
@@ -158,6 +164,29 @@ def active_range(
     padding = round((padding_s + PADDING_S_PER_DB * hidden_db) * sample_rate_hz)
     start, end = groups[0][0] * hop - padding, (groups[-1][-1] + 1) * hop + padding
     return int(max(start, 0)), int(min(end, len(samples)))
+
+
+def levels_db(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """Level of each whole frame of 10 ms, in dB of full scale, without its mean (DC); (T,)."""
+    hop = round(FRAME_S * sample_rate_hz)
+    num_frames = len(samples) // hop
+    frames = samples[: num_frames * hop].reshape(num_frames, hop)
+    return 10 * np.log10(np.var(frames, axis=1, dtype=np.float64) + 1e-10)
+
+
+def at_level(samples: np.ndarray, level_db: float, sample_rate_hz: int) -> np.ndarray:
+    """A recording without its mean, its loudest 10 ms at `level_db` of full scale.
+
+    Raises:
+        NoSpeechError: it is silent (below SILENCE_DB), so that its noise would become loud.
+    """
+    loudest_db = levels_db(samples, sample_rate_hz).max(initial=-np.inf)
+    if loudest_db < SILENCE_DB:
+        raise NoSpeechError(
+            f"no speech: silent (its loudest 10 ms have {max(loudest_db, -100.0):.0f} dB of full "
+            f"scale, expected {SILENCE_DB:.0f} dB or more)"
+        )
+    return (samples - samples.mean()) * np.float32(10 ** ((level_db - loudest_db) / 20))
 
 
 def _seekable(name: str, file: IO[bytes]) -> IO[bytes]:
@@ -215,11 +244,22 @@ def _convert(name: str, samples: np.ndarray, rate: float, sample_rate_hz: int) -
     if not np.isfinite(samples).all():
         raise ValueError(f"{name}: NaN or infinite samples, expected finite ones")
     mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
+    if samples.ndim == 2 and _cancels(samples, mono):
+        raise NoSpeechError(
+            f"{name}: no speech: its channels cancel each other out (opposite phase); give one of "
+            "them alone"
+        )
     if rate != sample_rate_hz:
         mono = soxr.resample(mono, rate, sample_rate_hz)
     # Float files may go beyond full scale, and so may a resampled one at full scale.
     peak = np.abs(mono).max(initial=1.0)
     return mono / peak if peak > 1.0 else mono
+
+
+def _cancels(samples: np.ndarray, mono: np.ndarray) -> bool:
+    """Whether next to nothing is left of the channels (N, C) together."""
+    alone, together = np.var(samples, axis=0).max(), np.var(mono)
+    return bool(alone > 0 and together < alone * 10 ** (-CANCELLED_DB / 10))
 
 
 def _check_wav_is_whole(name: str, file: IO[bytes], num_bytes: int) -> None:

@@ -227,12 +227,17 @@ class Judge:
         self._confidence, self._threshold = confidence, threshold
 
     def __call__(self, examined: Examined) -> dict[str, Any]:
-        """The attributes `confidence`, `accepted` and `slot_confidence` of a `Result`."""
+        """The attributes `confidence`, `accepted` and `slot_confidence` of a `Result`, and `doubt`:
+        why it is not accepted, None where it is."""
         probability = float(self._confidence.probability([examined.measures])[0])
         slots = self._confidence.slot_probabilities(examined)
+        accepted = probability >= self._threshold
         return {
             "confidence": round(probability, 4),
-            "accepted": probability >= self._threshold,
+            "accepted": accepted,
+            "doubt": None
+            if accepted
+            else f"confidence {probability:.3f}, expected {self._threshold:.3f} or more",
             "slot_confidence": {name: round(value, 4) for name, value in slots.items()},
         }
 

@@ -57,6 +57,7 @@ class FeaturesConfig:
     min_duration_s: float = 0.1
     max_duration_s: float = 30.0
     trim_db: float | None = None
+    level_db: float | None = None
     cmvn_splits: list[str] = field(default_factory=lambda: ["train"])
     allow_drops: bool = False
 

@@ -116,24 +116,82 @@ class SpeechEncoder(nn.Module):
             )
         self.absolute_positions = c.speech_encoder == "transformer"
         self.dropout = nn.Dropout(c.dropout)
-        # ESPnet's convolution module reads over the end of an utterance into the padding; the mask
-        # there makes an utterance's states the same whatever it is batched with.
-        self._valid_B1S: Tensor | None = None
-        for module in self.layers.modules():
-            if hasattr(module, "depthwise_conv"):
-                module.depthwise_conv.register_forward_pre_hook(
-                    lambda _, inputs: (inputs[0] * self._valid_B1S,)
-                )
 
     def forward(self, speech_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised features (B, T, F) -> states (B, S, D) and mask (B, S), true for frames."""
+        """Normalised features (B, T, F) -> states (B, S, D) and mask (B, S), true for frames.
+
+        The layers are ESPnet's, what is done with them is not: theirs keep the attention of a call
+        on the module, where another thread finds it, and their convolution reads over the end of an
+        utterance into the padding. Here an utterance's states are the same whatever it is batched
+        with and whoever else uses the model.
+        """
         x, lengths_B = self.front(speech_BTF, lengths_B)
         mask_BS = length_mask(lengths_B, x.size(1))
         if self.absolute_positions:
             x = self.dropout(x + sinusoids(0, x.size(1), x.size(2), x))
-        self._valid_B1S = mask_BS[:, None].to(x.dtype)
-        x, _, _ = self.layers(x, lengths_B, masks=~mask_BS)
-        return x, mask_BS
+            for layer in self.layers.encoders:
+                x = _transformer_layer(layer, x, mask_BS)
+        else:
+            x = self.dropout(x * math.sqrt(x.size(2)))
+            positions_1PD = self.dropout(_relative_positions(x))
+            for layer in self.layers.encoders:
+                x = _conformer_layer(layer, x, mask_BS, positions_1PD)
+        return self.layers.after_norm(x), mask_BS
+
+
+def _transformer_layer(layer: nn.Module, x: Tensor, mask_BS: Tensor) -> Tensor:
+    """One layer of ESPnet's Transformer encoder (Vaswani et al. 2017, norms first)."""
+    x = x + layer.dropout(_attend(layer.self_attn, layer.norm1(x), mask_BS))
+    return x + layer.dropout(layer.feed_forward(layer.norm2(x)))
+
+
+def _conformer_layer(layer: nn.Module, x: Tensor, mask_BS: Tensor, positions_1PD: Tensor) -> Tensor:
+    """One layer of ESPnet's Conformer (Gulati et al. 2020, section 2.4)."""
+    half = layer.ff_scale
+    x = x + half * layer.dropout(layer.feed_forward_macaron(layer.norm_ff_macaron(x)))
+    x = x + layer.dropout(_attend(layer.self_attn, layer.norm_mha(x), mask_BS, positions_1PD))
+    x = x + layer.dropout(_convolve(layer.conv_module, layer.norm_conv(x), mask_BS))
+    x = x + half * layer.dropout(layer.feed_forward(layer.norm_ff(x)))
+    return layer.norm_final(x)
+
+
+def _attend(
+    attention: nn.Module, x: Tensor, mask_BS: Tensor, positions_1PD: Tensor | None = None
+) -> Tensor:
+    """Self-attention, with relative positions (Dai et al. 2019, appendix B) where there are some.
+
+    Args:
+        attention: ESPnet's, whose parameters are used.
+        x: (B, S, D). positions_1PD: `_relative_positions` of it.
+    """
+    queries, keys, values = attention.forward_qkv(x, x, x)  # (B, H, S, D / H)
+    if positions_1PD is None:
+        scores_BHSS = queries @ keys.transpose(-2, -1)
+    else:
+        offsets = attention.linear_pos(positions_1PD).view(1, -1, attention.h, attention.d_k)
+        by_content = (queries + attention.pos_bias_u[:, None]) @ keys.transpose(-2, -1)
+        by_offset = (queries + attention.pos_bias_v[:, None]) @ offsets.permute(0, 2, 3, 1)
+        scores_BHSS = by_content + attention.rel_shift(by_offset)
+    scores_BHSS = scores_BHSS / math.sqrt(attention.d_k)
+    scores_BHSS = scores_BHSS.masked_fill(~mask_BS[:, None, None], -math.inf)
+    mixed = attention.dropout(scores_BHSS.softmax(dim=-1)) @ values
+    return attention.linear_out(mixed.transpose(1, 2).flatten(2))
+
+
+def _convolve(module: nn.Module, x_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+    """ESPnet's convolution module, with nothing of the padding in it."""
+    x = nn.functional.glu(module.pointwise_conv1(x_BSD.transpose(1, 2)), dim=1)
+    x = module.depthwise_conv(x * mask_BS[:, None])
+    return module.pointwise_conv2(module.activation(module.norm(x))).transpose(1, 2)
+
+
+def _relative_positions(x: Tensor) -> Tensor:
+    """Sinusoids of the offsets S - 1 to 1 - S of one position from another, (1, 2 S - 1, D)."""
+    size, width = x.size(1), x.size(2)
+    rate_D = torch.exp(torch.arange(0, width, 2, device=x.device) * (-math.log(1e4) / width))
+    offset_P = torch.arange(size - 1, -size, -1, device=x.device, dtype=torch.float32)
+    angle_PD = offset_P[:, None] * rate_D
+    return torch.stack([angle_PD.sin(), angle_PD.cos()], dim=-1).flatten(1)[None].to(x.dtype)
 
 
 class TextEncoder(nn.Module):

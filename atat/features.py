@@ -19,7 +19,7 @@ import numpy as np
 
 from atat import cli, config, datadir, parallel
 from atat.archive import FeatureReader, FeatureWriter
-from atat.audio import active_range, read
+from atat.audio import active_range, at_level, read
 from atat.config import FeaturesConfig
 from atat.files import atomic_directory, atomic_write, sha256
 
@@ -100,15 +100,24 @@ def whisper_mel(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
 
 
 def extract(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
-    """Features of one recording as the model takes them: speech found if `trim_db` is set.
+    """Features of one recording as the model takes them: speech found if `trim_db` is set, and
+    brought to `level_db` if that is.
 
     Arguments, result and errors as in `fbank`, and:
 
     Raises:
         ValueError: shorter than `settings.min_duration_s`.
+        audio.NoSpeechError: silent, where a level is wanted.
     """
     start, end = speech_range(samples, settings)
-    return log_mel(samples[start:end], settings)
+    return of_speech(samples[start:end], settings)
+
+
+def of_speech(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """As `extract`, of the part of a recording that `speech_range` has found."""
+    if settings.level_db is not None:
+        samples = at_level(samples, settings.level_db, settings.sample_rate_hz)
+    return log_mel(samples, settings)
 
 
 def speech_range(samples: np.ndarray, settings: FeaturesConfig) -> tuple[int, int]:

@@ -26,14 +26,15 @@ from atat.config import Config, FeaturesConfig
 from atat.grammar import Grammar
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
-from atat.reading import Result, read
-from atat.search import Hypothesis, check_options, search
+from atat.reading import Reading, Result, read
+from atat.search import MAX_BEAM, Hypothesis, check_options, search
 from atat.settings_check import CONSTRAINTS
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
 from atat.train import TEXT_ENCODER
 from atat.typed_text import NBEST, TypedText, normalize
 
+RIVALS = 4  # hypotheses looked for, to find one of another meaning
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
 
 # The n best of an utterance, and what of a result's attributes is known with them.
@@ -65,11 +66,15 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio as the model takes it: log mel features, float32; the audio's duration; time spent."""
+    """Audio as the model takes it: log mel features, float32; the audio's duration; time spent.
+
+    Where nobody speaks there are no features, and `reason` says why.
+    """
 
     feats_TF: np.ndarray
     duration_s: float
     seconds: float
+    reason: str | None = None
 
 
 class SpeechToSemantics:
@@ -182,34 +187,35 @@ class SpeechToSemantics:
         sample_rate: int | None = None,
         max_duration_s: float | None = None,
     ) -> Recording:
-        """Read one audio file or array and make the features of it; arguments as in a call."""
+        """Read one audio file or array and make the features of it; arguments and errors as in a
+        call."""
         start, settings = time.perf_counter(), self.settings.features
+        nothing_TF = np.zeros((0, settings.num_mel_bins), np.float32)
         limit = max_duration_s or settings.max_duration_s
         if settings.kind == "whisper":
             limit = min(limit, whisper.MAX_DURATION_S)
-        if isinstance(source, np.ndarray | torch.Tensor):
-            name, samples = "samples", _from_array(source, sample_rate, settings, limit)
-        elif isinstance(source, str | Path) or hasattr(source, "read"):
-            name = (
-                str(source)
-                if isinstance(source, str | Path)
-                else str(getattr(source, "name", "audio"))
-            )
-            try:
-                samples = audio.read(source, settings.sample_rate_hz, limit)
-            except FileNotFoundError as e:
-                raise FileNotFoundError(f"{name}: no such file") from e
-        else:
-            raise ValueError(
-                f"got {type(source).__name__}, expected an audio file's path, an open file or "
-                "samples as an array"
-            )
+        name, samples = "samples", np.zeros(0, np.float32)
         try:
-            feats_TF = features.extract(samples, settings)
+            if isinstance(source, np.ndarray | torch.Tensor):
+                samples = _from_array(source, sample_rate, settings, limit)
+            elif isinstance(source, str | Path) or hasattr(source, "read"):
+                is_path = isinstance(source, str | Path)
+                name = str(source if is_path else getattr(source, "name", "audio"))
+                samples = audio.read(source, settings.sample_rate_hz, limit)
+            else:
+                raise ValueError(
+                    f"got {type(source).__name__}, expected an audio file's path, an open file or "
+                    "samples as an array"
+                )
+            feats_TF, reason = features.extract(samples, settings), None
+        except audio.NoSpeechError as e:
+            feats_TF, reason = nothing_TF, str(e).removeprefix(f"{name}: ")
+        except FileNotFoundError as e:
+            raise FileNotFoundError(f"{name}: no such file") from e
         except ValueError as e:
-            raise ValueError(f"{name}: {e}") from e
+            raise ValueError(f"{name}: {str(e).removeprefix(f'{name}: ')}") from e
         duration_s = len(samples) / settings.sample_rate_hz
-        return Recording(feats_TF, duration_s, time.perf_counter() - start)
+        return Recording(feats_TF, duration_s, time.perf_counter() - start, reason)
 
     @torch.inference_mode()
     def understand(
@@ -218,20 +224,34 @@ class SpeechToSemantics:
         """Understand what `hear` gave, in batches of like length; arguments as in a call."""
         chosen = self.options("slu", **options)
         judge = confidence.judge(self.confidence, asdict(chosen), threshold)
+        searched = _with_rivals(chosen)
+        spoken = [recording for recording in recordings if recording.reason is None]
 
         def find(batch: list[int]) -> Iterable[Found]:
-            feats = [recordings[i].feats_TF for i in batch]
+            feats = [spoken[i].feats_TF for i in batch]
             if judge is None:
-                return ((found, {}) for found in self.search_features(feats, chosen))
-            examined = confidence.examine(self, feats, chosen)
-            return ((e.hypotheses[: chosen.nbest], judge(e)) for e in examined)
+                return ((found, {}) for found in self.search_features(feats, searched))
+            examined = confidence.examine(self, feats, searched)
+            return ((e.hypotheses, judge(e)) for e in examined)
 
-        return self._in_batches(
-            [len(recording.feats_TF) for recording in recordings],
-            find,
-            chosen,
-            [{"duration_s": r.duration_s, "seconds": r.seconds} for r in recordings],
+        understood = iter(
+            self._in_batches(
+                [len(recording.feats_TF) for recording in spoken],
+                find,
+                chosen,
+                [{"duration_s": r.duration_s, "seconds": r.seconds} for r in spoken],
+            )
         )
+        # Silence is refused whatever the threshold.
+        nothing = {} if judge is None else {"confidence": 0.0, "accepted": False}
+        return [
+            next(understood)
+            if r.reason is None
+            else Result(
+                None, {}, "", None, r.reason, duration_s=r.duration_s, seconds=r.seconds, **nothing
+            )
+            for r in recordings
+        ]
 
     @torch.inference_mode()
     def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
@@ -265,7 +285,8 @@ class SpeechToSemantics:
         return self._in_batches(
             [text_size(sentence) for sentence in sentences],
             lambda batch: (
-                (found, {}) for found in self.search_texts([sentences[i] for i in batch], chosen)
+                (found, {})
+                for found in self.search_texts([sentences[i] for i in batch], _with_rivals(chosen))
             ),
             chosen,
             [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
@@ -385,11 +406,16 @@ class SpeechToSemantics:
                 f"at most {options.max_length} tokens (decode.max_length)"
             )
             return Result(None, {}, "", None, reason, **about)
-        nbest = tuple(
-            read(self.tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
-            for h in hypotheses
-        )
-        return Result(**asdict(nbest[0]), nbest=nbest, **about)
+        readings: dict[str, Reading] = {}
+        for h in hypotheses:
+            one = read(self.tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
+            readings.setdefault(repr(confidence.meaning(one)), one)  # the best of each meaning
+        nbest = tuple(readings.values())[: options.nbest]
+        best = asdict(nbest[0])
+        if about.get("accepted") is False and best["reason"] is None:
+            best |= {"intent": None, "slots": {}, "reason": about.pop("doubt", None)}
+        about.pop("doubt", None)
+        return Result(**best, nbest=nbest, **about)
 
     @torch.inference_mode()
     def search_encoded(
@@ -440,6 +466,14 @@ class SpeechToSemantics:
         if key not in self._acceptors:
             self._acceptors[key] = acceptor.make(self.tokenizer, *key, self.grammar, self.nested)
         return self._acceptors[key]
+
+
+def _with_rivals(options: SearchOptions) -> SearchOptions:
+    """The options with which more hypotheses are kept than are shown: some may mean the same."""
+    if options.nbest == 1:
+        return options
+    nbest = min(RIVALS * options.nbest, MAX_BEAM)
+    return replace(options, nbest=nbest, beam=min(max(options.beam, nbest), MAX_BEAM))
 
 
 def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:

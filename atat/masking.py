@@ -78,4 +78,4 @@ def masked_features(
         )
     chosen = choose(len(spans_W2), train.mlm_share, draw)
     masked = mask(samples, spans_W2[chosen], train.mlm_fill, draw)
-    return features.log_mel(masked[start:end], settings)
+    return features.of_speech(masked[start:end], settings)

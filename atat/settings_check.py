@@ -176,6 +176,8 @@ def _together(settings: "Config") -> None:
         t.num_epochs,
         f"at most train.num_steps, {t.num_steps}",
     )
+    level_db = settings.features.level_db
+    _expect(level_db is None or level_db <= 0, "features.level_db", level_db, "0 or less, or null")
     _expect(0 < t.mlm_share <= 1, "train.mlm_share", t.mlm_share, "above 0 and up to 1")
     _expect(
         len(t.betas) == 2 and all(0 <= beta < 1 for beta in t.betas),

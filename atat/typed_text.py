@@ -36,7 +36,7 @@ EQUALS = (("a hundred", "one hundred"), ("hundred and", "hundred"), ("a thousand
 ENDINGS = {"s": ("is", "has", "us"), "re": ("are",), "ll": ("will",), "ve": ("have",)}
 ENDINGS |= {"d": ("would", "had"), "m": ("am",)}
 MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
-NBEST = 4  # readings of the model that its confidence is among
+NBEST = 2  # readings of the model: the best, and another meaning
 MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
 MAX_STEPS = 20_000  # of a search for what is near
 

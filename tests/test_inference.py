@@ -300,3 +300,50 @@ def test_batches_hold_everything_once_within_the_limit(sizes):
     assert sorted(i for batch in made for i in batch) == list(range(len(sizes)))
     for batch in made:
         assert len(batch) == 1 or len(batch) * max(sizes[i] for i in batch) <= 100
+
+
+@pytest.mark.parametrize("num_threads", [2, 8, 20])
+def test_threads_get_the_answers_that_one_would_get(model, toy_wavs, num_threads):
+    """Files of different lengths at once, alone and as batches: a mask of one call, kept on the
+    model, would reach another's."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    paths = list(toy_wavs.values())
+    inputs = [*paths, paths, paths[::-1], paths[1:3]] * 8
+    expected = [model(source) for source in inputs[:7]] * 8
+    with ThreadPoolExecutor(num_threads) as pool:
+        got = list(pool.map(model, inputs))
+    for one, other in zip(got, expected, strict=True):
+        pairs = zip(one, other, strict=True) if isinstance(one, list) else [(one, other)]
+        assert all(same(a, b) for a, b in pairs)
+
+
+def test_a_copy_of_a_model_is_a_model(model, toy_wavs):
+    import copy as copying
+
+    path = toy_wavs["anna-1"]
+    assert same(copying.deepcopy(model)(path), model(path))
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(16000, np.float32), "no speech: silent"),
+        (np.full(16000, 0.1, np.float32), "no speech: silent"),
+        (np.stack([np.sin(np.arange(16000) / 9)] * 2, 1) * [0.5, -0.5], "cancel each other out"),
+    ],
+)
+def test_where_nobody_speaks_there_is_no_intent_but_a_reason(
+    model, toy_wavs, monkeypatch, samples, reason
+):
+    monkeypatch.setattr(model.settings.features, "level_db", -20.0)
+    spoken = soundfile.read(toy_wavs["anna-0"], dtype="float32")[0]
+    silent, heard = model([samples, spoken], sample_rate=16000)
+    assert not silent.is_understood and reason in silent.reason and not silent.slots
+    assert heard.is_understood and heard.intent == "turnOn"
+
+
+def test_readings_of_an_input_mean_different_things(model, toy_wavs):
+    for result in (model(toy_wavs["anna-0"], nbest=4), model(toy_wavs["anna-0"], nbest=2)):
+        meanings = [(r.intent, str(r.slots)) for r in result.nbest if r.intent]
+        assert len(result.nbest) > 1 and len(set(meanings)) == len(meanings)

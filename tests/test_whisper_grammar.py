@@ -196,7 +196,7 @@ def test_silence_is_not_understood(model, noise, kind):
     result = model(samples, sample_rate=16000, threshold=0.0)
     assert (result.intent, result.slots, result.nbest) == (None, {}, ())
     assert (result.accepted, result.confidence) == (False, 0.0)
-    assert result.reason == "silence: nothing is louder than -80 dB below full scale"
+    assert "no speech: " in result.reason
 
 
 def test_what_the_grammar_costs_lowers_confidence():
@@ -343,7 +343,7 @@ def test_the_command_understands_by_a_grammar_alone(grammar, checkpoint, command
     heard, silent, typed = map(json.loads, out.splitlines())
     assert code == 2 and len(err.splitlines()) == 1 and "c.wav" in err
     assert heard["intent"] == "order" and heard["duration_s"] == 1.0 and heard["nbest"]
-    assert not silent["is_understood"] and silent["reason"].startswith("silence")
+    assert not silent["is_understood"] and silent["reason"].startswith("no speech: silent")
     assert typed["slots"] == {"size": "small", "drink": "coffee"}
 
 
