@@ -1,7 +1,6 @@
 """A grammar of commands: counts, samples and reads its sentences without ever listing them all."""
 
-import random
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,6 @@ from atat.automaton import Automaton, Builder
 from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
 
 MAX_READINGS = 100  # of one sentence; more of them help nobody
-PATIENCE = 50  # draws in a row that gave nothing new, before the rest is listed instead
 
 
 class Grammar:
@@ -20,6 +18,7 @@ class Grammar:
     Attributes:
         path: the file it was read from; text: that file's content.
         intents: names in the order of the file.
+        expressions: intent -> its expressions.
         slot_types: type -> its values, for the types that an expression uses.
         slots: name -> the values it can have. The names are in the order of their types in the
             file, which is the canonical order where a label has none of its own.
@@ -30,19 +29,23 @@ class Grammar:
         self.text = content.text
         self.intents = list(content.intents)
         self.slot_types = content.slot_types
-        self._expressions = content.intents
-        self._unused = content.unused
+        self.expressions = content.intents
+        self._notes = content.notes
         kinds = list(self.slot_types)
         found = [
             (kinds.index(slot.type), slot)
-            for expressions in self._expressions.values()
+            for expressions in self.expressions.values()
             for expression in expressions
-            for slot in _slots(expression)
+            for slot in slots_of(expression)
         ]
         self.slots: dict[str, tuple[str, ...]] = {}
         for _, slot in sorted(found, key=lambda pair: pair[0]):
             values = self.slots.get(slot.name, ()) + self.slot_types[slot.type]
             self.slots[slot.name] = tuple(dict.fromkeys(values))
+        self._written: dict[str, dict[str, str]] = {}
+        for _, slot in sorted(found, key=lambda pair: pair[0]):
+            known = self._written.setdefault(slot.name, {})
+            self._written[slot.name] = content.written[slot.type] | known
 
     @classmethod
     def load(cls, path: str | Path) -> "Grammar":
@@ -64,9 +67,16 @@ class Grammar:
         """Exact number of distinct sentences, or of distinct target sequences."""
         return self.automaton(with_tags).count()
 
+    def count_by_intent(self) -> dict[str, int]:
+        """Exact number of distinct sentences of each intent."""
+        return {intent: spoken.count() for intent, spoken in self._spoken_by_intent.items()}
+
     def warnings(self) -> list[str]:
-        """What is allowed but hardly meant: one line each, for names unused and for ambiguity."""
-        lines = list(self._unused)
+        """What is allowed but hardly meant, or read in another way: one line each.
+
+        Names unused, numbers and signs spelled out, words that are not English, ambiguity.
+        """
+        lines = list(self._notes)
         extra = self.count(with_tags=True) - self.count()
         if extra:
             sentence = _ambiguous_sentence(self._annotated)
@@ -89,6 +99,19 @@ class Grammar:
         """As `parse`, as target sequences."""
         return list(islice(_readings(self._annotated, words.lower().split()), MAX_READINGS))
 
+    def written(self, slot_name: str, spoken: str) -> str:
+        """A slot's value as the grammar file writes it, and built-in numbers as Rhino gives them.
+
+        Args:
+            spoken: the value as sentences and semantics have it, in words. Where several types
+                under the slot's name have it, the first in the file decides; what none has comes
+                back as it is.
+
+        >>> grammar.written("minutes", "twenty five")  # doctest: +SKIP
+        '25'
+        """
+        return self._written.get(slot_name, {}).get(spoken, spoken)
+
     def with_meaning(self, frame: semantics.Frame) -> Automaton | None:
         """The automaton of all target sequences of a frame, in whatever order its slots are said.
 
@@ -96,111 +119,23 @@ class Grammar:
         """
         return _with_meaning(self._annotated, frame)
 
-    def sample(
-        self,
-        rng: random.Random,
-        num: int,
-        exclude: Collection[str] = (),
-        max_share: float = 1.0,
-    ) -> list[str]:
-        """Draw target sequences whose sentences (words) are all different.
-
-        Equally many from each intent, as far as its number of sentences allows. Within one, each
-        combination of slots is as likely as any other, and the values of a slot are dealt from a
-        shuffled deck, so that each occurs equally often.
-
-        Args:
-            rng: what is drawn depends on it and on nothing else.
-            num: how many; fewer come back where the grammar has not as many.
-            exclude: sentences (words only) not to draw.
-            max_share: of an intent's sentences, at most this part; what that withholds is drawn
-                from other intents.
-        """
-        taken = set(exclude)
-        # At most: what `exclude` or another intent has of them is seen when it comes to drawing.
-        available = {
-            intent: int(spoken.count() * max_share)
-            for intent, spoken in self._spoken_by_intent.items()
-        }
-        sources = {name: self._draw_new(rng, name, taken) for name in self.intents}
-        drawn: list[str] = []
-        while len(drawn) < num and any(available.values()):
-            for intent, quota in _share_out(num - len(drawn), available).items():
-                new = list(islice(sources[intent], quota))
-                drawn += new
-                available[intent] = available[intent] - quota if len(new) == quota else 0
-        rng.shuffle(drawn)
-        return drawn
-
-    # Drawing ---------------------------------------------------------------------------------
-
-    def _draw_new(self, rng: random.Random, intent: str, taken: set[str]) -> Iterator[str]:
-        """Target sequences of an intent with new sentences, which are added to `taken`."""
-        by_slots: dict[tuple[str, ...], list[Expression]] = {}
-        for expression in self._expressions[intent]:
-            names = tuple(sorted({slot.name for slot in _slots(expression)}))
-            by_slots.setdefault(names, []).append(expression)
-        groups = list(by_slots.values())
-        decks: dict[Slot, list[str]] = {}
-        failures = 0
-        while failures < PATIENCE:
-            dealt: list[tuple[Slot, str]] = []
-            tokens = self._draw(rng, rng.choice(rng.choice(groups)), decks, dealt)
-            sequence = " ".join([f"{intent}(", *tokens, f"){intent}"])
-            if (sentence := semantics.words(sequence)) not in taken:
-                failures = 0
-                taken.add(sentence)
-                yield sequence
-            else:
-                failures += 1
-                for slot, value in dealt:  # back under the deck: no value loses its turn
-                    decks[slot].insert(0, value)
-        for symbols in self._annotated_by_intent[intent].sequences(rng.shuffle):
-            sequence = " ".join(symbols)
-            if (sentence := semantics.words(sequence)) not in taken:
-                taken.add(sentence)
-                yield sequence
-
-    def _draw(
-        self,
-        rng: random.Random,
-        expression: Expression,
-        decks: dict[Slot, list[str]],
-        dealt: list[tuple[Slot, str]],
-    ) -> list[str]:
-        """Tokens of one phrase of the expression; the slot values dealt are added to `dealt`."""
-        match expression:
-            case Word(text):
-                return [text]
-            case Phrase(parts):
-                return [t for part in parts for t in self._draw(rng, part, decks, dealt)]
-            case Choice(options):
-                return self._draw(rng, rng.choice(options), decks, dealt)
-            case Slot(kind, name):
-                if not decks.get(expression):
-                    decks[expression] = list(self.slot_types[kind])
-                    rng.shuffle(decks[expression])
-                value = decks[expression].pop()
-                dealt.append((expression, value))
-                return [f"{name}(", *value.split(), f"){name}"]
-
     # Automata --------------------------------------------------------------------------------
 
-    @cached_property
-    def _annotated_by_intent(self) -> dict[str, Automaton]:
-        return self._build(with_tags=True)[1]
-
-    @cached_property
+    @property
     def _spoken_by_intent(self) -> dict[str, Automaton]:
-        return self._build(with_tags=False)[1]
+        return self._all_spoken[1]
 
     @cached_property
     def _annotated(self) -> Automaton:
         return self._build(with_tags=True)[0]
 
-    @cached_property
+    @property
     def _spoken(self) -> Automaton:
-        return self._build(with_tags=False)[0]
+        return self._all_spoken[0]
+
+    @cached_property
+    def _all_spoken(self) -> tuple[Automaton, dict[str, Automaton]]:
+        return self._build(with_tags=False)
 
     def _build(self, with_tags: bool) -> tuple[Automaton, dict[str, Automaton]]:
         """The automaton of the whole grammar and one an intent."""
@@ -236,7 +171,7 @@ class Grammar:
 
         starts = {}
         try:
-            for intent, expressions in self._expressions.items():
+            for intent, expressions in self.expressions.items():
                 end = tagged(f"){intent}", builder.end)
                 alternatives = builder.union([compile(one, end) for one in expressions])
                 starts[intent] = tagged(f"{intent}(", alternatives)
@@ -246,7 +181,7 @@ class Grammar:
         return whole, {intent: builder.finish(start) for intent, start in starts.items()}
 
 
-def _slots(expression: Expression) -> list[Slot]:
+def slots_of(expression: Expression) -> list[Slot]:
     """Each slot of an expression, once: a macro that is used twice is the same object twice."""
     slots, seen, stack = [], set(), [expression]
     while stack:
@@ -260,19 +195,6 @@ def _slots(expression: Expression) -> list[Slot]:
             case Phrase(parts) | Choice(parts):
                 stack.extend(reversed(parts))
     return slots
-
-
-def _share_out(num: int, available: dict[str, int]) -> dict[str, int]:
-    """Divide `num` evenly; who has less gives all, and the others make it up.
-
-    >>> _share_out(10, {"a": 9, "b": 2, "c": 9}), _share_out(10, {"a": 1, "b": 2})
-    ({'a': 4, 'b': 2, 'c': 4}, {'a': 1, 'b': 2})
-    """
-    shares = {}
-    for taken, name in enumerate(sorted(available, key=available.__getitem__)):
-        shares[name] = min(available[name], num // (len(available) - taken))
-        num -= shares[name]
-    return {name: shares[name] for name in available}
 
 
 def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:

@@ -12,7 +12,8 @@
 
 `[a, b]` is one of, `(a)` and `(a, b)` may be left out, `$type:name` is a slot whose values are
 listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name` and its like need
-no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet.
+no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet. Numbers, times, signs and titles are
+read as they are said (atat/spelling.py).
 """
 
 import difflib
@@ -20,10 +21,13 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from string import ascii_lowercase
 
 import yaml
+
+from atat.spelling import cardinal, ordinal, spell_out
 
 MAX_BYTES = 1 << 20  # a grammar is written by hand
 MAX_DEPTH = 20  # brackets in brackets, macros in macros
@@ -33,6 +37,15 @@ _NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 _SLOT = re.compile(rf"\$((?:pv\.)?{_NAME}):({_NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
 _CLOSING = {"[": "]", "(": ")"}
+_NOT_SAID = re.compile(r"([\[\](),]|[$@][^\s\[\](),]*)")  # what stands between the words
+# Files of other template languages: what they begin with, or a key at the top.
+_INI = re.compile(r"(?:\s*(?:[#;].*)?\n)*\s*\[[\w.:/-]+\][ \t]*\n")
+_HASSIL = "Home Assistant's sentence templates (hassil)"
+_OTHER_FORMS = {
+    "intents": _HASSIL,
+    "expansion_rules": _HASSIL,
+    "sentences": "speech-to-phrase's sentences",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +85,9 @@ class GrammarFile:
     text: str
     intents: dict[str, list[Expression]] = field(default_factory=dict)
     slot_types: dict[str, tuple[str, ...]] = field(default_factory=dict)  # type -> values
-    unused: list[str] = field(default_factory=list)  # `file:line: ...` of what nothing refers to
+    # type -> value as it is said -> as the file has it, or as Rhino gives it for built-in types
+    written: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # `file:line: ...` of what is hardly meant
 
 
 def read(path: str | Path) -> GrammarFile:
@@ -80,7 +95,7 @@ def read(path: str | Path) -> GrammarFile:
 
     Raises:
         FileNotFoundError: no such file. ValueError: anything else that is wrong with it, as one
-            line that starts with file and line number.
+            line that starts with file and line number; all words that cannot be read at once.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,6 +104,8 @@ def read(path: str | Path) -> GrammarFile:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
     try:
         text = path.read_text(encoding="utf-8")
+        if _INI.match(text):
+            raise _other_form(path, "Rhasspy's sentences.ini")
         # compose gives nodes with their lines and constructs no objects.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
@@ -103,7 +120,28 @@ def read(path: str | Path) -> GrammarFile:
         raise ValueError(f"{where}: not valid YAML: {reason} ({hint})") from error
     if root is None:
         raise ValueError(f"{path}: the grammar is empty, expected 'context: expressions: ...'")
-    return _Reader(path).read(root, text)
+    keys = {key.value for key, _ in root.value} if isinstance(root, yaml.MappingNode) else set()
+    for key, form in _OTHER_FORMS.items():
+        if key in keys and "context" not in keys:
+            raise _other_form(path, form)
+    reader = _Reader(path)
+    try:
+        result = reader.read(root, text)
+    except ValueError as error:
+        raise ValueError("; ".join([*reader.bad_words, str(error)])) from error
+    if reader.bad_words:
+        raise ValueError(
+            f"{'; '.join(reader.bad_words)}: words have letters, apostrophes and hyphens; spell "
+            "numbers and signs out as they are said (50% -> fifty percent)"
+        )
+    return result
+
+
+def _other_form(path: Path, form: str) -> ValueError:
+    return ValueError(
+        f"{path}: this is a file of {form}, a form that is not read; expected Rhino's YAML, as in "
+        "egs/commands/grammar.yaml"
+    )
 
 
 class _Reader:
@@ -116,6 +154,10 @@ class _Reader:
         self.macros: dict[str, Choice] = {}
         self.open_macros: list[str] = []
         self.used: set[str] = set()
+        self.written: dict[str, dict[str, str]] = {}
+        self.spelled: list[str] = []  # notes on what was spelled out
+        self.not_english: dict[str, None] = {}  # words
+        self.bad_words: list[str] = []  # errors
 
     def read(self, root: yaml.Node, text: str) -> GrammarFile:
         top = self.mapping(root, "the file", {"context"})
@@ -141,8 +183,14 @@ class _Reader:
         for prefix, nodes in (("$", slot_nodes), ("@", self.macro_nodes)):
             for name, node in nodes.items():
                 if prefix + name not in self.used:
-                    result.unused.append(f"{self.where(node)} {prefix}{name} is used nowhere")
+                    result.notes.append(f"{self.where(node)} {prefix}{name} is used nowhere")
+        result.notes += self.spelled
+        if self.not_english:
+            result.notes.append(
+                f"{self.path}: not English, as voices and models are: {', '.join(self.not_english)}"
+            )
         result.slot_types = {k: v for k, v in self.slots.items() if f"${k}" in self.used}
+        result.written = {kind: self.written[kind] for kind in result.slot_types}
         return result
 
     # YAML ------------------------------------------------------------------------------------
@@ -214,7 +262,7 @@ class _Reader:
                 )
 
     def slot_values(self, name: str, node: yaml.Node) -> tuple[str, ...]:
-        values: list[str] = []
+        values: dict[str, str] = {}
         for item in self.items(node, f"slot '{name}'"):
             if bracket := re.search(r"[\[\](),$@]", item.value):
                 raise self.error(
@@ -222,14 +270,16 @@ class _Reader:
                     f"slot '{name}': '{bracket.group()}' in '{item.value}' is not supported: a "
                     "slot's values are plain phrases, one an entry",
                 )
-            value = " ".join(self.word(item, word) for word in item.value.split())
+            words = self.spell_out(item, item.value).split()
+            value = " ".join(self.word(item, word) for word in words)
             if not value:
                 raise self.error(item, f"slot '{name}' has an empty value")
             if value in values:
                 raise self.error(item, f"slot '{name}' has the value '{value}' twice")
-            if len(value.split()) > MAX_WORDS:
+            if len(words) > MAX_WORDS:
                 raise self.error(item, f"slot '{name}': a value of more than {MAX_WORDS} words")
-            values.append(value)
+            values[value] = " ".join(item.value.split())
+        self.written[name] = values
         return tuple(values)
 
     def macro(self, name: str) -> Choice:
@@ -254,7 +304,9 @@ class _Reader:
 
     def tokens(self, item: yaml.ScalarNode) -> list[str]:
         """The tokens, last first, so that the next one is popped."""
-        tokens = _TOKEN.findall(item.value)
+        parts = _NOT_SAID.split(item.value)
+        parts[::2] = [self.spell_out(item, part) for part in parts[::2]]
+        tokens = _TOKEN.findall("".join(parts))
         for left, right in pairwise(tokens):
             if (_is_text(left) and right in "[(") or (left in "])" and _is_text(right)):
                 raise self.error(
@@ -320,7 +372,8 @@ class _Reader:
             if kind not in BUILT_IN:
                 supported = ", ".join(f"${known}" for known in BUILT_IN)
                 raise self.error(item, f"built-in slot '${kind}' is not supported; {supported} are")
-            self.slots[kind] = BUILT_IN[kind]
+            self.slots[kind] = tuple(BUILT_IN[kind])
+            self.written[kind] = BUILT_IN[kind]
         elif kind not in self.slots:
             raise self.error(
                 item, f"undefined slot type '{kind}' in '{token}'; {_known(kind, self.slots)}"
@@ -328,17 +381,23 @@ class _Reader:
         self.used.add(f"${kind}")
         return Slot(kind, name)
 
+    def spell_out(self, item: yaml.ScalarNode, text: str) -> str:
+        """Plain text as it is said; where that differs, there is a note of it."""
+        said = spell_out(text)
+        if said != text:
+            self.spelled.append(f"{self.where(item)} '{text.strip()}' is read '{said.strip()}'")
+        return said
+
     def word(self, item: yaml.ScalarNode, text: str) -> str:
-        """The word in lower case, with a plain apostrophe."""
+        """The word in lower case, with a plain apostrophe; an error is kept if it is none."""
         word = unicodedata.normalize("NFC", text.replace("\u2019", "'").lower())
         bad = next((c for c in word if not (c.isalpha() or c in "'-")), None)
         if bad is None and any(map(str.isalpha, word)):
+            if not word.isascii():
+                self.not_english[word] = None
             return word
-        raise self.error(
-            item,
-            f"'{bad or word}' in '{text}' is not supported: words have letters, apostrophes and "
-            "hyphens; spell numbers and signs out as they are said (50% -> fifty percent)",
-        )
+        self.bad_words.append(f"{self.where(item)} '{bad or word}' in '{text}' is not supported")
+        return word
 
     def length(self, expression: Expression, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
         """Words in the shortest and the longest phrase of an expression."""
@@ -369,33 +428,26 @@ def _known(name: str, names: Collection[str]) -> str:
     return f"defined are: {', '.join(names)}" if names else "none is defined"
 
 
-_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-fifteen sixteen seventeen eighteen nineteen"""
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+def _built_in() -> dict[str, dict[str, str]]:
+    """Rhino's built-in types: value as it is said -> as Rhino gives it.
 
-
-def _numbers() -> dict[str, tuple[str, ...]]:
-    """Rhino's built-in number slots, spelled as they are said."""
-    units = _UNITS.split()
-    tens = _TENS.split()
-    irregular = {"one": "first", "two": "second", "three": "third", "five": "fifth"}
-    irregular |= {"eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
-
-    def ordinal(number: str) -> str:
-        *rest, last = number.split()
-        last = irregular.get(last) or (f"{last[:-1]}ieth" if last[-1] == "y" else f"{last}th")
-        return " ".join([*rest, last])
-
-    integers = units + [
-        f"{ten} {unit}" if unit != "zero" else ten for ten in tens for unit in units[:10]
-    ]
+    Numbers come in digits ('25', '50%': picovoice/rhino issues 271 and 433); so do ordinals here
+    ('first' is '1'), which its documentation does not show. A letter is one letter.
+    """
+    integers = {cardinal(number): str(number) for number in range(100)}
+    ordinals = {ordinal(number): str(number) for number in range(1, 100)}
+    percents = {f"{cardinal(number)} percent": f"{number}%" for number in range(101)}
+    letters = {letter: letter for letter in ascii_lowercase}
+    digits = dict(islice(integers.items(), 10))
     return {
-        "pv.SingleDigitInteger": tuple(integers[:10]),
-        "pv.TwoDigitInteger": tuple(integers),
-        "pv.SingleDigitOrdinal": tuple(map(ordinal, integers[1:10])),
-        "pv.TwoDigitOrdinal": tuple(map(ordinal, integers[1:])),
-        "pv.Percent": tuple(f"{number} percent" for number in [*integers, "one hundred"]),
+        "pv.SingleDigitInteger": digits,
+        "pv.TwoDigitInteger": integers,
+        "pv.SingleDigitOrdinal": dict(islice(ordinals.items(), 9)),
+        "pv.TwoDigitOrdinal": ordinals,
+        "pv.Percent": percents,
+        "pv.Alphabetic": letters,
+        "pv.Alphanumeric": letters | digits,
     }
 
 
-BUILT_IN = _numbers()
+BUILT_IN = _built_in()

@@ -13,6 +13,7 @@ from atat import acceptor, semantics
 from atat.acceptor import DEAD, Table, WellFormed
 from atat.grammar import Grammar
 from atat.nesting import OUTSIDE
+from atat.prepare.drawing import Dealer
 from atat.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -258,7 +259,11 @@ def test_a_grammar_that_the_vocabulary_cannot_spell_is_refused(
 def test_large_grammars_are_built_in_seconds_and_accept_their_samples(path):
     if not path.is_file():
         pytest.skip("the benchmark is not on this machine")
-    sample = Grammar.load(path).sample(random.Random(0), 2000)
+    grammar = Grammar.load(path)
+    dealer = Dealer(grammar, random.Random(0))
+    sample = [
+        dealer.draw(intent).sequence for intent in 2000 // len(grammar.intents) * grammar.intents
+    ]
     tokenizer = Tokenizer.train(sample, vocab_size=120)
     started = time.process_time()
     accept = acceptor.make(tokenizer, "grammar", with_tags=True, grammar=path)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from atat import semantics
 from atat.grammar import Grammar
+from atat.prepare.drawing import Dealer
 
 DEFAULT = Path(__file__).parent.parent / "egs" / "commands" / "grammar.yaml"
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -125,81 +126,6 @@ def test_counts_readings_and_ambiguity_agree_with_listing_everything(tmp_path_fa
         assert f"{len(expected) - len(readings)} more readings" in lines[0]
 
 
-@given(intents=INTENTS, seed=st.integers(0, 9))
-def test_every_sentence_can_be_drawn_once_and_no_more(tmp_path_factory, intents, seed):
-    grammar = load(tmp_path_factory.mktemp("g"), render(intents))
-    expected = meaning(intents)
-    sentences = {semantics.words(sequence) for sequence in expected}
-    drawn = grammar.sample(random.Random(seed), len(sentences) + 1)
-    assert set(drawn) <= expected
-    assert {semantics.words(sequence) for sequence in drawn} == sentences
-    assert len(drawn) == len(sentences)
-
-
-def test_drawing_depends_on_the_seed_only(toy):
-    draws = [toy.sample(random.Random(seed), 10) for seed in (1, 1, 2)]
-    assert draws[0] == draws[1] != draws[2]
-    again = Grammar.load(toy.path)
-    assert again.sample(random.Random(1), 10) == draws[0]
-
-
-def test_excluded_sentences_are_not_drawn(toy):
-    first = {semantics.words(s) for s in toy.sample(random.Random(0), 30)}
-    rest = {semantics.words(s) for s in toy.sample(random.Random(0), toy.count() - 30, first)}
-    assert not first & rest
-    assert len(first | rest) == toy.count()
-
-
-def test_a_sample_larger_than_the_grammar_is_the_whole_grammar(toy):
-    drawn = toy.sample(random.Random(0), 10 * toy.count())
-    assert len(drawn) == len(set(drawn)) == toy.count()
-
-
-def test_held_out_samples_leave_most_of_a_small_intent_for_training(toy):
-    drawn = toy.sample(random.Random(0), 8, max_share=0.2)
-    intents = Counter(semantics.frame(sequence).intent for sequence in drawn)
-    assert intents["stop"] == 1  # of its 6 sentences
-
-
-def test_intents_and_slot_values_are_balanced_in_the_default_grammar():
-    drawn = [semantics.frame(s) for s in Grammar.load(DEFAULT).sample(random.Random(3), 27 * 50)]
-    per_intent = Counter(frame.intent for frame in drawn)
-    assert set(per_intent.values()) == {50}
-    rooms = Counter(value for frame in drawn for name, value in frame.slots if name == "room")
-    assert len(rooms) == 8 and max(rooms.values()) < 1.2 * min(rooms.values())
-    percents = Counter(frame.slots for frame in drawn if frame.intent == "setVolume")
-    assert len({value for slots in percents for name, value in slots if name == "volume"}) == 10
-
-
-def test_combinations_of_slots_are_balanced_not_expressions(tmp_path):
-    text = """
-context:
-  expressions:
-    go:
-      - "go to $place:to"
-      - "go from $place:from to $place:to"
-      - "from $place:from go to $place:to"
-      - "[walk, run, drive] from $place:from to $place:to"
-  slots:
-    place: [rome, oslo, paris, london, madrid, berlin, vienna, lisbon, athens, dublin, kyoto]
-"""
-    frames = map(semantics.frame, load(tmp_path, text).sample(random.Random(0), 20))
-    assert 6 <= sum(len(frame.slots) == 1 for frame in frames) <= 11  # of the 11 that there are
-
-
-def test_slot_values_stay_balanced_where_most_sentences_are_drawn(tmp_path):
-    expression = "[walk, run, drive, ride, fly, sail, march, hurry, stroll, move] to $place:to"
-    places = "[rome, oslo, paris, london, madrid, berlin, vienna, lisbon, athens, dublin]"
-    text = f'context: {{expressions: {{go: ["{expression}"]}}, slots: {{place: {places}}}}}'
-    grammar = load(tmp_path, text)
-    spreads = []
-    for seed in range(20):
-        drawn = grammar.sample(random.Random(seed), 60)
-        counts = Counter(semantics.frame(sequence).slots for sequence in drawn).values()
-        spreads.append(max(counts) - min(counts))
-    assert sum(spreads) / len(spreads) <= 1
-
-
 def test_parse_does_not_try_every_way_to_fail(tmp_path):
     slots = " ".join(["[$t:x, $t:y]"] * 40)
     text = f'context: {{expressions: {{i: ["{slots} z"]}}, slots: {{t: [a]}}}}'
@@ -211,7 +137,8 @@ def test_default_grammar_is_what_the_readme_promises():
     assert len(grammar.intents) >= 20 and len(grammar.slot_types) >= 8
     assert grammar.count() > 100_000
     assert grammar.warnings() == []
-    sentences = {semantics.words(s) for s in grammar.sample(random.Random(0), 3000)}
+    dealer = Dealer(grammar, random.Random(0))
+    sentences = {dealer.draw(intent).words for intent in 100 * grammar.intents}
     lengths = [len(sentence.split()) for sentence in sentences]
     assert sum(3 <= length <= 12 for length in lengths) > 0.9 * len(lengths)
     for one, other in [
@@ -350,3 +277,63 @@ context:
         ("nothing", ()),
     ]:
         assert grammar.with_meaning(semantics.Frame(intent, slots)) is None
+
+
+def test_values_are_written_as_the_file_has_them_and_numbers_as_rhino_gives_them(tmp_path):
+    text = """
+context:
+  expressions:
+    set:
+      - "set $room:room to $pv.Percent:level for $pv.TwoDigitInteger:minutes minutes"
+      - "the $pv.TwoDigitOrdinal:which (of $pv.SingleDigitOrdinal:of) at $time:time"
+      - "seat $pv.Alphabetic:seat [$pv.Alphanumeric:code, $pv.SingleDigitInteger:digit]"
+      - "ask $doctor:who"
+      - "ask $room:who"
+  slots:
+    room: [Living Room, TV  corner]
+    time: ["8:30", 6 AM]
+    doctor: [Dr. Wu, living room]
+"""
+    grammar = load(tmp_path, text)
+    for name, spoken, written in [
+        ("room", "living room", "Living Room"),
+        ("room", "tv corner", "TV corner"),
+        ("level", "twenty five percent", "25%"),
+        ("level", "one hundred percent", "100%"),
+        ("minutes", "twenty five", "25"),
+        ("which", "twenty first", "21"),
+        ("of", "second", "2"),
+        ("time", "eight thirty", "8:30"),
+        ("time", "six am", "6 AM"),
+        ("seat", "b", "b"),
+        ("code", "b", "b"),
+        ("code", "seven", "7"),
+        ("digit", "zero", "0"),
+        ("who", "doctor wu", "Dr. Wu"),
+        ("who", "living room", "Living Room"),  # the type that comes first in the file
+        ("room", "cellar", "cellar"),
+        ("nothing", "seven", "seven"),
+    ]:
+        assert grammar.written(name, spoken) == written
+    (frame,) = grammar.parse("set Living Room to five percent for seven minutes")
+    assert frame.slots == (("room", "living room"), ("level", "five percent"), ("minutes", "seven"))
+
+
+def test_what_is_spelled_out_and_what_is_not_english_is_warned_of(tmp_path):
+    text = """
+context:
+  expressions:
+    wake:
+      - "wake me at [8:30, 6 am] in the [caf\u00e9, na\u00efve caf\u00e9]"
+      - "dim to $level:level"
+  slots:
+    level: ["50%"]
+"""
+    grammar = load(tmp_path, text)
+    assert [re.sub(".*yaml", "", line) for line in grammar.warnings()] == [
+        ":8: '50%' is read 'fifty percent'",
+        ":5: '8:30' is read 'eight thirty'",
+        ":5: '6 am' is read 'six am'",
+        ": not English, as voices and models are: caf\u00e9, na\u00efve",
+    ]
+    assert len(grammar.parse("wake me at eight thirty in the caf\u00e9")) == 1

@@ -129,6 +129,10 @@ def prepare(
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
+    num = len(datadir.read(data / "test").ids)
+    rendered = spoken_grammar.who_speaks(settings.data, {**sequences, "test": []})
+    speech = f"test recorded: {num} orders by people, whose number is not known; {rendered}"
+    corpus.write_about(data, "Picovoice's speech-to-intent benchmark (barista)", speech)
 
 
 def main() -> None:

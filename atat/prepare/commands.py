@@ -5,13 +5,14 @@ from pathlib import Path
 from atat import cli, config
 from atat.config import Config
 from atat.grammar import Grammar
-from atat.prepare import spoken_grammar
+from atat.prepare import corpus, spoken_grammar
 
 
 def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> None:
     """Write the splits train, valid, test (speech, text, semantics) and train_text (no speech).
 
     With data.num_asr also asr, with data.num_foreign also foreign (spoken_grammar.texts_alone).
+    about.json says who speaks, and how much of the test says what training has.
 
     Args:
         settings: `data` and `seed` are used.
@@ -28,6 +29,8 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
+    speech = spoken_grammar.who_speaks(settings.data, sequences)
+    corpus.write_about(data, grammar.path.stem, speech)
 
 
 def main() -> None:

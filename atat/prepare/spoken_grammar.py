@@ -1,17 +1,17 @@
 """What recipes share that learn from a grammar: its sentences, drawn, rendered, written as splits.
 
-Sentences of validation and test are never in training; the speech of the test is never made with a
-synthesiser of training.
+All of the grammar is in training; what of it is held out for validation and test, atat/prepare/
+drawing.py decides. The speech of the test is never made with a synthesiser of training.
 """
 
 import argparse
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
 
 from atat import config, datadir, negatives, semantics, synth
@@ -19,13 +19,11 @@ from atat.config import Config, DataConfig
 from atat.datadir import DataDir
 from atat.files import atomic_write
 from atat.grammar import Grammar
-from atat.prepare import corpus, saying
+from atat.prepare import corpus, drawing, pronunciation, saying
+from atat.spelling import cardinal
 
 ROOT = config.BASE.parent.parent
 SPOKEN = ("train", "valid", "test")
-# Of the sentences of an intent, no more than this is held out for each of valid and test: an intent
-# with few sentences must be learned too.
-HELD_OUT = 0.2
 ASR, FOREIGN = TEXT_ALONE = ("asr", "foreign")  # splits of speech without semantics
 
 
@@ -49,26 +47,43 @@ def load_grammar(path: str | Path) -> Grammar:
 
 
 def print_check(grammar: Grammar, settings: Config) -> None:
-    """Print what a grammar holds; ValueError where `draw` would refuse it."""
+    """Print what a grammar holds and what of it would be trained and tested; writes nothing."""
     print(
         f"{grammar.path}: intents {len(grammar.intents)}, slots {len(grammar.slots)}, "
         f"sentences {grammar.count():,}"
     )
-    draw(grammar, settings.data, settings.seed)
+    drawn = draw(grammar, settings.data, settings.seed)
+    trained = {semantics.words(s) for split in ("train", "train_text") for s in drawn[split]}
+    frames = {split: [(semantics.frame(s).intent, s) for s in drawn[split]] for split in drawn}
+    per_intent = {split: Counter(intent for intent, _ in found) for split, found in frames.items()}
+    held_out = Counter(i for i, s in frames["test"] if semantics.words(s) not in trained)
+    width = max(map(len, [*grammar.intents, "intent"])) + 2
+    print(
+        f"\n{'intent':<{width}}{'sentences':>20}{'train':>8}{'valid':>8}{'test':>8}{'held out':>10}"
+    )
+    for intent, count in grammar.count_by_intent().items():
+        train, valid, test = (per_intent[split][intent] for split in SPOKEN)
+        print(f"{intent:<{width}}{count:>20,}{train:>8}{valid:>8}{test:>8}{held_out[intent]:>10}")
+    print("\nten sentences of training:")
+    for sequence in drawn["train"][:10]:
+        print(f"  {sequence}")
+    words = {word for symbols in grammar.automaton(with_tags=False).arcs for word in symbols}
+    guessed = pronunciation.not_in_dictionary(words)
+    if guessed:
+        print(
+            f"\nnot in the pronunciation dictionary, so that synthesisers guess how they sound "
+            f"(data.sayings can help): {', '.join(guessed)}"
+        )
 
 
 def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[str]]:
-    """Target sequences of each split.
+    """Target sequences of each split, as `drawing.split` draws them.
 
-    Where the grammar has fewer sentences than asked for, test, valid and train_text are smaller,
-    which is said on stderr, and train has its sentences several times, for several voices.
+    What the numbers of utterances are too small or too large for is said on stderr.
 
     Returns:
-        train, train_text, valid, test -> sequences. Those of valid and of test are all different
-        and in no other split; those of train_text may be in train.
-
-    Raises:
-        ValueError: there are no sentences left to train on, or none to test on.
+        test, valid, train, train_text -> sequences. Those of test and valid that are not in
+        training are in no other split.
     """
     wanted = {
         "test": settings.num_test,
@@ -76,26 +91,52 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
         "train": settings.num_train,
         "train_text": settings.num_train_text,
     }
-    drawn: dict[str, list[str]] = {}
-    held_out: set[str] = set()
-    for split, num in wanted.items():
-        is_held_out = split in ("test", "valid")
-        rng = random.Random(f"{seed} {split}")
-        sample = grammar.sample(rng, num, held_out, max_share=HELD_OUT if is_held_out else 1.0)
-        if num and not sample:
-            raise ValueError(
-                f"{grammar.path}: {grammar.count()} sentences are too few for {split}: "
-                f"an intent needs {round(1 / HELD_OUT)} or more (add ways to say it)"
+    splits = drawing.split(grammar, wanted, seed)
+    drawn = splits.sequences
+    for split in ("train", "train_text"):
+        if 0 < wanted[split] < splits.num_needed:
+            print(
+                f"{split}: {splits.num_needed} utterances have all words, slot values and "
+                f"alternatives of the grammar, data.num_{split} is {wanted[split]}: "
+                f"{splits.num_uncovered[split]} of {splits.num_units} values and alternatives are "
+                "not in it",
+                file=sys.stderr,
             )
-        if len(sample) < num:
-            note = "each said several times" if split == "train" else f"not {num}"
-            print(f"{split}: {len(sample)} different sentences, {note}", file=sys.stderr)
-        if is_held_out:
-            held_out.update(map(semantics.words, sample))
-        if split == "train":
-            sample = list(islice(cycle(sample), num))
-        drawn[split] = sample
+    trained = set(map(semantics.words, drawn["train"] + drawn["train_text"]))
+    for split in ("test", "valid"):
+        texts = list(map(semantics.words, drawn[split]))
+        num_seen = sum(text in trained for text in texts)
+        if len(texts) < wanted[split]:
+            print(
+                f"{split}: {len(texts)} utterances, not {wanted[split]}: {len(set(texts))} "
+                f"sentences, each said at most {drawing.MAX_REPEATS} times",
+                file=sys.stderr,
+            )
+        if num_seen:
+            print(f"{split}: {seen_or_not(drawn, split)}", file=sys.stderr)
     return drawn
+
+
+def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
+    """How many utterances of a split say what is trained, and how many do not.
+
+    Args:
+        sequences: split -> target sequences, of `train`, `train_text` and the split.
+
+    >>> seen_or_not({"train": ["a( go )a"], "train_text": [], "test": ["a( go )a"] * 2}, "test")
+    '2 of 2 utterances: sentences seen, voices not'
+    """
+    trained = {semantics.words(s) for name in ("train", "train_text") for s in sequences[name]}
+    texts = [semantics.words(sequence) for sequence in sequences[split]]
+    num_seen = sum(text in trained for text in texts)
+    said = []
+    if num_seen < len(texts):
+        said.append(
+            f"{len(texts) - num_seen} of {len(texts)} utterances: sentences not in training"
+        )
+    if num_seen:
+        said.append(f"{num_seen} of {len(texts)} utterances: sentences seen, voices not")
+    return "; ".join(said)
 
 
 def texts_alone(
@@ -166,7 +207,7 @@ def write_spoken(
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
         split: synth.plan(
-            said(split, list(map(semantics.words, sequences[split])), settings),
+            said(split, list(map(aloud, sequences[split])), settings),
             settings.data.voices["train" if split in TEXT_ALONE else split],
             settings.seed,
             settings.data.num_pseudo_speakers,
@@ -191,6 +232,24 @@ def write_spoken(
                 directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
         datadir.write(data / split, directory)
+
+
+# "six am" would be read like "I am", the letter A like an article.
+_LETTER_A = re.compile(r"(?<=\( )a(?= \))")
+_HOURS = {word for hour in range(60) for word in cardinal(hour).split()} | {"o'clock"}
+
+
+def aloud(sequence: str) -> str:
+    """The words of a target sequence, spelled so that synthesisers read them as they are meant.
+
+    >>> aloud("wake( wake me at time( six am )time )wake"), aloud("seat( row( a )row )seat")
+    ('wake me at six a.m.', 'eigh')
+    """
+    words = semantics.words(_LETTER_A.sub("eigh", sequence)).split()
+    for place in range(1, len(words)):
+        if words[place] in ("am", "pm") and words[place - 1] in _HOURS:
+            words[place] = f"{words[place][0]}.m."
+    return " ".join(words)
 
 
 def said(split: str, texts: list[str], settings: Config) -> list[str]:
@@ -270,6 +329,23 @@ def print_table(data: Path, splits: tuple[str, ...], voices: Mapping[str, str]) 
             f"{split:<11}{line.utterances:>11}{hours:>8}{speakers:>10}{line.intents:>9}  "
             f"{voices.get(split, 'none: text only')}"
         )
+
+
+def who_speaks(settings: DataConfig, sequences: Mapping[str, list[str]]) -> str:
+    """The sentence of `corpus.write_about` on rendered speech: by whom, what is new in the test.
+
+    Args:
+        sequences: split -> target sequences, as `draw` gives them.
+    """
+    by: dict[str, list[str]] = {}
+    for split in SPOKEN:
+        if sequences.get(split):
+            by.setdefault(voices_of(settings, split), []).append(split)
+    parts = [f"{' and '.join(splits)} by {voices}" for voices, splits in by.items()]
+    said = f"rendered by synthesisers, not recorded: {'; '.join(parts)}."
+    if sequences.get("test"):
+        said += f" Test: {seen_or_not(sequences, 'test')}."
+    return said
 
 
 def voices_by_split(settings: DataConfig, splits: tuple[str, ...]) -> dict[str, str]:

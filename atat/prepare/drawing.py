@@ -1,0 +1,451 @@
+"""Which sentences of a grammar are trained and which test: all of it trained, all intents alike.
+
+A cover comes first: sentences that have every alternative, every slot value and so every word of
+the grammar. It is trained; what is held out for validation and test is drawn from the rest. What a
+split still lacks goes to the intents evenly, then to their combinations of slots, expressions,
+alternatives and values; where there are no more sentences, they are repeated for other voices.
+"""
+
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import cycle, islice, zip_longest
+from operator import attrgetter
+
+from atat.grammar import Grammar, slots_of
+from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
+
+HELD_OUT = 0.2  # of an intent's sentences, at most, for each of valid and test
+MAX_REPEATS = 20  # of a sentence in valid and test, or in training while there are others
+USUAL_REPEATS = 4  # of held-out sentences, before the test says training sentences too
+MIN_USES = 3  # of an alternative or a value in training, where an intent's share has room for it
+PATIENCE = 200  # draws in a row that gave nothing new
+
+# A value of a slot, an option of a choice by its place, or an expression of an intent: what is
+# covered, and what is dealt from a deck.
+Unit = tuple[Hashable, Hashable]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    intent: str
+    sequence: str  # target sequence
+    words: str
+    units: tuple[Unit, ...]  # what it is made of
+
+    @property
+    def group(self) -> "Group":
+        return self.intent, _group(self.units[0][1])
+
+    @property
+    def slots(self) -> tuple[str, frozenset[str]]:
+        """Its combination of slots, within its intent."""
+        names = (place.name for place, _ in self.units if isinstance(place, Slot))
+        return self.intent, frozenset(names)
+
+
+Group = tuple[str, tuple[str, ...]]  # an intent, and the slots that an expression can have
+
+
+@dataclass
+class Splits:
+    """Target sequences of each split, in random order, and what is not as it was asked for.
+
+    Attributes:
+        num_units: alternatives and slot values of the grammar; num_needed: utterances that have
+            them all; num_uncovered: how many train and train_text are too small for.
+    """
+
+    sequences: dict[str, list[str]]
+    num_units: int
+    num_needed: int
+    num_uncovered: dict[str, int]
+
+
+def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
+    """Draw the splits `train`, `train_text`, `valid` and `test`.
+
+    A sentence of valid or test that is not in training is in no other split. Where an intent has
+    too few of those, valid and test have sentences of training beside or instead of them.
+
+    Args:
+        wanted: how many utterances of each. valid and test get fewer where each sentence would
+            have to come more than MAX_REPEATS times; train and train_text get them all.
+    """
+    cover = _cover(Dealer(grammar, random.Random(f"{seed} cover")))
+    num_needed = len(cover)
+    first = {name: _num_of_cover(cover, num, grammar.intents) for name, num in wanted.items()}
+    made_of = {
+        name: {unit for sentence in cover[:num] for unit in sentence.units}
+        for name, num in (first | {"all": num_needed}).items()
+    }
+    spoken = "train" if wanted["train"] else "train_text"
+    trained = _Trained(cover, first[spoken], made_of[spoken])
+    sentences = {}
+    for name in ("test", "valid", "train", "train_text"):
+        dealer = Dealer(grammar, random.Random(f"{seed} {name}"))
+        if name in ("test", "valid"):
+            sentences[name] = _hold_out(dealer, wanted[name], trained)
+        else:
+            part = cover[: first[name]]
+            sentences[name] = _train(dealer, part, wanted[name], trained.held_out)
+        dealer.rng.shuffle(sentences[name])
+    return Splits(
+        {name: [one.sequence for one in found] for name, found in sentences.items()},
+        num_units=len(made_of["all"]),
+        num_needed=num_needed,
+        num_uncovered={
+            name: len(made_of["all"] - made_of[name]) for name in ("train", "train_text")
+        },
+    )
+
+
+class Dealer:
+    """Draws sentences; rather of what was used less, so that all is used about equally often.
+
+    Attributes:
+        units: the alternatives and then the slot values of the grammar.
+        groups: intent -> its combinations of slots -> the expressions that can have these.
+    """
+
+    def __init__(self, grammar: Grammar, rng: random.Random):
+        self.grammar = grammar
+        self.rng = rng
+        self.uses: Counter[Unit] = Counter()
+        self._is_fair = True
+        self.groups: dict[str, dict[tuple[str, ...], list[Expression]]] = {}
+        for intent, expressions in grammar.expressions.items():
+            groups = self.groups[intent] = {}
+            for expression in expressions:
+                groups.setdefault(_group(expression), []).append(expression)
+        self._above: dict[Expression, set[Expression]] = {}
+        self._expressions_with: dict[Expression, dict[str, list[Expression]]] = {}
+        nodes = _nodes(grammar)
+        self._parents: dict[Expression, list[Expression]] = {}
+        for node in nodes:
+            for part in _parts(node):
+                self._parents.setdefault(part, []).append(node)
+        self.units: list[Unit] = [
+            (node, place)
+            for node in nodes
+            if isinstance(node, Choice)
+            for place in range(len(node.options))
+        ]
+        slots = [node for node in nodes if isinstance(node, Slot)]
+        self.units += [(slot, value) for slot in slots for value in grammar.slot_types[slot.type]]
+
+    def draw(self, intent: str, group: tuple[str, ...] | None = None) -> Sentence:
+        """A sentence of an intent; with a group, of an expression that can have these slots."""
+        if group is None:
+            group = self.rng.choice(list(self.groups[intent]))
+        return self.say(intent, self._pick(intent, self.groups[intent][group]))
+
+    def use(self, sentence: Sentence) -> None:
+        """Count what a sentence is made of."""
+        self.uses.update(sentence.units)
+
+    def expressions_with(self, unit: Unit) -> dict[str, list[Expression]]:
+        """The expressions that can have an alternative or a slot value, by intent."""
+        node = unit[0]
+        if node not in self._expressions_with:
+            above = self._all_above(node)
+            found = {
+                intent: [one for one in expressions if one in above]
+                for intent, expressions in self.grammar.expressions.items()
+            }
+            self._expressions_with[node] = {i: many for i, many in found.items() if many}
+        return self._expressions_with[node]
+
+    def say(self, intent: str, expression: Expression, unit: Unit | None = None) -> Sentence:
+        """A sentence of an expression; with a unit that it can have, one that has it."""
+        units: list[Unit] = [(intent, expression)]
+        missing = [unit] if unit else []
+        above = self._all_above(unit[0]) if unit else set()
+
+        tokens: list[str] = []
+        words: list[str] = []
+
+        def walk(one: Expression) -> None:
+            match one:
+                case Word(text):
+                    tokens.append(text)
+                    words.append(text)
+                case Phrase(parts):
+                    for part in parts:
+                        walk(part)
+                case Choice(options):
+                    if one not in above:
+                        place = self._pick(one, range(len(options)))
+                    elif one is unit[0]:
+                        place = unit[1]
+                    else:
+                        leading = [i for i, option in enumerate(options) if option in above]
+                        place = self.rng.choice(leading)
+                    units.append((one, place))
+                    walk(options[place])
+                case Slot(kind, name):
+                    if missing and one == unit[0]:
+                        value = missing.pop()[1]
+                    else:
+                        value = self._pick(one, self.grammar.slot_types[kind])
+                    units.append((one, value))
+                    tokens.extend((f"{name}(", value, f"){name}"))
+                    words.append(value)
+
+        walk(expression)
+        sequence = " ".join([f"{intent}(", *tokens, f"){intent}"])
+        return Sentence(intent, sequence, " ".join(words), tuple(units))
+
+    def search(
+        self, draw: Callable[[], Sentence], is_wanted: Callable[[Sentence], bool]
+    ) -> Sentence | None:
+        """The first of some draws that is wanted; None after PATIENCE in vain.
+
+        What was used less may have no more sentences that are wanted: half the draws disregard it.
+        """
+        for number in range(PATIENCE):
+            self._is_fair = number < PATIENCE // 2
+            if is_wanted(sentence := draw()):
+                break
+        else:
+            sentence = None
+        self._is_fair = True
+        return sentence
+
+    def _pick(self, place: Hashable, items: Sequence) -> Hashable:
+        """Of two items drawn, the less used."""
+        if len(items) == 1:
+            return items[0]
+        one, other = (items[int(self.rng.random() * len(items))] for _ in range(2))
+        return other if self._is_fair and self.uses[place, other] < self.uses[place, one] else one
+
+    def _all_above(self, node: Expression) -> set[Expression]:
+        """The expressions that a node is part of, itself too."""
+        if node not in self._above:
+            above, stack = {node}, [node]
+            while stack:
+                new = set(self._parents.get(stack.pop(), ())) - above
+                above |= new
+                stack.extend(new)
+            self._above[node] = above
+        return self._above[node]
+
+
+@dataclass
+class _Trained:
+    """What is trained, while sentences are held out of it.
+
+    Attributes:
+        cover: sentences that are trained, the first `num` of them at least.
+        covered: what these are made of.
+    """
+
+    cover: list[Sentence]
+    num: int
+    covered: set[Unit]
+
+    def __post_init__(self):
+        self.words = {sentence.words for sentence in self.cover}
+        self.slots = {sentence.slots for sentence in self.cover[: self.num]}
+        self.held_out: set[str] = set()
+
+    def may_hold_out(self, sentence: Sentence) -> bool:
+        """Whether all that a sentence is made of is trained without it.
+
+        The first sentence with a combination of slots is trained, so that a second can be held out.
+        """
+        if sentence.words in self.words or sentence.words in self.held_out:
+            return False
+        if not self.covered.issuperset(sentence.units):
+            return False
+        if sentence.slots not in self.slots and len(self.cover) < self.num:
+            self.cover.append(sentence)
+            self.words.add(sentence.words)
+            self.slots.add(sentence.slots)
+            return False
+        return sentence.slots in self.slots
+
+
+class _Pool:
+    """The sentences of a group that are trained, those said least first."""
+
+    def __init__(self):
+        self.said: Counter[str] = Counter()  # by words
+        self.num_said = 0
+        self.sentences: list[tuple[int, int, Sentence]] = []  # a heap: times said, age
+        self.is_exhausted = False  # whether no new sentences are found
+
+    @property
+    def least(self) -> int:
+        return self.sentences[0][0]
+
+    def add(self, sentence: Sentence) -> None:
+        """A new sentence, or the one said least."""
+        self.said[sentence.words] += 1
+        self.num_said += 1
+        entry = self.said[sentence.words], self.num_said, sentence
+        if self.sentences and sentence is self.sentences[0][-1]:
+            heapq.heapreplace(self.sentences, entry)
+        elif entry[0] == 1:
+            heapq.heappush(self.sentences, entry)
+
+
+def _cover(dealer: Dealer) -> list[Sentence]:
+    """Sentences that have, together, every expression, alternative and slot value."""
+    by_intent = dealer.grammar.expressions.items()
+    rounds = zip_longest(*([(intent, one) for one in many] for intent, many in by_intent))
+    cover = [dealer.say(*pair) for pairs in rounds for pair in pairs if pair is not None]
+    for sentence in cover:
+        dealer.use(sentence)
+    drawn = Counter(sentence.intent for sentence in cover)
+    for unit in dealer.units:
+        if not dealer.uses[unit]:
+            expressions = dealer.expressions_with(unit)
+            intent = min(expressions, key=drawn.__getitem__)
+            cover.append(dealer.say(intent, dealer.rng.choice(expressions[intent]), unit))
+            dealer.use(cover[-1])
+            drawn[intent] += 1
+    return cover
+
+
+def _num_of_cover(cover: list[Sentence], num: int, intents: Collection[str]) -> int:
+    """How many sentences of the cover `num` utterances have room for, each intent said often."""
+    if len(cover) <= num:
+        return num
+    have = Counter(sentence.intent for sentence in cover)
+    return max(num // 2, num - sum(max(0, MAX_REPEATS - have[intent]) for intent in intents))
+
+
+def _hold_out(dealer: Dealer, num: int, trained: _Trained) -> list[Sentence]:
+    """Sentences that are not trained, as many as may be, and then sentences that are."""
+    counts = dealer.grammar.count_by_intent()
+    shares = share_out(num, {intent: MAX_REPEATS * count for intent, count in counts.items()})
+    result: list[Sentence] = []
+    for intent, share in shares.items():
+        pool: list[Sentence] = []
+        for _ in range(min(share, int(HELD_OUT * counts[intent]))):
+            new = dealer.search(partial(dealer.draw, intent), trained.may_hold_out)
+            if new is None:
+                break
+            trained.held_out.add(new.words)
+            dealer.use(new)
+            pool.append(new)
+        seen = [s for s in trained.cover[: trained.num] if s.intent == intent]
+        dealer.rng.shuffle(seen)
+        pool += seen[: max(0, math.ceil(share / USUAL_REPEATS) - len(pool))]
+        result += islice(cycle(pool), min(share, MAX_REPEATS * len(pool)))
+    return result
+
+
+def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) -> list[Sentence]:
+    """The cover, and what brings all intents, and all within them, to the same share of `num`."""
+    result: list[Sentence] = []
+    missing = Counter(dict.fromkeys(dealer.grammar.intents, 0))
+    pools: dict[Group, _Pool] = {
+        (intent, names): _Pool() for intent, groups in dealer.groups.items() for names in groups
+    }
+
+    def add(sentence: Sentence) -> None:
+        result.append(sentence)
+        dealer.use(sentence)
+        pools[sentence.group].add(sentence)
+        missing[sentence.intent] -= 1
+
+    def is_trainable(sentence: Sentence) -> bool:
+        return sentence.words not in held_out
+
+    def next_of(intent: str) -> Sentence:
+        """A new sentence or, where none is found, the one that was said least."""
+        groups = [(intent, names) for names in dealer.groups[intent]]
+        groups.sort(key=lambda group: pools[group].num_said)
+        for group in groups:
+            pool = pools[group]
+            if not pool.is_exhausted:
+                one = dealer.search(
+                    partial(dealer.draw, *group),
+                    lambda one: is_trainable(one) and one.words not in pool.said,  # noqa: B023
+                )
+                if one is not None:
+                    return one
+                pool.is_exhausted = True
+            if pool.sentences and pool.least < MAX_REPEATS:
+                return pool.sentences[0][-1]
+        pool = min(
+            (pools[group] for group in groups if pools[group].sentences), key=attrgetter("least")
+        )
+        return pool.sentences[0][-1]
+
+    for sentence in cover:
+        add(sentence)
+    missing.update(level({intent: -have for intent, have in missing.items()}, num))
+    for unit in dealer.units:
+        while dealer.uses[unit] < MIN_USES:
+            expressions = dealer.expressions_with(unit)
+            intent = max(expressions, key=missing.__getitem__)
+            some = partial(dealer.rng.choice, expressions[intent])
+            one = missing[intent] > 0 and dealer.search(
+                lambda: dealer.say(intent, some(), unit),  # noqa: B023
+                is_trainable,
+            )
+            if not one:
+                break
+            add(one)
+    for intent in dealer.grammar.intents:
+        while missing[intent] > 0:
+            add(next_of(intent))
+    return result
+
+
+def share_out(num: int, available: dict[str, int]) -> dict[str, int]:
+    """Divide `num` evenly; who has less gives all, and the others make it up.
+
+    >>> share_out(10, {"a": 9, "b": 2, "c": 9}), share_out(10, {"a": 1, "b": 2})
+    ({'a': 4, 'b': 2, 'c': 4}, {'a': 1, 'b': 2})
+    """
+    shares = {}
+    for taken, name in enumerate(sorted(available, key=available.__getitem__)):
+        shares[name] = min(available[name], num // (len(available) - taken))
+        num -= shares[name]
+    return {name: shares[name] for name in available}
+
+
+def level(have: dict[str, int], num: int) -> dict[str, int]:
+    """What each shall have when more is given, to those who have least, until there are `num`.
+
+    >>> level({"a": 5, "b": 0, "c": 1}, 10)
+    {'a': 5, 'b': 3, 'c': 2}
+    """
+    heap = [(count, place, name) for place, (name, count) in enumerate(have.items())]
+    heapq.heapify(heap)
+    for _ in range(num - sum(have.values())):
+        count, place, name = heap[0]
+        heapq.heapreplace(heap, (count + 1, place, name))
+    return {name: count for count, _, name in sorted(heap, key=lambda entry: entry[1])}
+
+
+@cache
+def _group(expression: Expression) -> tuple[str, ...]:
+    return tuple(sorted({slot.name for slot in slots_of(expression)}))
+
+
+def _parts(expression: Expression) -> tuple[Expression, ...]:
+    match expression:
+        case Phrase(parts) | Choice(parts):
+            return parts
+    return ()
+
+
+def _nodes(grammar: Grammar) -> list[Expression]:
+    """Every part of every expression once, in the order of the file."""
+    found: dict[Expression, None] = {}
+    stack = [one for many in grammar.expressions.values() for one in many][::-1]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found[node] = None
+            stack.extend(reversed(_parts(node)))
+    return list(found)
