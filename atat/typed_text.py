@@ -11,9 +11,10 @@ import math
 import re
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
+from atat import semantics
 from atat.grammar import Grammar
 from atat.reading import Reading, Result, read
 from atat.spelling import spell_out
@@ -73,8 +74,8 @@ class TypedText:
 
     def of_sentence(self, sentence: str, nbest: int = 1, **about) -> Result:
         """The result of a sentence of the grammar; `about`: what else is known of it."""
-        readings = distinct(read(r, None, True) for r in self.grammar.readings(sentence))
-        return Result(**asdict(readings[0]) | about, nbest=readings[:nbest])
+        readings = [read(r, None, True) for r in self.grammar.readings(sentence)]
+        return as_written(self.grammar, readings, nbest, **about)
 
     def sentence(self, text: str) -> str | None:
         """The sentence of the grammar that a text is but for how it is written.
@@ -119,13 +120,13 @@ class TypedText:
         """
         near = self.near(text)
         meant = None if near is None else self.of_sentence(near)
-        is_meant = meant is not None and (guess.intent, guess.slots) == (meant.intent, meant.slots)
+        is_meant = meant is not None and key(guess) == key(meant)
         confidence = round(share(guess.nbest), 4) if is_meant else 0.0
-        if confidence >= MIN_SHARE:
-            return replace(guess, confidence=confidence, accepted=True)
+        about = {"confidence": confidence, "accepted": confidence >= MIN_SHARE}
+        if about["accepted"]:
+            return replace(guess, slots=meant.slots, spoken_slots=meant.spoken_slots, **about)
         why = f"the model does not take it for '{near}'" if near else self.why_not(text)
-        about = {"confidence": confidence, "accepted": False}
-        return replace(guess, intent=None, slots={}, reason=why, **about)
+        return replace(guess, intent=None, slots={}, spoken_slots=None, reason=why, **about)
 
     def refused(self, text: str) -> Result:
         """The result of a text that is no sentence of the grammar, where there is no model."""
@@ -255,25 +256,48 @@ def contraction(word: str) -> list[str]:
     return [f"{start} {whole}" for whole in ENDINGS.get(end, ())] if mark and start else []
 
 
-def distinct(readings) -> tuple[Reading, ...]:
-    """Readings without those that mean the same as an earlier one."""
-    found: list[Reading] = []
+def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **about) -> Result:
+    """The result of readings, best first, their slots as the grammar file writes them.
+
+    Args:
+        nbest: how many of them it keeps; of those that mean the same the first.
+        about: what else is known.
+    """
+    readings = list(readings)
+    shown: dict[tuple, Reading] = {}
     for reading in readings:
-        if all((reading.intent, reading.slots) != (r.intent, r.slots) for r in found):
-            found.append(reading)
-    return tuple(found)
+        shown.setdefault(key(reading), replace(reading, slots=written(grammar, reading.slots)))
+    best, spoken = next(iter(shown.values())), readings[0].slots
+    about |= {"nbest": tuple(shown.values())[:nbest]}
+    return Result(**asdict(best) | about, spoken_slots=None if spoken == best.slots else spoken)
+
+
+def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+    """Slots as the grammar file writes their values, of slots as they are said."""
+    return {
+        name: grammar.written(name, value)
+        if isinstance(value, str)
+        else [grammar.written(name, one) for one in value]
+        for name, value in slots.items()
+    }
+
+
+def key(reading: Reading) -> object:
+    """Equal for two readings that mean the same, however slots are written; None without tags."""
+    return semantics.frame(reading.semantics).key if reading.intent is not None else None
 
 
 def share(readings: tuple[Reading, ...]) -> float:
     """Of the probability of all readings, what is with the meaning of the first.
 
     >>> from math import log
-    >>> go, stay = Reading("go", {}, "", log(0.6)), Reading("stay", {}, "", log(0.2))
+    >>> go, stay = (Reading(name, {}, f"{name}( ){name}", log(share))
+    ...             for name, share in (("go", 0.6), ("stay", 0.2)))
     >>> round(share((go, stay)), 4), share((go,))
     (0.75, 1.0)
     """
     best = readings[0]
     weights = [math.exp(r.score - best.score) for r in readings]
-    same = [(r.intent, r.slots) == (best.intent, best.slots) for r in readings]
+    same = [key(r) == key(best) for r in readings]
     total = sum(weights)
     return sum(w for w, is_same in zip(weights, same, strict=True) if is_same) / total

@@ -22,7 +22,7 @@ import numpy as np
 from atat import acceptor, audio
 from atat.grammar import Grammar
 from atat.reading import Reading, Result, read
-from atat.typed_text import TypedText, distinct
+from atat.typed_text import TypedText, as_written
 
 if TYPE_CHECKING:
     from atat.inference import AudioSource
@@ -237,19 +237,12 @@ class WhisperGrammar:
         if not readings:
             return Result(None, {}, "", None, "found no sentence of the grammar", confidence=0.0)
         sure = round(confidence(per_token(free) - readings[0][0]), 4)
-        nbest = distinct(reading for _, reading in readings)
-        best = nbest[0]
-        if NEGATION.search(words) and not NEGATION.search(best.semantics):
+        if NEGATION.search(words) and not NEGATION.search(readings[0][1].semantics):
             sure = 0.0
-        return Result(
-            best.intent,
-            best.slots,
-            best.semantics,
-            best.score,
-            f"heard '{words}'" if words else "heard nothing",
-            nbest=nbest[: options.nbest],
-            confidence=sure,
-        )
+        reason = f"heard '{words}'" if words else "heard nothing"
+        best = [reading for _, reading in readings]
+        result = as_written(self.grammar, best, options.nbest, confidence=sure)
+        return replace(result, reason=reason)
 
     def _read(self, found: "Hypothesis") -> list[Reading]:
         return self._meanings(self.listener.words.decode(found.tokens), found.score)
@@ -283,7 +276,8 @@ def believed(result: Result, threshold: float) -> Result:
     reason = result.reason
     if result.intent is not None:
         reason = f"not sure enough ({result.confidence:.2f}, expected {threshold:g}): {reason}"
-    return replace(result, intent=None, slots={}, reason=reason, accepted=False)
+    about = {"spoken_slots": None, "reason": reason, "accepted": False}
+    return replace(result, intent=None, slots={}, **about)
 
 
 def per_token(found: "Hypothesis") -> float:

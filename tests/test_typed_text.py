@@ -167,6 +167,23 @@ def test_a_model_is_believed_where_the_grammar_seconds_it(own):
     assert not nothing.accepted
 
 
+def test_slots_are_as_the_grammar_writes_them_and_as_they_are_said(load):
+    typed = load(
+        "context: {expressions: {a: ['wait $pv.TwoDigitInteger:n minutes (at $at:at)']},"
+        " slots: {at: [Home]}}"
+    )
+    for text in ("wait 25 minutes at home", "wait twenty-five minutes at home"):
+        result = typed.read(text)
+        assert result.slots == result.nbest[0].slots == {"n": "25", "at": "Home"}
+        assert result.spoken_slots == {"n": "twenty five", "at": "home"}
+        assert "n( twenty five )n" in result.semantics
+    near = "wait my 25 minutes"
+    accepted = typed.second(near, guess(typed, "wait twenty five minutes"))
+    assert accepted.slots == {"n": "25"} and accepted.spoken_slots == {"n": "twenty five"}
+    refused = typed.second("wait long minutes", guess(typed, "wait twenty five minutes"))
+    assert (refused.slots, refused.spoken_slots) == ({}, None)
+
+
 def digits(sentence):
     """A sentence with its numbers up to 100 in digits."""
     known = {spell_out(str(number)): str(number) for number in range(101)}
