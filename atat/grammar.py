@@ -93,8 +93,11 @@ class Grammar:
         >>> grammar.parse("turn the light off")  # doctest: +SKIP
         [Frame(intent='setLight', slots=(('state', 'off'),))]
         """
-        readings = _readings(self._annotated, words.lower().split())
-        return [semantics.frame(reading) for reading in islice(readings, MAX_READINGS)]
+        return [semantics.frame(reading) for reading in self.readings(words)]
+
+    def readings(self, words: str) -> list[str]:
+        """As `parse`, as target sequences."""
+        return list(islice(_readings(self._annotated, words.lower().split()), MAX_READINGS))
 
     def written(self, slot_name: str, spoken: str) -> str:
         """A slot's value as the grammar file writes it, and built-in numbers as Rhino gives them.

@@ -10,9 +10,7 @@ model(text="turn on the lights", nbest=3).nbest
 
 # B utterances, T feature frames, F mel bins, L text tokens
 
-import re
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -25,6 +23,7 @@ import torch
 
 from atat import acceptor, audio, confidence, config, features, nesting, whisper
 from atat.config import Config, FeaturesConfig
+from atat.grammar import Grammar
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Reading, Result, read
@@ -33,6 +32,7 @@ from atat.settings_check import CONSTRAINTS
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
 from atat.train import TEXT_ENCODER
+from atat.typed_text import NBEST, TypedText, normalize
 
 RIVALS = 4  # hypotheses looked for, to find one of another meaning
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
@@ -255,8 +255,29 @@ class SpeechToSemantics:
 
     @torch.inference_mode()
     def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
-        """Understand sentences; options as in a call."""
+        """Understand sentences; options as in a call.
+
+        Where there is a grammar, its sentences are read by it; the model is asked about others,
+        and believed where `TypedText.second` does.
+        """
         chosen = self.options("nlu", **options)
+        if self.typed is None or chosen.task not in TAGGED_TASKS:
+            return self._read_texts(texts, chosen)
+        results = [self.typed.read(text, chosen.nbest) for text in texts]
+        left = [i for i, result in enumerate(results) if result is None]
+        wider = replace(chosen, nbest=max(chosen.nbest, NBEST))
+        for i, guess in zip(left, self._read_texts([texts[i] for i in left], wider), strict=True):
+            result = self.typed.second(texts[i], guess)
+            results[i] = replace(result, nbest=result.nbest[: chosen.nbest])
+        return results
+
+    @cached_property
+    def typed(self) -> TypedText | None:
+        """Reads typed text by the experiment's grammar, if it has one."""
+        return None if self.grammar is None else TypedText(Grammar.load(self.grammar))
+
+    def _read_texts(self, texts: Sequence[str], chosen: SearchOptions) -> list[Result]:
+        """What the model makes of sentences."""
         sentences = [normalize(text) for text in texts]
         for text, sentence in zip(texts, sentences, strict=True):
             if not sentence:
@@ -264,7 +285,8 @@ class SpeechToSemantics:
         return self._in_batches(
             [text_size(sentence) for sentence in sentences],
             lambda batch: (
-                (found, {}) for found in self.search_texts([sentences[i] for i in batch], chosen)
+                (found, {})
+                for found in self.search_texts([sentences[i] for i in batch], _with_rivals(chosen))
             ),
             chosen,
             [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
@@ -452,21 +474,6 @@ def _with_rivals(options: SearchOptions) -> SearchOptions:
         return options
     nbest = min(RIVALS * options.nbest, MAX_BEAM)
     return replace(options, nbest=nbest, beam=min(max(options.beam, nbest), MAX_BEAM))
-
-
-def normalize(text: str) -> str:
-    r"""A typed sentence as training texts are: lower case, no punctuation around words.
-
-    >>> normalize("  Turn ON the (kitchen) lights, please! ")
-    'turn on the kitchen lights please'
-    >>> normalize("what\u2019s 7:30 o'clock?")
-    "what's 7:30 o'clock"
-    """
-    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"text {text!r}: expected a sentence, in Unicode characters")
-    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-    words = (word.strip("!\"',-.:;?") for word in re.sub(r"[()]", " ", text).split())
-    return " ".join(word for word in words if word)
 
 
 def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:

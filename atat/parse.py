@@ -1,13 +1,18 @@
 """Understand audio files or typed sentences: a line of JSON each, in the order given.
 
 `python -m atat.parse --exp DIR a.wav b.flac` reads files, `-` a file on standard input, `--text
-"turn on the lights"` a sentence, `--mic 4` four seconds of the microphone. An input that cannot be
-used gives one line on standard error; the others are still understood, and the exit code is 2.
+"turn on the lights"` a sentence, `--mic 4` four seconds of the microphone. `--grammar mine.yaml` in
+place of `--exp DIR` needs no training: Whisper, held to the sentences of the grammar. What is not
+understood has no intent, and a reason. An input that cannot be used gives one line on standard
+error; the others are still understood, and the exit code is 2.
 """
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +24,23 @@ from atat.tokenizer import TAGGED_TASKS
 if TYPE_CHECKING:
     import numpy as np
 
-    from atat.inference import Result, SpeechToSemantics
+    from atat.inference import SpeechToSemantics
+    from atat.reading import Result
+    from atat.whisper_grammar import WhisperGrammar
 
 TOGETHER = 16  # files decoded as one batch
+NOT_UNDERSTOOD = 3  # exit code, on request
+MIC_RATE_HZ = 16000
+# What records raw samples (int16, mono) to standard output, and the package that has it.
+RECORDERS = {
+    "arecord": ("alsa-utils", ["-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r"]),
+    "parec": ("pulseaudio-utils", ["--raw", "--format=s16le", "--channels=1", "--rate"]),
+}
+PATIENCE_S = 5.0  # beyond the recording's length, until the first sample
 
 
 def understand(
-    model: "SpeechToSemantics",
+    model: "SpeechToSemantics | WhisperGrammar",
     inputs: list[tuple[str, Any]],
     max_duration_s: float | None = None,
     threshold: float | None = None,
@@ -69,18 +84,20 @@ def line(name: str, kind: str, result: "Result", with_nbest: bool, has_tags: boo
     """
     about = result.to_dict()
     nbest = about.pop("nbest")
-    if not has_tags:
+    if has_tags:
+        about = {"is_understood": about.pop("is_understood"), **about}
+    else:
         about, *nbest = ({"words": r["semantics"], **r} for r in (about, *nbest))
         for reading in (about, *nbest):
-            for key in ("intent", "slots", "semantics"):
-                del reading[key]
+            for key in ("is_understood", "intent", "slots", "semantics"):
+                reading.pop(key, None)
     for reading in (about, *nbest):
         if reading["score"] is not None:
             reading["score"] = round(reading["score"], 4)
     for key in ("reason", "unknown", "duration_s"):
         if not about[key]:
             del about[key]
-    for key in ("confidence", "accepted", "slot_confidence"):
+    for key in ("confidence", "accepted", "slot_confidence", "spoken_slots"):
         if about[key] is None:
             del about[key]
     if with_nbest:
@@ -91,23 +108,79 @@ def line(name: str, kind: str, result: "Result", with_nbest: bool, has_tags: boo
 def record(seconds: float) -> tuple["np.ndarray", int]:
     """Samples (num_samples,) of the default microphone and their rate in Hz.
 
+    By sounddevice where it is installed, else by arecord or parec.
+
     Raises:
-        ValueError: no sounddevice, or no microphone that it can open.
+        ValueError: none of them is there, or no microphone that they can open.
     """
-    rate = 16000
     try:
         import sounddevice
     except (ImportError, OSError) as e:  # OSError: the PortAudio library is missing
-        raise ValueError(
-            f"--mic needs sounddevice and PortAudio ({e}); pip install sounddevice"
-        ) from e
+        return record_by_program(seconds, str(e)), MIC_RATE_HZ
     try:
         print(f"listening for {seconds:g} s ...", file=sys.stderr)
-        samples = sounddevice.rec(round(seconds * rate), rate, channels=1, dtype="float32")
+        num = round(seconds * MIC_RATE_HZ)
+        samples = sounddevice.rec(num, MIC_RATE_HZ, channels=1, dtype="float32")
         sounddevice.wait()
     except sounddevice.PortAudioError as e:
         raise ValueError(f"--mic: the microphone cannot be opened: {e}") from e
-    return samples[:, 0], rate
+    return samples[:, 0], MIC_RATE_HZ
+
+
+def record_by_program(seconds: float, why: str = "") -> "np.ndarray":
+    """int16 (num_samples,) at MIC_RATE_HZ, from the first of RECORDERS that gives them.
+
+    Args:
+        why: sounddevice is not used.
+
+    Raises:
+        ValueError: none is installed, or none can record.
+    """
+    import numpy as np
+
+    failures = []
+    for program, (_, arguments) in RECORDERS.items():
+        if (path := shutil.which(program)) is None:
+            continue
+        print(f"listening for {seconds:g} s ({program}) ...", file=sys.stderr)
+        command = [path, *arguments, str(MIC_RATE_HZ)]
+        try:
+            return np.frombuffer(_first_bytes(command, seconds), "<i2")
+        except (ValueError, OSError) as e:
+            failures.append(f"{program}: {e}")
+    if failures:
+        raise ValueError(f"--mic: the microphone cannot be recorded: {'; '.join(failures)}")
+    packages = " or ".join(f"{package} ({name})" for name, (package, _) in RECORDERS.items())
+    raise ValueError(
+        "--mic needs sounddevice and PortAudio, arecord or parec, and found none of them"
+        f"{f' ({why})' if why else ''}; pip install sounddevice and apt-get install libportaudio2, "
+        f"or apt-get install {packages}"
+    )
+
+
+def _first_bytes(command: list[str], seconds: float) -> bytes:
+    """So many seconds of samples from a program that would go on, which is then stopped.
+
+    Raises:
+        ValueError: it ended before, or gave nothing for too long.
+    """
+    num_bytes = 2 * round(seconds * MIC_RATE_HZ)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        watch = threading.Timer(seconds + PATIENCE_S, process.kill)
+        watch.start()
+        try:
+            content = process.stdout.read(num_bytes)
+        finally:
+            watch.cancel()
+            process.kill()
+        said = process.stderr.read().decode(errors="replace").split()
+    if len(content) < num_bytes:
+        got_s = len(content) / 2 / MIC_RATE_HZ
+        said = said or ["no reason given"]
+        raise ValueError(f"got {got_s:.1f} s of {seconds:g} s: {' '.join(said)}")
+    return content
 
 
 def _seconds(text: str) -> float:
@@ -124,7 +197,11 @@ def main() -> None:
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="audio (wav, flac, ogg); - is standard input")
-    add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")
+    add("--exp", type=Path, metavar="DIR", help="a trained experiment")
+    add("--grammar", type=Path, metavar="FILE", help="without training, by Whisper: a grammar")
+    add(
+        "--whisper", metavar="SOURCE", help="directory, Hugging Face name or package of its weights"
+    )
     add("--text", action="append", default=[], help="a sentence to understand; may be repeated")
     add("--mic", type=_seconds, metavar="SECONDS", help="record so long from the microphone")
     add("--task", choices=("slu", "nlu", "asr", "mlm"), help="default: slu for audio, nlu for text")
@@ -141,27 +218,28 @@ def main() -> None:
     add("--threshold", type=float, help="least confidence that is accepted; default: calibrated")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     add("--num_threads", type=cli.positive_int, default=1, help="for the arithmetic on a CPU")
+    add(
+        "--exit_code",
+        type=cli.boolean,
+        default=False,
+        help=f"true: leave with {NOT_UNDERSTOOD} where an input was not understood (and with 2 "
+        "where one could not be used)",
+    )
     args = parser.parse_args()
+    if (args.exp is None) == (args.grammar is None):
+        got = "neither --exp nor --grammar" if args.exp is None else "both --exp and --grammar"
+        parser.error(f"got {got}, expected a trained experiment or a grammar")
+    if args.whisper is not None and args.grammar is None:
+        parser.error("got --whisper without --grammar, expected it with one")
     inputs: list[tuple[str, Any]] = [("file", name) for name in args.files]
     inputs += [("text", text) for text in args.text]
     if not inputs and args.mic is None:
         parser.error("got nothing to understand, expected audio files, -, --text or --mic")
-    if args.threshold is not None and not args.files and args.mic is None:
-        parser.error("got --threshold for text alone, which has no confidence; expected audio")
+    with_speech = bool(args.files) or args.mic is not None
+    if args.threshold is not None and not with_speech:
+        parser.error("got --threshold for text alone, which has none; expected audio")
     if args.files.count("-") > 1:
         parser.error("got - twice: there is one standard input")
-
-    from atat.model_file import check_experiment
-
-    check_experiment(args.exp)
-
-    import torch
-
-    from atat import confidence
-    from atat.inference import SpeechToSemantics
-
-    torch.set_num_threads(args.num_threads)
-    model = SpeechToSemantics.load(args.exp, args.device)
     options = {
         "task": args.task,
         "beam": args.beam,
@@ -169,8 +247,7 @@ def main() -> None:
         "constraint": args.constraint,
         "ctc_weight": args.ctc_weight,
     }
-    # A mistake in them is the same for every input: say it once.
-    confidence.judge(model.confidence, asdict(model.options(**options)), args.threshold)
+    model = load(args, options, with_speech)
     names = [source for _, source in inputs]
     if args.mic is not None:
         names.append("microphone")
@@ -180,17 +257,47 @@ def main() -> None:
         for kind, source in inputs
     ]
 
-    failed = False
+    has_tags = args.task in (None, *TAGGED_TASKS)
+    failed = missed = False
     outcomes = understand(model, inputs, args.max_duration_s, args.threshold, **options)
     for name, (kind, outcome) in zip(names, outcomes, strict=True):
         if isinstance(outcome, Exception):
             failed = True
             print(f"atat.parse: error: {' '.join(str(outcome).split())}", file=sys.stderr)
         else:
-            has_tags = args.task in (None, *TAGGED_TASKS)
+            missed |= has_tags and not outcome.is_understood
             print(line(name, kind, outcome, args.nbest > 1, has_tags), flush=True)
     if failed:
         sys.exit(cli.USAGE)
+    if missed and args.exit_code:
+        sys.exit(NOT_UNDERSTOOD)
+
+
+def load(
+    args: argparse.Namespace, options: dict[str, Any], with_speech: bool
+) -> "SpeechToSemantics | WhisperGrammar":
+    """What understands. A mistake in the options is the same for every input: it is said once."""
+    if with_speech or args.exp is not None:
+        import torch
+
+        torch.set_num_threads(args.num_threads)
+    if args.grammar is not None:
+        from atat.whisper_grammar import WhisperGrammar
+
+        WhisperGrammar.options(**options)
+        WhisperGrammar.threshold(args.threshold)
+        return WhisperGrammar.load(args.grammar, args.whisper, args.device, with_speech)
+
+    from atat.model_file import check_experiment
+
+    check_experiment(args.exp)
+    from atat import confidence
+    from atat.inference import SpeechToSemantics
+
+    model = SpeechToSemantics.load(args.exp, args.device)
+    chosen = asdict(model.options(**options))
+    confidence.judge(model.confidence, chosen, args.threshold)
+    return model
 
 
 if __name__ == "__main__":

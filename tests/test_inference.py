@@ -12,7 +12,7 @@ import torch
 
 from atat import SpeechToSemantics
 from atat.grammar import Grammar
-from atat.inference import batches, normalize
+from atat.inference import batches
 from atat.model_file import read_weights
 from atat.tokenizer import Tokenizer
 
@@ -300,10 +300,6 @@ def test_batches_hold_everything_once_within_the_limit(sizes):
     assert sorted(i for batch in made for i in batch) == list(range(len(sizes)))
     for batch in made:
         assert len(batch) == 1 or len(batch) * max(sizes[i] for i in batch) <= 100
-
-
-def test_normalize_leaves_no_tag():
-    assert normalize("play( it )play (loud)") == "play it play loud"
 
 
 @pytest.mark.parametrize("num_threads", [2, 8, 20])

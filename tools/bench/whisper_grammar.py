@@ -10,12 +10,11 @@ padded with silence (--padding false: only what there is, which it was not train
   tools/bench/whisper_grammar.py --data egs/barista/data --exp egs/barista/exp/pretrained --snr 6
 """
 
-# N samples, V vocabulary
+# N samples
 
 import heapq
 import itertools
 import json
-import re
 import resource
 import sys
 import time
@@ -24,154 +23,33 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import acceptor, audio, cli, datadir, features, metrics, noise, semantics, whisper_file
+from atat import acceptor, audio, cli, datadir, metrics, noise, semantics
 from atat.automaton import Automaton, spell
-from atat.config import FeaturesConfig
 from atat.files import atomic_write
 from atat.grammar import Grammar
+from atat.listener import WINDOW_S, Listener
 from atat.noise_curve import decibels, others_speech
 from atat.score import align, hypothesis_key, percent
+from atat.spelling import spell_out
+from atat.typed_text import normalize
 
-WINDOW_S = 30.0
-PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
-END = "<|endoftext|>"
-MAX_TOKENS = 60
 SEED = 1  # of the noise: what atat.noise_curve mixes by default
-NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
-)
-
-
-class Words:
-    """Whisper's tokens, as far as an acceptor asks for them."""
-
-    unk = -1
-
-    def __init__(self, directory: Path, vocabulary: list[str]):
-        from tokenizers import Tokenizer
-
-        path = directory / "tokenizer.json"
-        if not path.is_file():
-            raise ValueError(f"{directory}: has no tokenizer.json, which spells words in tokens")
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._vocabulary = vocabulary
-        self.eos = vocabulary.index(END)
-
-    def __len__(self) -> int:
-        return len(self._vocabulary)
-
-    def encode(self, word: str) -> list[int]:
-        """Tokens of one word after a space."""
-        return self._tokenizer.encode(f" {word}", add_special_tokens=False).ids
-
-    def decode(self, tokens: tuple[int, ...]) -> str:
-        """Lower case, without punctuation."""
-        from atat.inference import normalize
-
-        return normalize(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-
-class Prompted:
-    """A decoder that has taken a token before search gives it the first."""
-
-    def __init__(self, decoder, token: int):
-        self._decoder, self._token = decoder, token
-        self.step = decoder.step
-
-    def start(self, memory_BTD, mask_BT, num_hyps: int):
-        state = self._decoder.start(memory_BTD, mask_BT, num_hyps)
-        token_BK = mask_BT.new_full((len(mask_BT), num_hyps), self._token, dtype=int)
-        return self._decoder.step(token_BK, state)[1]
 
 
 class Opponent:
-    """Whisper as it was published, on our own encoder, decoder and search."""
+    """Whisper, held to a grammar or free."""
 
     def __init__(self, source: str, grammar: Grammar, padding: bool):
-        import torch
-
-        from atat.decoder import Decoder
-        from atat.whisper import MAX_TOKENS as MAX_POSITIONS
-        from atat.whisper import WhisperEncoder
-
-        checkpoint = whisper_file.load(source)
-        weights = checkpoint.weights
-        width, num_bins, _ = weights["speech_encoder.conv1.weight"].shape
-        ffn = len(weights["speech_encoder.layers.0.ffn.0.bias"])
-        heads = width // 64
-        self.encoder = WhisperEncoder(
-            num_bins, width, heads, ffn, checkpoint.depth("speech_encoder"), 0.0
-        )
-        vocab_size = len(weights["decoder.embedding.weight"])
-        self.decoder = Decoder(
-            vocab_size, width, heads, ffn, checkpoint.depth("decoder"), 0.0, MAX_POSITIONS
-        )
-        for part, module in (("speech_encoder", self.encoder), ("decoder", self.decoder)):
-            own = {n.removeprefix(f"{part}."): w for n, w in weights.items() if n.startswith(part)}
-            if part == "decoder":
-                own["output_bias"] = torch.zeros(vocab_size)
-            module.load_state_dict(own)
-            module.eval()
-        directory = whisper_file.find(source)
-        if directory is None:
-            raise ValueError(f"--checkpoint: got '{source}', expected a directory or a package")
-        vocabulary = checkpoint.vocabulary + [""] * (vocab_size - len(checkpoint.vocabulary))
-        missing = [token for token in (*PROMPT, END) if token not in vocabulary]
-        if missing:
-            raise ValueError(f"--checkpoint: {source} has no token {missing[0]}")
-        self.words = Words(directory, vocabulary)
-        self.prompt = [vocabulary.index(token) for token in PROMPT]
-        self.special = [i for i, token in enumerate(vocabulary) if token.startswith("<|")]
-        self.settings = FeaturesConfig(kind="whisper", num_mel_bins=num_bins)
-        self.grammar, self.padding = grammar, padding
-        self.acceptor = acceptor.from_grammar(grammar, self.words, with_tags=False)
-        parts = (self.encoder, self.decoder)
-        self.num_parameters = sum(p.numel() for module in parts for p in module.parameters())
+        self.listener = Listener(source, WINDOW_S if padding else None)
+        self.grammar = grammar
+        self.acceptor = acceptor.from_grammar(grammar, self.listener.words, with_tags=False)
 
     def hear(self, samples_N: np.ndarray, beam: int, constrained: bool) -> str:
         """The words of one recording."""
-        import torch
-
-        from atat import whisper
-        from atat.search import search
-
-        if self.padding:
-            samples_N = samples_N[: round(WINDOW_S * audio.SAMPLE_RATE_HZ)]
-            missing = round(WINDOW_S * audio.SAMPLE_RATE_HZ) - len(samples_N)
-            samples_N = np.pad(samples_N, (0, missing))
-        feats = torch.from_numpy(features.whisper_mel(samples_N, self.settings))[None]
-        lengths = torch.tensor([feats.size(1)])
-        with torch.inference_mode():
-            states = self.encoder(whisper.normalize(feats, lengths), lengths)
-            (found,) = search(
-                Prompted(self.decoder, self.prompt[0]),
-                *states,
-                torch.tensor([self.prompt[1]]),
-                eos=self.words.eos,
-                beam=beam,
-                max_length=MAX_TOKENS,
-                banned=self.special,
-                acceptor=self.acceptor if constrained else None,
-            )
-        return self.words.decode(found[0].tokens) if found else ""
-
-
-def spelled_out(text: str) -> str:
-    """Hyphens apart, and whole numbers below 100 in words, as grammars have them.
-
-    >>> spelled_out("a 12-ounce, 21 and 105")
-    'a twelve ounce, twenty one and 105'
-    """
-    return re.sub(r"\b\d{1,2}\b", lambda m: _number(int(m[0])), text.replace("-", " "))
-
-
-def _number(value: int) -> str:
-    words = NUMBERS.split()
-    tens, ones = divmod(value, 10)
-    if value < 20:
-        return words[value]
-    return words[18 + tens] + (f" {words[ones]}" if ones else "")
+        states = self.listener.encode(self.listener.features(samples_N))
+        accepted = self.acceptor if constrained else None
+        found = self.listener.search(states, beam, accepted=accepted)
+        return self.listener.words.decode(found[0].tokens) if found else ""
 
 
 def nearest(letters: Automaton, text: str) -> str:
@@ -218,10 +96,10 @@ def systems(
 
     def cascade(samples_N: np.ndarray) -> str:
         heard = opponent.hear(samples_N, 1, constrained=False)
-        return understand(grammar, nearest(letters, spelled_out(heard)))
+        return understand(grammar, nearest(letters, normalize(spell_out(heard)).replace("-", " ")))
 
     found = {f"Whisper, beam {beam} held to the grammar": held, "Whisper, nearest": cascade}
-    sizes = dict.fromkeys(found, opponent.num_parameters)
+    sizes = dict.fromkeys(found, opponent.listener.num_parameters)
     for exp in exps:
         own, size = ours(exp)
         found |= own
