@@ -31,6 +31,7 @@ def markdown(results: Results, sections: list[Table], title: str, has_curves: bo
     ]
     if results.speech:
         parts.append(_escape(results.speech))
+    parts += [f"**{_escape(text)}**" for text in report_measured.warnings(results)]
     for section in sections:
         parts.append(f"## {section.title}")
         if section.rows:

@@ -125,7 +125,6 @@ def confidence_table(results: Results) -> Table | None:
         "On the half of validation speech, and of audio that means nothing to the recipe, that the "
         "probabilities were not fitted on. Calibration error: expected, of validation speech."
     )
-    note = " ".join([*warnings(results), note])
     return Table("Confidence", header, rows, note) if rows else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import semantics, slot_errors
+from atat import report_measured, semantics, slot_errors
 from atat.intents import MALFORMED, understood
 from atat.report_audio import Recordings
 from atat.results import Result, Results
@@ -109,6 +109,7 @@ def render(
         title=title,
         command=str(results.driver),
         speech=results.speech,
+        warnings=report_measured.warnings(results),
         tables=tables,
         pictures={title: base64.b64encode(png).decode("ascii") for title, png in pictures.items()},
         sections=sections,

@@ -323,7 +323,9 @@ def test_rows_that_are_not_trained_are_one_line(tmp_path, monkeypatch, capsys):
     assert [row[0] for row in table_rows(text, "Experiments")[1:]] == ["atat"]
     assert "- 4 rows: not trained: `./run.sh --table true`" in text
     page = (paths["out"] / "report.html").read_text()
-    assert "4 rows: not trained: <code>./run.sh --table true</code>" in page
+    assert re.search(
+        "4 rows: not trained\\s*<div[^>]*><code[^>]*>./run.sh --table true</code>", page
+    )
 
 
 def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeypatch, capsys):
@@ -519,6 +521,13 @@ def test_the_page_is_one_file_and_escapes_what_it_shows(written):
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
     assert "AT-AT zero-shot, <nlu> token | text" in [cell.strip() for cell in page.cells]
     assert "&lt;flite&gt; &amp; others" in text
+
+
+def test_tables_and_commands_scroll_in_boxes_of_their_own(written):
+    text = (written["out"] / "report.html").read_text()
+    assert text.count("<table") == text.count('<div class="wide"><table')
+    assert re.search(r'<div class="wide[^>]*>[^<]*<code class="whole">./run.sh</code>', text)
+    assert "minmax(0, 1fr)" in text  # else a long word makes the page wider than a telephone
 
 
 def test_script_in_data_stays_text(tmp_path, monkeypatch):
