@@ -89,13 +89,14 @@ def of(results: "Results") -> list[Hint]:
         hint, row = result.missing, result.row
         if hint is None or (driver.grammar and _names_intents(results.tables, row)):
             continue
-        key = Hint(NOT_TRAINED) if hint.what.startswith(NOT_TRAINED) else hint
+        # With the number of missing seeds and parts, where a row has several.
+        key = Hint(hint.what) if hint.what.startswith(NOT_TRAINED) else hint
         lacking.setdefault(key, []).append(row)
     found = []
     for hint, rows in lacking.items():
         which = rows[0].row if len(rows) == 1 else f"{len(rows)} rows"
         command = hint.command
-        if hint.what == NOT_TRAINED:
+        if hint.what.startswith(NOT_TRAINED):
             names = list(dict.fromkeys(row.experiment for row in rows))
             command = driver.with_options("--experiment", names[0])
             if len(names) > 1 and driver.grammar is None:

@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 from atat import (
     cli,
     datadir,
+    hints,
     metrics,
     model_file,
     plots,
@@ -301,8 +302,8 @@ def test_a_row_without_scores_says_which_command_makes_them(tmp_path, monkeypatc
     (row,) = table_rows(text, "Scores")[1:]
     assert row[0] == "AT-AT"
     assert "different" not in "".join(table_rows(text, "Scores")[0])  # nothing to compare with
-    hints = text.split("Not there yet:\n\n")[1].split("\n\n")[0].splitlines()
-    assert hints == [
+    said = text.split("Not there yet:\n\n")[1].split("\n\n")[0].splitlines()
+    assert said == [
         "- 2 rows: training not finished: `./run.sh --experiment e2e`",
         "- AT-AT, transcript: not decoded: `./run.sh --experiment atat --stage 5`",
         r"- AT-AT zero-shot, &lt;nlu> token \| text: not scored: "
@@ -869,6 +870,13 @@ def test_what_is_missing_of_a_pooled_row_is_counted_and_the_first_is_named(parts
     assert str(rows[2].missing) == (
         "not trained (2 of 2 runs missing): ./run.sh --experiment atat.seed1 --part far_1"
     )
+    assert [str(hint) for hint in hints.of(of_parts(root))] == [
+        "AT-AT near: training not finished (1 of 4 runs missing): "
+        "./run.sh --experiment atat.seed2 --part near_2",
+        "AT-AT far: not trained (2 of 2 runs missing): ./run.sh --experiment atat",
+        "AT-AT: training not finished (3 of 6 runs missing): "
+        "./run.sh --experiment atat.seed2 --part near_2",
+    ]
 
 
 def test_parts_that_the_corpus_does_not_have_are_an_error(parts, recipe):
