@@ -20,6 +20,7 @@ from atat.semantics import Frame, Node
 # In the order of a table's columns.
 TITLES = {
     "em_hyp": "EM Hyp",
+    "em_hyp_macro": "Macro EM",  # EM Hyp, its mean over intents: atat/intents.py
     "em_full": "EM Full",
     "intent_accuracy": "Intent acc",
     "slot_f1": "Slot F1",
@@ -59,6 +60,7 @@ class Overlap(NamedTuple):
 class Outcome:
     """What one hypothesis got right and wrong. `reason` says what is wrong, None if nothing is."""
 
+    label: str  # the reference's intent
     reason: str | None
     em_full: bool
     intent: bool
@@ -103,6 +105,7 @@ def judge(
         got, got_tree = key(hypothesis), semantics.parse(hypothesis)
     except ValueError as e:
         return Outcome(
+            label=wanted.intent,
             reason=f"malformed: {e}",
             em_full=False,
             intent=False,
@@ -114,6 +117,7 @@ def judge(
         )
     errors = semantic_errors(wanted, got)
     return Outcome(
+        label=wanted.intent,
         reason="; ".join(errors) or None,
         em_full=hypothesis == reference,
         intent=got.intent == wanted.intent,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from atat import metrics, semantics
+from atat import intents, metrics, semantics
 from atat.metrics import Metric, Overlap
 from atat.semantics import Frame
 
@@ -44,6 +44,8 @@ def counts(lines: Sequence[dict[str, Any]], key: Callable[[str], Frame]) -> Coun
         "tree_valid": (_array(o.well_formed for o in outcomes), ones),
         "semer": metrics.semer_counts(outcomes),
     }
+    if macro := intents.counts(outcomes):
+        found["em_hyp_macro"] = macro
     if any(o.slots.reference for o in outcomes):
         found["slot_f1"] = _overlaps([o.slots for o in outcomes])["f1"]
     if lines[0]["em_full"] is not None:  # the references have carrier words
@@ -66,15 +68,18 @@ def mean(runs: Sequence[Counts], name: str) -> tuple[np.ndarray, np.ndarray]:
 def scores(runs: Sequence[Counts], speakers: Sequence[Hashable] | None = None) -> dict[str, Metric]:
     """Metrics of runs of the same utterances, one a seed.
 
-    Shares of a single run have Wilson's interval. All else is resampled over utterances (over
-    speakers, as `metrics.ratio` does), each with the mean of its runs: such an interval says what
-    other utterances might have given, not what other seeds might; `value` by seed says that.
+    Shares of a single run have Wilson's interval, the mean over intents has `intents.macro`'s. All
+    else is resampled over utterances (over speakers, as `metrics.ratio` does), each with the mean
+    of its runs. Such an interval says what other utterances might have given, not what other seeds
+    might; `value` by seed says that.
     """
     found = {}
     for name in runs[0]:
         numerators, denominators = mean(runs, name)
         if name in SHARES and len(runs) == 1:
             found[name] = metrics.proportion(int(numerators.sum()), len(numerators))
+        elif name == "em_hyp_macro":
+            found[name] = intents.macro(numerators, denominators)
         elif denominators.any():
             highest = inf if name in ERROR_RATES else 1.0
             found[name] = metrics.ratio(numerators, denominators, speakers, highest)

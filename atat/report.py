@@ -3,18 +3,22 @@
 Reads the scores of the experiments that `tables.yaml` names and writes `RESULTS.md` (numbers with
 intervals, the paper's beside ours, paired tests, what was run where), `learning_curves.png`, and
 `report.html`, one file with the same and the errors to read and to listen to. Prints the table.
-What `atat.noise_curve`, `atat.calibrate` and `atat.few_shot` measured is there too.
+What `atat.conditions`, `atat.noise_curve`, `atat.calibrate` and `atat.few_shot` measured is there
+too. `--command` is the driver's, of which hints and title are made.
 """
 
 import io
 import re
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
-from atat import cli, metrics, plots, report_tables, tables
+from atat import cli, hints, metrics, plots, report_measured, report_tables, tables
 from atat.files import atomic_write
-from atat.report_tables import Table, other_run, verdict
-from atat.results import STAND_IN, Experiment, Place, Results
+from atat.hints import Driver, Hint
+from atat.report_cells import Table
+from atat.report_tables import other_run, verdict
+from atat.results import STAND_IN, Experiment, Place, Result, Results
 
 CURVES = "learning_curves.png"
 
@@ -23,16 +27,21 @@ def markdown(results: Results, sections: list[Table], title: str, has_curves: bo
     """The text of `RESULTS.md`."""
     parts = [
         f"# Results: {title}",
-        "Written by `python -m atat.report` (stage 7): run it again instead of editing this.",
+        f"Written by stage 7 of `{results.driver}`: run it again instead of editing this.",
     ]
     if results.speech:
         parts.append(_escape(results.speech))
+    parts += [f"**{_escape(text)}**" for text in report_measured.warnings(results)]
     for section in sections:
-        lines = [section.header, ["---"] * len(section.header), *section.rows]
         parts.append(f"## {section.title}")
-        parts.append("\n".join("| " + " | ".join(map(_escape, cells)) + " |" for cells in lines))
+        if section.rows:
+            lines = [section.header, ["---"] * len(section.header), *section.rows]
+            parts.append("\n".join("| " + " | ".join(map(_escape, row)) + " |" for row in lines))
         if section.note:
-            parts.append(section.note)
+            parts.append(_escape(section.note))
+        if section.hints:
+            parts.append("Not there yet:" if section.rows else "Nothing is scored yet:")
+            parts.append("\n".join(map(_bullet, section.hints)))
     if has_curves:
         parts.append(f"## Learning curves\n\n![Exact match and loss against minutes]({CURVES})")
     parts.append("Errors to read and to listen to: `report.html`, beside this file.")
@@ -40,36 +49,39 @@ def markdown(results: Results, sections: list[Table], title: str, has_curves: bo
 
 
 def terminal(results: Results) -> str:
-    """The scores for a terminal: a value, and its interval on the line below."""
-    shown = results.shown
-    titles = [metrics.TITLES[name] for name in shown]
-    published = [str(figure) for r in results.rows for figure in r.row.paper.values()]
-    width = max([11, *map(len, titles + published)])
+    """The scores for a terminal: a value, and its interval on the line below; what is missing."""
+    there, lines = results.there, []
+    if there:
+        lines += _scores(results)
+    missing = hints.of(results)
+    if missing:
+        lines.append("\nnot there yet:" if there else "nothing is scored yet:")
+    for hint in missing:
+        lines.append(f"  {hint.what}" + (f"\n    {hint.command}" if hint.command else ""))
+    lines += [f"\n{textwrap.fill(text, 100)}" for text in report_measured.warnings(results)]
+    if (results.speech or "").startswith(STAND_IN):
+        lines.append("\n" + textwrap.fill(STAND_IN, 100))
+    return "\n".join(lines)
+
+
+def _scores(results: Results) -> list[str]:
+    shown, there = results.shown, results.there
+    cells = {name: [_lines(result, name) for result in there] for name in shown}
+    widths = {
+        name: max(len(metrics.TITLES[name]), *(len(text) for lines in column for text in lines))
+        for name, column in cells.items()
+    }
     corner = "% (95 % interval)"
-    first = max([len(corner), *(len(r.row.row) for r in results.rows)])
-    lines = ["  ".join([corner.ljust(first), *(t.rjust(width) for t in titles), "n".rjust(6)])]
+    first = max([len(corner), *(len(result.row.row) for result in there)])
+    titles = [metrics.TITLES[name].rjust(widths[name]) for name in shown]
+    lines = ["  ".join([corner.ljust(first), *titles, "n".rjust(6)])]
     lines.append("-" * len(lines[0]))
-    for result in results.rows:
-        label = result.row.row.ljust(first)
-        if result.missing:
-            lines.append(f"{label}  {result.missing}")
-        else:
-            scores = [result.scores.get(name) for name in shown]
-            values = [f"{100 * s['value']:.1f}" if s else "" for s in scores]
-            bounds = [f"{100 * s['low']:.1f}-{100 * s['high']:.1f}" if s else "" for s in scores]
-            cells = [value.rjust(width) for value in values]
-            lines.append(
-                "  ".join([label, *cells, str(result.num_utterances or "").rjust(6)]).rstrip()
-            )
-            cells = [bound.rjust(width) for bound in bounds]
-            if result.scores:
-                lines.append("  ".join([" " * first, *cells]).rstrip())
-        if result.row.paper:
-            cells = [
-                f"{result.row.paper[n]}".rjust(width) if n in result.row.paper else " " * width
-                for n in shown
-            ]
-            lines.append("  ".join(["  paper".ljust(first), *cells]).rstrip())
+    for number, result in enumerate(there):
+        for at, label in enumerate((result.row.row, "", "  paper")):
+            row = [cells[name][number][at].rjust(widths[name]) for name in shown]
+            row.append(str(result.num_utterances or "").rjust(6) if at == 0 else "")
+            if at == 0 or any(text.strip() for text in row):
+                lines.append("  ".join([label.ljust(first), *row]).rstrip())
         if result.seeds:
             main = next(iter(result.scores))
             values = ", ".join(f"{100 * v[main]:.1f}" for v in result.seeds.values())
@@ -77,9 +89,23 @@ def terminal(results: Results) -> str:
         if result.comparison is not None:
             other = other_run(result.comparison, result)
             lines.append(f"  different from {other}? {verdict(result.comparison, name_it=False)}")
-    if (results.speech or "").startswith(STAND_IN):
-        lines.append("\n" + textwrap.fill(STAND_IN, 100))
-    return "\n".join(lines)
+    return lines
+
+
+def _lines(result: Result, name: str) -> tuple[str, str, str]:
+    """Value, interval and the paper's number of a metric, as far as they are there."""
+    score, paper = result.scores.get(name), str(result.row.paper.get(name, ""))
+    if score is None:
+        return "", "", paper
+    return (
+        f"{100 * score['value']:.1f}",
+        f"{100 * score['low']:.1f}-{100 * score['high']:.1f}",
+        paper,
+    )
+
+
+def _bullet(hint: Hint) -> str:
+    return f"- {_escape(hint.what)}" + (f": `{hint.command}`" if hint.command else "")
 
 
 def _escape(text: str) -> str:
@@ -112,6 +138,12 @@ def measured_pictures(experiments: dict[str, Experiment]) -> dict[str, bytes]:
     }
 
 
+def of_grammar(found: tables.Tables) -> tables.Tables:
+    """The same rows of a grammar of one's own: others' numbers are of another corpus."""
+    rows = (replace(row, paper={}) for row in found.table if row.experiment is not None)
+    return replace(found, table=tuple(rows))
+
+
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--tables", required=True, type=Path, metavar="YAML", help="the rows")
@@ -128,6 +160,11 @@ def main() -> None:
     parser.add_argument(
         "--max_errors", type=cli.positive_int, default=50, help="errors a row in report.html"
     )
+    parser.add_argument(
+        "--command",
+        default="./run.sh",
+        help="that was run, with its options: what hints begin with",
+    )
     args = parser.parse_args()
     from atat import report_page
 
@@ -137,11 +174,14 @@ def main() -> None:
         places = [Place(args.expdir, args.data)]
     else:
         parser.error("got neither --part nor --expdir and --data, expected some of them")
-    results = Results(tables.load(args.tables), places)
+    driver, found = Driver.of(args.command), tables.load(args.tables)
+    title = args.tables.resolve().parent.name
+    if driver.grammar is not None:
+        found, title = of_grammar(found), driver.grammar.stem
+    results = Results(found, places, driver)
     if not results.rows:
         raise ValueError(f"{args.tables}: has no rows under 'table', expected at least one")
     sections = report_tables.all_tables(results, args.out)
-    title = args.tables.resolve().parent.name
     picture = learning_curves(results.experiments)
     if picture is not None:
         with atomic_write(args.out / CURVES, "wb") as file:

@@ -2,24 +2,23 @@
 
 import base64
 import difflib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from atat import semantics, slot_errors
+from atat import report_measured, semantics, slot_errors
+from atat.intents import MALFORMED, understood
+from atat.report_audio import Recordings
 from atat.results import Result, Results
 from atat.semantics import Frame
 from atat.slot_errors import SlotErrors
 
 if TYPE_CHECKING:
-    from atat.report_tables import Table
+    from atat.report_cells import Table
 
 MAX_INTENTS = 25
-MALFORMED = "(malformed)"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Error:
     reference: list[Token]
     hypothesis: list[Token]
     full: str | None  # the hypothesis with its carrier words, where the reference has none
-    audio: str | None  # address of the recording, relative to the page
+    audio: str | None  # address of the recording
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def render(
         results: the rows and their hypotheses.
         tables: shown as they are, the scores first.
         pictures: title -> PNG, part of the page itself.
-        out: the directory the page will stand in; audio is linked relative to it.
+        out: the directory the page will stand in.
         max_errors: most errors shown of a row.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -100,20 +99,27 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    recordings = Recordings(out)
+    sections = [
+        section_of(result, results.audio(result.row), recordings, max_errors)
+        for result in results.rows
+        if result.lines
+    ]
     return environment.get_template("report.html").render(
         title=title,
+        command=str(results.driver),
         speech=results.speech,
+        warnings=report_measured.warnings(results),
         tables=tables,
         pictures={title: base64.b64encode(png).decode("ascii") for title, png in pictures.items()},
-        sections=[
-            section_of(result, results.audio(result.row), out, max_errors)
-            for result in results.rows
-            if result.lines
-        ],
+        sections=sections,
+        num_linked=recordings.num_linked,
     )
 
 
-def section_of(result: Result, audio: dict[str, str], out: Path, max_errors: int) -> Section:
+def section_of(
+    result: Result, audio: dict[str, str], recordings: Recordings, max_errors: int
+) -> Section:
     """Errors and confusion of one row. Of too many errors, evenly spaced ones are shown.
 
     Of several seeds they are the first one's, which the title says.
@@ -128,10 +134,10 @@ def section_of(result: Result, audio: dict[str, str], out: Path, max_errors: int
         title=result.row.row + (f", seed {next(iter(result.seeds))}" if result.seeds else ""),
         num_utterances=len(result.lines),
         num_errors=len(wrong),
-        errors=[_error(line, audio.get(line["id"]), out) for line in shown],
+        errors=[_error(line, audio.get(line["id"]), recordings) for line in shown],
         confusion=confusion_of(result.lines),
         slots=slots,
-        audio={i: _address(audio[i], out) for i in named if i in audio},
+        audio={i: recordings.address(audio[i]) for i in named if i in audio},
     )
 
 
@@ -145,7 +151,7 @@ def confusion_of(lines: Sequence[dict[str, Any]]) -> Confusion | None:
     if not lines or "em_hyp" not in lines[0]:
         return None
     counts = Counter(
-        (semantics.parse(line["reference"]).label, _intent(line["hypothesis"])) for line in lines
+        (semantics.parse(line["reference"]).label, understood(line["hypothesis"])) for line in lines
     )
     confused: Counter[str] = Counter()
     for (reference, hypothesis), count in counts.items():
@@ -181,7 +187,7 @@ def _is_wrong(line: dict[str, Any]) -> bool:
     return line["reference"].split() != line["hypothesis"].split()
 
 
-def _error(line: dict[str, Any], audio: str | None, out: Path) -> Error:
+def _error(line: dict[str, Any], audio: str | None, recordings: Recordings) -> Error:
     reference, hypothesis, full = line["reference"], line["hypothesis"], None
     if "em_hyp" in line and line.get("em_full") is None:
         # No carrier words to compare with: compare what is asked for, in one order of slots.
@@ -193,13 +199,8 @@ def _error(line: dict[str, Any], audio: str | None, out: Path) -> Error:
         reference=ours,
         hypothesis=theirs,
         full=full,
-        audio=None if audio is None else _address(audio, out),
+        audio=None if audio is None else recordings.address(audio),
     )
-
-
-def _address(path: str, out: Path) -> str:
-    """Relative to the page; quoted whole, so that no path can be taken for another kind of one."""
-    return quote(os.path.relpath(path, out))
 
 
 def _bare(sequence: str) -> str:
@@ -208,10 +209,3 @@ def _bare(sequence: str) -> str:
     except ValueError:
         return sequence
     return semantics.build(Frame(*frame.key))
-
-
-def _intent(sequence: str) -> str:
-    try:
-        return semantics.parse(sequence).label
-    except ValueError:
-        return MALFORMED

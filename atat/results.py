@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atat import config, datadir, metrics, pooling, score, train_log
+from atat.hints import NOT_TRAINED, Driver, Hint
 from atat.metrics import Metric
 from atat.model_file import digest
 from atat.pooling import Counts
@@ -73,7 +74,7 @@ class Result:
 
     row: Row
     scores: dict[str, Metric]
-    missing: str | None
+    missing: Hint | None
     lines: list[dict[str, Any]]  # of hyp.jsonl, those of the row's subset; of the first seed
     comparison: Comparison | None
     seeds: dict[str, dict[str, float]] = field(default_factory=dict)  # seed -> metric -> value
@@ -119,6 +120,11 @@ class Experiment:
         return self._of_this_model("confidence.json")
 
     @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """What `atat.conditions` wrote of the model that is there now."""
+        return self._of_this_model("conditions/scores.json")
+
+    @cached_property
     def few_shot(self) -> dict[str, Any]:
         """What `atat.few_shot` wrote of the model that is there now."""
         return self._of_this_model("few_shot/scores.json")
@@ -149,13 +155,14 @@ class Results:
         tables: the recipe's rows.
         places: of the parts of its corpus; one where it has none. Each has a directory an
             experiment, and the splits, for speakers and audio files; those are not needed.
+        driver: the command that makes what is missing.
 
     Raises:
         ValueError: a row of parts that are not there.
     """
 
-    def __init__(self, tables: Tables, places: Sequence[Place]):
-        self.tables, self.places = tables, list(places)
+    def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()):  # noqa: B008
+        self.tables, self.places, self.driver = tables, list(places), driver
         self._lines: dict[Path, list[dict[str, Any]]] = {}
         self._splits: dict[Path, datadir.DataDir] = {}
         self._pools: dict[tuple, Pool] = {}
@@ -170,9 +177,14 @@ class Results:
         self.rows = [self._result(row) for row in tables.table]
 
     @property
+    def there(self) -> list[Result]:
+        """The rows that have scores, or others' numbers."""
+        return [result for result in self.rows if not result.missing]
+
+    @property
     def shown(self) -> list[str]:
         """Names of the metrics that have a number in some row, ours or the paper's, or EM Hyp."""
-        known = {name for result in self.rows for name in (*result.scores, *result.row.paper)}
+        known = {name for result in self.there for name in (*result.scores, *result.row.paper)}
         # Well-formed is a column of trees; for flat sequences EM tells the same.
         hidden = set() if "tree_f1" in known else {"tree_valid"}
         return [name for name in metrics.TITLES if name in known - hidden] or ["em_hyp"]
@@ -286,36 +298,43 @@ class Results:
 
     def _missing(
         self, experiment: str, run: str, subset: str | None, places: list[Place]
-    ) -> str | None:
+    ) -> Hint | None:
         """What is not there yet, and the command that makes it; None if all is there."""
         wanted = [(p, t) for p in places for t in self.tables.trainings(experiment)]
         missing = [m for p, t in wanted if (m := self._missing_of(p, t, run, subset))]
         if len(wanted) == 1 or not missing:
             return next(iter(missing), None)
-        return f"{missing[0]} ({len(missing)} of {len(wanted)} runs missing)"
+        what = f"{missing[0].what} ({len(missing)} of {len(wanted)} runs missing)"
+        return Hint(what, missing[0].command)
 
     def _missing_of(
         self, place: Place, training: Training, run: str, subset: str | None
-    ) -> str | None:
-        command = f"./run.sh --experiment {training.name}"
-        command += f" --part {place.part}" if place.part else ""
+    ) -> Hint | None:
+        def hint(what: str, *stage: str) -> Hint:
+            options = [
+                "--experiment",
+                training.name,
+                *(["--part", place.part] if place.part else []),
+            ]
+            return Hint(what, self.driver.with_options(*options, *stage))
+
         directory, exp = self._directory(place, training, run), place.expdir / training.name
         if not (exp / "model.pth").is_file():
             begun = (exp / "train.jsonl").is_file()
-            return f"{'training not finished' if begun else 'not trained'}: {command}"
+            return hint("training not finished" if begun else NOT_TRAINED)
         if not (directory / "hyp.jsonl").is_file():
-            return f"not decoded: {command} --stage 5"
+            return hint("not decoded", "--stage", "5")
         is_scored = (directory / _scores_name(subset)).is_file()
         is_whole = subset is not None and (directory / _scores_name(None)).is_file()
         if not is_scored or any("reference" not in line for line in self._read(directory)):
             if is_whole and not self._select(place, training, run, subset):
-                return "none of these utterances is in the split"
-            return f"not scored: {command} --stage 6"
+                return Hint("none of these utterances is in the split")
+            return hint("not scored", "--stage", "6")
         if subset is not None:
             scores = score.read_json(directory / _scores_name(subset))
             num = len(self._select(place, training, run, subset))
             if any(part["n"] != num for part in scores.values()):
-                return f"scored when '{subset}' was another: {command} --stage 6"
+                return hint(f"scored when '{subset}' was another", "--stage", "6")
         return None
 
     def _read(self, directory: Path) -> list[dict[str, Any]]:
@@ -360,11 +379,12 @@ class Results:
         sequences = split.semantics or {line["id"]: line["reference"] for line in lines}
         return [line for line in lines if part.has(line["id"], sequences.get(line["id"]))]
 
-    def _compare(self, row: Row, ours: list[Pool]) -> Comparison:
+    def _compare(self, row: Row, ours: list[Pool]) -> Comparison | None:
+        """None where the other experiment is not scored, which its own row says."""
         places, other = self.places_of(row), self._run_against(row)
         # The other run's own subset scores are not needed: the lines are chosen here.
         if self._missing(row.against, other, None, places):
-            return Comparison(row.against, other, problem="is not scored")
+            return None
         theirs = self._pooled(row.against, other, row.subset, places)
         lines = [pool.lines for pool in (*ours, *theirs)]
         if not lines[0] or any(_column(x, "id") != _column(lines[0], "id") for x in lines):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from atat import cli, datadir, metrics, semantics, tables
+from atat import cli, datadir, intents, metrics, semantics, tables
 from atat.datadir import DataDir
 from atat.files import atomic_write
 from atat.metrics import Metric
@@ -229,6 +229,8 @@ def _scores(
     speakers = [references.utt2spk[id_] for id_ in ids] if references.utt2spk else None
     is_semantic = outcomes[0] is not None
     scores = metrics.semantic_scores(outcomes, speakers) if is_semantic else {}
+    if is_semantic and (macro := intents.counts(outcomes)):
+        scores["em_hyp_macro"] = intents.macro(*macro)
     if references.text is None:
         # These look at carrier words.
         for name in ("em_full", "tree_precision", "tree_recall", "tree_f1"):

@@ -59,6 +59,18 @@ def test_one_run_pooled_has_the_scores_of_stage_6(tmp_path, task):
         assert pooling.value(counts, name) == pytest.approx(metric["value"])
 
 
+def test_the_mean_over_intents_is_that_of_stage_6_too(tmp_path):
+    flat = ("go( to to( rome )to )go", "stop( stop )stop", "go( far )go")
+    lines = [line | {"r": flat[i % 3]} for i, line in enumerate(answers(4))]
+    for i, line in enumerate(lines):
+        line["hypothesis"] = line["r"] if i % 5 else "go( )go"
+    lines, scores, speakers = scored(tmp_path, lines)
+    counts = pooling.counts(lines, semantics.frame)
+    assert pooling.scores([counts], speakers)["em_hyp_macro"] == scores["em_hyp_macro"]
+    assert pooling.value(counts, "em_hyp_macro") == pytest.approx(scores["em_hyp_macro"]["value"])
+    assert pooling.scores([counts, counts])["em_hyp_macro"] == pytest.approx(scores["em_hyp_macro"])
+
+
 def test_references_without_carrier_words_have_no_scores_of_words():
     line = {"id": "a-1", "reference": "go( to( home )to )go", "hypothesis": "go(", "em_hyp": False}
     names = set(pooling.counts([line | {"em_full": None}], semantics.frame))

@@ -1,6 +1,7 @@
 """Stage 7 over experiments made up here: what is written, and that it is true."""
 
 import base64
+import io
 import json
 import random
 import re
@@ -12,11 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 from scipy.stats import binomtest
 
 from atat import (
     cli,
     datadir,
+    hints,
     metrics,
     model_file,
     plots,
@@ -29,6 +32,8 @@ from atat import (
     tables,
 )
 from atat.datadir import DataDir
+from atat.hints import Hint
+from atat.report_audio import Recordings
 from atat.semantics import Frame, Node, build
 from atat.slot_errors import NOTHING, SlotErrors, Taken
 
@@ -201,8 +206,8 @@ def table_rows(text: str, title: str) -> list[list[str]]:
 def test_rows_stand_in_the_order_of_tables_yaml_with_scores_interval_n_and_paper(written):
     text = (written["out"] / "RESULTS.md").read_text()
     header, *rows = table_rows(text, "Scores")
-    assert header[:5] == ["Row", "EM Hyp", "paper", "EM Full", "paper"]
-    assert header[5:] == [
+    assert header[:6] == ["Row", "EM Hyp", "paper", "Macro EM", "EM Full", "paper"]
+    assert header[6:] == [
         "Intent acc", "Slot F1", "SemER", "WER", "n", "seed(s)", "different from e2e by EM Hyp?"
     ]  # fmt: skip
     assert rows[1][-2] == "1"
@@ -212,16 +217,16 @@ def test_rows_stand_in_the_order_of_tables_yaml_with_scores_interval_n_and_paper
         "AT-AT, transcript",
         "E2E on the unseen",
         r"AT-AT zero-shot, &lt;nlu> token \| text",
-        "Not there",
     ]
+    assert "Not there yet:\n\n- Not there: not trained: `./run.sh --experiment later`\n" in text
     assert all(len(row) == len(header) for row in rows)
     scores = json.loads((written["expdir"] / "atat/decode_test/scores.json").read_text())["em_hyp"]
     interval = binomtest(scores["k"], 60).proportion_ci(method="wilson")
     assert rows[1][1] == (
         f"{100 * scores['k'] / 60:.1f} % ({100 * interval.low:.1f}\u2013{100 * interval.high:.1f})"
     )
-    assert rows[1][2] == "99.5 %" and rows[1][4] == "99.0 %" and rows[1][9] == "60"
-    assert rows[2][1] == "" and rows[2][8] != ""  # a transcript has WER only
+    assert rows[1][2] == "99.5 %" and rows[1][5] == "99.0 %" and rows[1][10] == "60"
+    assert rows[2][1] == "" and rows[2][9] != ""  # a transcript has WER only
 
 
 def test_numbers_of_others_alone_make_a_row(tmp_path, monkeypatch, capsys):
@@ -244,7 +249,7 @@ def test_a_row_that_the_paper_did_not_see_converge_says_so(tmp_path, monkeypatch
     run_report(paths, monkeypatch)
     rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Scores")
     (row,) = (row for row in rows if row[0] == "E2E")
-    assert row[2] == "no convergence" and row[4] == "83.4 %"
+    assert row[2] == "no convergence" and row[5] == "83.4 %"
     lines = capsys.readouterr().out.splitlines()
     (paper,) = (line for line in lines if line.split()[:3] == ["paper", "no", "convergence"])
     (header,) = (line for line in lines if "EM Full" in line)
@@ -283,7 +288,7 @@ def test_a_row_without_scores_says_which_command_makes_them(tmp_path, monkeypatc
     (exp / "atat" / "decode_test_asr" / "hyp.jsonl").unlink()
     (exp / "atat_zeroshot" / "decode_test_nlu" / "scores.unseen.json").unlink()
     (exp / "e2e" / "model.pth").unlink()
-    missing = [result.missing for result in load(paths).rows]
+    missing = [result.missing and str(result.missing) for result in load(paths).rows]
     assert missing == [
         "training not finished: ./run.sh --experiment e2e",
         None,
@@ -293,9 +298,62 @@ def test_a_row_without_scores_says_which_command_makes_them(tmp_path, monkeypatc
         "not trained: ./run.sh --experiment later",
     ]
     run_report(paths, monkeypatch)
-    rows = table_rows((paths["out"] / "RESULTS.md").read_text(), "Scores")
-    assert rows[-1][1] == missing[-1]
-    assert rows[2][-1] == "cannot tell: e2e is not scored"
+    text = (paths["out"] / "RESULTS.md").read_text()
+    (row,) = table_rows(text, "Scores")[1:]
+    assert row[0] == "AT-AT"
+    assert "different" not in "".join(table_rows(text, "Scores")[0])  # nothing to compare with
+    said = text.split("Not there yet:\n\n")[1].split("\n\n")[0].splitlines()
+    assert said == [
+        "- 2 rows: training not finished: `./run.sh --experiment e2e`",
+        "- AT-AT, transcript: not decoded: `./run.sh --experiment atat --stage 5`",
+        r"- AT-AT zero-shot, &lt;nlu> token \| text: not scored: "
+        "`./run.sh --experiment atat_zeroshot --stage 6`",
+        "- Not there: not trained: `./run.sh --experiment later`",
+    ]
+
+
+def test_rows_that_are_not_trained_are_one_line(tmp_path, monkeypatch, capsys):
+    paths = make_recipe(tmp_path)
+    for experiment in ("e2e", "atat_zeroshot"):
+        shutil.rmtree(paths["expdir"] / experiment)
+    run_report(paths, monkeypatch)
+    out = capsys.readouterr().out
+    assert "  4 rows: not trained\n    ./run.sh --table true\n" in out
+    assert out.count("not trained") == 1
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert [row[0] for row in table_rows(text, "Experiments")[1:]] == ["atat"]
+    assert "- 4 rows: not trained: `./run.sh --table true`" in text
+    page = (paths["out"] / "report.html").read_text()
+    assert re.search(
+        "4 rows: not trained\\s*<div[^>]*><code[^>]*>./run.sh --table true</code>", page
+    )
+
+
+def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeypatch, capsys):
+    paths = make_recipe(tmp_path)
+    for experiment in ("e2e", "atat_zeroshot"):
+        shutil.rmtree(paths["expdir"] / experiment)
+    (paths["expdir"] / "atat" / "decode_test_asr" / "hyp.jsonl").unlink()
+    command = "./run.sh --grammar 'my own.yaml' --experiment atat --set seed=2 --stop_stage 7"
+    run_report(paths, monkeypatch, "--command", command)
+    again = "./run.sh --grammar 'my own.yaml' --set seed=2"
+    text, out = (paths["out"] / "RESULTS.md").read_text(), capsys.readouterr().out
+    assert text.startswith(f"# Results: my own\n\nWritten by stage 7 of `{again}`")
+    assert f"    {again} --experiment atat --stage 5\n" in out
+    # What is about intents of the recipe's grammar, and others' numbers, are of another corpus.
+    assert (
+        f"  2 rows, of experiments e2e, later: not trained\n    {again} --experiment e2e\n" in out
+    )
+    assert "paper" not in text and "91.7" not in text
+    assert "<title>Results: my own</title>" in (paths["out"] / "report.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["", "./run.sh --grammar 'mine"])
+def test_a_command_that_is_none_is_one_line(recipe, monkeypatch, capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: run_report(recipe, monkeypatch, "--command", command))
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "--command: got" in error and error.count("\n") == 1
 
 
 def test_hypotheses_decoded_again_after_scoring_count_as_not_scored(tmp_path):
@@ -304,7 +362,7 @@ def test_hypotheses_decoded_again_after_scoring_count_as_not_scored(tmp_path):
     lines = [json.loads(line) for line in path.open()]
     fresh = ({key: line[key] for key in ("id", "hypothesis", "score")} for line in lines)
     path.write_text("".join(json.dumps(line) + "\n" for line in fresh))
-    assert load(paths).rows[1].missing == "not scored: ./run.sh --experiment atat --stage 6"
+    assert str(load(paths).rows[1].missing) == "not scored: ./run.sh --experiment atat --stage 6"
 
 
 def test_a_subset_that_is_another_now_counts_as_not_scored(tmp_path):
@@ -312,7 +370,7 @@ def test_a_subset_that_is_another_now_counts_as_not_scored(tmp_path):
     assert load(paths).rows[3].missing is None
     text = paths["tables"].read_text()
     paths["tables"].write_text(text.replace("[setTimer, stop]", "[setTimer]"))
-    missing = load(paths).rows[3].missing
+    missing = str(load(paths).rows[3].missing)
     assert missing == "scored when 'unseen' was another: ./run.sh --experiment e2e --stage 6"
 
 
@@ -321,9 +379,11 @@ def test_nothing_trained_is_a_report_too(tmp_path, monkeypatch, capsys):
     paths = {"tables": tmp_path / "tables.yaml"}
     paths |= {key: tmp_path / key for key in ("expdir", "data", "out")}
     run_report(paths, monkeypatch)
-    assert "not trained: ./run.sh --experiment atat" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "nothing is scored yet:\n  6 rows: not trained\n    ./run.sh --table true\n" in out
     assert not (tmp_path / "out" / "learning_curves.png").exists()
-    assert "learning_curves" not in (tmp_path / "out" / "RESULTS.md").read_text()
+    text = (tmp_path / "out" / "RESULTS.md").read_text()
+    assert "learning_curves" not in text and "|" not in text
     assert "Nothing is scored yet" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -365,7 +425,7 @@ def test_what_was_heard_is_told_from_what_was_understood():
     scores = dict.fromkeys(("em_hyp", "em_full", "wer"), metrics.proportion(1, 2))
     rows = [
         results.Result(tables.Row("speech", "atat", "test"), scores, None, lines, None),
-        results.Result(tables.Row("missing", "atat", "test"), {}, "not trained", [], None),
+        results.Result(tables.Row("missing", "atat", "test"), {}, Hint("not trained"), [], None),
         results.Result(
             tables.Row("transcripts", "atat", "test_asr"),
             {"wer": scores["wer"]},
@@ -441,11 +501,13 @@ def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):
         assert (again["out"] / name).read_text() == (written["out"] / name).read_text()
 
 
-def test_the_terminal_shows_every_row_and_no_line_is_wider_than_a_screen(recipe):
+def test_the_terminal_shows_every_row_there_is_and_no_line_is_wider_than_a_screen(recipe):
     text = report.terminal(load(recipe))
-    for row in tables.load(recipe["tables"]).table:
+    for row in tables.load(recipe["tables"]).table[:-1]:
         assert f"\n{row.row}" in text
-    assert "not trained: ./run.sh --experiment later" in text
+    assert text.endswith(
+        "not there yet:\n  Not there: not trained\n    ./run.sh --experiment later"
+    )
     assert "different from e2e? yes" in text and "different from e2e (test)? " in text
     assert max(map(len, text.splitlines())) <= 132
     assert text.isascii()
@@ -460,6 +522,13 @@ def test_the_page_is_one_file_and_escapes_what_it_shows(written):
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
     assert "AT-AT zero-shot, <nlu> token | text" in [cell.strip() for cell in page.cells]
     assert "&lt;flite&gt; &amp; others" in text
+
+
+def test_tables_and_commands_scroll_in_boxes_of_their_own(written):
+    text = (written["out"] / "report.html").read_text()
+    assert text.count("<table") == text.count('<div class="wide"><table')
+    assert re.search(r'<div class="wide[^>]*>[^<]*<code class="whole">./run.sh</code>', text)
+    assert "minmax(0, 1fr)" in text  # else a long word makes the page wider than a telephone
 
 
 def test_script_in_data_stays_text(tmp_path, monkeypatch):
@@ -480,6 +549,7 @@ def test_recordings_are_linked_relative_to_the_page(written):
     page = Page((written["out"] / "report.html").read_text())
     sources = [attributes["src"] for tag, attributes in page.elements if tag == "audio"]
     assert sources
+    # They are not there, so they cannot be part of the page.
     wavs = set(datadir.read(written["data"] / "test").wav_scp.values())
     for source in sources:
         assert re.fullmatch(r"[\w./%-]+", source)
@@ -487,10 +557,86 @@ def test_recordings_are_linked_relative_to_the_page(written):
         assert str(path) in {str(Path(wav).resolve()) for wav in wavs}
 
 
+def test_recordings_are_part_of_the_page_so_that_it_can_be_moved(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path / "recipe")
+    wavs = datadir.read(paths["data"] / "test").wav_scp
+    time = np.arange(16000) / 16000
+    for number, wav in enumerate(wavs.values()):
+        Path(wav).parent.mkdir(exist_ok=True)
+        soundfile.write(wav, 0.3 * np.sin(2 * np.pi * (200 + 10 * number) * time), 16000)
+    run_report(paths, monkeypatch)
+    page = Page((paths["out"] / "report.html").read_text())
+    sources = [attributes["src"] for tag, attributes in page.elements if tag == "audio"]
+    assert sources and all(source.startswith("data:audio/mpeg;base64,") for source in sources)
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sources[0].partition(",")[2])))
+    assert rate == 16000 and 16000 <= len(samples) < 20000
+    assert abs(samples[4000:12000]).max() == pytest.approx(0.3, abs=0.03)
+
+
+def test_what_the_page_has_no_room_for_is_linked_and_that_is_said(tmp_path, monkeypatch):
+    paths = [str(tmp_path / f"{i}.wav") for i in range(3)]
+    for path in paths:
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    one = len(Recordings(tmp_path).address(paths[0]))
+    recordings = Recordings(tmp_path / "out", int(2.5 * one))
+    kinds = [recordings.address(path)[:10] for path in paths]
+    assert kinds == ["data:audio", "data:audio", "../2.wav"] and recordings.num_linked == 1
+    assert Recordings(tmp_path).address(str(tmp_path / "none.wav")) == "none.wav"
+    paths = make_recipe(tmp_path / "recipe")
+    for number in (0, 7):
+        monkeypatch.setattr(Recordings, "num_linked", number, raising=False)
+        monkeypatch.setattr(Recordings, "__init__", lambda self, out: None)
+        monkeypatch.setattr(Recordings, "address", lambda self, path: "x")
+        run_report(paths, monkeypatch)
+        text = (paths["out"] / "report.html").read_text()
+        assert ("no more recordings: 7 are links" in text) == bool(number)
+
+
+def test_what_was_expected_is_marked_as_right_and_what_was_understood_as_wrong(written):
+    page = Page((written["out"] / "report.html").read_text())
+    marks = [(tag, a) for tag, a in page.elements if tag in ("mark", "del", "ins")]
+    assert {tag for tag, _ in marks} == {"mark"}
+    text = (written["out"] / "report.html").read_text()
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert re.search(r"\.expected \{[^}]*--right", style)
+    assert re.search(r"\.wrong \{[^}]*--wrong", style)
+    for error in re.findall(r'<dl class="error">.*?</dl>', text, re.DOTALL):
+        expected, understood = error.split("<dt>understood</dt>")
+        assert 'class="wrong' not in expected and 'class="expected' not in understood
+
+
+def test_the_best_row_has_its_scores_by_intent_the_worst_first(written):
+    text = (written["out"] / "RESULTS.md").read_text()
+    header, *rows = table_rows(text, "By intent")
+    assert header == ["Intent", "n", "EM Hyp", "Intent acc", "most often taken for"]
+    lines = score.read_hypotheses(written["expdir"] / "atat" / "decode_test" / "hyp.jsonl")
+    right: dict[str, list[bool]] = {}
+    for line in lines:
+        right.setdefault(line["reference"].partition("(")[0], []).append(line["em_hyp"])
+    shares = sorted((sum(r) / len(r), name, len(r)) for name, r in right.items())
+    assert [(row[0], row[1]) for row in rows] == [(name, str(n)) for _, name, n in shares]
+    assert rows[0][2].startswith(f"{100 * shares[0][0]:.1f} % (")
+    assert "Of the row \u201cAT-AT\u201d, whose EM Hyp is the highest" in text
+    scores = json.loads((written["expdir"] / "atat/decode_test/scores.json").read_text())
+    assert scores["em_hyp_macro"]["value"] == pytest.approx(np.mean([s for s, *_ in shares]))
+
+
+def test_scores_of_before_there_was_a_macro_average_are_read(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path)
+    for path in paths["expdir"].rglob("scores*.json"):
+        scores = json.loads(path.read_text())
+        scores.pop("em_hyp_macro", None)
+        path.write_text(json.dumps(scores))
+    run_report(paths, monkeypatch)
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert "Macro EM" not in text and "By intent" not in text
+    assert len(table_rows(text, "Scores")) == 6
+
+
 def test_errors_are_limited_evenly_and_the_true_number_is_told(recipe):
     result = load(recipe).rows[0]
-    every = report_page.section_of(result, {}, recipe["out"], 1000)
-    some = report_page.section_of(result, {}, recipe["out"], 5)
+    every = report_page.section_of(result, {}, Recordings(recipe["out"]), 1000)
+    some = report_page.section_of(result, {}, Recordings(recipe["out"]), 5)
     assert len(every.errors) == every.num_errors == some.num_errors
     assert every.num_errors == 60 - result.scores["em_hyp"]["k"]
     ids = [error.id for error in every.errors]
@@ -516,7 +662,7 @@ def test_references_without_carrier_words_are_compared_by_what_is_asked_for(reci
     }
     row = tables.Row("row", "atat", "test")
     result = results.Result(row, {}, None, [line], None)
-    (error,) = report_page.section_of(result, {}, recipe["out"], 9).errors
+    (error,) = report_page.section_of(result, {}, Recordings(recipe["out"]), 9).errors
     assert [token.text for token in error.reference if token.differs] == ["latte"]
     assert [token.text for token in error.hypothesis if token.differs] == ["mocha"]
     assert error.full == line["hypothesis"]
@@ -717,13 +863,20 @@ def test_what_is_missing_of_a_pooled_row_is_counted_and_the_first_is_named(parts
     shutil.rmtree(root / "parts" / "far_1" / "exp")
     rows = of_parts(root).rows
     assert rows[0].missing is None
-    assert rows[1].missing == (
-        "training not finished: ./run.sh --experiment atat.seed2 --part near_2 "
-        "(1 of 4 runs missing)"
+    assert str(rows[1].missing) == (
+        "training not finished (1 of 4 runs missing): "
+        "./run.sh --experiment atat.seed2 --part near_2"
     )
-    assert rows[2].missing == (
-        "not trained: ./run.sh --experiment atat.seed1 --part far_1 (2 of 2 runs missing)"
+    assert str(rows[2].missing) == (
+        "not trained (2 of 2 runs missing): ./run.sh --experiment atat.seed1 --part far_1"
     )
+    assert [str(hint) for hint in hints.of(of_parts(root))] == [
+        "AT-AT near: training not finished (1 of 4 runs missing): "
+        "./run.sh --experiment atat.seed2 --part near_2",
+        "AT-AT far: not trained (2 of 2 runs missing): ./run.sh --experiment atat",
+        "AT-AT: training not finished (3 of 6 runs missing): "
+        "./run.sh --experiment atat.seed2 --part near_2",
+    ]
 
 
 def test_parts_that_the_corpus_does_not_have_are_an_error(parts, recipe):
@@ -774,9 +927,18 @@ def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
         {"shots": num, "run": "test", "em_hyp": metrics.proportion(50 + num, 60), "p": 0.25}
         for num in (0, 5)
     ]
-    for name, content in (("noise", noise), ("few_shot", shots)):
+    metrics_of = ("em_hyp", "understood", "understood_wrong")
+    heard = [
+        {
+            "condition": name,
+            **dict(zip(metrics_of, (right(n)["test"] for n in numbers), strict=True)),
+        }
+        for name, numbers in {"as it is": (57, 54, 3), "8 kHz": (30, 6, 0)}.items()
+    ]
+    silence = [{"condition": "hum", "refused": metrics.proportion(19, 20)}]
+    for name, content in (("noise", noise), ("few_shot", shots), ("conditions", heard)):
         (exp / name).mkdir()
-        record = about | {"folds": 2, "scores": content}
+        record = about | {"folds": 2, "scores": content, "run": None, "nothing_said": silence}
         (exp / name / "scores.json").write_text(json.dumps(record))
     (exp / "noise" / "noise.png").write_bytes(b"a picture")
     measured = {
@@ -787,6 +949,7 @@ def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
         "ece": 0.0125,
     }
     fitted = {"seed": 3, "commit": "fedcba987654321", "measured_on_the_other_half": measured}
+    fitted |= {"false_accepts_per_hour": 2.0, "accept": 0.95}
     (exp / "confidence.json").write_text(json.dumps(about | {"about": fitted}))
 
     run_report(paths, monkeypatch)
@@ -796,11 +959,49 @@ def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
     assert "| fan | 95.0 %" in fan and ") | 85.0 % | 90.0 %" in fan
     assert "| kitchen | 95.0 %" in kitchen and ") | 50.0 % |  | 50.0 %" in kitchen
     assert fan.endswith(" | 60 | 3 | fedcba987654 |")
-    assert "| atat | 0.25 | 95.0 %" in text and "2.0 (0.2\u20137.2) | 1.00 | 0.013 |" in text
+    assert "| atat | met | 0.25 | 95.0 %" in text and "MISSED" not in text
+    assert "2.0 (0.2\u20137.2) | 1.00 | 0.013 |" in text
+    as_it_is, narrow = table_rows(text, "Conditions")[1:]
+    assert as_it_is[:2] == ["atat", "as it is"] and narrow[1] == "8 kHz"
+    assert [cell.split()[0] for cell in as_it_is[2:5]] == ["95.0", "90.0", "5.0"]
+    assert as_it_is[5:] == ["60", "as parse", "3", "fedcba987654"]
+    (hum,) = table_rows(text, "Nothing said")[1:]
+    assert hum[1] == "hum" and hum[2].startswith("95.0 % (") and hum[3] == "20"
     assert "| atat | 0 | test | 83.3 %" in text and "| atat | 5 | test | 91.7 %" in text
     assert base64.b64encode(b"a picture").decode() in (paths["out"] / "report.html").read_text()
 
     (exp / "model.pth").write_bytes(b"trained again")
     run_report(paths, monkeypatch)
     text = (paths["out"] / "RESULTS.md").read_text()
-    assert not any(f"## {name}" in text for name in ("Noise", "Confidence", "A few recordings"))
+    titles = ("Noise", "Confidence", "A few recordings", "Conditions", "Nothing said")
+    assert not any(f"## {title}" in text for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("false", "accepted", "said"),
+    [
+        (44.0, 19, "44.0 false accepts an hour, at most 2 are wanted"),
+        (1.0, 12, "60.0 % of speech accepted, at least 95 % are wanted"),
+    ],
+)
+def test_a_calibration_that_misses_its_target_is_said_loudly(
+    tmp_path, monkeypatch, capsys, false, accepted, said
+):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"] / "atat"
+    measured = {
+        "threshold": 0.25,
+        "accepted": metrics.proportion(accepted, 20),
+        "false_accepts": {"value": false, "low": 0.2, "high": 70.2, "hours": 1.0},
+        "ece": 0.0125,
+    }
+    about = {"seed": 3, "commit": "fed", "measured_on_the_other_half": measured}
+    about |= {"false_accepts_per_hour": 2.0, "accept": 0.95}
+    content = {"model": model_file.digest(exp), "about": about}
+    (exp / "confidence.json").write_text(json.dumps(content))
+    run_report(paths, monkeypatch)
+    line = f"TARGET MISSED by atat: {said}."
+    assert line in capsys.readouterr().out
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert line in text and table_rows(text, "Confidence")[1][1] == "MISSED"
+    assert line in (paths["out"] / "report.html").read_text()

@@ -55,9 +55,11 @@ def test_a_spoken_run_gets_semantic_scores_and_wer(tmp_path):
     score.score_run(directory, tmp_path / "data", {})
     scores = json.loads((directory / "scores.json").read_text())
     assert list(scores) == [
-        *("em_hyp", "em_full", "intent_accuracy", "slot_f1", "semer", "wer", "tree_valid")
+        *("em_hyp", "em_hyp_macro", "em_full", "intent_accuracy", "slot_f1", "semer", "wer"),
+        "tree_valid",
     ]
     assert (scores["em_hyp"]["k"], scores["em_hyp"]["n"]) == (1, 3)
+    assert scores["em_hyp_macro"]["value"] == pytest.approx(1 / 3)
     assert scores["em_full"]["k"] == 0
     assert scores["intent_accuracy"]["k"] == 2
     assert scores["slot_f1"]["value"] == 0.5
