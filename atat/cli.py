@@ -8,6 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+# What a user's mistake raises.
+MISTAKES = (
+    ValueError,
+    FileNotFoundError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,13 +67,7 @@ def run(main: Callable[[], None]) -> None:
         # The reader of our output (head, less) left: not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except (
-        ValueError,
-        FileNotFoundError,
-        NotADirectoryError,
-        IsADirectoryError,
-        PermissionError,
-    ) as e:
+    except MISTAKES as e:
         _fail(_one_line(e), USAGE)
     except OSError as e:
         hint = " (disk full: free some space and run the same command again)"

@@ -8,6 +8,7 @@ read; only stage 2 opens the audio.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +51,26 @@ class DataDir:
                 yield name, entries
 
 
-def write(path: str | Path, data: DataDir) -> None:
+def write(path: str | Path, data: DataDir, pending: ExitStack | None = None) -> None:
     """Write and check a split; whatever stood at `path` is replaced only if all is well.
+
+    Args:
+        pending: it is replaced when this is closed; at once without it.
 
     Raises:
         ValueError: the data break a rule of the format; the message names file and line.
     """
     if all(entries is None for entries in (data.wav_scp, data.text, data.semantics)):
         raise ValueError(f"{path}: {_NOTHING}")
-    with atomic_directory(path) as temporary:
+    with ExitStack() as whole:
+        temporary = whole.enter_context(atomic_directory(path))
         for name, entries in data._files():
             _write_file(temporary / name, entries)
         if data.utt2spk is not None:
             _write_file(temporary / "spk2utt", data.spk2utt)
         _read(temporary, shown=Path(path))
+        if pending is not None:
+            pending.push(whole.pop_all())
 
 
 def read(path: str | Path) -> DataDir:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import cli, config, crf, semantics
+from atat import cli, config, crf, datadir, semantics
 from atat.config import Config, DecodeRun
 from atat.files import atomic_directory
 
@@ -327,6 +327,9 @@ def main() -> None:
         for name, run in runs.items()
         if run.input not in runs
     }
+
+    if any(run.tagger == "crf" for run in runs.values()):
+        datadir.read(args.data / crf.SPLIT)
 
     import torch
 

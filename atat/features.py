@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,9 +164,16 @@ class Summary:
 
 
 def write_split(
-    data_dir: Path, dump_dir: Path, settings: FeaturesConfig, num_jobs: int
+    data_dir: Path,
+    dump_dir: Path,
+    settings: FeaturesConfig,
+    num_jobs: int,
+    pending: ExitStack | None = None,
 ) -> tuple[Summary, bool]:
     """Compute the features of one split, unless they are there already.
+
+    Args:
+        pending: what is written replaces what is there when this is closed; at once without it.
 
     Returns:
         its summary, and whether it was there already.
@@ -180,7 +188,8 @@ def write_split(
     if old is not None and old.inputs == inputs:
         return old, True
     begin = time.monotonic()
-    with atomic_directory(dump_dir) as directory:
+    with ExitStack() as whole:
+        directory = whole.enter_context(atomic_directory(dump_dir))
         totals, dropped = _write_archive(
             wav_scp, directory, settings, num_jobs, data_dir.name, dump_dir
         )
@@ -191,6 +200,8 @@ def write_split(
             **totals,
         )
         (directory / "stage.json").write_text(json.dumps(dataclasses.asdict(summary), indent=1))
+        if pending is not None:
+            pending.push(whole.pop_all())
     return summary, False
 
 
@@ -266,12 +277,20 @@ def write_all(
         what `write_split` returns, by split. Errors as there, and:
 
     Raises:
-        ValueError: there is no speech, or not the splits that CMVN comes from.
+        ValueError: there is no speech, or not the splits that CMVN comes from. Where a split cannot
+            be used, all are left as they were.
     """
-    done = {
-        split: write_split(data / split, dump / split, settings, num_jobs)
-        for split in _spoken_splits(data, settings.cmvn_splits)
-    }
+    done = {}
+    with ExitStack() as pending:
+        try:
+            for split in _spoken_splits(data, settings.cmvn_splits):
+                where = data / split, dump / split
+                done[split] = write_split(*where, settings, num_jobs, pending)
+        except cli.MISTAKES:
+            raise
+        except BaseException:  # it goes on from the splits that are finished
+            pending.pop_all().close()
+            raise
     write_cmvn(dump, {split: done[split][0] for split in settings.cmvn_splits}, settings.kind)
     return done
 

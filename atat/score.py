@@ -103,7 +103,16 @@ def hypothesis_key(data: Path) -> Callable[[str], Frame]:
 def score_run(
     directory: Path, data: Path, subsets: dict[str, tables.Subset]
 ) -> dict[str | None, dict[str, Metric]]:
-    """Score one run and write what is found beside its hypotheses.
+    """Score one run and write what is found beside its hypotheses; the rest as in `compare`."""
+    lines, scores = compare(directory, data, subsets)
+    write(directory, lines, scores)
+    return scores
+
+
+def compare(
+    directory: Path, data: Path, subsets: dict[str, tables.Subset]
+) -> tuple[list[dict[str, Any]], dict[str | None, dict[str, Metric]]]:
+    """Score one run, and write nothing.
 
     Args:
         directory: has `hyp.jsonl` and `run.json` of stage 5.
@@ -111,7 +120,8 @@ def score_run(
         subsets: name -> what belongs to it.
 
     Returns:
-        Scores by subset, None for the whole split. A subset without utterances here is left out.
+        The lines of `hyp.jsonl` with references and verdicts, and scores by subset, None for the
+        whole split. A subset without utterances here is left out.
 
     Raises:
         NoReference: the split lacks what the run's task is compared with.
@@ -139,7 +149,14 @@ def score_run(
         name: _scores([lines[i] for i in chosen], [outcomes[i] for i in chosen], references)
         for name, chosen in parts.items()
     }
-    with atomic_write(path) as file:
+    return lines, scores
+
+
+def write(
+    directory: Path, lines: list[dict[str, Any]], scores: dict[str | None, dict[str, Metric]]
+) -> None:
+    """Write what `compare` has found beside the hypotheses."""
+    with atomic_write(directory / "hyp.jsonl") as file:
         for line in lines:
             ordered = {key: line[key] for key in FIRST_KEYS if key in line} | line
             file.write(json.dumps(ordered, ensure_ascii=False) + "\n")
@@ -147,7 +164,6 @@ def score_run(
         suffix = "" if name is None else f".{name}"
         with atomic_write(directory / f"scores{suffix}.json") as file:
             file.write(json.dumps(part, indent=2) + "\n")
-    return scores
 
 
 def percent(metric: Metric) -> str:
@@ -253,19 +269,22 @@ def main() -> None:
     args = parser.parse_args()
     subsets = tables.load(args.tables).subsets if args.tables else {}
 
-    rows = []
+    rows, found = [], []
     for directory in run_directories(args.exp, args.run):
         run = directory.name.removeprefix("decode_")
         try:
-            scored = score_run(directory, args.data, subsets)
+            lines, scored = compare(directory, args.data, subsets)
         except NoReference as error:
             if args.run:
                 raise
             print(f"{run}: not scored; {error}")  # another run reads what this one has heard
             continue
+        found.append((directory, lines, scored))
         rows += [(f"{run} ({part})" if part else run, scores) for part, scores in scored.items()]
         for subset in sorted(subsets.keys() - scored.keys()):
             print(f"{run}: no utterance of subset '{subset}' in its split")
+    for compared in found:  # a mistake in one of them shows before any is written
+        write(*compared)
     about = args.data / "about.json"
     if about.is_file() and (speech := read_json(about).get("speech")):
         print(f"Speech: {speech}")

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of model.pth
 TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
+PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
+# What belongs to one training; the model comes first: without it the rest is an unfinished one.
+OF_TRAINING = (
+    *("model.pth", "confidence.json", "train.jsonl", "checkpoints", "config.yaml", "env.json"),
+    *("tokenizer", "grammar.yaml", "nesting.json", TEXT_ENCODER),
+)
 
 
 def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) -> str:
@@ -31,13 +37,13 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
 
     Returns:
         "resumed" when checkpoints of the same settings and data are there and training is not
-        finished, else "started" (what an earlier training left is removed). Where the start has
-        a trained CTC, `settings` lose the phases that teach it.
+        finished, else "started" (what an unfinished training left is removed, a trained model
+        waits in PREVIOUS). Where the start has a trained CTC, `settings` lose the phases that
+        teach it.
 
     Raises:
         FileNotFoundError, ValueError: something does not fit; nothing has been changed then.
     """
-    from atat.confidence import FILE as CONFIDENCE
     from atat.examples import target_sequences, validation_sources
 
     checkpoints = exp / "checkpoints"
@@ -63,10 +69,11 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
         and _origin(exp) == about
     )
-    if not (resume and same):
-        (exp / "model.pth").unlink(missing_ok=True)
-        (exp / CONFIDENCE).unlink(missing_ok=True)  # it judges that model
-        (exp / "train.jsonl").unlink(missing_ok=True)
+    if (exp / "model.pth").is_file():
+        set_aside(exp)
+    elif not (resume and same):
+        for name in ("train.jsonl", "confidence.json"):
+            (exp / name).unlink(missing_ok=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
     checkpoints.mkdir(parents=True, exist_ok=True)
     config.save(settings, exp / "config.yaml")
@@ -84,6 +91,27 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
     return "resumed" if resume and same else "started"
+
+
+def set_aside(exp: Path) -> None:
+    """Move what belongs to the trained model of an experiment to PREVIOUS."""
+    shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
+    (exp / PREVIOUS).mkdir()
+    for name in OF_TRAINING:
+        if (exp / name).exists():
+            os.replace(exp / name, exp / PREVIOUS / name)
+
+
+def put_back(exp: Path) -> None:
+    """Undo `set_aside`, and what a training has written since."""
+    for name in reversed(OF_TRAINING):
+        if (exp / name).is_dir():
+            shutil.rmtree(exp / name)
+        else:
+            (exp / name).unlink(missing_ok=True)
+        if (exp / PREVIOUS / name).exists():
+            os.replace(exp / PREVIOUS / name, exp / name)
+    (exp / PREVIOUS).rmdir()
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
@@ -204,12 +232,24 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
         resume: go on from an unfinished training of the same settings.
 
     Raises:
-        ValueError, FileNotFoundError: what is given does not fit together, or training diverged.
+        ValueError, FileNotFoundError: what is given does not fit together, or training diverged. A
+            model that was trained here before is there again then, as it was.
     """
+    check_gpu(settings.train.num_gpus)
+    was_trained = (exp / "model.pth").is_file()
+    try:
+        _run(settings, data, dump, exp, resume)
+    except cli.MISTAKES:
+        if was_trained and not (exp / "model.pth").is_file():
+            put_back(exp)
+        raise
+    shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
+
+
+def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
     t = settings.train
-    check_gpu(t.num_gpus)
-    dump = features.of_kind(data, dump, settings.features, t.num_processes)
     state = prepare_experiment(settings, data, exp, resume)
+    dump = features.of_kind(data, dump, settings.features, t.num_processes)
     if settings.model.speech_base is not None:
         splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
         dump = states.of_base(dump, settings, splits, t.num_processes, t.spoken_splits)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 
 from atat import config, tables, toy_corpus
 
@@ -94,6 +95,48 @@ def test_the_model_understands_a_wav(trained):
         done = subprocess.run([*command, *source], capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert {"intent", "slots", "semantics", "seconds"} <= set(json.loads(done.stdout))
+
+
+def files(exp: Path) -> dict[str, tuple[bytes, int]]:
+    found = [path for path in exp.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting"),
+    [
+        (1, "data.voices.train={nobody: 1}"),
+        (2, "features.cmvn_splits=[nowhere]"),
+        (3, "tokenizer.splits=[nowhere]"),
+        (4, "train.num_gpus=1"),
+        (4, "train.sources=[{split: train, tasks: [asr, mlm]}]"),  # found in training
+        (5, "decode.beam=0"),
+    ],
+)
+def test_a_mistake_that_a_stage_finds_changes_nothing(trained, stage, setting):
+    if torch.cuda.is_available() and "gpus" in setting:
+        pytest.skip("there is a GPU")
+    exp, options, _ = trained
+    before = files(exp)
+    output = run(*options, "--set", setting, "--overwrite", "true", expected=2)
+    assert "error: " in output.splitlines()[-1]
+    assert files(exp) == before
+    # Without --overwrite the driver does not come as far.
+    if stage < 5:
+        assert "atat is trained, and now" in run(*options, "--set", setting, expected=2)
+    assert run(*options, "--stop_stage", 6).count("done already") == 6
+
+
+def test_what_clean_removes_is_not_missed(trained):
+    exp, options, _ = trained
+    assert "removes" in run(*options, "--clean", "true")
+    assert not (exp / "dump").exists() and not (exp / "atat" / "checkpoints").exists()
+    test_the_model_understands_a_wav(trained)
+    assert run(*options).count("done already") == 6
+    before = (exp / "atat" / "model.pth").stat().st_mtime_ns
+    assert "features: made again" in run(*options, "--stage", 5)
+    assert run(*options).count("done already") == 6
+    assert (exp / "atat" / "model.pth").stat().st_mtime_ns == before
 
 
 def test_barista_trains_on_its_grammar_and_is_scored_on_recordings(trained, tmp_path):

@@ -287,6 +287,34 @@ def test_more_than_one_in_a_hundred_is_an_error_unless_allowed(tmp_path):
     assert "No such file" in reasons["s-053"]
 
 
+def test_a_split_that_cannot_be_used_leaves_all_as_they_were(tmp_path, monkeypatch):
+    data, dump = tmp_path / "data", tmp_path / "dump"
+    for split in ("test", "train"):
+        write_data(data, split, noises(4))
+    features.write_all(data, dump, SETTINGS, 1)
+    before = {path: path.read_bytes() for path in dump.rglob("*") if path.is_file()}
+    Path(wav_scp(data)["s-001"]).write_bytes(b"not audio")
+    other = replace(SETTINGS, num_mel_bins=40)
+    with pytest.raises(ValueError, match="train: 1 of 4 utterances"):
+        features.write_all(data, dump, other, 1)
+    assert {path: path.read_bytes() for path in dump.rglob("*") if path.is_file()} == before
+
+    # What was finished when it was stopped is kept, to go on from there.
+    write_archive = features._write_archive
+
+    def stopped(*arguments):
+        if "train" in arguments:
+            raise KeyboardInterrupt
+        return write_archive(*arguments)
+
+    monkeypatch.setattr(features, "_write_archive", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        features.write_all(data, dump, other, 1)
+    bins = {s: FeatureReader(dump / s)["s-000"].shape[1] for s in ("test", "train")}
+    assert bins == {"test": 40, "train": 80}
+    assert sorted(path.name for path in dump.iterdir()) == ["cmvn.npz", "test", "train"]
+
+
 def test_a_split_without_one_usable_file_is_an_error(tmp_path):
     write_data(tmp_path / "data", "train", {"s-1": b"x"})
     with pytest.raises(ValueError, match="not one utterance"):

@@ -62,6 +62,15 @@ def run(tmp_path, corpus, command):
     return run
 
 
+def test_a_mistake_in_labels_or_voices_is_found_before_a_split_is_written(run, tmp_path, corpus):
+    assert run()[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
+    assert run("data.voices.train={nobody: 1}")[0] == 2
+    (corpus / barista.LABELS).write_text("[]")
+    assert run("data.num_train=5")[0] == 2
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == before
+
+
 def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
     code, out, err = run()
     assert code == 0
@@ -170,7 +179,7 @@ def test_labels_of_another_form_are_refused(run, corpus, tmp_path, content, reas
 def test_every_label_of_the_benchmark_is_a_frame_of_its_grammar(tmp_path, capsys):
     barista.check_corpus(BENCHMARK)
     grammar = Grammar.load(BENCHMARK / barista.GRAMMAR)
-    barista.write_recordings(tmp_path, BENCHMARK, grammar)
+    datadir.write(tmp_path / "test", barista.read_recordings(BENCHMARK, grammar))
     test = datadir.read(tmp_path / "test")
     assert len(test.ids) == 200
     labels = json.loads((BENCHMARK / barista.LABELS).read_text())

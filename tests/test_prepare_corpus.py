@@ -96,6 +96,16 @@ def test_a_split_that_breaks_a_rule_is_not_written(tmp_path, utterances, reason)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_split_is_replaced_or_removed_before_all_are_checked(tmp_path):
+    first = {"train": [Utterance("a", text="x")], "old": [Utterance("b", text="x")]}
+    corpus.write_splits(tmp_path, first)
+    broken = {"train": [Utterance("a", text="y")], "test": [Utterance("c", text="x( y")]}
+    with pytest.raises(ValueError, match="is a tag"):
+        corpus.write_splits(tmp_path, broken)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".splits", "old", "train"]
+    assert datadir.read(tmp_path / "train").text == {"a": "x"}
+
+
 def test_no_split_is_written_before_all_are_looked_through(tmp_path):
     with pytest.raises(ValueError, match="test: the corpus has no utterances"):
         corpus.write_splits(tmp_path, {"train": [Utterance("a", text="x")], "test": []})

@@ -23,7 +23,7 @@ DATA, TRAINING = ["prepare.toy", "features", "tokenizer"], ["train", "decode", "
 ALL = [*DATA, *TRAINING, "report"]
 
 STUB = f"""#!{sys.executable} -IS
-import json, os, pathlib, sys, time
+import json, os, pathlib, subprocess, sys, time
 here = pathlib.Path(__file__).parent
 _, module, *arguments = sys.argv[1:]
 if module == "atat.inputs":
@@ -35,11 +35,20 @@ told = here / name
 if told.exists():
     if told.read_text() == "wait":
         try:
-            (here / "waiting").touch()
+            (here / "waiting").write_text(str(os.getpid()))
             time.sleep(600)
         except KeyboardInterrupt:
             sys.exit(130)
+    if told.read_text() == "spoil":  # a file, and find a mistake only then
+        place = "--exp" if "--exp" in arguments else "--data"
+        (pathlib.Path(arguments[arguments.index(place) + 1]) / "spoiled").touch()
+        sys.exit(2)
+    if told.read_text() == "linger":  # in a process that outlives this one
+        subprocess.Popen(["sleep", "3"], close_fds=False)
+        sys.exit(1)
     sys.exit(int(told.read_text()))
+if name == "features":
+    pathlib.Path(arguments[arguments.index("--dump") + 1]).mkdir(parents=True, exist_ok=True)
 """
 
 TABLES = """
@@ -105,11 +114,38 @@ class Project:
         return result
 
     def tell(self, module: str, what: int | str | None) -> None:
-        """Let the stub fail with an exit code, "wait" until it is interrupted, or do neither."""
+        """Let the stub fail with an exit code or as STUB says, or (None) not."""
         told = self.python.parent / module
         told.unlink(missing_ok=True)
         if what is not None:
             told.write_text(str(what))
+
+    def start(self, *arguments: object) -> subprocess.Popen:
+        """Start a run, and come back when its stage waits, as it was told to."""
+        waiting = self.python.parent / "waiting"
+        waiting.unlink(missing_ok=True)
+        driver = subprocess.Popen(
+            self.command(*arguments), cwd=self.root, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not (waiting.exists() and waiting.read_text()) and driver.poll() is None:
+            time.sleep(0.05)
+        return driver
+
+    def train(self, *experiments: Path) -> None:
+        """Put files there as stages 1, 2, 4 and 5 leave them."""
+        for exp in experiments:
+            for name in ("model.pth", "config.yaml", "checkpoints/1epoch.pth", "decode_test/hyp"):
+                (exp / name).parent.mkdir(parents=True, exist_ok=True)
+                (exp / name).write_text("x" * 2_000_000)
+        for name in ("data/train/text", "dump/train/feats.ark"):
+            (self.recipe / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.recipe / name).write_text("x" * 2_000_000)
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """All that runs have left, with content and time of change."""
+        found = [p for p in self.recipe.rglob("*") if p.is_file() and p.name != ".lock"]
+        return {str(p): (p.read_text(), p.stat().st_mtime_ns) for p in found}
 
     def calls(self) -> list[list]:
         """[module, arguments, OMP_NUM_THREADS] of each stage since the last time."""
@@ -145,6 +181,13 @@ def finished(finished_project, tmp_path):
     """A project whose stages are all done."""
     copy = tmp_path / "the project"
     return Project(shutil.copytree(finished_project, copy, symlinks=True))
+
+
+@pytest.fixture
+def trained(finished):
+    """The same, with a model and what else stages leave."""
+    finished.train(finished.recipe / "exp" / "atat")
+    return finished
 
 
 # Options
@@ -313,8 +356,8 @@ def test_another_budget_is_settings_and_a_directory_of_their_own(project):
         *("--config", f"{at}/conf/recipe.yaml", "--config", f"{at}/conf/budget_long.yaml"),
         *("--config", "delta.yaml"),
     ]
-    assert arguments[arguments.index("--exp") + 1] == f"{at}/exp_long/atat"
-    assert arguments[arguments.index("--data") + 1] == f"{at}/exp_long/data"
+    assert arguments[arguments.index("--exp") + 1] == f"{at}/exp_long_delta_seed=2/atat"
+    assert arguments[arguments.index("--data") + 1] == f"{at}/exp_long_delta_seed=2/data"
     error = project.run("--budget", "short", code=2).stderr
     assert "--budget: got 'short', expected one of: long" in error
 
@@ -393,12 +436,14 @@ def test_a_stage_given_is_an_order(finished):
         ("seed=2", ALL),
     ],
 )
-def test_a_changed_setting_runs_the_stages_that_depend_on_it(finished, setting, modules):
-    result = finished.run("--set", setting)
-    assert finished.modules() == modules
+def test_a_changed_setting_runs_the_stages_that_depend_on_it(project, setting, modules):
+    project.run("--expdir", "e")
+    project.calls()
+    result = project.run("--expdir", "e", "--set", setting)
+    assert project.modules() == modules
     assert f"again, since now {setting.partition('=')[0]}=" in result.stdout
-    finished.run("--set", setting)
-    assert finished.modules() == ["report"]
+    project.run("--expdir", "e", "--set", setting)
+    assert project.modules() == ["report"]
 
 
 def test_a_changed_file_runs_the_stages_that_depend_on_it(project):
@@ -437,9 +482,11 @@ def test_decoding_follows_settings_that_were_changed_after_training(finished):
     assert runs.startswith("decode.runs={") and '"beam": 8' in runs
 
 
-def test_an_order_says_that_what_it_builds_on_has_other_settings(finished):
-    result = finished.run("--stage", "5", "--set", "features.num_mel_bins=40")
-    assert finished.modules() == ["decode", "score", "report"]
+def test_an_order_says_that_what_it_builds_on_has_other_settings(project):
+    project.run("--expdir", "e")
+    project.calls()
+    result = project.run("--expdir", "e", "--stage", "5", "--set", "features.num_mel_bins=40")
+    assert project.modules() == ["decode", "score", "report"]
     assert "stage 2 features: used as it is, though now features.num_mel_bins=40" in result.stdout
 
 
@@ -514,14 +561,7 @@ def test_splits_that_stage_1_left_halfway_are_not_used(project):
 
 def test_an_interrupted_run_goes_on_where_it_was(project):
     project.tell("train", "wait")
-    driver = subprocess.Popen(
-        project.command(), cwd=project.root, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    waiting = project.python.parent / "waiting"
-    while not waiting.exists() and driver.poll() is None:
-        time.sleep(0.05)
-
+    driver = project.start()
     busy = project.run(code=1)
     assert f"process {driver.pid} works in ./egs/toy/exp" in busy.stderr
     assert project.modules() == ALL[:4]  # those of the first
@@ -534,6 +574,214 @@ def test_an_interrupted_run_goes_on_where_it_was(project):
     project.tell("train", None)
     project.run()
     assert project.modules() == ALL[3:]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_driver_that_is_ended_ends_its_stage_and_releases_the_lock(project, sent, code):
+    project.tell("train", "wait")
+    driver = project.start()
+    stage = int((project.python.parent / "waiting").read_text())
+    driver.send_signal(sent)  # to it alone
+    _, errors = driver.communicate(timeout=20)
+    assert driver.returncode == code, errors
+    assert "the same command goes on" in errors
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage, 0)
+    project.calls()
+    project.tell("train", None)
+    project.run()
+    assert project.modules() == ALL[3:]
+
+
+def test_the_lock_of_an_ended_run_is_waited_for(project):
+    project.tell("features", "linger")
+    project.run(code=1)
+    project.tell("features", None)
+    project.run()
+
+
+def test_a_killed_stage_is_not_done_nor_are_those_after_it(finished):
+    finished.tell("features", "wait")
+    driver = finished.start("--stage", "2")
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    finished.calls()
+    finished.tell("features", None)
+    finished.run()
+    assert finished.modules() == ALL[1:]
+
+
+# Nothing that is trained is lost
+
+
+@pytest.mark.parametrize("module", ALL[:-1])
+def test_a_mistake_that_a_stage_finds_changes_nothing(trained, module):
+    stage = str(ALL.index(module) + 1)
+    before = trained.files()
+    trained.tell(module, 2)
+    trained.run("--stage", stage, code=2)
+    assert trained.modules() == [module]
+    assert trained.files() == before
+    trained.tell(module, None)
+    assert trained.run().stdout.count("done already") == 6
+    # But where it had changed something, that and what follows is not done.
+    trained.tell(module, "spoil")
+    trained.run("--stage", stage, code=2)
+    assert trained.markers() == [f"data/{n}" for n in range(1, min(int(stage), 4))] + [
+        f"exp/atat/{n}" for n in range(4, int(stage))
+    ]
+
+
+def test_a_mistake_in_a_new_directory_leaves_nothing_in_it(project):
+    project.tell("prepare.toy", 2)
+    project.run("--expdir", "e", code=2)
+    assert [p.name for p in (project.root / "e").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("--seed 2", "exp_seed=2"),
+        ("--set seed=2", "exp_seed=2"),
+        ("--config conf/my.delta.yaml --set model.width=8", "exp_my.delta_model.width=8"),
+        ("--grammar conf/my.delta.yaml --seed 2", "exp_my.delta_seed=2"),
+        # Where the name is not all of it, a checksum tells it from others.
+        ("--set data.cache=a/b", "exp_data.cache=a-b_3329111534"),
+        ("--set data.cache=a|b", "exp_data.cache=a-b_2149464694"),
+        ("--set data.cache=" + 90 * "a", f"exp_data.cache={48 * 'a'}_126883076"),
+        ("--set decode.beam=2 --config conf/decode.yaml", None),
+    ],
+)
+def test_other_settings_go_to_a_directory_named_after_them(project, given, name):
+    (project.root / "conf").mkdir()
+    (project.root / "conf" / "my.delta.yaml").write_text("train: {num_steps: 5}\n")
+    (project.root / "conf" / "decode.yaml").write_text("# fast\ndecode:\n  beam: 2\n  nbest: 1\n")
+    result = project.run(*given.split(), "--dry_run", "true")
+    place = f"./egs/toy/{name}" if name else "./egs/toy/exp"
+    (train,) = (line for line in result.stdout.splitlines() if " -m atat.train " in line)
+    given = shlex.split(train)
+    assert given[given.index("--exp") + 1] == f"{place}/atat"
+    assert (f"this goes to {place}; " in result.stderr) == (name is not None)
+
+
+def test_a_trained_model_stays_beside_one_with_other_settings(trained):
+    before = trained.files()
+    trained.run("--set", "model.width=8", "--seed", "2")
+    assert trained.modules() == ALL
+    assert before.items() < trained.files().items()
+    trained.run("--set", "model.width=8", "--seed", "2")
+    assert trained.modules() == ["report"]
+    trained.run("--set", "decode.beam=2")
+    assert trained.modules() == ["decode", "score", "report"]
+
+
+@pytest.mark.parametrize("setting", ["data: {num_train: 9}", "seed: 2", "model: {width: 8}"])
+def test_what_is_trained_is_not_made_anew_with_other_settings_unless_that_is_asked_for(
+    trained, setting
+):
+    path = trained.recipe / "conf" / "recipe.yaml"
+    path.write_text(path.read_text() + setting + "\n")
+    before = trained.files()
+    for order in ([], ["--stage", "1"], ["--resume", "false"]):
+        result = trained.run(*order, code=2)
+        (line,) = result.stderr.splitlines()
+        key = setting.replace(": {", ".").partition(":")[0]
+        assert f"./egs/toy/exp/atat is trained, and now {key}=" in line
+        assert (trained.files(), trained.modules()) == (before, [])
+    trained.run("--experiment", "e2e", code=0 if setting.startswith("model") else 2)
+    trained.calls()
+    command = shlex.split(line.split("to train it anew: ")[1])
+    assert command[-2:] == ["--overwrite", "true"]
+    trained.shell(command)
+    assert trained.modules() == ALL[3 if setting.startswith("model") else 0 :]
+    trained.run()
+    assert trained.modules() == ["report"]
+
+
+def test_an_explicit_directory_keeps_the_settings_it_was_trained_with(project):
+    (project.root / "g.yaml").write_text("one")
+    options = ["--expdir", "e", "--grammar", "g.yaml"]
+    project.run(*options)
+    project.train(project.root / "e" / "atat")
+    project.calls()
+    project.run(*options, "--set", "decode.beam=2", "--stop_stage", "6")
+    assert project.modules() == ["decode", "score"]
+    for changed in (["--seed", "2"], ["--set", "model.width=8", "--stage", "4"]):
+        error = project.run(*options, *changed, code=2).stderr
+        assert "e/atat is trained, and now" in error and "--overwrite true" in error
+    (project.root / "g.yaml").write_text("two")
+    assert "is trained, and now grammar=" in project.run(*options, code=2).stderr
+    assert project.modules() == []
+    project.run(*options, "--overwrite", "true")
+    assert project.modules() == ALL
+
+
+def test_an_order_trains_anew_and_what_builds_on_it_waits_for_one(trained):
+    trained.run("--experiment", "tuned")
+    trained.train(trained.recipe / "exp" / "tuned")
+    trained.calls()
+    trained.run("--stage", "4", "--stop_stage", "4")
+    assert trained.modules() == ["train"]
+    error = trained.run("--experiment", "tuned", code=2).stderr
+    assert "exp/tuned is trained, and now stage 4 (atat) finished" in error
+    trained.run("--experiment", "tuned", "--resume", "false")
+    assert trained.modules() == ["decode", "score", *TRAINING, "report"]
+
+
+def test_what_stands_in_the_way_shows_before_anything_is_run(trained):
+    trained.run("--table", "true")
+    trained.calls()
+    trained.train(trained.recipe / "exp" / "e2e")
+    tables = TABLES.replace("num_steps: 7", "num_steps: 8")
+    (trained.recipe / "tables.yaml").write_text(tables)
+    (trained.recipe / "exp" / "tuned" / ".done.4").unlink()
+    error = trained.run("--table", "true", code=2).stderr
+    assert "exp/e2e is trained, and now train.num_steps=8" in error
+    assert trained.modules() == []
+
+
+def test_clean_removes_what_can_be_made_again_and_nothing_is_due_then(trained):
+    last = trained.run().stdout.splitlines()[-3]
+    trained.calls()
+    before = set(trained.files())
+    assert last.startswith("disk: ") and "12 MB, of which 4 MB can be made again: ./egs" in last
+    command = shlex.split(last.partition("again: ")[2].removesuffix(" removes them"))
+    assert "removes ./egs/toy/dump" in trained.shell([*command, "--dry_run", "true"]).stdout
+    assert set(trained.files()) == before
+    assert "freed 4 MB" in trained.shell(command).stdout
+    assert {Path(name).name for name in before - set(trained.files())} == {
+        "feats.ark", "1epoch.pth"
+    }  # fmt: skip
+    assert trained.run().stdout.count("done already") == 6
+    assert trained.modules() == ["report"]
+    # Features that are wanted again are made again, and nothing is due for that.
+    trained.run("--stage", "5")
+    assert trained.modules() == ["features", "decode", "score", "report"]
+    assert trained.run().stdout.count("done already") == 6
+    trained.shell(command)
+    trained.calls()
+    trained.run("--stage", "6")
+    assert trained.modules() == ["score", "report"]
+
+
+def test_clean_leaves_an_unfinished_training(project):
+    project.tell("train", 1)
+    project.run(code=1)
+    checkpoint = project.recipe / "exp" / "atat" / "checkpoints" / "checkpoint.pth"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    project.run("--clean", "true")
+    assert checkpoint.exists() and not (project.recipe / "dump").exists()
+
+
+def test_features_that_were_removed_are_not_made_with_other_settings(project):
+    project.run("--expdir", "e")
+    project.run("--expdir", "e", "--clean", "true")
+    project.calls()
+    other = ["--expdir", "e", "--set", "features.num_mel_bins=40"]
+    error = project.run(*other, "--stage", "5", code=3).stderr
+    assert "needs stage 2 features, which is wanted with features.num_mel_bins=40" in error
+    assert project.modules() == []
 
 
 # Experiments

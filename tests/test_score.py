@@ -200,6 +200,16 @@ def test_only_the_run_that_is_asked_for_is_scored(tmp_path, monkeypatch):
     assert (two / "scores.json").exists() and not (one / "scores.json").exists()
 
 
+def test_a_mistake_in_one_run_leaves_all_as_they_were(tmp_path, monkeypatch, capsys):
+    write_split(tmp_path / "data")
+    one, two = write_run(tmp_path / "exp"), write_run(tmp_path / "exp", "test_nlu", task="nlu")
+    (two / "run.json").write_text("{")
+    before = (one / "hyp.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="not valid JSON"):
+        run_main(monkeypatch, "--exp", tmp_path / "exp", "--data", tmp_path / "data")
+    assert (one / "hyp.jsonl").read_bytes() == before and not (one / "scores.json").exists()
+
+
 @pytest.mark.parametrize(
     ("hypotheses", "message"),
     [

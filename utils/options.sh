@@ -10,7 +10,7 @@ cores() {
 # Defaults of the options; empty means not given.
 stage='' stop_stage=7 experiment=atat table=false corpus_dir='' grammar='' expdir='' seed=''
 nj=$(cores) resume=true dry_run=false python=''
-part='' init_from='' check=false stand_in=false budget=''
+part='' init_from='' check=false stand_in=false budget='' overwrite=false clean=false
 configs=() overrides=()
 parts=() # of the corpus, each trained and tested by itself; a recipe's, not an option
 about='' # what the recipe is, for --help
@@ -28,7 +28,9 @@ stand_in    BOOL       render a small corpus and use it instead: for a first run
 part        NAME       only this part of the corpus, where a recipe has several
 init_from   DIRECTORY  trained experiment to start from, where tables.yaml names none
 grammar     FILE       what can be said, instead of the grammar of the recipe
-expdir      PATH       where everything is written, instead of the directory of the recipe
+expdir      PATH       where everything is written, instead of a directory named after what differs
+overwrite   BOOL       train anew what was trained with other settings or data, and lose it
+clean       BOOL       remove features and checkpoints, which can be made again, and stop
 config      FILE       YAML of settings that differ (may be given again)
 set         KEY=VALUE  one setting that differs, a key of conf/base.yaml (may be given again)
 seed        NUMBER     of all randomness, instead of the one in the settings

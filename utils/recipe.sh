@@ -7,21 +7,29 @@
 # what it would say now is skipped. Stages 1 to 3 (data) are shared by all experiments. A recipe
 # that sets `parts` has stages 1 to 6 for each part of its corpus, in parts/<part>/, and one report.
 #
+# While a stage runs there is `.begun.N`; with it, no marker from N on counts. A stage that ends with
+# exit code 2 and has changed no file leaves all markers. What is trained (model.pth) is not made
+# anew with other settings, or because anything else has changed, but with --overwrite true.
+#
 # Exit codes: 0 all well, 1 a stage failed, 2 a mistake in what was given, 3 an earlier stage is
-# missing, 130 interrupted.
+# missing, 129 hung up, 130 interrupted, 143 terminated.
 set -euo pipefail
 
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 recipe_dir=$(dirname "${BASH_SOURCE[1]}") # as the user named it: paths that are printed stay short
 recipe=$(basename "$(realpath "$recipe_dir")")
 source "$root/utils/options.sh"
+source "$root/utils/places.sh"
 
 run_stages() {
-  local i
-  for i in "${!chosen[@]}"; do
-    enter "${chosen[i]}"
-    inputs=${all_inputs[i]}
-    run_part
+  local i is_check
+  for is_check in true false; do # what cannot be run shows before anything is
+    [[ $is_check == false || $dry_run == false ]] || continue
+    for i in "${!chosen[@]}"; do
+      enter "${chosen[i]}"
+      inputs=${all_inputs[i]}
+      run_part
+    done
   done
   stage 7 report atat.report --tables "$tables" "${places[@]}" --out "$out"
 }
@@ -29,16 +37,17 @@ run_stages() {
 # Stages 1 to 6 of what `enter` has set.
 run_part() {
   local name exp start decoding experiments
+  local features=(atat.features "${settings[@]}" --data "$data" --dump "$dump" --nj "$nj")
+  features+=("${changes[@]}")
   mapfile -t experiments < <(chosen_experiments)
   stage 1 prepare "atat.prepare.$recipe" "${settings[@]}" --data "$data" "${corpus[@]}" \
     --nj "$nj" "${changes[@]}"
-  stage 2 features atat.features "${settings[@]}" --data "$data" --dump "$dump" \
-    --nj "$nj" "${changes[@]}"
+  stage 2 features "${features[@]}"
   stage 3 tokenizer atat.tokenizer "${settings[@]}" --data "$data" "${changes[@]}"
   for name in "${experiments[@]}"; do
     exp=$expdir/$name
     start=$(start_of "$name")
-    align_words
+    [[ $is_check == true ]] || align_words
     stage 4 train atat.train "${settings[@]}" --tables "$tables" --experiment "$name" \
       --data "$data" --dump "$dump" --exp "$exp" --resume "$resume" \
       ${start:+--init_from "$start"} "${changes[@]}"
@@ -53,7 +62,15 @@ recipe_main() {
   parse_options "$@"
   set_paths
   export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-  trap 'die 130 "interrupted; the same command goes on where it was"' INT
+  trap 'stopped 129 "hung up"' HUP
+  trap 'stopped 130 interrupted' INT
+  trap 'stopped 143 terminated' TERM
+  if [[ $clean == true ]]; then
+    [[ -d $out ]] || die 2 "--clean: $out is not there; expected the options of a run"
+    [[ $dry_run == true ]] || lock
+    clean
+    return
+  fi
   find_python
   [[ $check == true ]] || read_settings
   [[ $dry_run == false ]] || printf 'export PYTHONPATH=%q\n' "$PYTHONPATH"
@@ -64,9 +81,14 @@ recipe_main() {
       --check true "${overrides[@]}"
     return
   fi
+  [[ -z $announcement ]] || echo "$announcement" >&2
   [[ $dry_run == true ]] || lock
   run_stages
-  if ((stop_stage == 7)) && [[ $dry_run == false && -d $expdir/$experiment ]]; then
+  if ((stop_stage < 7)) || [[ $dry_run == true ]]; then
+    return
+  fi
+  print_disk_use
+  if [[ -d $expdir/$experiment ]]; then
     printf 'To understand a recording of your own:\n  %s\n' \
       "$(quoted "$python" -m atat.parse --exp "$expdir/$experiment" your.wav)"
   fi
@@ -78,8 +100,31 @@ aside() {
   if [[ $dry_run == true ]]; then
     printf '# %s\n%s\n' "$1" "$(quoted "${command[@]}")"
   else
-    "${command[@]}" || exit $?
+    attend "${command[@]}" || exit $?
   fi
+}
+
+# attend COMMAND...: run it so that a signal to this script alone ends it too.
+attend() {
+  local code=0
+  ( # in the background, where a shell's child ignores Ctrl-C
+    trap - INT
+    exec "$@"
+  ) &
+  wait "$!" || code=$?
+  return "$code"
+}
+
+# stopped CODE WHY: end with what is running. Ctrl-C has reached that already.
+stopped() {
+  local running
+  trap - HUP INT TERM
+  mapfile -t running < <(jobs -p)
+  if ((${#running[@]} > 0)); then
+    (($1 == 130)) || kill -TERM "${running[@]}" 2>/dev/null || true
+    wait "${running[@]}" || true
+  fi
+  die "$1" "$2; the same command goes on where it was"
 }
 
 # The task mlm masks words, so it must be known where they are: unless the corpus says so (train.ctm,
@@ -88,15 +133,18 @@ align_words() {
   local other split ctm
   ((4 < ${stage:-1} || 4 > stop_stage)) || while read -r other split; do
     ctm=$data/$split/ctm
-    [[ -e $ctm && (! -e $ctm.by || ! $expdir/$other/.done.4 -nt $ctm.by) ]] ||
+    if [[ ! -e $ctm || (-e $ctm.by && $expdir/$other/.done.4 -nt $ctm.by) ]]; then
+      fill_dump
       aside "align $split" atat.align --exp "$expdir/$other" --data "$data" --dump "$dump" \
         --split "$split" --nj "$nj"
+    fi
   done < <(inputs_of align "$name")
 }
 
 # stage NUMBER NAME MODULE ARGUMENT...: run it, unless it is not asked for or done already.
 stage() {
-  local number=$1 title="stage $1 $2" place=$data marker wanted started=$SECONDS
+  local number=$1 title="stage $1 $2" place=$data marker begun wanted started=$SECONDS
+  local files is_first=false
   local command=("$python" -m "${@:3}")
   case $number in
     [1-3]) # one thread in each of nj processes
@@ -116,35 +164,83 @@ stage() {
     return
   fi
 
-  marker=$place/.done.$number
+  marker=$place/.done.$number begun=$place/.begun.$number
+  [[ ! -e $begun ]] || drop_markers "$number" # of a stage that was killed
   wanted=$(depends_on)
   if ((number < ${stage:-1})); then
-    if ((number == 1)) && [[ ! -e $marker && ! -e $data/.begun.1 ]] && is_data "$data"/*/; then
-      echo "$title: not run; the splits in $data are used as they are"
+    if ((number == 1)) && [[ ! -e $marker && ! -e $begun ]] && is_data "$data"/*/; then
+      say "$title: not run; the splits in $data are used as they are"
       return
     fi
-    [[ -e $marker ]] || die 3 "stage $stage needs $title, which is not done; run:
-  $(quoted "${again[@]}" --stage "$number")"
-    [[ -z $(news) ]] || echo "$title: used as it is, though now $(news)"
+    [[ -e $marker ]] || missing "is not done"
+    # Features that --clean has removed can be made again with the same settings only.
+    ((number != 2 || stage > 5 || stop_stage < 4)) || [[ -d $dump || -z $(news settings) ]] ||
+      missing "is wanted with $(news settings)"
+    [[ -z $(news) ]] || say "$title: used as it is, though now $(news)"
     return
   fi
   if [[ -z $stage && -e $marker ]]; then
     if [[ -z $(news) ]]; then
-      echo "$title: done already ($marker)"
+      say "$title: done already ($marker)"
       return
     fi
-    echo "$title: again, since now $(news)"
+    say "$title: again, since now $(news)"
   fi
+  ((number > 4)) || protect
+  [[ $is_check == false ]] || return 0
 
+  ((number != 4 && number != 5)) || fill_dump
   echo "== $title"
-  drop_markers "$number"
   mkdir -p -- "$place"
-  : >"$place/.begun.$number" # a stage that ends halfway has left something, but not all
+  [[ -e $begun ]] || is_first=true
+  : >"$begun" # a stage that ends halfway has left something, but not all
+  files=$(written)
   execute
+  drop_markers "$number"
   printf 'finished %s\n%s\n' "$(date -u +%FT%T.%NZ)" "$wanted" >"$marker.new"
   mv -f -- "$marker.new" "$marker"
-  rm -f -- "$place/.begun.$number"
+  rm -f -- "$begun"
   echo "$title: done in $((SECONDS - started)) s"
+}
+
+# What is said of stages, once.
+say() {
+  [[ $is_check == true ]] || echo "$1"
+}
+
+missing() {
+  die 3 "stage $stage needs $title, which $1; run:
+  $(quoted "${again[@]}" --stage "$number")"
+}
+
+# Ends the run where the stage would replace what is trained, or what that was trained on, though
+# nobody has asked for it: by --stage or --resume false with the same settings, or --overwrite true.
+protect() {
+  local models=("$expdir"/*/model.pth) why=''
+  ((number < 4)) || models=("$exp/model.pth")
+  [[ $overwrite == false && -f ${models[0]} ]] || return 0
+  [[ ! -e $marker ]] || why=$(news settings)
+  if [[ -z $why ]]; then
+    [[ -z $stage && $resume == true ]] || return 0
+    why="$title is to be run anew"
+    [[ ! -e $marker ]] || why=$(news)
+  fi
+  die 2 "${models[0]%/*} is trained, and now $why; give another --expdir, or to train it anew:" \
+    "$(quoted "${again[@]}" ${stage:+--stage "$stage"} --overwrite true)"
+}
+
+# Features that --clean has removed are made again, and nothing else: what was made of them holds.
+fill_dump() {
+  [[ ! -d $dump && $dry_run == false ]] || return 0
+  echo "== stage 2 features: made again, since $dump was removed"
+  attend env OMP_NUM_THREADS=1 "$python" -m "${features[@]}" || exit $?
+}
+
+# Files that the stage may change, or with -newer FILE those that it has changed.
+written() {
+  local places=("$data" "$dump")
+  ((number < 4)) || places=("$exp")
+  find "${places[@]}" -type f "$@" 2>/dev/null | sort || true
 }
 
 # is_data DIRECTORY...: whether one of them is a split, which somebody may have written by hand.
@@ -156,12 +252,21 @@ is_data() {
   return 1
 }
 
-# The command alone is where a failure does not end the script at once.
+# The command alone is where a failure does not end the script at once. Of a stage that has failed,
+# and of all that follow it, no marker is left, unless a mistake was found before it began.
 execute() {
   local code=0
-  "${command[@]}" || code=$?
+  attend "${command[@]}" || code=$?
+  ((code > 0)) || return 0
+  if ((number == 7)); then
+    :
+  elif ((code == 2)) && [[ $files == "$(written)" && -z $(written -newer "$begun") ]]; then
+    [[ $is_first == false ]] || rm -f -- "$begun"
+    rmdir -- "$place" 2>/dev/null || true # made for this stage
+  else
+    drop_markers "$number"
+  fi
   case $code in
-    0) ;;
     2) exit 2 ;; # it has said why
     130) die 130 "$title stopped; the same command goes on from there" ;;
     *) die 1 "$title failed (exit code $code); the same command goes on from there" ;;
@@ -199,16 +304,22 @@ start_of() {
 # run_of DIRECTORY STAGE: when it was done.
 run_of() {
   local marker=$1/.done.$2
-  [[ ! -e $marker ]] || echo "stage $2 ($(basename -- "$1")) $(head -n 1 -- "$marker")"
+  [[ ! -e $marker || -e $1/.begun.$2 ]] ||
+    echo "stage $2 ($(basename -- "$1")) $(head -n 1 -- "$marker")"
 }
 
 # What it depends on now and did not when it was done, the first of it; nothing if all is the same.
+# news settings: of its settings alone, not of what was run again.
 news() {
-  local old
+  local old new=$wanted
   old=$(tail -n +2 -- "$marker")
-  [[ $old == "$wanted" ]] || {
-    comm -13 <(sort <<<"$old") <(sort <<<"$wanted")
-    comm -23 <(sort <<<"$old") <(sort <<<"$wanted") | sed 's/^/no /'
+  if [[ ${1:-} == settings ]]; then
+    old=$(sed '/^stage /d' <<<"$old")
+    new=$(sed '/^stage /d' <<<"$new")
+  fi
+  [[ $old == "$new" ]] || {
+    comm -13 <(sort <<<"$old") <(sort <<<"$new")
+    comm -23 <(sort <<<"$old") <(sort <<<"$new") | sed 's/^/no /'
   } | sed -n 1p
 }
 
@@ -219,70 +330,6 @@ drop_markers() {
     rm -f -- "$place/.done.$n"
     (($1 > 3)) || rm -f -- "$expdir"/*/.done."$n"
   done
-}
-
-set_paths() {
-  local file suffix=''
-  tables=$recipe_dir/tables.yaml
-  settings=(--config "$recipe_dir/conf/recipe.yaml")
-  corpus=()
-  if [[ $grammar ]]; then
-    file=$(basename -- "$grammar")
-    suffix+=_${file%.*}
-  fi
-  [[ -z $budget ]] || add_budget
-  [[ $stand_in == false ]] || set_stand_in
-  for file in "${configs[@]}"; do settings+=(--config "$file"); done
-  [[ -z $seed ]] || overrides+=("seed=$seed")
-  [[ -z $corpus_dir ]] || corpus+=(--corpus_dir "$corpus_dir")
-  [[ -z $grammar ]] || corpus+=(--grammar "$grammar")
-  if [[ $suffix && -z $expdir ]]; then
-    expdir=$recipe_dir/exp$suffix
-    echo "this goes to $expdir; what the recipe by itself has given stays as it is" >&2
-  fi
-  expdir=${expdir%/}
-  out=${expdir:-$recipe_dir}
-  data=$out/data dump=$out/dump expdir=${expdir:-$recipe_dir/exp}
-  places=(--expdir "$expdir" --data "$data") chosen=('') changes=("${overrides[@]}")
-  ((${#parts[@]} == 0)) || set_parts
-  [[ -z $part || " ${parts[*]-} " == *" $part "* ]] ||
-    die 2 "--part: got '$part', expected ${parts[*]:-none: $recipe has no parts}"
-}
-
-set_parts() {
-  local one
-  chosen=("${parts[@]}") places=()
-  [[ -z $part ]] || chosen=("$part")
-  for one in "${parts[@]}"; do places+=(--part "$out/parts/$one"); done
-}
-
-# Settings for more time than the recipe takes by itself.
-add_budget() {
-  local files=("$recipe_dir"/conf/budget_*.yaml) file=$recipe_dir/conf/budget_$budget.yaml known
-  if [[ ! -f $file ]]; then
-    [[ -f ${files[0]} ]] || die 2 "--budget: got '$budget', but $recipe has no other than its own"
-    known=$(basename -a -s .yaml "${files[@]}" | tr '\n' ' ')
-    die 2 "--budget: got '$budget', expected one of: ${known//budget_/}"
-  fi
-  settings+=(--config "$file")
-  suffix+=_$budget
-}
-
-# A corpus of rendered speech in place of the recipe's own.
-set_stand_in() {
-  [[ -z $corpus_dir ]] || die 2 "--stand_in: got --corpus_dir too, expected one of them"
-  corpus_dir=$root/cache/stand_in/$recipe
-  overrides+=(data.stand_in=true)
-  suffix+=_stand_in
-  echo "rendered speech stands in for the corpus: these numbers are not the corpus's" >&2
-}
-
-# enter PART: its directories and settings; '' is the whole of a corpus without parts.
-enter() {
-  part=$1
-  [[ $part ]] || return 0
-  data=$out/parts/$part/data dump=$out/parts/$part/dump expdir=$out/parts/$part/exp
-  changes=("${overrides[@]}" "data.part=$part")
 }
 
 find_python() {
@@ -296,7 +343,7 @@ find_python() {
   # ./run.sh asks for it: clone, ./run.sh is all that there is to do.
   [[ ${ATAT_INSTALL:-false} == true ]] ||
     die 3 "there is no environment yet; run: $(quoted "$root/tools/install.sh")"
-  "$root/tools/install.sh"
+  attend "$root/tools/install.sh" || exit $?
   python=${VIRTUAL_ENV:-$root/.venv}/bin/python
 }
 
@@ -329,18 +376,6 @@ chosen_experiments() {
   [[ $inputs ]] || echo "$experiment"
 }
 
-# Two runs in one directory would mix their files. The lock ends with the processes of the run.
-lock() {
-  local place=$expdir
-  ((${#parts[@]} == 0)) || place=$out/parts
-  mkdir -p -- "$place" || die 2 "--expdir: could not make $place"
-  command -v flock >/dev/null || return 0
-  exec 9>>"$place/.lock"
-  flock --nonblock 9 ||
-    die 1 "process $(<"$place/.lock") works in $place; wait for it or give another --expdir"
-  echo $$ >"$place/.lock"
-}
-
 quoted() {
   local text
   printf -v text ' %q' "$@"
@@ -348,6 +383,6 @@ quoted() {
 }
 
 die() {
-  printf '%s: error: %s\n' "$(basename -- "$0")" "$2" >&2
+  printf '%s: error: %s\n' "$(basename -- "$0")" "${*:2}" >&2 || true # the terminal may be gone
   exit "$1"
 }

@@ -80,8 +80,8 @@ def check(corpus_dir: Path, grammar: Grammar, settings: Config) -> None:
     spoken_grammar.print_check(grammar, settings)
 
 
-def write_recordings(data: Path, corpus_dir: Path, grammar: Grammar) -> None:
-    """Write the split `test`: the recordings that have a label, each a speaker of its own.
+def read_recordings(corpus_dir: Path, grammar: Grammar) -> DataDir:
+    """The split `test`: the recordings that have a label, each a speaker of its own.
 
     What is left out is said on stderr, and which labels the grammar cannot express.
 
@@ -98,12 +98,11 @@ def write_recordings(data: Path, corpus_dir: Path, grammar: Grammar) -> None:
     foreign = {wav for wav in both if not _is_expressible(sequences[wav], grammar)}
     _note("labels that the grammar cannot express", foreign, len(both))
     ids = {wav.removesuffix(".wav"): wav for wav in both}
-    test = DataDir(
+    return DataDir(
         wav_scp={key: str(wavs[wav].resolve()) for key, wav in ids.items()},
         semantics={key: sequences[wav] for key, wav in ids.items()},
         utt2spk={key: key for key in ids},
     )
-    datadir.write(data / "test", test)
 
 
 def prepare(
@@ -123,10 +122,11 @@ def prepare(
     """
     spoken_grammar.check_voices(settings.data.voices, ("train", "valid"))
     sequences = spoken_grammar.draw(grammar, settings.data, settings.seed)
-    write_recordings(data, corpus_dir, grammar)
+    test = read_recordings(corpus_dir, grammar)
     spoken = {split: sequences[split] for split in ("train", "valid")}
     spoken |= spoken_grammar.texts_alone(grammar, sequences, settings)
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
+    datadir.write(data / "test", test)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
     num = len(datadir.read(data / "test").ids)

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations, islice
 from pathlib import Path
@@ -121,7 +122,7 @@ def drop_missing(split: str, utterances: list[Utterance], max_missing: float) ->
 
 
 def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: float = 0.0) -> None:
-    """Write `data/<split>/` of each, none of them before all are looked through.
+    """Write `data/<split>/` of each, none of them before all are looked through and checked.
 
     Where any utterance of a split has audio, those without are dropped. Splits that an earlier call
     wrote there, and that are none of these, are removed: they may hold for the test what is trained
@@ -138,11 +139,12 @@ def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: fl
     }
     record = data / WRITTEN
     before = record.read_text(encoding="utf-8").split() if record.is_file() else []
+    with ExitStack() as pending:
+        for split, directory in directories.items():
+            datadir.write(data / split, directory, pending)
     for path in list(data.iterdir()) if before else ():
         if path.name in before and path.name not in splits:
             shutil.rmtree(path)
-    for split, directory in directories.items():
-        datadir.write(data / split, directory)
     with atomic_write(record) as file:
         file.write("".join(f"{split}\n" for split in splits))
 

@@ -4,7 +4,9 @@
 #
 #   ./run.sh                               a model, its scores and a report
 #   ./run.sh --table true                  every experiment of tables.yaml
-#   ./run.sh --grammar mine.yaml           another grammar, in a directory of its own
+#   ./run.sh --grammar mine.yaml           another grammar, in a directory of its own: exp_mine
+#   ./run.sh --set train.num_steps=900     other settings, likewise: exp_train.num_steps=900
+#   ./run.sh --clean true                  removes features and checkpoints
 #
 # Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail

@@ -8,7 +8,8 @@
 #   ./run.sh --corpus_dir ... --table true --config conf/recorded.yaml --set data.recorded=STOP
 #
 # --corpus_dir may be TOP, TOPv2 or STOP. The last line tests on recorded speech too: STOP's, since
-# the paper's was never released. Settings: conf/recipe.yaml, over conf/base.yaml of the project.
+# the paper's was never released. With other settings all goes to exp_two_cores and the like.
+# Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail
 
 # shellcheck source=utils/recipe.sh
