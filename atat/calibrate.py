@@ -271,9 +271,9 @@ def fit(
         accept,
     )
     if any(example.kind == negatives.NEAR for example in examples):
-        # Half of what need not be accepted is given up, so that fewer of those are.
-        half = np.quantile(p_in_N, (1 - accept) / 2, method="inverted_cdf")
-        threshold = max(threshold, float(half))
+        # A quarter of what need not be accepted is given up, so that fewer of those are.
+        given_up = np.quantile(p_in_N, (1 - accept) / 4, method="inverted_cdf")
+        threshold = max(threshold, float(given_up))
     return replace(fitted, threshold=threshold), problem
 
 

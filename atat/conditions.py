@@ -7,6 +7,7 @@ EXP/conditions/scores.json: how many are right, and how many are understood at a
 
 # N samples, C channels
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
-from atat import audio, cli, datadir, metrics, noise
+from atat import audio, cli, datadir, metrics, noise, parallel
 from atat.datadir import DataDir
 from atat.decode import load_settings, runs_over, search_options
 from atat.files import atomic_directory
 from atat.intents import understood as intent_of
-from atat.score import align, hypothesis_key, percent
+from atat.score import align, hypothesis_key, percent, read_json
 
 if TYPE_CHECKING:
     from atat.inference import SpeechToSemantics
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 RATE_HZ = audio.SAMPLE_RATE_HZ
 LIMIT = 100  # utterances
+NOTHING_SAID = ("digital silence", "white noise", "hum", "two channels that cancel")
 NUM_SOUNDS = 20  # of each kind in which nothing is said
 ROOM_DBFS = -60.0  # RMS of a quiet room around the speech
 PAUSES_S = (0.5, 1.0, 2.0)
@@ -93,17 +95,18 @@ def sounds(draw: Draw, speech: Sequence[np.ndarray]) -> dict[str, list[Sound]]:
     """
     lengths = [round(draw.uniform(*SOUND_S) * RATE_HZ) for _ in range(NUM_SOUNDS)]
     levels_dbfs = np.linspace(*SOUND_DBFS, NUM_SOUNDS)
+    silence, white, hum, cancelling = NOTHING_SAID
     found: dict[str, list[np.ndarray]] = {
-        "digital silence": [np.zeros(num) for num in lengths],
-        "white noise": [
+        silence: [np.zeros(num) for num in lengths],
+        white: [
             at_rms(draw.standard_normal(num), level)
             for num, level in zip(lengths, levels_dbfs, strict=True)
         ],
-        "hum": [
+        hum: [
             at_rms(_hum(HUM_HZ[i % len(HUM_HZ)], num), level)
             for i, (num, level) in enumerate(zip(lengths, levels_dbfs, strict=True))
         ],
-        "two channels that cancel": [
+        cancelling: [
             np.stack([speech[i % len(speech)], -speech[i % len(speech)]], axis=1)
             for i in range(NUM_SOUNDS)
         ],
@@ -185,6 +188,60 @@ def table(about: dict[str, Any]) -> str:
     return f"{align(rows)}\n\n{align(nothing)}"
 
 
+@functools.cache
+def _of_process(
+    exp: Path, wavs: tuple[tuple[str, str], ...]
+) -> tuple["SpeechToSemantics", dict[str, np.ndarray | None]]:
+    """The model and the speech, read once a process."""
+    import torch
+
+    from atat.inference import SpeechToSemantics
+
+    torch.set_num_threads(1)
+    model = SpeechToSemantics.load(exp)
+    return model, read(dict(wavs), model.settings.features.max_duration_s)
+
+
+def _try_one(
+    name: str,
+    exp: Path,
+    wavs: tuple[tuple[str, str], ...],
+    options: dict[str, Any],
+    seed: int,
+) -> "list[Result | None]":
+    """The results of a condition, or of a kind of sound in which nothing is said."""
+    from atat.examples import rng
+
+    model, speech = _of_process(exp, wavs)
+    heard: list[Sound | None]
+    if name in NOTHING_SAID:
+        said = [speech_N for speech_N in speech.values() if speech_N is not None]
+        heard = list(sounds(rng(seed, "nothing said"), said)[name])
+    else:
+        change = conditions()[name]
+        heard = [
+            None if speech_N is None else change(rng(seed, name, i), speech_N)
+            for i, speech_N in speech.items()
+        ]
+    return list(understand(model, heard, **options))
+
+
+def is_tried(exp: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the model that is there now, with its confidence, was tried as wanted."""
+    from atat import confidence
+    from atat.model_file import digest
+
+    path, fitted = exp / "conditions" / "scores.json", exp / confidence.FILE
+    if not path.is_file() or (fitted.is_file() and newer(fitted, path)):
+        return False
+    return (wanted | {"model": digest(exp)}).items() <= read_json(path).items()
+
+
+def newer(one: Path, other: Path) -> bool:
+    """Whether a file was written after another."""
+    return one.stat().st_mtime_ns > other.stat().st_mtime_ns
+
+
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
@@ -193,11 +250,23 @@ def main() -> None:
     parser.add_argument("--limit", type=cli.positive_int, default=LIMIT, help="most utterances")
     parser.add_argument("--run", help="of decode.runs; by default as atat.parse understands")
     parser.add_argument("--seed", type=int, default=1, help="of choice and noise")
+    parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
+    parser.add_argument(
+        "--if_needed",
+        type=cli.boolean,
+        default=False,
+        metavar="BOOL",
+        help="do nothing where this model, calibrated as it is now, has been tried so already",
+    )
     args = parser.parse_args()
 
     from atat.model_file import check_experiment, digest
 
     check_experiment(args.exp)
+    wanted = {name: getattr(args, name) for name in ("split", "run", "seed", "limit")}
+    if args.if_needed and is_tried(args.exp, wanted):
+        print(f"tried already: {args.exp / 'conditions' / 'scores.json'}")
+        return
     settings = load_settings(args.exp, [])
     options = {}
     if args.run is not None:
@@ -214,26 +283,27 @@ def main() -> None:
     from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
-    model = SpeechToSemantics.load(args.exp)
+    is_calibrated = SpeechToSemantics.load(args.exp).confidence is not None
     ids = chosen(held, args.limit, rng(args.seed, "conditions"))
     references = [held.semantics[i] for i in ids]
-    speech = read({i: held.wav_scp[i] for i in ids}, settings.features.max_duration_s)
-    is_calibrated = model.confidence is not None
-    about = {"model": digest(args.exp), "split": args.split, "run": args.run, "seed": args.seed}
-    about |= {"n": len(ids), "commit": commit(), "is_calibrated": is_calibrated, "scores": []}
-    for name, change in cli.progress(conditions().items(), desc="conditions"):
-        heard = [
-            None if (speech_N := speech[i]) is None else change(rng(args.seed, name, i), speech_N)
-            for i in ids
-        ]
-        results = list(understand(model, heard, **options))
-        about["scores"].append({"condition": name, **score(results, references, key)})
-    about["nothing_said"] = []
-    said = [speech_N for speech_N in speech.values() if speech_N is not None]
-    for name, heard in sounds(rng(args.seed, "nothing said"), said).items():
-        num = sum(not (r and r.is_understood) for r in understand(model, heard, **options))
-        refused = metrics.proportion(num, len(heard))
-        about["nothing_said"].append({"condition": name, "refused": refused})
+    wavs = {i: held.wav_scp[i] for i in ids}
+    read(wavs, settings.features.max_duration_s)  # what is wrong with them shows here, once
+    about = wanted | {"model": digest(args.exp), "n": len(ids)}
+    about |= {"commit": commit(), "is_calibrated": is_calibrated, "scores": [], "nothing_said": []}
+    function = functools.partial(
+        _try_one, exp=args.exp, wavs=tuple(wavs.items()), options=options, seed=args.seed
+    )
+    names = [*conditions(), *NOTHING_SAID]
+    tried = parallel.run(
+        function, names, args.nj, total=len(names), desc="conditions", chunk_size=1
+    )
+    for name, results in zip(names, tried, strict=True):
+        if name in NOTHING_SAID:
+            num = sum(not (result and result.is_understood) for result in results)
+            refused = metrics.proportion(num, len(results))
+            about["nothing_said"].append({"condition": name, "refused": refused})
+        else:
+            about["scores"].append({"condition": name, **score(results, references, key)})
     with atomic_directory(args.exp / "conditions") as directory:
         (directory / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
     print(table(about))

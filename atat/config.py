@@ -124,6 +124,7 @@ class AugmentConfig:
     time_masks: int = 2
     time_mask_fraction: float = 0.06
     copies: int = 0
+    clipped: float = 0.0
 
 
 @dataclass

@@ -32,7 +32,7 @@ from atat.settings_check import CONSTRAINTS
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
 from atat.train import TEXT_ENCODER
-from atat.typed_text import NBEST, TypedText, normalize
+from atat.typed_text import NBEST, TypedText, as_written, normalize
 
 RIVALS = 4  # hypotheses looked for, to find one of another meaning
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
@@ -411,11 +411,14 @@ class SpeechToSemantics:
             one = read(self.tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
             readings.setdefault(repr(confidence.meaning(one)), one)  # the best of each meaning
         nbest = tuple(readings.values())[: options.nbest]
-        best = asdict(nbest[0])
-        if about.get("accepted") is False and best["reason"] is None:
-            best |= {"intent": None, "slots": {}, "reason": about.pop("doubt", None)}
-        about.pop("doubt", None)
-        return Result(**best, nbest=nbest, **about)
+        doubt = about.pop("doubt", None)
+        if self.typed is None or options.task not in TAGGED_TASKS:
+            result = Result(**asdict(nbest[0]), nbest=nbest, **about)
+        else:
+            result = as_written(self.typed.grammar, nbest, options.nbest, **about)
+        if doubt is not None and result.reason is None:
+            result = replace(result, intent=None, slots={}, spoken_slots=None, reason=doubt)
+        return result
 
     @torch.inference_mode()
     def search_encoded(

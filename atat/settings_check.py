@@ -100,6 +100,7 @@ SHARES = (
     "augment.noise",
     "augment.knocks",
     "augment.babble",
+    "augment.clipped",
     "augment.long_padding",
     "augment.time_mask_fraction",
     "train.flat_start_fraction",

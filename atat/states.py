@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from atat.whisper import FrozenEncoder
 
 FRAMES_PER_STATE = 4
+MAX_CLIPPED_DB = 16.0  # over full scale
 COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a batch
 
 
@@ -55,11 +56,17 @@ def copy_of(directory: Path, number: int) -> Path:
 
 
 def of_base(
-    dump: Path, settings: Config, splits: list[str], num_jobs: int, training: Collection[str] = ()
+    data: Path,
+    dump: Path,
+    settings: Config,
+    splits: list[str],
+    num_jobs: int,
+    training: Collection[str] = (),
 ) -> Path:
     """The directory with the states of the splits; what is missing or out of date is made.
 
     Args:
+        data: the splits, whose audio a copy may be made of (`augment.clipped`).
         dump: features of the kind that the encoder takes.
         settings: which encoder, and `augment` for copies.
         splits: those to have.
@@ -86,7 +93,13 @@ def of_base(
                 copy_of(directory, number) / split,
                 dump / split,
                 sha256(features, weights, json.dumps(asdict(how), sort_keys=True)),
-                functools.partial(_states_of_copy, directory=dump / split, base=base, how=how),
+                functools.partial(
+                    _states_of_copy,
+                    directory=dump / split,
+                    base=base,
+                    how=how,
+                    wavs=data / split / "wav.scp",
+                ),
                 num_jobs,
             )
     return directory
@@ -165,7 +178,26 @@ def _states_of(key: str, directory: Path, base: Base) -> np.ndarray:
     return encode(_reader(directory)[key], base)
 
 
-def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) -> np.ndarray:
+@functools.cache
+def _paths(wav_scp: Path) -> dict[str, str]:
+    """Utterance -> audio file, of a split."""
+    lines = wav_scp.read_text(encoding="utf-8").splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def _clipped(path: str, settings: FeaturesConfig, over_db: float) -> np.ndarray:
+    """Features of a recording that was so far too loud for its microphone; float32 (T, F)."""
+    from atat import audio, features
+
+    samples = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
+    start, end = features.speech_range(samples, settings)
+    gain = 10 ** (over_db / 20) / max(np.abs(samples).max(), 1e-6)
+    return features.of_speech((gain * samples[start:end]).clip(-1, 1), settings)
+
+
+def _states_of_copy(
+    key: str, directory: Path, base: Base, how: Augmentation, wavs: Path
+) -> np.ndarray:
     """Of one augmented utterance, (S', D); others of the split may speak behind it."""
     import torch
 
@@ -176,6 +208,8 @@ def _states_of_copy(key: str, directory: Path, base: Base, how: Augmentation) ->
     reader, draw = _reader(directory), rng(how.seed, "copy", how.number, key)
     others = draw.choice(len(reader.ids), COMPANIONS)
     feats = [reader[key], *(reader[reader.ids[i]] for i in others)]
+    if how.augment.clipped > 0 and draw.random() < how.augment.clipped:
+        feats[0] = _clipped(_paths(wavs)[key], how.features, draw.uniform(0.0, MAX_CLIPPED_DB))
     speech_BTF = torch.nn.utils.rnn.pad_sequence(
         [torch.from_numpy(feats_TF) for feats_TF in feats], batch_first=True
     )

@@ -252,7 +252,7 @@ def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> N
     dump = features.of_kind(data, dump, settings.features, t.num_processes)
     if settings.model.speech_base is not None:
         splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
-        dump = states.of_base(dump, settings, splits, t.num_processes, t.spoken_splits)
+        dump = states.of_base(data, dump, settings, splits, t.num_processes, t.spoken_splits)
     print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
     train(settings, data, dump, exp)
     print(f"trained: {exp / 'model.pth'}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, features, masking, states, train, whisper, whisper_file
+from atat import config, datadir, features, masking, states, train, whisper, whisper_file
 from atat.archive import FeatureReader
 from atat.dataset import Batches
 from atat.examples import Examples, rng
@@ -75,7 +75,7 @@ def test_a_state_is_the_mean_of_two_of_whispers_whatever_is_beside_it(encoder):
 def test_the_model_takes_features_and_states_alike(encoder, corpus):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    directory = states.of_base(dump, c, ["train"], num_jobs=1)
+    directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
     model = build(c, tokenizer).eval()
     whisper.start_base(model.speech_base, "tiny")
     features, kept = FeatureReader(dump / "train"), FeatureReader(directory / "train")
@@ -92,29 +92,29 @@ def test_the_model_takes_features_and_states_alike(encoder, corpus):
 def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
     encoder, corpus, monkeypatch
 ):
-    _, dump = corpus
-    directory = states.of_base(dump, settings(), ["train", "written"], num_jobs=1)
+    data, dump = corpus
+    directory = states.of_base(data, dump, settings(), ["train", "written"], num_jobs=1)
     assert not (directory / "written").exists()
     np.testing.assert_array_equal(
         np.load(directory / "cmvn.npz")["mean"], np.load(dump / "cmvn.npz")["mean"]
     )
     monkeypatch.setattr(states, "_states_of", lambda *_, **__: pytest.fail("made again"))
-    assert states.of_base(dump, settings(), ["train"], num_jobs=1) == directory
+    assert states.of_base(data, dump, settings(), ["train"], num_jobs=1) == directory
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "other audio"}))
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        states.of_base(dump, settings(), ["train"], num_jobs=1)
+        states.of_base(data, dump, settings(), ["train"], num_jobs=1)
     with torch.no_grad():
         whisper_file.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
     states.encoder_of.cache_clear()
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        states.of_base(dump, settings(), ["train"], num_jobs=1)
+        states.of_base(data, dump, settings(), ["train"], num_jobs=1)
 
 
 def test_training_on_states_learns_and_leaves_what_is_frozen(encoder, corpus, tmp_path):
     data, dump = corpus
     c, exp = settings(), tmp_path / "exp"
     c.train.num_steps = 150
-    directory = states.of_base(dump, c, ["train", "valid"], num_jobs=1)
+    directory = states.of_base(data, dump, c, ["train", "valid"], num_jobs=1)
     train.prepare_experiment(c, data, exp, resume=True)
     train.train(c, data, directory, exp)
     first, *_, last = lines(exp)
@@ -150,7 +150,7 @@ def test_a_base_that_does_not_fit_is_refused_before_anything_is_lost(
 def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder, corpus):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    directory = states.of_base(dump, c, ["train"], num_jobs=1)
+    directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
     c.augment.enabled, c.augment.time_mask_fraction = True, 0.5
     examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer)
     kept = FeatureReader(directory / "train")
@@ -171,7 +171,7 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
     c.augment.enabled, c.augment.copies, c.augment.mild_fraction = True, 2, 0.5
     c.augment.time_masks = c.augment.freq_masks = 0
-    directory = states.of_base(dump, c, ["train", "valid"], 1, training=["train"])
+    directory = states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
     readers = [FeatureReader(directory / "train")]
     readers += [FeatureReader(states.copy_of(directory, n) / "train") for n in range(2)]
     assert not (states.copy_of(directory, 0) / "valid").exists()
@@ -197,10 +197,10 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     # change none of them.
     c.augment.mild_fraction, c.augment.copies = 0.1, 1
     c.augment.time_masks = c.augment.freq_masks = 3
-    assert states.of_base(dump, c, ["train", "valid"], 1, training=["train"]) == directory
+    assert states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"]) == directory
     assert made == []
     c.augment.reverb, c.augment.copies = 1.0, 2
-    states.of_base(dump, c, ["train", "valid"], 1, training=["train"])
+    states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
     assert made == [states.copy_of(directory, n) / "train" for n in range(2)]
 
 
@@ -247,7 +247,7 @@ def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
     data, dump = tmp_path / "data", tmp_path / "dump"
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
     np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
-    directory = states.of_base(dump, c, ["train"], num_jobs=1)
+    directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
     tasks = [config.Source("train", ["asr", "mlm"])]
     examples = Examples(tasks, data, directory, tones.TOKENIZER)
     batches = Batches(examples, c, tones.TOKENIZER, training=True)
@@ -270,3 +270,27 @@ def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
         # Attention has told every state of it, not those of the masked words alone.
         assert (whole_SD - masked_SD).abs().amax(dim=1).min() > 1e-4
     assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
+
+
+def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, monkeypatch):
+    c = settings()
+    tones.write(tmp_path, c.features)
+    data, dump = tmp_path / "data", tmp_path / "dump"
+    (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
+    np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
+    c.augment.enabled, c.augment.copies, c.augment.clipped = True, 1, 1.0
+    path = next(iter(datadir.read(data / "train").wav_scp.values()))
+    loud, plain = (states._clipped(path, c.features, over_db) for over_db in (16.0, 0.0))
+    assert loud.shape == plain.shape
+    # Overtones, where there was next to nothing.
+    assert np.median(loud - loud.max()) > np.median(plain - plain.max()) + 3.0
+    heard = []
+
+    def spy(path, features, over_db):
+        heard.append((path, over_db))
+        return plain
+
+    monkeypatch.setattr(states, "_clipped", spy)
+    states.of_base(data, dump, c, ["train"], 1, training=["train"])
+    assert sorted(path for path, _ in heard) == sorted(datadir.read(data / "train").wav_scp.values())
+    assert all(0 <= over_db <= states.MAX_CLIPPED_DB for _, over_db in heard)

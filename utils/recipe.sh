@@ -31,7 +31,8 @@ run_stages() {
       run_part
     done
   done
-  stage 7 report atat.report --tables "$tables" "${places[@]}" --out "$out"
+  stage 7 report atat.report --tables "$tables" "${places[@]}" --out "$out" \
+    --command "$(quoted "${again[@]}")"
 }
 
 # Stages 1 to 6 of what `enter` has set.
@@ -53,8 +54,10 @@ run_part() {
       ${start:+--init_from "$start"} "${changes[@]}"
     # Without these, decoding takes the settings that were saved in training.
     mapfile -t decoding < <(inputs_of decode "$name")
+    examine 5 calibrate --data "$data" --dump "$dump" --nj "$nj"
     stage 5 decode atat.decode --exp "$exp" --data "$data" --dump "$dump" "${decoding[@]}"
     stage 6 score atat.score --exp "$exp" --data "$data" --tables "$tables"
+    examine 6 conditions --data "$data" --nj "$nj"
   done
 }
 
@@ -92,6 +95,16 @@ recipe_main() {
     printf 'To understand a recording of your own:\n  %s\n' \
       "$(quoted "$python" -m atat.parse --exp "$expdir/$experiment" your.wav)"
   fi
+}
+
+# examine STAGE VERB ARGUMENT...: beside a stage, measure the experiment that the run is about, in
+# recipes that want it (`examined`); it knows itself whether it has measured this model.
+examine() {
+  [[ $examined == true && $name == "$experiment" && $is_check == false ]] || return 0
+  (($1 >= ${stage:-1} && $1 <= stop_stage)) || return 0
+  [[ $dry_run == true ]] || fill_dump
+  [[ $dry_run == true ]] || echo "== $2 ($name)"
+  aside "$2 ($name)" "atat.$2" --exp "$exp" "${@:3}" --if_needed true
 }
 
 # aside NAME MODULE ARGUMENT...: run what is not a stage, and so has no marker.

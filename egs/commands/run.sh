@@ -14,6 +14,7 @@ set -euo pipefail
 # shellcheck source=utils/recipe.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
+examined=true
 about='spoken commands for home and music, learned from a grammar'
 
 recipe_main "$@"
