@@ -266,7 +266,8 @@ def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **abou
     readings = list(readings)
     shown: dict[tuple, Reading] = {}
     for reading in readings:
-        shown.setdefault(key(reading), replace(reading, slots=written(grammar, reading.slots)))
+        meaning = key(reading) or reading.semantics  # without tags each is its own
+        shown.setdefault(meaning, replace(reading, slots=written(grammar, reading.slots)))
     best, spoken = next(iter(shown.values())), readings[0].slots
     about |= {"nbest": tuple(shown.values())[:nbest]}
     return Result(**asdict(best) | about, spoken_slots=None if spoken == best.slots else spoken)

@@ -292,5 +292,7 @@ def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, mon
 
     monkeypatch.setattr(states, "_clipped", spy)
     states.of_base(data, dump, c, ["train"], 1, training=["train"])
-    assert sorted(path for path, _ in heard) == sorted(datadir.read(data / "train").wav_scp.values())
+    assert sorted(path for path, _ in heard) == sorted(
+        datadir.read(data / "train").wav_scp.values()
+    )
     assert all(0 <= over_db <= states.MAX_CLIPPED_DB for _, over_db in heard)
