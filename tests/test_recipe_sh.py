@@ -44,7 +44,8 @@ if told.exists():
         (pathlib.Path(arguments[arguments.index(place) + 1]) / "spoiled").touch()
         sys.exit(2)
     if told.read_text() == "linger":  # in a process that outlives this one
-        subprocess.Popen(["sleep", "3"], close_fds=False)
+        quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+        subprocess.Popen(["sleep", "8"], close_fds=False, **quiet)
         sys.exit(1)
     sys.exit(int(told.read_text()))
 if name == "features":
@@ -772,6 +773,11 @@ def test_clean_leaves_an_unfinished_training(project):
     checkpoint.touch()
     project.run("--clean", "true")
     assert checkpoint.exists() and not (project.recipe / "dump").exists()
+    (checkpoint.parent.parent / ".begun.4").unlink()  # as where it was trained by hand
+    project.run("--clean", "true")
+    assert checkpoint.exists()
+    error = project.run("--clean", "true", "--expdir", "nowhere", code=2).stderr
+    assert "nowhere is not there" in error and not (project.root / "nowhere").exists()
 
 
 def test_features_that_were_removed_are_not_made_with_other_settings(project):
