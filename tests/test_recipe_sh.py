@@ -78,7 +78,7 @@ class Project:
         for name in ("utils", "run.sh"):
             copy = shutil.copytree if (REPO / name).is_dir() else shutil.copy
             copy(REPO / name, root / name)
-        shutil.copy(REPO / "egs" / "commands" / "run.sh", self.recipe)
+        shutil.copy(REPO / "egs" / "barista" / "run.sh", self.recipe)
         (root / "atat").symlink_to(REPO / "atat")
         (self.recipe / "conf" / "recipe.yaml").write_text("train: {num_steps: 10, num_epochs: 2}\n")
         (self.recipe / "tables.yaml").write_text(TABLES)
@@ -309,6 +309,7 @@ def test_stages_get_the_arguments_of_the_contract(project):
     exp = ["--exp", f"{at}/exp/atat"]
     tables = ["--tables", f"{at}/tables.yaml"]
     experiment = [*tables, "--experiment", "atat"]
+    command = f"{at}/run.sh --nj 3 --python " + str(project.python).replace(" ", "\\ ")
     assert [call[:2] for call in project.calls()] == [
         ["prepare.toy", [*settings, *data, "--nj", "3"]],
         ["features", [*settings, *data, *dump, "--nj", "3"]],
@@ -316,8 +317,28 @@ def test_stages_get_the_arguments_of_the_contract(project):
         ["train", [*settings, *experiment, *data, *dump, *exp, "--resume", "true"]],
         ["decode", [*exp, *data, *dump]],
         ["score", [*exp, *data, *tables]],
-        ["report", [*tables, "--expdir", f"{at}/exp", *data, "--out", at]],
+        ["report", [*tables, "--expdir", f"{at}/exp", *data, "--out", at, "--command", command]],
     ]
+
+
+def test_a_recipe_may_have_the_model_of_a_run_examined(project):
+    script = project.recipe / "run.sh"
+    script.write_text(script.read_text().replace("recipe_main", "examined=true\nrecipe_main"))
+    project.run("--experiment", "tuned")  # which starts from atat, and that is not what it is about
+    examined = ["train", "calibrate", "decode", "score", "conditions", "report"]
+    calls = project.calls()
+    assert [call[0] for call in calls] == [*DATA, *TRAINING, *examined]
+    for name, *_ in (call for call in calls if call[0] in ("calibrate", "conditions")):
+        arguments = next(call[1] for call in calls if call[0] == name)
+        assert arguments[:2] == ["--exp", "./egs/toy/exp/tuned"]
+        assert arguments[-2:] == ["--if_needed", "true"]
+    project.run("--experiment", "tuned")  # they know themselves what is done
+    assert project.modules() == ["calibrate", "conditions", "report"]
+    project.run("--experiment", "tuned", "--stage", "7")
+    assert project.modules() == ["report"]
+    project.tell("calibrate", 2)
+    project.run("--experiment", "tuned", "--stage", "5", code=2)
+    assert project.modules() == ["calibrate"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nproc is Linux's")
@@ -368,7 +389,8 @@ def test_expdir_holds_data_and_dump_and_report_too(project):
     calls = {name: arguments for name, arguments, _ in project.calls()}
     assert calls["features"][2:6] == ["--data", "my dir/data", "--dump", "my dir/dump"]
     assert calls["decode"][:2] == ["--exp", "my dir/atat"]
-    assert calls["report"][2:] == ["--expdir", "my dir", "--data", "my dir/data", "--out", "my dir"]
+    told = ["--expdir", "my dir", "--data", "my dir/data", "--out", "my dir", "--command"]
+    assert calls["report"][2:-1] == told
     assert project.markers() == []
 
 
@@ -927,7 +949,7 @@ def test_every_part_has_its_own_data_and_experiments_and_one_report(project):
         assert chunk[4][1] == ["--exp", f"{at}/{part}/exp/atat", *data, *dump]
     tables = ["--tables", "./egs/toy/tables.yaml"]
     places = ["--part", f"{at}/near_1", "--part", f"{at}/near_2"]
-    assert calls[-1][1] == [*tables, *places, "--out", "./egs/toy"]
+    assert calls[-1][1][:-2] == [*tables, *places, "--out", "./egs/toy"]
     project.run()
     assert project.modules() == ["report"]
     assert {"parts/near_1/data/1", "parts/near_2/exp/atat/6"} < set(project.markers())

@@ -12,9 +12,9 @@ stage='' stop_stage=7 experiment=atat table=false corpus_dir='' grammar='' expdi
 nj=$(cores) resume=true dry_run=false python=''
 part='' init_from='' check=false stand_in=false budget='' overwrite=false clean=false
 configs=() overrides=()
-parts=() # of the corpus, each trained and tested by itself; a recipe's, not an option
+parts=()       # of the corpus, each trained and tested by itself; a recipe's, not an option
 examined=false # a recipe's: its model is calibrated, and tried as recordings differ
-about='' # what the recipe is, for --help
+about=''       # what the recipe is, for --help
 
 # Name, what it takes (see expected), help. Nothing else can be set from outside.
 OPTIONS='
