@@ -66,7 +66,7 @@ parse_options() {
     fi
     expected "$kind" "$value" >/dev/null ||
       die 2 "--$name: got '$value', expected $(expected "$kind" "$value" || true)"
-    [[ $name == stage ]] || again+=("--$name" "$value")
+    [[ $name == stage || $name == dry_run ]] || again+=("--$name" "$value")
     [[ $kind != [DFP]* || $value != -* ]] || value=./$value # a path that looks like an option
     case $name in
       config) configs+=("$value") ;;
