@@ -4,16 +4,14 @@ Decodes validation speech and audio that means nothing to the recipe (made from 
 `--negatives`), fits on a half of both, chooses the threshold there, measures on the other half, and
 writes EXP/confidence.json and EXP/coverage.png. The threshold is the smallest that promises at most
 the wanted false accepts an hour; if that accepts too little of the validation speech, the largest
-that accepts enough. With `--evaluate_in` or `--evaluate_out` nothing is fitted: what is stored is
-measured on other audio.
+that accepts enough. Near misses of a grammar's sentences are fitted on too, and where there are
+some, a quarter of what need not be accepted is given up against them; no hour counts them. With
+`--evaluate_in` or `--evaluate_out` nothing is fitted: what is stored is measured on other audio.
 """
 
 import argparse
-import functools
-import itertools
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,53 +24,22 @@ from atat import (
     datadir,
     metrics,
     negatives,
-    parallel,
     plots,
-    reading,
     score,
     semantics,
 )
 from atat.adapt import check_recordings
 from atat.config import Config, DecodeRun
 from atat.files import atomic_write, sha256
-from atat.grammar import Grammar
 from atat.metrics import Metric
+from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
 
 if TYPE_CHECKING:
-    from atat.confidence import Confidence, Examined, Measures
-    from atat.inference import SearchOptions, SpeechToSemantics
+    from atat.confidence import Confidence
+    from atat.inference import SearchOptions
 
-NUM_NEAR = 300  # near misses to make; half of them are fitted on
 ROOT = config.BASE.parent.parent
 WANTED = ("false_accepts_per_hour", "accept")  # options that say what the threshold is to meet
-PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
-TOGETHER = 64  # recordings held at a time
-
-Speech = tuple[str, np.ndarray, float]  # id, features (T, F), seconds of audio
-IN_DOMAIN = "in domain"
-
-
-@dataclass
-class Example:
-    """An utterance as it was understood.
-
-    Attributes:
-        kind: `in domain`, or of what kind a negative is.
-        examined: None for an utterance that stage 2 dropped.
-        right: whether intent and slots are the reference's.
-        right_slots: whether each slot that was understood is.
-    """
-
-    id: str
-    kind: str
-    duration_s: float
-    examined: "Examined | None"
-    right: bool = False
-    right_slots: dict[str, bool] | None = None
-
-    @property
-    def measures(self) -> "Measures | None":
-        return self.examined.measures if self.examined else None
 
 
 def chosen_run(settings: Config, name: str | None) -> DecodeRun:
@@ -116,103 +83,6 @@ def check_split(settings: Config, split: str) -> None:
             f"--split: got '{split}', expected one of train.valid_splits ({', '.join(valid)}): "
             "what is calibrated on a test split says nothing about it"
         )
-
-
-def observe(
-    model: "SpeechToSemantics", options: "SearchOptions", speech: Iterable[Speech]
-) -> Iterator[tuple[str, float, "Examined"]]:
-    """Id, seconds and what the search sees of each utterance: nothing, where nobody speaks."""
-    from atat.confidence import Examined, examine
-    from atat.inference import batches
-
-    source = iter(speech)
-    while group := list(itertools.islice(source, TOGETHER)):
-        limit = model.settings.decode.batch_frames
-        silent = [entry for entry in group if not len(entry[1])]
-        yield from ((id_, duration_s, Examined([], None, {})) for id_, _, duration_s in silent)
-        group = [entry for entry in group if len(entry[1])]
-        for batch in batches([len(feats_TF) for _, feats_TF, _ in group], limit):
-            found = examine(model, [group[i][1] for i in batch], options)
-            for i, examined in zip(batch, found, strict=True):
-                yield group[i][0], group[i][2], examined
-
-
-def in_domain(
-    model: "SpeechToSemantics",
-    options: "SearchOptions",
-    speech: Iterable[Speech],
-    references: dict[str, str] | None,
-    data: Path,
-) -> list[Example]:
-    """Decode speech of a split and compare it with its references.
-
-    Args:
-        data: the directory of the splits, which says what is compared.
-
-    Raises:
-        ValueError: the split has no semantics.
-    """
-    if references is None:
-        raise ValueError(f"{data}: the split has no 'semantics' to compare with")
-    key = score.hypothesis_key(data)
-    examples = []
-    observed = cli.progress(observe(model, options, speech), desc="decoding")
-    for id_, duration_s, examined in observed:
-        example = Example(id_, IN_DOMAIN, duration_s, examined)
-        if examined.hypotheses:
-            hypothesis = model.tokenizer.decode(examined.hypotheses[0].tokens)
-            example.right = metrics.judge(references[id_], hypothesis, key).em_hyp
-            wanted = reading.slots(semantics.frame(references[id_]))
-            got = reading.read(hypothesis, 0.0, True).slots
-            example.right_slots = {name: wanted.get(name) == got[name] for name in got}
-        examples.append(example)
-    return examples
-
-
-def out_of_domain(
-    exp: Path, options: "SearchOptions", files: dict[str, Path], num_jobs: int = 1
-) -> list[Example]:
-    """Decode audio that means nothing; the kind of a file is its id up to the first `-`."""
-    names = list(files.items())
-    groups = [names[i : i + TOGETHER] for i in range(0, len(names), TOGETHER)]
-    function = functools.partial(_decode_files, exp=exp, options=options)
-    found = parallel.run(
-        function, groups, num_jobs, total=len(groups), desc="negatives", chunk_size=1
-    )
-    return [example for group in found for example in group]
-
-
-@functools.cache
-def _model_of(exp: Path) -> "SpeechToSemantics":
-    """Read once a process."""
-    import torch
-
-    from atat.inference import SpeechToSemantics
-
-    torch.set_num_threads(1)
-    return SpeechToSemantics.load(exp, with_confidence=False)
-
-
-def _decode_files(
-    files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
-) -> list[Example]:
-    """Of a few files, in one of the processes that share the work."""
-    from atat import audio
-
-    model = _model_of(exp)
-    rate_hz = model.settings.features.sample_rate_hz
-
-    def heard() -> Iterator[Speech]:
-        for id_, path in files:
-            samples = audio.read(path, rate_hz, max_duration_s=float("inf"))
-            for number, part in enumerate(negatives.pieces(samples, rate_hz, PIECE_S)):
-                recording = model.hear(part, rate_hz)
-                yield f"{id_}#{number}", recording.feats_TF, recording.duration_s
-
-    return [
-        Example(id_, id_.partition("-")[0], duration_s, examined)
-        for id_, duration_s, examined in observe(model, options, heard())
-    ]
 
 
 def is_for_fitting(example: Example) -> bool:
@@ -362,15 +232,6 @@ def _by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
     inside = [example for example in examples if example.kind == IN_DOMAIN]
     outside = [e for e in examples if e.kind not in (IN_DOMAIN, negatives.NEAR)]
     return inside, outside
-
-
-def near_misses(exp: Path, references: dict[str, str], seed: int) -> list[str]:
-    """Near misses of validation's sentences; none where the experiment has no grammar."""
-    if not (exp / "grammar.yaml").is_file():
-        return []
-    grammar = Grammar.load(exp / "grammar.yaml")
-    texts = [semantics.words(references[id_]) for id_ in sorted(references)]
-    return negatives.near_misses(texts, NUM_NEAR, seed, lambda text: bool(grammar.parse(text)))
 
 
 def _hours(examples: list[Example]) -> float:

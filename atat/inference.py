@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import soxr
 import torch
 
-from atat import acceptor, audio, confidence, config, features, nesting, whisper
-from atat.config import Config, FeaturesConfig
+from atat import acceptor, confidence, config, hearing, nesting
+from atat.config import Config
 from atat.grammar import Grammar
+from atat.hearing import AudioSource, Recording
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Reading, Result, read
@@ -39,7 +39,6 @@ MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
 
 # The n best of an utterance, and what of a result's attributes is known with them.
 Found = tuple[list[Hypothesis], dict[str, Any]]
-AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,6 @@ class SearchOptions:
             if value not in known:
                 raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
         check_options(self.beam, self.nbest, self.max_length, self.ctc_weight)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Audio as the model takes it: log mel features, float32; the audio's duration; time spent.
-
-    Where nobody speaks there are no features, and `reason` says why.
-    """
-
-    feats_TF: np.ndarray
-    duration_s: float
-    seconds: float
-    reason: str | None = None
 
 
 class SpeechToSemantics:
@@ -189,33 +175,7 @@ class SpeechToSemantics:
     ) -> Recording:
         """Read one audio file or array and make the features of it; arguments and errors as in a
         call."""
-        start, settings = time.perf_counter(), self.settings.features
-        nothing_TF = np.zeros((0, settings.num_mel_bins), np.float32)
-        limit = max_duration_s or settings.max_duration_s
-        if settings.kind == "whisper":
-            limit = min(limit, whisper.MAX_DURATION_S)
-        name, samples = "samples", np.zeros(0, np.float32)
-        try:
-            if isinstance(source, np.ndarray | torch.Tensor):
-                samples = _from_array(source, sample_rate, settings, limit)
-            elif isinstance(source, str | Path) or hasattr(source, "read"):
-                is_path = isinstance(source, str | Path)
-                name = str(source if is_path else getattr(source, "name", "audio"))
-                samples = audio.read(source, settings.sample_rate_hz, limit)
-            else:
-                raise ValueError(
-                    f"got {type(source).__name__}, expected an audio file's path, an open file or "
-                    "samples as an array"
-                )
-            feats_TF, reason = features.extract(samples, settings), None
-        except audio.NoSpeechError as e:
-            feats_TF, reason = nothing_TF, str(e).removeprefix(f"{name}: ")
-        except FileNotFoundError as e:
-            raise FileNotFoundError(f"{name}: no such file") from e
-        except ValueError as e:
-            raise ValueError(f"{name}: {str(e).removeprefix(f'{name}: ')}") from e
-        duration_s = len(samples) / settings.sample_rate_hz
-        return Recording(feats_TF, duration_s, time.perf_counter() - start, reason)
+        return hearing.hear(source, self.settings.features, sample_rate, max_duration_s)
 
     @torch.inference_mode()
     def understand(
@@ -498,23 +458,3 @@ def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:
 def text_size(sentence: str) -> int:
     """Size of a sentence as so many feature frames: a word is a quarter of a second of speech."""
     return 25 * len(sentence.split())
-
-
-def _from_array(
-    source: np.ndarray | torch.Tensor,
-    sample_rate: int | None,
-    settings: FeaturesConfig,
-    max_duration_s: float,
-) -> np.ndarray:
-    """Mono float32 samples at the rate of the features."""
-    if sample_rate is None:
-        raise ValueError("got samples without sample_rate, expected their rate in Hz")
-    samples = audio.to_mono_16k(np.asarray(source), sample_rate)
-    duration_s = len(samples) / audio.SAMPLE_RATE_HZ
-    if duration_s > max_duration_s:
-        raise ValueError(
-            f"samples: {duration_s:.1f} s long, the limit is {max_duration_s} s (max_duration_s)"
-        )
-    if settings.sample_rate_hz != audio.SAMPLE_RATE_HZ:
-        samples = soxr.resample(samples, audio.SAMPLE_RATE_HZ, settings.sample_rate_hz)
-    return samples
