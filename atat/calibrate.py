@@ -299,7 +299,11 @@ def main() -> None:
     add("--split", default="valid", help="one of train.valid_splits")
     add("--run", help="of decode.runs, whose options are calibrated; default: the grammar's")
     add("--negatives", nargs="+", type=Path, default=[], metavar="DIR", help="audio or splits")
-    add("--hours", type=_above_0, default=2.0, help="of negatives to make without --negatives")
+    add(
+        "--hours",
+        type=_above_0,
+        help="of negatives to make without --negatives; default: decode.negative_hours",
+    )
     add("--false_accepts_per_hour", type=_not_negative, default=2.0, help="most that are wanted")
     add("--accept", type=_share, default=0.95, help="least share of validation speech accepted")
     add("--nj", type=cli.positive_int, default=1, help="processes")
@@ -308,7 +312,7 @@ def main() -> None:
         type=cli.boolean,
         default=False,
         metavar="BOOL",
-        help="do nothing where this model is calibrated so already",
+        help="do nothing where this model is calibrated so already, or cannot be",
     )
     add("--evaluate_in", type=Path, metavar="DIR", help="measure on this split; nothing is fitted")
     add("--evaluate_out", type=Path, metavar="DIR", help="the same, on audio that means nothing")
@@ -333,6 +337,7 @@ def main() -> None:
         evaluate(args.exp, args.evaluate_in, args.evaluate_out)
         return
     wanted = {name: getattr(args, name) for name in ("split", "hours", *WANTED)}
+    wanted["hours"] = args.hours or settings.decode.negative_hours
     if args.if_needed and not args.negatives and is_calibrated(args.exp, wanted):
         print(f"calibrated already: {args.exp / confidence.FILE}")
         return
@@ -352,7 +357,7 @@ def main() -> None:
         cache = ROOT / settings.data.cache
         misses = near_misses(args.exp, references.semantics, settings.seed)
         files = negatives.make(
-            args.hours, settings.seed, known, settings.data, cache, args.nj, misses
+            wanted["hours"], settings.seed, known, settings.data, cache, args.nj, misses
         )
     frame_s = settings.features.frame_shift_ms / 1000
     speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
@@ -372,7 +377,13 @@ def main() -> None:
         "negative_hours": round(_hours(outside), 3),
         "commit": commit(),
     }
-    fitted, problem = fit(fitted_on, options, args.false_accepts_per_hour, args.accept, about)
+    try:
+        fitted, problem = fit(fitted_on, options, args.false_accepts_per_hour, args.accept, about)
+    except confidence.CannotFitError as e:
+        if not args.if_needed:
+            raise
+        print(f"atat.calibrate: WARNING: not calibrated, nothing is refused: {e}", file=sys.stderr)
+        return
     about["measured_on_the_other_half"] = measured = measure(fitted, rest)
     inside, _ = _by_domain(rest)
     p_N = fitted.probability([example.measures for example in inside])

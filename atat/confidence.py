@@ -270,6 +270,10 @@ def judge(
     raise ValueError(f"threshold: the experiment is calibrated for other options: {expected}")
 
 
+class CannotFitError(ValueError):
+    """Examples that no probability can be learned from."""
+
+
 def fit(x_NK: np.ndarray, right_N: np.ndarray, share_N: np.ndarray, l2: float = 1.0) -> tuple:
     """Logistic regression by Newton's method, with an L2 penalty on the weights, not the bias.
 
@@ -283,10 +287,10 @@ def fit(x_NK: np.ndarray, right_N: np.ndarray, share_N: np.ndarray, l2: float = 
         weights float64 (K,), and the bias.
 
     Raises:
-        ValueError: all are right, or none is.
+        CannotFitError: all are right, or none is.
     """
     if right_N.all() or not right_N.any():
-        raise ValueError(
+        raise CannotFitError(
             f"got {len(right_N)} examples that are all {'right' if right_N[0] else 'wrong'}, "
             "expected some of both to fit confidence on"
         )

@@ -202,6 +202,7 @@ class DecodeConfig:
     max_length: int = 80
     length_bonus: float = 0.0
     batch_frames: int = 20000
+    negative_hours: float = 2.0
     runs: dict[str, DecodeRun] = field(default_factory=dict)
 
 

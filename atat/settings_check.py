@@ -90,6 +90,7 @@ ABOVE_0 = (
     "train.learning_rate",
     "train.noam_factor",
     "train.grad_clip",
+    "decode.negative_hours",
 )
 SHARES = (
     "data.max_missing",

@@ -114,6 +114,21 @@ def test_a_model_is_calibrated_again_only_where_something_else_is_wanted(command
     assert not calibrate.is_calibrated(exp, wanted)
 
 
+def test_a_run_goes_on_where_a_model_that_is_always_wrong_cannot_be_calibrated(
+    command, exp, corpus, monkeypatch
+):
+    right = calibrate.in_domain
+    monkeypatch.setattr(
+        calibrate, "in_domain", lambda *a: [replace(e, right=False) for e in right(*a)]
+    )
+    arguments = ["--negatives", corpus / "noise"]
+    code, _, err = calibrated(command, exp, corpus, *arguments)
+    assert code == 2 and "all wrong, expected some of both" in err
+    code, _, err = calibrated(command, exp, corpus, *arguments, "--if_needed", "true")
+    assert code == 0 and "WARNING: not calibrated, nothing is refused" in err
+    assert not (exp / "confidence.json").exists()
+
+
 def test_calibrating_again_replaces_what_is_damaged(command, exp, corpus):
     (exp / "confidence.json").write_text("{")
     code, _, err = command(parse.main, "--exp", exp, "--text", "turn on the light")

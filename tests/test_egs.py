@@ -32,6 +32,7 @@ data: {num_train: 40, num_train_text: 30, num_valid: 6, num_test: 6, num_pseudo_
 model: {width: 32, num_heads: 2, speech_layers: 1, speech_ffn: 64, text_layers: 1, text_ffn: 64,
         decoder_layers: 1, decoder_ffn: 64, front_channels: 4}
 train: {num_steps: 12, num_epochs: 2, num_processes: 1, num_workers: 0, num_valid: 6}
+decode: {negative_hours: 0.05}
 """
 
 
