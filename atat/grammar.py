@@ -22,10 +22,12 @@ class Grammar:
         slot_types: type -> its values, for the types that an expression uses.
         slots: name -> the values it can have. The names are in the order of their types in the
             file, which is the canonical order where a label has none of its own.
+        spoken_values: whether `written` leaves a slot's value in the words that are said.
     """
 
     def __init__(self, path: str | Path, content: grammar_file.GrammarFile):
         self.path = Path(path)
+        self.spoken_values = False
         self.text = content.text
         self.intents = list(content.intents)
         self.slot_types = content.slot_types
@@ -110,6 +112,8 @@ class Grammar:
         >>> grammar.written("minutes", "twenty five")  # doctest: +SKIP
         '25'
         """
+        if self.spoken_values:
+            return spoken
         return self._written.get(slot_name, {}).get(spoken, spoken)
 
     def with_meaning(self, frame: semantics.Frame) -> Automaton | None:

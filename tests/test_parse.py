@@ -298,3 +298,21 @@ def test_help_needs_no_torch(module):
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
     done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "--exp DIR" in done.stdout
+
+
+def test_values_come_as_the_grammar_writes_them_or_as_they_are_said(command, tmp_path):
+    path = tmp_path / "timer.yaml"
+    path.write_text(
+        "context:\n  expressions:\n    setTimer:\n"
+        '      - "set a $room:room timer for $pv.TwoDigitInteger:minutes minutes"\n'
+        "  slots:\n    room: [Living Room, kitchen]\n"
+    )
+    arguments = ["--grammar", path, "--text", "set a living room timer for 25 minutes"]
+    code, out, err = command(parse.main, *arguments)
+    line = json.loads(out)
+    assert code == 0, err
+    assert line["slots"] == {"room": "Living Room", "minutes": "25"}
+    assert line["spoken_slots"] == {"room": "living room", "minutes": "twenty five"}
+    code, out, err = command(parse.main, *arguments, "--spoken_values", "true")
+    assert json.loads(out)["slots"] == {"room": "living room", "minutes": "twenty five"}
+    assert "spoken_slots" not in json.loads(out)
