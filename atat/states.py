@@ -10,6 +10,7 @@ every step (task `mlm`) has its states computed anew (`encode`).
 
 # B utterances, T frames, F mel bins, S states, D width
 
+import filecmp
 import functools
 import json
 import shutil
@@ -80,7 +81,9 @@ def of_base(
     weights = sha256(*(value.numpy().tobytes() for value in encoder_of(base).state_dict().values()))
     directory = dump / f"base_{weights[:12]}"
     directory.mkdir(exist_ok=True)
-    shutil.copyfile(dump / "cmvn.npz", directory / "cmvn.npz")
+    cmvn, copied = dump / "cmvn.npz", directory / "cmvn.npz"
+    if not copied.is_file() or not filecmp.cmp(cmvn, copied, shallow=False):
+        shutil.copyfile(cmvn, copied)
     for split in splits:
         if not (dump / split).is_dir():
             continue  # it is written, or what wants its speech says that it has none
