@@ -332,10 +332,13 @@ def test_a_recipe_may_have_the_model_of_a_run_examined(project):
         arguments = next(call[1] for call in calls if call[0] == name)
         assert arguments[:2] == ["--exp", "./egs/toy/exp/tuned"]
         assert arguments[-2:] == ["--if_needed", "true"]
-    project.run("--experiment", "tuned")  # they know themselves what is done
-    assert project.modules() == ["calibrate", "conditions", "report"]
-    project.run("--experiment", "tuned", "--stage", "7")
+    project.run("--experiment", "tuned")  # once for a model
     assert project.modules() == ["report"]
+    project.run("--experiment", "tuned", "--set", "decode.negative_hours=1")
+    tuned = ["calibrate", "decode", "score", "conditions", "report"]
+    assert project.modules() == ["decode", "score", *tuned]
+    project.run("--experiment", "tuned", "--stage", "6")
+    assert project.modules() == ["score", "conditions", "report"]
     project.tell("calibrate", 2)
     project.run("--experiment", "tuned", "--stage", "5", code=2)
     assert project.modules() == ["calibrate"]

@@ -97,14 +97,21 @@ recipe_main() {
   fi
 }
 
-# examine STAGE VERB ARGUMENT...: beside a stage, measure the experiment that the run is about, in
-# recipes that want it (`examined`); it knows itself whether it has measured this model.
+# examine STAGE VERB ARGUMENT...: before or after a stage, measure the experiment that the run is
+# about, in recipes that want it (`examined`): once for a trained model, and when the stage is asked
+# for.
 examine() {
+  local wanted marker=$exp/.done.$2
   [[ $examined == true && $name == "$experiment" && $is_check == false ]] || return 0
   (($1 >= ${stage:-1} && $1 <= stop_stage)) || return 0
-  [[ $dry_run == true ]] || fill_dump
-  [[ $dry_run == true ]] || echo "== $2 ($name)"
+  if [[ $dry_run == false ]]; then
+    wanted=$(inputs_of 5 "$name" && run_of "$exp" 4)
+    [[ $stage || ! -e $marker || $(<"$marker") != "$wanted" ]] || return 0
+    fill_dump
+    echo "== $2 ($name)"
+  fi
   aside "$2 ($name)" "atat.$2" --exp "$exp" "${@:3}" --if_needed true
+  [[ $dry_run == true ]] || printf '%s\n' "$wanted" >"$marker"
 }
 
 # aside NAME MODULE ARGUMENT...: run what is not a stage, and so has no marker.
