@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import calibrate, confidence, config, datadir, features, parse, semantics
+from atat import calibrate, confidence, config, datadir, features, negatives, parse, semantics
 from atat.calibrate import Example, chosen_run, is_for_fitting
 from atat.datadir import DataDir
 from atat.inference import SpeechToSemantics
@@ -208,3 +208,37 @@ def test_a_measure_that_never_varies_in_the_domain_still_tells_what_is_foreign(t
     assert accepted[:50].all() and not accepted[50:].any()
     # A little more than ever in validation is not foreign yet.
     assert fitted.probability([confidence.Measures(0.0, 5.0, -4.6, -4.4)])[0] >= fitted.threshold
+
+
+def test_near_misses_raise_the_threshold_as_far_as_they_need_and_not_beyond_a_quarter(
+    toy_experiment,
+):
+    options = SpeechToSemantics.load(toy_experiment).options("slu")
+
+    def threshold(near: float) -> tuple[float, float]:
+        """The threshold, and the probability of the near misses, with such a cost."""
+        draw = np.random.default_rng(0)
+        costs = {calibrate.IN_DOMAIN: 0.0, "speech": 8.0, negatives.NEAR: near}
+        examples = [
+            Example(
+                kind,
+                kind,
+                8.0,
+                confidence.Examined([], confidence.Measures(cost, 5.0, -4.6, -4.6), {}),
+                right=kind == calibrate.IN_DOMAIN,
+            )
+            for kind, centre in costs.items()
+            for cost in centre + draw.normal(0, 1, 200)
+        ]
+        fitted, problem = calibrate.fit(examples, options, 2.0, 0.9, {})
+        assert problem is None
+        inside, outside = (
+            fitted.probability([e.measures for e in examples if e.kind == kind])
+            for kind in (calibrate.IN_DOMAIN, negatives.NEAR)
+        )
+        return (inside >= fitted.threshold).mean(), (outside < fitted.threshold).mean()
+
+    accepted, refused = threshold(near=6.0)  # far away: nothing is given up
+    assert accepted >= 0.995 and refused >= 0.95
+    accepted, refused = threshold(near=2.5)  # some are like what is meant
+    assert 0.97 <= accepted < 0.99 and refused < 0.95
