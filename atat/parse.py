@@ -284,6 +284,10 @@ def load(
     args: argparse.Namespace, options: dict[str, Any], with_speech: bool
 ) -> "SpeechToSemantics | WhisperGrammar":
     """What understands. A mistake in the options is the same for every input: it is said once."""
+    if args.exp is not None:
+        from atat.model_file import check_experiment
+
+        check_experiment(args.exp)
     if with_speech or args.exp is not None:
         import torch
 
@@ -297,9 +301,6 @@ def load(
             args.grammar, args.whisper, args.device, with_speech, args.spoken_values
         )
 
-    from atat.model_file import check_experiment
-
-    check_experiment(args.exp)
     from atat import confidence
     from atat.inference import SpeechToSemantics
 

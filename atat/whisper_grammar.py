@@ -295,6 +295,6 @@ def confidence(cost: float) -> float:
         cost: what the grammar takes from Whisper's score, nats a token.
 
     >>> round(confidence(0.0), 2), confidence(COST_AT_HALF), round(confidence(3.0), 2)
-    (0.99, 0.5, 0.0)
+    (0.98, 0.5, 0.0)
     """
     return 0.5 * (1 + math.tanh((COST_AT_HALF - cost) / NATS_PER_LOGIT / 2))
