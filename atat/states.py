@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FRAMES_PER_STATE = 4
 MAX_CLIPPED_DB = 16.0  # over full scale
-COMPANIONS = 2  # utterances that an augmented one may have behind it, as in a batch
+COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a batch
 
 
 @dataclass(frozen=True)
