@@ -43,7 +43,7 @@ dry_run     BOOL       print the commands and run nothing
 
 parse_options() {
   local argument name value kind
-  again=("$0") # this command without --stage
+  again=("$0") # this command without what is of one run
   while (($#)); do
     argument=$1
     shift
@@ -66,7 +66,8 @@ parse_options() {
     fi
     expected "$kind" "$value" >/dev/null ||
       die 2 "--$name: got '$value', expected $(expected "$kind" "$value" || true)"
-    [[ $name == stage || $name == dry_run ]] || again+=("--$name" "$value")
+    [[ $name == stage || $name == dry_run || $name == overwrite || $name == clean ]] ||
+      again+=("--$name" "$value")
     [[ $kind != [DFP]* || $value != -* ]] || value=./$value # a path that looks like an option
     case $name in
       config) configs+=("$value") ;;
