@@ -73,7 +73,8 @@ def main() -> None:
     text = (
         "# Results: grammars of other shapes\n\n"
         "Written by `tools/bench/grammars.py`: run it again instead of editing this.\n\n"
-        "`./run.sh --grammar egs/commands/grammars/NAME.yaml`, seed 1, the recipe's settings. "
+        "`./run.sh --grammar egs/commands/grammars/NAME.yaml`, seed 1, the recipe's settings at "
+        "the commit beside. "
         "Trained on rendered speech, tested by a synthesiser not heard in training (nanotts), "
         f"held to the grammar (the run {RUN}); `about.json` of each run says how many test "
         "sentences training had. Accepted, and false accepts: of the half of validation and of two "
