@@ -30,6 +30,7 @@ from atat import (
 )
 from atat.adapt import check_recordings
 from atat.config import Config, DecodeRun
+from atat.decode import load_settings
 from atat.files import atomic_write, sha256
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
@@ -319,6 +320,7 @@ def main() -> None:
     )
     add("--evaluate_in", type=Path, metavar="DIR", help="measure on this split; nothing is fitted")
     add("--evaluate_out", type=Path, metavar="DIR", help="the same, on audio that means nothing")
+    add("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
     is_evaluation = args.evaluate_in is not None or args.evaluate_out is not None
     if not is_evaluation and (args.data is None or args.dump is None):
@@ -327,7 +329,7 @@ def main() -> None:
     from atat.model_file import check_experiment
 
     check_experiment(args.exp)
-    settings = config.load_resolved(args.exp / "config.yaml")
+    settings = load_settings(args.exp, args.overrides)
 
     import torch
 

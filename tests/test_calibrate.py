@@ -242,3 +242,17 @@ def test_near_misses_raise_the_threshold_as_far_as_they_need_and_not_beyond_a_qu
     assert accepted >= 0.995 and refused >= 0.95
     accepted, refused = threshold(near=2.5)  # some are like what is meant
     assert 0.97 <= accepted < 0.99 and refused < 0.95
+
+
+def test_hours_that_were_changed_after_training_are_those_that_are_wanted(
+    command, exp, corpus, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(calibrate, "is_calibrated", lambda _, wanted: asked.append(wanted) or True)
+    settings = config.load_resolved(exp / "config.yaml")
+    for given, hours in ([], settings.decode.negative_hours), (["decode.negative_hours=0.5"], 0.5):
+        code, _, err = calibrated(command, exp, corpus, *given, "--if_needed", "true")
+        assert code == 0, err
+        assert asked[-1]["hours"] == hours
+    code, _, err = calibrated(command, exp, corpus, "train.num_steps=9000", "--if_needed", "true")
+    assert code == 2 and "expected decode.NAME=value only" in err

@@ -334,9 +334,14 @@ def test_a_recipe_may_have_the_model_of_a_run_examined(project):
         assert arguments[-2:] == ["--if_needed", "true"]
     project.run("--experiment", "tuned")  # once for a model
     assert project.modules() == ["report"]
+    saved = project.recipe / "exp" / "tuned" / "config.yaml"
+    saved.write_text("decode: {negative_hours: 2.0}\n")
     project.run("--experiment", "tuned", "--set", "decode.negative_hours=1")
+    calls = project.calls()
+    [arguments] = [call[1] for call in calls if call[0] == "calibrate"]
+    assert arguments[2] == "decode.negative_hours=1.0"
     tuned = ["calibrate", "decode", "score", "conditions", "report"]
-    assert project.modules() == ["decode", "score", *tuned]
+    assert [call[0] for call in calls] == ["decode", "score", *tuned]
     project.run("--experiment", "tuned", "--stage", "6")
     assert project.modules() == ["score", "conditions", "report"]
     project.tell("calibrate", 2)
