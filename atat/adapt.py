@@ -6,13 +6,13 @@ the experiment was trained on is repeated beside them, so that a few recordings 
 forget the rest. The result is an experiment like any other.
 """
 
-import argparse
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import cli, config, datadir, features, semantics
+from atat import config, datadir, features, semantics
+from atat.common import cli
 from atat.config import Config, Source
 from atat.datadir import DataDir
 
@@ -123,13 +123,6 @@ def check_recordings(path: Path) -> DataDir:
     return recordings
 
 
-def share(text: str) -> float:
-    """Of recordings among the speech in training, as an option has it."""
-    if not 0.0 < (value := float(text)) < 1.0:
-        raise argparse.ArgumentTypeError(f"got '{text}', expected a share between 0 and 1")
-    return value
-
-
 def main() -> None:
     parser = cli.parser(__doc__)
     add = parser.add_argument
@@ -138,7 +131,7 @@ def main() -> None:
     add("--data", required=True, type=Path, metavar="DIR", help="the splits it was trained on")
     add("--dump", required=True, type=Path, metavar="DIR", help="their features")
     add("--out", required=True, type=Path, metavar="DIR", help="the experiment to make")
-    add("--share", type=share, default=SHARE, help="of recordings among the speech in training")
+    add("--share", type=cli.share, default=SHARE, help="of recordings among the speech in training")
     add("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
     recordings = check_recordings(args.recordings)

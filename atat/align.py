@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import cli, ctm, datadir, features, parallel
+from atat import ctm, datadir, features
+from atat.common import cli, parallel
+from atat.common.files import atomic_write
 from atat.config import FeaturesConfig
-from atat.files import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor

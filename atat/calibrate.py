@@ -17,21 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import (
-    calibration,
-    cli,
-    config,
-    datadir,
-    metrics,
-    negatives,
-    plots,
-    score,
-    semantics,
-)
+from atat import calibration, config, datadir, metrics, negatives, plots, score, semantics
 from atat.adapt import check_recordings
+from atat.common import cli, text_table
+from atat.common.files import atomic_write, sha256
 from atat.config import Config, DecodeRun
 from atat.decode import load_settings
-from atat.files import atomic_write, sha256
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
 
@@ -228,7 +219,7 @@ def table(measured: dict[str, Any]) -> str:
         rates = {"all": measured["false_accepts"], **measured["false_accepts_by_kind"]}
         for kind, found in rates.items():
             rows.append([f"false accepts an hour, {kind}", _per_hour(found), _of_hours(found)])
-    return score.align(rows)
+    return text_table.align(rows)
 
 
 def _by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
@@ -334,8 +325,8 @@ def main() -> None:
     import torch
 
     from atat import confidence, decode, features
+    from atat.common.provenance import commit
     from atat.inference import SpeechToSemantics
-    from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
     if is_evaluation:

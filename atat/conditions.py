@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
-from atat import audio, cli, datadir, metrics, noise, parallel
+from atat import audio, datadir, metrics, noise
+from atat.common import cli, parallel
+from atat.common.files import atomic_directory
+from atat.common.json_file import read_json
+from atat.common.text_table import align
 from atat.datadir import DataDir
 from atat.decode import load_settings, runs_over, search_options
-from atat.files import atomic_directory
 from atat.intents import understood as intent_of
-from atat.score import align, hypothesis_key, percent, read_json
+from atat.score import hypothesis_key, percent
 
 if TYPE_CHECKING:
     from atat.inference import SpeechToSemantics
@@ -210,7 +213,7 @@ def _try_one(
     seed: int,
 ) -> "list[Result | None]":
     """The results of a condition, or of a kind of sound in which nothing is said."""
-    from atat.examples import rng
+    from atat.common.seeds import rng
 
     model, speech = _of_process(exp, wavs)
     heard: list[Sound | None]
@@ -278,9 +281,9 @@ def main() -> None:
 
     import torch
 
-    from atat.examples import rng
+    from atat.common.provenance import commit
+    from atat.common.seeds import rng
     from atat.inference import SpeechToSemantics
-    from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
     is_calibrated = SpeechToSemantics.load(args.exp).confidence is not None

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from atat import model_file
-from atat.files import atomic_write
+from atat.common.files import atomic_write
 from atat.reading import Reading, read
 from atat.search import CTC_FLOOR, Hypothesis
 from atat.tokenizer import TAGGED_TASKS

@@ -273,7 +273,7 @@ def save(config: Config, path: str | Path) -> None:
     """Write every key with its resolved value."""
     from omegaconf import OmegaConf
 
-    from atat.files import atomic_write
+    from atat.common.files import atomic_write
 
     with atomic_write(path) as file:
         file.write(OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from atat import cli, datadir, semantics
-from atat.files import atomic_directory
+from atat import datadir, semantics
+from atat.common import cli
+from atat.common.files import atomic_directory
 from atat.semantics import Node
 
 NO_TAG = "O"  # of a word that only the intent is around
@@ -134,7 +135,7 @@ def tag(
     Raises:
         ValueError, FileNotFoundError: as `train` and `datadir.read`.
     """
-    from atat.train import commit
+    from atat.common.provenance import commit
 
     start, cpu_start = time.perf_counter(), time.process_time()
     lines = []
@@ -177,7 +178,8 @@ def read_texts(path: Path) -> tuple[dict[str, str], str]:
     Raises:
         FileNotFoundError, ValueError: it is neither, or a decoding of something else than words.
     """
-    from atat.score import TEXT_TASKS, read_hypotheses, read_json
+    from atat.common.json_file import read_json
+    from atat.score import TEXT_TASKS, read_hypotheses
 
     if (path / "hyp.jsonl").is_file():
         run = read_json(path / "run.json")

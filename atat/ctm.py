@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from atat.files import atomic_write
+from atat.common.files import atomic_write
 
 SILENCES = ("<eps>", "<sil>")  # lines that some aligners write between the words
 UNKNOWN = "<unk>"  # stands for a word that an aligner's lexicon does not have

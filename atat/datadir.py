@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atat import semantics
-from atat.files import atomic_directory, sha256
+from atat.common.files import atomic_directory, sha256
 
 RERUN = "(correct the line, or rerun stage 1)"
 

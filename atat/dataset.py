@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import atat.espnet_compat  # noqa: F401  (before espnet2)
+import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat import masking, states
 from atat.augment import Augmenter, active_frames
+from atat.common.seeds import rng
 from atat.config import Config
-from atat.examples import Examples, SpeechPart, rng
+from atat.examples import Examples, SpeechPart
 from atat.tokenizer import Tokenizer
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory

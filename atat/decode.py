@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import cli, config, crf, datadir, semantics
+from atat import config, crf, datadir, semantics
+from atat.common import cli
+from atat.common.files import atomic_directory
 from atat.config import Config, DecodeRun
-from atat.files import atomic_directory
 
 SOURCES = ("speech", "text", "hypotheses")
 WORD_TASKS = ("asr", "mlm")
@@ -204,7 +205,7 @@ def decode_run(
     Returns:
         What `run.json` says.
     """
-    from atat.train import commit
+    from atat.common.provenance import commit
 
     lines = {
         i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
@@ -284,7 +285,7 @@ def _column(path: Path) -> dict[str, str]:
 
 def table(abouts: list[dict[str, object]]) -> str:
     """The runs with their times, as text."""
-    from atat.score import align
+    from atat.common.text_table import align
 
     rows = [["run", "task", "constraint", "utterances", "seconds", "ms each", "real-time factor"]]
     for about in abouts:

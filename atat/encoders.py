@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-import atat.espnet_compat  # noqa: F401  (before espnet2)
+import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat.config import ModelConfig
 from atat.decoder import sinusoids
 

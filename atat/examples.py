@@ -10,8 +10,8 @@ from torch import Tensor
 
 from atat import ctm, datadir, masking, pairs, semantics
 from atat.archive import FeatureReader
+from atat.common.seeds import rng
 from atat.config import Config, Source
-from atat.files import sha256
 from atat.states import copy_of
 from atat.tokenizer import Tokenizer
 
@@ -20,11 +20,6 @@ TEXT_TASKS = ("nlu",)
 MAX_UNALIGNED = 0.01
 
 TextTokenizer = Callable[[str], list[int]]
-
-
-def rng(seed: int, *names: object) -> np.random.Generator:
-    """A generator of its own for every consumer, so that a new one does not shift the others."""
-    return np.random.default_rng(int(sha256(str(seed), *map(str, names))[:16], 16))
 
 
 class Ragged:

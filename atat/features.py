@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import cli, config, datadir, parallel
+from atat import config, datadir
 from atat.archive import FeatureReader, FeatureWriter
 from atat.audio import active_range, at_level, read
+from atat.common import cli, parallel
+from atat.common.files import atomic_directory, atomic_write, sha256
 from atat.config import FeaturesConfig
-from atat.files import atomic_directory, atomic_write, sha256
 
 __all__ = ["FeatureReader", "Summary", "extract", "fbank", "write_cmvn", "write_split"]
 

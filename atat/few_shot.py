@@ -13,12 +13,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, datadir, metrics
-from atat.adapt import SHARE, changes, check_recordings, share
+from atat import datadir, metrics
+from atat.adapt import SHARE, changes, check_recordings
+from atat.common import cli
+from atat.common.files import atomic_write, sha256
+from atat.common.text_table import align
 from atat.datadir import DataDir
 from atat.decode import load_settings, runs_over, search_options
-from atat.files import atomic_write, sha256
-from atat.score import align, hypothesis_key, percent
+from atat.score import hypothesis_key, percent
 
 if TYPE_CHECKING:
     from atat.config import Config, DecodeRun
@@ -32,7 +34,7 @@ def parts_of(split: DataDir, num_parts: int, seed: int) -> list[list[str]]:
     Raises:
         ValueError: there are fewer speakers than parts.
     """
-    from atat.examples import rng
+    from atat.common.seeds import rng
 
     speaker_of = split.utt2spk or {i: i for i in split.ids}
     speakers = sorted(set(speaker_of.values()))
@@ -54,7 +56,7 @@ def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
     Raises:
         ValueError: there are not as many.
     """
-    from atat.examples import rng
+    from atat.common.seeds import rng
 
     others = sorted(set(split.ids) - set(tested))
     if num > len(others):
@@ -148,7 +150,7 @@ def main() -> None:
     add("--shots", action="append", type=cli.positive_int, help="k; 10, 50 and 100 by default")
     add("--folds", type=cli.positive_int, default=2, help="parts of the split")
     add("--run", action="append", help="of decode.runs; all on this split by default")
-    add("--share", type=share, default=SHARE, help="of recordings among the speech in training")
+    add("--share", type=cli.share, default=SHARE, help="of recordings among the speech in training")
     add("--seed", type=int, default=1, help="of parts and shots")
     add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
     args = parser.parse_args()
@@ -169,7 +171,7 @@ def main() -> None:
 
     import torch
 
-    from atat.train import commit
+    from atat.common.provenance import commit
 
     torch.set_num_threads(settings.train.num_threads)
     out, further = args.exp / "few_shot", ["--share", str(args.share), *args.overrides]

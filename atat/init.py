@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from atat import config
+from atat.common.files import sha256
 from atat.config import Config, ModelConfig
 from atat.examples import SPEECH_TASKS, TEXT_TASKS
-from atat.files import sha256
 from atat.model import AtatModel
 from atat.model_file import check_experiment, read_weights
 from atat.tokenizer import TASKS, Tokenizer

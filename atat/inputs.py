@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from atat import cli, config, tables
-from atat.files import sha256
+from atat import config, tables
+from atat.common import cli
+from atat.common.files import sha256
 from atat.model_file import check_experiment
 
 # Settings that a stage reads itself; what earlier stages read reaches it through their outputs.

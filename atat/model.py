@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import atat.espnet_compat  # noqa: F401  (before espnet2)
+import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat import ctc, whisper
 from atat.augment import ACTIVE_DB, NATS_PER_DB
 from atat.config import Config, ModelConfig

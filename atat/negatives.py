@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import audio, datadir, parallel, semantics, synth, toy_sentences, trees
+from atat import audio, datadir, semantics, synth, toy_sentences, trees
+from atat.common import parallel
+from atat.common.files import atomic_write, sha256
 from atat.config import DataConfig
-from atat.files import atomic_write, sha256
 
 RATE_HZ = synth.SAMPLE_RATE_HZ
 SPEECH_SHARE = 0.5  # of the time; the other kinds have the rest in equal parts

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from atat.files import atomic_write
+from atat.common.files import atomic_write
 from atat.semantics import Node, parse
 
 OUTSIDE = ""  # stands for what is around the outermost tag; no label is empty

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import audio, cli, datadir, features, metrics, noise, plots
+from atat import audio, datadir, features, metrics, noise, plots
+from atat.common import cli
+from atat.common.files import atomic_directory
+from atat.common.text_table import align
 from atat.config import FeaturesConfig
 from atat.decode import Inputs, decoded, load_settings, runs_over, search_options
-from atat.files import atomic_directory
-from atat.score import align, hypothesis_key, percent
+from atat.score import hypothesis_key, percent
 
 CLEAN = "clean"
 SNRS_DB = (24, 21, 18, 15, 12, 9, 6)
@@ -30,7 +32,7 @@ def heard(
 
     One that cannot be used is dropped, as stage 2 does, and understood wrong.
     """
-    from atat.examples import rng
+    from atat.common.seeds import rng
 
     feats, dropped = {}, {}
     desc = CLEAN if kind is None else f"{kind} {snr_db:g} dB"
@@ -127,8 +129,8 @@ def main() -> None:
 
     import torch
 
+    from atat.common.provenance import commit
     from atat.inference import SpeechToSemantics
-    from atat.train import commit
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)

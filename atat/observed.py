@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import cli, metrics, negatives, parallel, reading, score, semantics
+from atat import metrics, negatives, reading, score, semantics
+from atat.common import cli, parallel
 from atat.grammar import Grammar
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ scoring (`pairs` of a subset) agree without a list, whatever the corpus.
 import itertools
 
 from atat import semantics
-from atat.files import sha256
+from atat.common.files import sha256
 
 
 def has_held_out(frame: semantics.Frame, share: float) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import cli
+from atat.common import cli
 from atat.tokenizer import TAGGED_TASKS
 
 if TYPE_CHECKING:

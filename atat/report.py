@@ -13,8 +13,9 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-from atat import cli, hints, metrics, plots, report_measured, report_tables, tables
-from atat.files import atomic_write
+from atat import hints, metrics, plots, report_measured, report_tables, tables
+from atat.common import cli
+from atat.common.files import atomic_write
 from atat.hints import Driver, Hint
 from atat.report_cells import Table
 from atat.report_tables import other_run, verdict

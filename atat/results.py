@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atat import config, datadir, metrics, pooling, score, train_log
+from atat.common import json_file
 from atat.hints import NOT_TRAINED, Driver, Hint
 from atat.metrics import Metric
 from atat.model_file import digest
@@ -95,7 +96,7 @@ class Experiment:
     @cached_property
     def env(self) -> dict[str, Any]:
         path = self.directory / "env.json"
-        return score.read_json(path) if path.is_file() else {}
+        return json_file.read_json(path) if path.is_file() else {}
 
     @cached_property
     def data_settings(self) -> config.DataConfig | None:
@@ -135,7 +136,7 @@ class Experiment:
 
     def _of_this_model(self, name: str) -> dict[str, Any]:
         path = self.directory / name
-        record = score.read_json(path) if path.is_file() else {}
+        record = json_file.read_json(path) if path.is_file() else {}
         return record if record and record.get("model") == self._digest else {}
 
     def last(self, key: str) -> float | None:
@@ -145,7 +146,7 @@ class Experiment:
 
     def run(self, name: str) -> dict[str, Any]:
         path = self.directory / f"decode_{name}" / "run.json"
-        return score.read_json(path) if path.is_file() else {}
+        return json_file.read_json(path) if path.is_file() else {}
 
 
 class Results:
@@ -198,7 +199,7 @@ class Results:
         parts = []
         for place in self.places:
             about = place.data / "about.json"
-            if not parts and about.is_file() and (said := score.read_json(about).get("speech")):
+            if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
                 parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
         settings = [e.data_settings for e in self.experiments.values() if e.data_settings]
         if not parts and (voices := next((data.voices for data in settings if data.voices), None)):
@@ -283,7 +284,7 @@ class Results:
         comparison = self._compare(row, pools) if row.against else None
         if len(pools) == len(places) == 1:
             path = self._directory(places[0], trainings[0], row.run) / _scores_name(row.subset)
-            return Result(row, score.read_json(path), None, pools[0].lines, comparison)
+            return Result(row, json_file.read_json(path), None, pools[0].lines, comparison)
         counts = [pool.counts for pool in pools]
         scores = pooling.scores(counts, pools[0].speakers)
         seeds = {
@@ -331,7 +332,7 @@ class Results:
                 return Hint("none of these utterances is in the split")
             return hint("not scored", "--stage", "6")
         if subset is not None:
-            scores = score.read_json(directory / _scores_name(subset))
+            scores = json_file.read_json(directory / _scores_name(subset))
             num = len(self._select(place, training, run, subset))
             if any(part["n"] != num for part in scores.values()):
                 return hint(f"scored when '{subset}' was another", "--stage", "6")

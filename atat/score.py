@@ -6,13 +6,16 @@ the split. This is the only stage that opens the labels of a test split.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from atat import cli, datadir, intents, metrics, semantics, tables
+from atat import datadir, intents, metrics, semantics, tables
+from atat.common import cli
+from atat.common.files import atomic_write
+from atat.common.json_file import read_json
+from atat.common.text_table import align
 from atat.datadir import DataDir
-from atat.files import atomic_write
 from atat.metrics import Metric
 from atat.semantics import Frame
 
@@ -37,19 +40,6 @@ def run_directories(experiment: Path, run: str | None = None) -> list[Path]:
         if not (directory / "hyp.jsonl").is_file():
             raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; run stage 5 first")
     return directories
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object from a JSON file. Raises ValueError or FileNotFoundError that names it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; rerun the stage that writes it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-        raise ValueError(f"{path}: not valid JSON: {e}; rerun the stage that writes it") from e
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: got {type(content).__name__}, expected an object")
-    return content
 
 
 def read_hypotheses(path: Path) -> list[dict[str, Any]]:
@@ -173,25 +163,6 @@ def percent(metric: Metric) -> str:
     '91.2 (88.4-93.4)'
     """
     return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}-{100 * metric['high']:.1f})"
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text in columns; the first row is the header, numbers stand to the right.
-
-    >>> print(align([["run", "n"], ["test", "500"], ["test_nlu", "20"]]))
-    run         n
-    --------  ---
-    test      500
-    test_nlu   20
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    text = []
-    for row in [rows[0], rule, *rows[1:]]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        text.append("  ".join(cells).rstrip())
-    return "\n".join(text)
 
 
 def _check_same_ids(path: Path, got: Iterable[str], split: Path, expected: Iterable[str]) -> None:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import parallel
 from atat.archive import FeatureReader, FeatureWriter
+from atat.common import parallel
+from atat.common.files import atomic_directory, sha256
 from atat.config import AugmentConfig, Config, FeaturesConfig
-from atat.files import atomic_directory, sha256
 
 if TYPE_CHECKING:
     from atat.whisper import FrozenEncoder
@@ -205,7 +205,7 @@ def _states_of_copy(
     import torch
 
     from atat.augment import Augmenter, active_frames
-    from atat.examples import rng
+    from atat.common.seeds import rng
 
     torch.set_num_threads(1)
     reader, draw = _reader(directory), rng(how.seed, "copy", how.number, key)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import cli, engines, parallel
-from atat.files import atomic_write, sha256
+from atat import engines
+from atat.common import cli, parallel
+from atat.common.files import atomic_write, sha256
 
 SAMPLE_RATE_HZ = 16000
 # Pseudo-speakers: a voice resampled by a factor in this range stays as intelligible as it was

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.optim import Optimizer
 
-import atat.espnet_compat
+import atat.common.espnet_compat
 from atat import config, init, local_sgd, rate, whisper
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples, validation_sources
@@ -19,7 +19,7 @@ from atat.train_log import TrainLog
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.trainer import Trainer
 
-atat.espnet_compat.make_checkpoints_safe()
+atat.common.espnet_compat.make_checkpoints_safe()
 
 
 class AtatTrainer(Trainer):

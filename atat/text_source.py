@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from atat.common.files import atomic_directory
 from atat.config import ModelConfig
-from atat.files import atomic_directory
 from atat.tokenizer import Tokenizer
 
 

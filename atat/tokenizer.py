@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from atat import cli, config, datadir, semantics
-from atat.files import atomic_directory, sha256
+from atat import config, datadir, semantics
+from atat.common import cli
+from atat.common.files import atomic_directory, sha256
 
 SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
 TASKS = ("asr", "mlm", "slu", "nlu")

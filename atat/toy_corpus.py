@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import cli, config, engines, synth, toy_sentences
-from atat.files import atomic_directory
+from atat import config, engines, synth, toy_sentences
+from atat.common import cli
+from atat.common.files import atomic_directory
 from atat.toy_sentences import Tree
 
 VERSION = 1  # raise it when the same seed gives another corpus

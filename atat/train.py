@@ -3,10 +3,8 @@
 import json
 import logging
 import os
-import platform
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -14,13 +12,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import cli, config, datadir, features, nesting, states, tables, text_source
+from atat import config, datadir, features, nesting, states, tables, text_source
+from atat.common import cli
+from atat.common.files import atomic_write
 from atat.config import Config
-from atat.files import atomic_write
 from atat.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from atat.init import Start
+
+from atat.common.provenance import environment
 
 FORMAT = 1  # of model.pth
 TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
@@ -85,7 +86,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     nesting.save(nested, exp)
     if settings.model.text_encoder == "pretrained":
         text_source.keep_description(settings.model, exp / TEXT_ENCODER)
-    about |= environment(settings) | {"num_parameters": size}
+    about |= environment(settings.seed) | {"num_parameters": size}
     if start:
         print(start.account())
     with atomic_write(exp / "env.json") as file:
@@ -178,23 +179,6 @@ def _origin(exp: Path) -> dict[str, object]:
     return {name: about[name] for name in ("data", "init_from") if name in about}
 
 
-def environment(settings: Config) -> dict[str, object]:
-    """What a number depends on beside the settings: commit, versions, machine, seed."""
-    from importlib.metadata import version
-
-    return {
-        "commit": commit(),
-        "command": " ".join([sys.executable, *sys.argv]),
-        "seed": settings.seed,
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "espnet": version("espnet"),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
-        "num_cpus": os.cpu_count(),
-    }
-
-
 def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
     """Size of the model that the settings describe, without making it."""
     import torch
@@ -204,24 +188,6 @@ def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def commit() -> str:
-    """The repository's commit, `+changes` if a file of it differs now; `unknown` outside."""
-    root = Path(__file__).resolve().parent.parent
-    answers = []
-    for command in (
-        ["rev-parse", "--short=12", "HEAD"],
-        ["status", "--porcelain", "--untracked-files=no"],
-    ):
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return "unknown"
-        answers.append(done.stdout.strip())
-    return answers[0] + ("+changes" if answers[1] else "")
 
 
 def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
@@ -423,7 +389,7 @@ def finish(averaged: Path, exp: Path) -> None:
     """
     import torch
 
-    from atat.espnet_compat import save_aside
+    from atat.common.espnet_compat import save_aside
 
     if not averaged.is_file() or averaged.stat().st_size == 0:
         raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
@@ -437,16 +403,6 @@ def finish(averaged: Path, exp: Path) -> None:
             )
     fingerprint = Tokenizer.load(exp / "tokenizer").fingerprint
     save_aside({"format": FORMAT, "tokenizer": fingerprint, "model": weights}, exp / "model.pth")
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if "model name" in line), "unknown"
-    )
 
 
 def main() -> None:

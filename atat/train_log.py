@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from atat import cli
+from atat.common import cli
+from atat.common.files import atomic_write
 from atat.config import Config
-from atat.files import atomic_write
 from atat.states import FRAMES_PER_STATE
 
 SHOWN = ("slu", "nlu", "asr", "mlm")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from atat import cli, config, datadir, semantics
+from atat import config, datadir, semantics
+from atat.common import cli
 from atat.config import Config, DecodeRun
 from atat.datadir import DataDir
 from atat.tokenizer import Tokenizer

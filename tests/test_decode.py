@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from atat import cli, config, datadir, decode, features, score
+from atat import config, datadir, decode, features, score
+from atat.common import cli
 from atat.config import DecodeRun
 from atat.datadir import DataDir
 

@@ -1,4 +1,5 @@
-from atat.examples import Ragged, fraction_of, rng
+from atat.common.seeds import rng
+from atat.examples import Ragged, fraction_of
 
 
 def test_a_fraction_is_seeded_and_nested():

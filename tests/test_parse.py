@@ -10,7 +10,8 @@ import types
 import numpy as np
 import pytest
 
-from atat import cli, parse
+from atat import parse
+from atat.common import cli
 from atat.grammar import Grammar
 
 

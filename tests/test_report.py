@@ -17,7 +17,6 @@ import soundfile
 from scipy.stats import binomtest
 
 from atat import (
-    cli,
     datadir,
     hints,
     metrics,
@@ -31,6 +30,7 @@ from atat import (
     slot_errors,
     tables,
 )
+from atat.common import cli
 from atat.datadir import DataDir
 from atat.hints import Hint
 from atat.report_audio import Recordings

@@ -7,7 +7,8 @@ import sys
 import jiwer
 import pytest
 
-from atat import cli, datadir, score
+from atat import datadir, score
+from atat.common import cli
 from atat.datadir import DataDir
 
 SEMANTICS = {

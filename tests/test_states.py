@@ -8,8 +8,9 @@ import torch
 
 from atat import config, datadir, features, masking, states, train, whisper, whisper_file
 from atat.archive import FeatureReader
+from atat.common.seeds import rng
 from atat.dataset import Batches
-from atat.examples import Examples, rng
+from atat.examples import Examples
 from atat.model import build
 from atat.task import AtatTask
 from atat.tokenizer import Tokenizer

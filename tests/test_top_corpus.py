@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import cli, semantics, trees
+from atat import semantics, trees
+from atat.common import cli
 from atat.prepare import corpus, top_corpus
 from atat.semantics import Node
 

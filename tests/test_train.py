@@ -187,7 +187,7 @@ def test_a_broken_average_is_refused(corpus, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    from atat import espnet_compat
+    from atat.common import espnet_compat
 
     path = tmp_path / "1epoch.pth"
     espnet_compat.save_aside({"w": torch.ones(2)}, path)

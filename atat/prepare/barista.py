@@ -8,7 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from atat import cli, config, datadir, semantics
+from atat import config, datadir, semantics
+from atat.common import cli
 from atat.config import Config
 from atat.datadir import DataDir
 from atat.grammar import Grammar

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from atat import cli, config
+from atat import config
+from atat.common import cli
 from atat.config import Config
 from atat.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 from pathlib import Path
 
-from atat import cli, datadir
+from atat import datadir
+from atat.common import cli
+from atat.common.files import atomic_write
 from atat.config import DataConfig
 from atat.datadir import DataDir
-from atat.files import atomic_write
 
 HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/metrics.py)
 TRAINING = ("train", "train_low", "train_rest", "asr", "foreign")  # splits that are trained on

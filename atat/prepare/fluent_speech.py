@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
-from atat import cli, config, triples
+from atat import config, triples
+from atat.common import cli
 from atat.config import DataConfig
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance

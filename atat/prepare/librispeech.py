@@ -6,7 +6,8 @@ Training is all `train-*` directories that are there, validation `dev-clean`, th
 import re
 from pathlib import Path
 
-from atat import cli, config
+from atat import config
+from atat.common import cli
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 

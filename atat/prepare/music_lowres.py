@@ -15,7 +15,7 @@ spoken by people.
 
 from pathlib import Path
 
-from atat import cli
+from atat.common import cli
 from atat.config import Config
 from atat.prepare import corpus, spoken_grammar, top_corpus, tree_splits
 from atat.prepare.top_corpus import Sentence

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from atat import cli, config, semantics
+from atat import config, semantics
+from atat.common import cli
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 from atat.semantics import Node

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atat import config, datadir, negatives, semantics, synth
+from atat.common.files import atomic_write
 from atat.config import Config, DataConfig
 from atat.datadir import DataDir
-from atat.files import atomic_write
 from atat.grammar import Grammar
 from atat.prepare import corpus, drawing, pronunciation, saying
 from atat.spelling import cardinal

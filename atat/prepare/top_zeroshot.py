@@ -16,9 +16,9 @@ import random
 import sys
 from pathlib import Path
 
-from atat import cli
+from atat.common import cli
+from atat.common.files import sha256
 from atat.config import Config
-from atat.files import sha256
 from atat.prepare import corpus, librispeech, spoken_grammar, top_corpus, tree_splits
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_corpus import Sentence

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from atat import config, synth
+from atat.common.files import sha256
 from atat.config import Config
-from atat.files import sha256
 from atat.prepare import corpus, spoken_grammar, top_corpus
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_corpus import Corpus, Sentence

@@ -11,10 +11,11 @@ been run says so, with the command that runs it.
 from pathlib import Path
 from typing import Any
 
-from atat import cli
-from atat.files import atomic_write
+from atat.common import cli
+from atat.common.files import atomic_write
+from atat.common.json_file import read_json
 from atat.grammar import Grammar
-from atat.score import percent, read_json
+from atat.score import percent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GRAMMARS = Path("egs/commands/grammars")

@@ -15,9 +15,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from atat import cli, reading
-from atat.files import atomic_write
-from atat.score import align
+from atat import reading
+from atat.common import cli
+from atat.common.files import atomic_write
+from atat.common.text_table import align
 
 SENTENCES = Path(__file__).resolve().parents[2] / "egs" / "commands" / "hard_sentences.tsv"
 COLUMNS = ["kind", "sentence", "wanted"]

@@ -23,13 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import acceptor, audio, cli, datadir, metrics, noise, semantics
+from atat import acceptor, audio, datadir, metrics, noise, semantics
 from atat.automaton import Automaton, spell
-from atat.files import atomic_write
+from atat.common import cli
+from atat.common.files import atomic_write
+from atat.common.text_table import align
 from atat.grammar import Grammar
 from atat.listener import WINDOW_S, Listener
 from atat.noise_curve import decibels, others_speech
-from atat.score import align, hypothesis_key, percent
+from atat.score import hypothesis_key, percent
 from atat.spelling import spell_out
 from atat.typed_text import normalize
 
@@ -169,8 +171,8 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    from atat.examples import rng
-    from atat.train import commit
+    from atat.common.provenance import commit
+    from atat.common.seeds import rng
 
     torch.set_num_threads(1)
     held = datadir.read(args.data / args.split)

@@ -49,6 +49,13 @@ def positive_int(text: str) -> int:
     raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of 1 or more")
 
 
+def share(text: str) -> float:
+    """A share between 0 and 1, both excluded."""
+    if not 0.0 < (value := float(text)) < 1.0:
+        raise argparse.ArgumentTypeError(f"got '{text}', expected a share between 0 and 1")
+    return value
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command and leave with its exit code.
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from atat import cli
+from atat.common import cli
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 
 
 def run(main, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atat import parallel
+from atat.common import parallel
 
 
 def square(n):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from atat import espnet_compat
+from atat.common import espnet_compat
 
 
 def test_a_package_that_loads_is_left_alone_and_one_that_does_not_gets_a_stand_in(monkeypatch):
@@ -24,7 +24,7 @@ def test_importing_it_prints_nothing(capfd):
     import subprocess
 
     done = subprocess.run(
-        [sys.executable, "-c", "import atat.espnet_compat, espnet2.tasks.abs_task"],
+        [sys.executable, "-c", "import atat.common.espnet_compat, espnet2.tasks.abs_task"],
         capture_output=True,
         text=True,
     )

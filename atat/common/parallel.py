@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from atat.cli import progress
+from atat.common.cli import progress
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _stop: Any = None  # the event that tells a worker process to end

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atat.files import atomic_write
+from atat.common.files import atomic_write
 
 UNUSED_BY_US = ("torchaudio", "g2p_en")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.files import atomic_directory, atomic_write, sha256
+from atat.common.files import atomic_directory, atomic_write, sha256
 
 
 def names(directory):
