@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from atat import automaton, semantics
+from atat import automaton
 from atat.automaton import Automaton
 from atat.grammar import Grammar
-from atat.nesting import OUTSIDE, Nesting
+from atat.semantics import target_sequence
+from atat.semantics.tag_nesting import OUTSIDE, Nesting
 
 if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
     from torch import Tensor
@@ -82,7 +83,7 @@ def from_grammar(grammar: Grammar, tokenizer: "Tokenizer", with_tags: bool) -> "
         raise ValueError(f"{grammar.path}: {error}") from error
 
 
-def from_meaning(grammar: Grammar, frame: semantics.Frame, tokenizer: "Tokenizer") -> "Table":
+def from_meaning(grammar: Grammar, frame: target_sequence.Frame, tokenizer: "Tokenizer") -> "Table":
     """Accepts the target sequences of a grammar that have this intent and these slots.
 
     Raises:
@@ -90,7 +91,9 @@ def from_meaning(grammar: Grammar, frame: semantics.Frame, tokenizer: "Tokenizer
     """
     sentences = grammar.with_meaning(frame)
     if sentences is None:
-        raise ValueError(f"{grammar.path}: has no sentence that means {semantics.build(frame)}")
+        raise ValueError(
+            f"{grammar.path}: has no sentence that means {target_sequence.build(frame)}"
+        )
     return _from_automaton(sentences, tokenizer)
 
 
@@ -275,7 +278,7 @@ def _from_automaton(words: Automaton, tokenizer: "Tokenizer") -> Table:
     def spelling(symbol: str) -> list[int]:
         tokens = tokenizer.encode(symbol)
         if tokenizer.unk in tokens or not tokens:
-            kind = "tag" if semantics.is_tag(symbol) else "word"
+            kind = "tag" if target_sequence.is_tag(symbol) else "word"
             raise ValueError(
                 f"the {kind} '{symbol}' is not in the model's vocabulary; "
                 "train a model with this grammar, or use the grammar that it was trained with"

@@ -11,10 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import config, datadir, features, semantics
+from atat import config, datadir, features
 from atat.common import cli
 from atat.config import Config, Source
 from atat.datadir import DataDir
+from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
     from atat.inference import SpeechToSemantics
@@ -53,7 +54,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     sequences: dict[str, str] = {}
     left_out = []
     for id_, path in cli.progress(sorted(recordings.wav_scp.items()), desc="finding the words"):
-        frame = semantics.frame(recordings.semantics[id_])
+        frame = target_sequence.frame(recordings.semantics[id_])
         try:
             accepted = acceptor.from_meaning(grammar, frame, model.tokenizer)
             heard = model.encode_features([model.hear(path).feats_TF])
@@ -68,7 +69,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     return (
         DataDir(
             wav_scp={i: recordings.wav_scp[i] for i in sequences},
-            text={i: semantics.words(sequence) for i, sequence in sequences.items()},
+            text={i: target_sequence.words(sequence) for i, sequence in sequences.items()},
             semantics=sequences,
             utt2spk={i: (recordings.utt2spk or {}).get(i, i) for i in sequences},
         ),

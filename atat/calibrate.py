@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import calibration, config, datadir, metrics, negatives, plots, score, semantics
+from atat import calibration, config, datadir, metrics, negatives, plots, score
 from atat.adapt import check_recordings
 from atat.common import cli, text_table
 from atat.common.files import atomic_write, sha256
@@ -25,6 +25,7 @@ from atat.config import Config, DecodeRun
 from atat.decode import load_settings
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
+from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
     from atat.confidence import Confidence
@@ -349,7 +350,9 @@ def main() -> None:
     if args.negatives:
         files = negatives.find(args.negatives)
     else:
-        known = {word for s in references.semantics.values() for word in semantics.words(s).split()}
+        known = {
+            word for s in references.semantics.values() for word in target_sequence.words(s).split()
+        }
         cache = ROOT / settings.data.cache
         misses = near_misses(args.exp, references.semantics, settings.seed)
         files = negatives.make(

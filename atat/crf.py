@@ -18,10 +18,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from atat import datadir, semantics
+from atat import datadir
 from atat.common import cli
 from atat.common.files import atomic_directory
-from atat.semantics import Node
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Node
 
 NO_TAG = "O"  # of a word that only the intent is around
 SPLIT = "train_text"  # of data, that stage 5 learns from
@@ -34,7 +35,7 @@ def paths(tree: Node) -> list[str]:
     `B-` marks a tag that begins with this word, `I-` one that goes on. A tag without words inside
     leaves no trace.
 
-    >>> paths(semantics.parse("Go( to Place( Shop( a Food( tea )Food shop )Shop )Place )Go"))
+    >>> paths(target_sequence.parse("Go( to Place( Shop( a Food( tea )Food shop )Shop )Place )Go"))
     ['O', 'B-Place B-Shop', 'I-Place I-Shop B-Food', 'I-Place I-Shop']
     """
     labels: list[str] = []
@@ -55,7 +56,7 @@ def tree(intent: str, words: Iterable[str], labels: Iterable[str]) -> Node:
     """The inverse of `paths`; any labels give a tree.
 
     >>> labels = ["O", "I-Place", "B-Place"]
-    >>> semantics.build(tree("Go", ["to", "rome", "oslo"], labels))
+    >>> target_sequence.build(tree("Go", ["to", "rome", "oslo"], labels))
     'Go( to Place( rome )Place Place( oslo )Place )Go'
     """
     open_nodes: list[tuple[str, list]] = [(intent, [])]
@@ -95,7 +96,7 @@ class Tagger:
         score = math.log(max(self.intents.probability([intent]), 1e-300))
         labels = self.slots.tag(_of_words(words, intent))
         score += math.log(max(self.slots.probability(labels), 1e-300))
-        return semantics.build(tree(intent, words, labels)), score
+        return target_sequence.build(tree(intent, words, labels)), score
 
 
 def train(data: datadir.DataDir, directory: Path, max_iterations: int | None = None) -> None:
@@ -111,8 +112,8 @@ def train(data: datadir.DataDir, directory: Path, max_iterations: int | None = N
     intents = crfsuite.Trainer(params=settings, verbose=False)
     slots = crfsuite.Trainer(params=settings, verbose=False)
     for sequence in data.semantics.values():
-        root = semantics.parse(sequence)
-        words = semantics.words(sequence).split()
+        root = target_sequence.parse(sequence)
+        words = target_sequence.words(sequence).split()
         if words:
             intents.append([_of_sentence(words)], [root.label])
             slots.append(_of_words(words, root.label), paths(root))

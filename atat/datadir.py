@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import semantics
 from atat.common.files import atomic_directory, sha256
+from atat.semantics import target_sequence
 
 RERUN = "(correct the line, or rerun stage 1)"
 
@@ -23,7 +23,7 @@ class DataDir:
     """One split: utterance id -> value, one mapping a file; None where the split has no such file.
 
     wav_scp: path of the audio file; text: lower-case words separated by single spaces; semantics:
-    target sequence (atat/semantics.py); utt2spk: speaker.
+    target sequence (atat/semantics/target_sequence.py); utt2spk: speaker.
     """
 
     wav_scp: dict[str, str] | None = None
@@ -123,13 +123,13 @@ def _check_text(value: str) -> str | None:
     words = value.split()
     if value != " ".join(words):
         return "words shall be separated by single spaces, with none (and no tab) around them"
-    tag = next(filter(semantics.is_tag, words), None)
+    tag = next(filter(target_sequence.is_tag, words), None)
     return f"'{tag}' is a tag: those stand in 'semantics' only" if tag else None
 
 
 def _check_semantics(value: str) -> str | None:
     try:
-        semantics.parse(value)
+        target_sequence.parse(value)
     except ValueError as error:
         return str(error)
     return None

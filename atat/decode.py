@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import config, crf, datadir, semantics
+from atat import config, crf, datadir
 from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.config import Config, DecodeRun
+from atat.semantics import target_sequence
 
 SOURCES = ("speech", "text", "hypotheses")
 WORD_TASKS = ("asr", "mlm")
@@ -180,7 +181,9 @@ def heard_by(path: Path) -> Inputs:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
     # A model that has hardly learned the task may give tags too.
-    texts = {line["id"]: semantics.words(line["hypothesis"]) for line in read_hypotheses(path)}
+    texts = {
+        line["id"]: target_sequence.words(line["hypothesis"]) for line in read_hypotheses(path)
+    }
     useless = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
     # A token has a character at least, and only a model that never learned the task rambles on.
     useless |= {

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atat import ctm, datadir, masking, pairs, semantics
+from atat import ctm, datadir, masking
 from atat.archive import FeatureReader
 from atat.common.seeds import rng
 from atat.config import Config, Source
+from atat.semantics import heldout_pairs, target_sequence
 from atat.states import copy_of
 from atat.tokenizer import Tokenizer
 
@@ -214,7 +215,7 @@ def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
     ids = sorted(directory.text or directory.semantics or directory.wav_scp or {})
     if source.exclude_intents:
         labels = directory.semantics or {}
-        intents = {i: semantics.frame(labels[i]).intent for i in ids if i in labels}
+        intents = {i: target_sequence.frame(labels[i]).intent for i in ids if i in labels}
         unknown = sorted(set(source.exclude_intents) - set(intents.values()))
         if unknown:
             raise ValueError(
@@ -228,8 +229,10 @@ def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
                 f"train.sources: exclude_pairs is {source.exclude_pairs}, expected 0 to below 1"
             )
         labels = directory.semantics or {}
-        frames = {i: semantics.frame(labels[i]) for i in ids if i in labels}
-        held_out = {i for i in frames if pairs.has_held_out(frames[i], source.exclude_pairs)}
+        frames = {i: target_sequence.frame(labels[i]) for i in ids if i in labels}
+        held_out = {
+            i for i in frames if heldout_pairs.has_held_out(frames[i], source.exclude_pairs)
+        }
         ids = [i for i in ids if i not in held_out]
     return fraction_of(ids, source.fraction, seed)
 
@@ -272,7 +275,7 @@ def _speech_part(
         tokenizer.encode(
             directory.text[i]
             if i in wanted["asr"] or i in wanted["mlm"]
-            else semantics.words(directory.semantics[i])
+            else target_sequence.words(directory.semantics[i])
         )
         for i in ids
     )

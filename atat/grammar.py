@@ -5,9 +5,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from atat import grammar_file, semantics
+from atat import grammar_file
 from atat.automaton import Automaton, Builder
 from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
+from atat.semantics import target_sequence
 
 MAX_READINGS = 100  # of one sentence; more of them help nobody
 
@@ -82,20 +83,20 @@ class Grammar:
         extra = self.count(with_tags=True) - self.count()
         if extra:
             sentence = _ambiguous_sentence(self._annotated)
-            one, other = (semantics.build(frame) for frame in self.parse(sentence)[:2])
+            one, other = (target_sequence.build(frame) for frame in self.parse(sentence)[:2])
             lines.append(
                 f"{self.path}: ambiguous: {extra} more readings than sentences, "
                 f"e.g. '{sentence}' is '{one}' and '{other}'"
             )
         return lines
 
-    def parse(self, words: str) -> list[semantics.Frame]:
+    def parse(self, words: str) -> list[target_sequence.Frame]:
         """Every reading of a sentence (at most 100); none if it is not in the grammar.
 
         >>> grammar.parse("turn the light off")  # doctest: +SKIP
         [Frame(intent='setLight', slots=(('state', 'off'),))]
         """
-        return [semantics.frame(reading) for reading in self.readings(words)]
+        return [target_sequence.frame(reading) for reading in self.readings(words)]
 
     def readings(self, words: str) -> list[str]:
         """As `parse`, as target sequences."""
@@ -116,7 +117,7 @@ class Grammar:
             return spoken
         return self._written.get(slot_name, {}).get(spoken, spoken)
 
-    def with_meaning(self, frame: semantics.Frame) -> Automaton | None:
+    def with_meaning(self, frame: target_sequence.Frame) -> Automaton | None:
         """The automaton of all target sequences of a frame, in whatever order its slots are said.
 
         None where the grammar cannot say it.
@@ -213,7 +214,7 @@ def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:
             found = True
             yield " ".join(tokens)
         for symbol, target in annotated.arcs[state].items():
-            is_tag = semantics.is_tag(symbol)
+            is_tag = target_sequence.is_tag(symbol)
             if is_tag or words[position : position + 1] == [symbol]:
                 for reading in walk(target, position + (not is_tag), (*tokens, symbol)):
                     found = True
@@ -227,7 +228,7 @@ def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:
 Slots = tuple[tuple[str, str], ...]
 
 
-def _with_meaning(annotated: Automaton, frame: semantics.Frame) -> Automaton | None:
+def _with_meaning(annotated: Automaton, frame: target_sequence.Frame) -> Automaton | None:
     """The part of the automaton whose sequences have this intent and these slots."""
     builder = Builder()
     known: dict[tuple, int | None] = {}
@@ -251,7 +252,7 @@ def _with_meaning(annotated: Automaton, frame: semantics.Frame) -> Automaton | N
         symbol: str, left: Slots, tags: tuple[str, ...], value: str
     ) -> tuple[Slots, tuple[str, ...], str] | None:
         """What is left after a symbol; None where the frame does not allow it."""
-        if not semantics.is_tag(symbol):
+        if not target_sequence.is_tag(symbol):
             return left, tags, f"{value} {symbol}".strip() if len(tags) > 1 else ""
         if symbol.endswith("("):
             label = symbol[:-1]
@@ -280,7 +281,7 @@ def _ambiguous_sentence(annotated: Automaton) -> str:
         if annotated.final[state]:
             yield (), None, state
         for symbol, target in annotated.arcs[state].items():
-            if semantics.is_tag(symbol):
+            if target_sequence.is_tag(symbol):
                 for tags, word, after in steps(target):
                     yield (symbol, *tags), word, after
             else:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atat import acceptor, confidence, config, hearing, nesting
+from atat import acceptor, confidence, config, hearing
 from atat.config import Config
 from atat.grammar import Grammar
 from atat.hearing import AudioSource, Recording
@@ -28,6 +28,7 @@ from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Reading, Result, read
 from atat.search import MAX_BEAM, Hypothesis, check_options, search
+from atat.semantics import tag_nesting
 from atat.settings_check import CONSTRAINTS
 from atat.text_source import text_tokenizer
 from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
@@ -72,7 +73,7 @@ class SpeechToSemantics:
         tokenizer: Tokenizer,
         settings: Config,
         grammar: str | Path | None = None,
-        nested: nesting.Nesting | None = None,
+        nested: tag_nesting.Nesting | None = None,
         spoken_values: bool = False,
     ):
         """
@@ -124,7 +125,7 @@ class SpeechToSemantics:
             tokenizer,
             settings,
             grammar if grammar.is_file() else None,
-            nesting.load(exp_dir),
+            tag_nesting.load(exp_dir),
             spoken_values,
         )
         if with_confidence:

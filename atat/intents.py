@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from atat import metrics, semantics
+from atat import metrics
 from atat.metrics import Metric, Outcome
+from atat.semantics import target_sequence
 
 MAX_INTENTS = 60  # more are no table that anybody reads, and test splits have one or two of each
 MALFORMED = "(malformed)"
@@ -82,7 +83,7 @@ def by_intent(lines: Sequence[dict[str, Any]]) -> list[Intent]:
     """
     of_intent: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        of_intent.setdefault(semantics.parse(line["reference"]).label, []).append(line)
+        of_intent.setdefault(target_sequence.parse(line["reference"]).label, []).append(line)
     found = []
     for name, own in of_intent.items():
         heard = Counter(understood(line["hypothesis"]) for line in own)
@@ -97,7 +98,7 @@ def by_intent(lines: Sequence[dict[str, Any]]) -> list[Intent]:
 def understood(sequence: str) -> str:
     """The intent of a hypothesis."""
     try:
-        return semantics.parse(sequence).label
+        return target_sequence.parse(sequence).label
     except ValueError:
         return MALFORMED
 

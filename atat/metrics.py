@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atat import semantics, trees, triples
-from atat.semantics import Frame, Node
+from atat.semantics import bracket_trees, target_sequence, triples
+from atat.semantics.target_sequence import Frame, Node
 
 # In the order of a table's columns.
 TITLES = {
@@ -40,9 +40,9 @@ _BATCH_ELEMENTS = 4_000_000  # random indices held at a time: 32 MB
 
 # What EM Hyp compares, as `hypothesis` in data/about.json names it, read from a target sequence.
 HYPOTHESES: dict[str, Callable[[str], Frame]] = {
-    "frame": semantics.frame,
+    "frame": target_sequence.frame,
     "triple": triples.frame,
-    "tree": trees.frame,
+    "tree": bracket_trees.frame,
 }
 
 Metric = dict[str, float | int]
@@ -76,7 +76,7 @@ class Outcome:
 
 
 def judge(
-    reference: str, hypothesis: str, key: Callable[[str], Frame] = semantics.frame
+    reference: str, hypothesis: str, key: Callable[[str], Frame] = target_sequence.frame
 ) -> Outcome:
     """Compare a hypothesis with its reference, both target sequences.
 
@@ -97,12 +97,12 @@ def judge(
     "malformed: 'song(' is never closed"
     """
     reference, hypothesis = (" ".join(s.split()) for s in (reference, hypothesis))
-    wanted, wanted_tree = key(reference), semantics.parse(reference)
+    wanted, wanted_tree = key(reference), target_sequence.parse(reference)
     # The tag that wraps a triple's words is no slot around another.
     nested = key is not triples.frame and any(_inside(slot) for slot in _inside(wanted_tree))
     wanted_slots, wanted_brackets = Counter(wanted.slots), brackets(wanted_tree)
     try:
-        got, got_tree = key(hypothesis), semantics.parse(hypothesis)
+        got, got_tree = key(hypothesis), target_sequence.parse(hypothesis)
     except ValueError as e:
         return Outcome(
             label=wanted.intent,
@@ -161,7 +161,7 @@ def brackets(tree: Node) -> Counter[tuple[str, int, int]]:
 
     Source: labelled bracketing of Gupta et al. 2018 (TOP), where words are counted from the left.
 
-    >>> sorted(brackets(semantics.parse("go( to the place( old town )place )go")))
+    >>> sorted(brackets(target_sequence.parse("go( to the place( old town )place )go")))
     [('go', 0, 4), ('place', 2, 4)]
     """
     found: Counter[tuple[str, int, int]] = Counter()

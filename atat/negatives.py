@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import audio, datadir, semantics, synth, toy_sentences, trees
+from atat import audio, datadir, synth, toy_sentences
 from atat.common import parallel
 from atat.common.files import atomic_write, sha256
 from atat.config import DataConfig
+from atat.semantics import bracket_trees, target_sequence
 
 RATE_HZ = synth.SAMPLE_RATE_HZ
 SPEECH_SHARE = 0.5  # of the time; the other kinds have the rest in equal parts
@@ -181,7 +182,7 @@ def _sentence(domain: str, rng: random.Random) -> str:
     if domain == "prose":
         return toy_sentences.expand(rng.choice(toy_sentences.PROSE), rng)
     brackets = toy_sentences.normalised(toy_sentences.tree(domain, rng).brackets)
-    return semantics.words(trees.to_sequence(brackets))
+    return target_sequence.words(bracket_trees.to_sequence(brackets))
 
 
 def silence(rng: np.random.Generator, num: int) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import metrics, negatives, reading, score, semantics
+from atat import metrics, negatives, reading, score
 from atat.common import cli, parallel
 from atat.grammar import Grammar
+from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
     from atat.confidence import Examined, Measures
@@ -92,7 +93,7 @@ def in_domain(
         if examined.hypotheses:
             hypothesis = model.tokenizer.decode(examined.hypotheses[0].tokens)
             example.right = metrics.judge(references[id_], hypothesis, key).em_hyp
-            wanted = reading.slots(semantics.frame(references[id_]))
+            wanted = reading.slots(target_sequence.frame(references[id_]))
             got = reading.read(hypothesis, 0.0, True).slots
             example.right_slots = {name: wanted.get(name) == got[name] for name in got}
         examples.append(example)
@@ -150,5 +151,5 @@ def near_misses(exp: Path, references: dict[str, str], seed: int) -> list[str]:
     if not (exp / "grammar.yaml").is_file():
         return []
     grammar = Grammar.load(exp / "grammar.yaml")
-    texts = [semantics.words(references[id_]) for id_ in sorted(references)]
+    texts = [target_sequence.words(references[id_]) for id_ in sorted(references)]
     return negatives.near_misses(texts, NUM_NEAR, seed, lambda text: bool(grammar.parse(text)))

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from atat import intents, metrics, semantics
+from atat import intents, metrics
 from atat.metrics import Metric, Overlap
-from atat.semantics import Frame
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
 
 SHARES = ("em_hyp", "em_full", "intent_accuracy", "tree_valid")  # 0 or 1 an utterance
 ERROR_RATES = ("semer", "wer")  # lower is better, and they may exceed 1
@@ -50,7 +51,7 @@ def counts(lines: Sequence[dict[str, Any]], key: Callable[[str], Frame]) -> Coun
         found["slot_f1"] = _overlaps([o.slots for o in outcomes])["f1"]
     if lines[0]["em_full"] is not None:  # the references have carrier words
         found["em_full"] = _array(line["em_full"] for line in lines), ones
-        words = [[semantics.words(s) for s in side] for side in (references, hypotheses)]
+        words = [[target_sequence.words(s) for s in side] for side in (references, hypotheses)]
         found["wer"] = metrics.word_error_counts(*words)
         if any(o.nested for o in outcomes):
             brackets = _overlaps([o.brackets for o in outcomes])

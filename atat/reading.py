@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from atat import semantics
+from atat.semantics import target_sequence
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,17 @@ def read(sequence: str, score: float, has_tags: bool) -> Reading:
     if not has_tags:
         return Reading(None, {}, sequence, score)
     try:
-        frame = semantics.frame(sequence)
+        frame = target_sequence.frame(sequence)
     except ValueError as e:
         return Reading(None, {}, sequence, score, f"not well formed: {e}")
     return Reading(frame.intent, slots(frame), sequence, score)
 
 
-def slots(frame: semantics.Frame) -> dict[str, str | list[str]]:
+def slots(frame: target_sequence.Frame) -> dict[str, str | list[str]]:
     """Slots as a mapping; a name that is there more than once has the list of its values.
 
-    >>> slots(semantics.Frame("buy", (("what", "milk"), ("what", "bread"), ("when", "today"))))
+    >>> bought = (("what", "milk"), ("what", "bread"), ("when", "today"))
+    >>> slots(target_sequence.Frame("buy", bought))
     {'what': ['milk', 'bread'], 'when': 'today'}
     """
     values: dict[str, list[str]] = {}

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import report_measured, semantics, slot_errors
+from atat import report_measured, slot_errors
 from atat.intents import MALFORMED, understood
 from atat.report_audio import Recordings
 from atat.results import Result, Results
-from atat.semantics import Frame
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
 from atat.slot_errors import SlotErrors
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Token:
 
     @property
     def is_tag(self) -> bool:
-        return semantics.is_tag(self.text)
+        return target_sequence.is_tag(self.text)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def confusion_of(lines: Sequence[dict[str, Any]]) -> Confusion | None:
     if not lines or "em_hyp" not in lines[0]:
         return None
     counts = Counter(
-        (semantics.parse(line["reference"]).label, understood(line["hypothesis"])) for line in lines
+        (target_sequence.parse(line["reference"]).label, understood(line["hypothesis"]))
+        for line in lines
     )
     confused: Counter[str] = Counter()
     for (reference, hypothesis), count in counts.items():
@@ -205,7 +207,7 @@ def _error(line: dict[str, Any], audio: str | None, recordings: Recordings) -> E
 
 def _bare(sequence: str) -> str:
     try:
-        frame = semantics.frame(sequence)
+        frame = target_sequence.frame(sequence)
     except ValueError:
         return sequence
-    return semantics.build(Frame(*frame.key))
+    return target_sequence.build(Frame(*frame.key))

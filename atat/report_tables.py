@@ -4,9 +4,10 @@ import os
 import statistics
 from pathlib import Path
 
-from atat import hints, intents, metrics, report_measured, semantics
+from atat import hints, intents, metrics, report_measured
 from atat.report_cells import Table, number, p_value, percent, points
 from atat.results import SIGNIFICANT, Comparison, Result, Results
+from atat.semantics import target_sequence
 
 
 def all_tables(results: Results, out: Path) -> list[Table]:
@@ -152,7 +153,7 @@ def hearing_table(results: Results) -> Table | None:
             continue
         understood: dict[bool, list[bool]] = {True: [], False: []}  # by whether all was heard
         for line in result.lines:
-            said, heard = (semantics.words(line[key]) for key in ("reference", "hypothesis"))
+            said, heard = (target_sequence.words(line[key]) for key in ("reference", "hypothesis"))
             understood[said == heard].append(line["em_hyp"])
         cells = [percent(metrics.proportion(len(understood[True]), len(result.lines)))]
         for part in understood.values():

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from atat import datadir, intents, metrics, semantics, tables
+from atat import datadir, intents, metrics, tables
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
 from atat.common.text_table import align
 from atat.datadir import DataDir
 from atat.metrics import Metric
-from atat.semantics import Frame
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
 
 SEMANTIC_TASKS = ("slu", "nlu")
 TEXT_TASKS = ("asr", "mlm")
@@ -225,7 +226,7 @@ def _scores(
     else:
         hypotheses = [line["hypothesis"] for line in lines]
         if is_semantic:
-            hypotheses = [semantics.words(hypothesis) for hypothesis in hypotheses]
+            hypotheses = [target_sequence.words(hypothesis) for hypothesis in hypotheses]
         words = [references.text[id_] for id_ in ids]
         scores["wer"] = metrics.word_error_rate(words, hypotheses, speakers)
     return {name: scores[name] for name in metrics.TITLES if name in scores}

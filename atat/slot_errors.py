@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atat import semantics
+from atat.semantics import target_sequence
 
 NOTHING = "(nothing)"
 MAX_TAKEN = 5  # mistakes shown of a slot
@@ -50,7 +50,7 @@ def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
     for line in lines:
         if "em_hyp" not in line:
             continue
-        said = semantics.frame(line["reference"]).slots
+        said = target_sequence.frame(line["reference"]).slots
         understood = _slots(line["hypothesis"])
         num_said.update(slot for slot, _ in said)
         for slot, *pair in _differences(said, understood):
@@ -73,7 +73,7 @@ def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
 
 def _slots(sequence: str) -> tuple[tuple[str, str], ...]:
     try:
-        return semantics.frame(sequence).slots
+        return target_sequence.frame(sequence).slots
     except ValueError:
         return ()
 

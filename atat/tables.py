@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atat import pairs, semantics
+from atat.semantics import heldout_pairs, target_sequence
 
 SETTINGS = ("seed", "features", "model", "augment", "train", "decode")
 NO_CONVERGENCE = "no convergence"  # what the paper has in place of a number
@@ -62,10 +62,10 @@ class Subset:
         if not self.intents and not self.pairs:
             return key not in self.without
         try:
-            frame = semantics.frame(sequence or "")
+            frame = target_sequence.frame(sequence or "")
         except ValueError:
             return False
-        return frame.intent in self.intents or pairs.has_held_out(frame, self.pairs)
+        return frame.intent in self.intents or heldout_pairs.has_held_out(frame, self.pairs)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from atat import config, datadir, semantics
+from atat import config, datadir
 from atat.common import cli
 from atat.common.files import atomic_directory, sha256
+from atat.semantics import target_sequence
 
 SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
 TASKS = ("asr", "mlm", "slu", "nlu")
@@ -78,8 +79,8 @@ class Tokenizer:
 
         tags, words = set(), []
         for sequence in sequences:
-            tags.update(semantics.tags(sequence))
-            words.append(semantics.words(sequence))
+            tags.update(target_sequence.tags(sequence))
+            words.append(target_sequence.words(sequence))
         if not any(words):
             raise ValueError("no words to learn a tokenizer from: the training splits hold no text")
         model = io.BytesIO()
@@ -131,7 +132,7 @@ class Tokenizer:
         """Token ids of a target sequence or a text; what is not in the vocabulary is `unk`."""
         ids: list[int] = []
         for token in sequence.split():
-            if semantics.is_tag(token):
+            if target_sequence.is_tag(token):
                 ids.append(self._ids.get(token, self.unk))
             else:
                 ids.extend(self.encode_word(token))

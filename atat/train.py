@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import config, datadir, features, nesting, states, tables, text_source
+from atat import config, datadir, features, states, tables, text_source
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config import Config
+from atat.semantics import tag_nesting
 from atat.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     text_source.text_tokenizer(settings.model, tokenizer)
     validation_sources(settings, data)
     size = num_parameters(settings, tokenizer)
-    nested = nesting.of(target_sequences(settings.train.sources, data, settings.seed))
+    nested = tag_nesting.of(target_sequences(settings.train.sources, data, settings.seed))
     splits = dict.fromkeys(source.split for source in settings.train.sources)
     about: dict[str, object] = {"data": datadir.fingerprint(data / split for split in splits)}
     if start:
@@ -83,7 +84,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if (data / "grammar.yaml").is_file():
         with atomic_write(exp / "grammar.yaml") as file:
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
-    nesting.save(nested, exp)
+    tag_nesting.save(nested, exp)
     if settings.model.text_encoder == "pretrained":
         text_source.keep_description(settings.model, exp / TEXT_ENCODER)
     about |= environment(settings.seed) | {"num_parameters": size}

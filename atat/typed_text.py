@@ -14,9 +14,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
-from atat import semantics
 from atat.grammar import Grammar
 from atat.reading import Reading, Result, read
+from atat.semantics import target_sequence
 from atat.spelling import spell_out
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.
@@ -285,7 +285,7 @@ def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, st
 
 def key(reading: Reading) -> object:
     """Equal for two readings that mean the same, however slots are written; None without tags."""
-    return semantics.frame(reading.semantics).key if reading.intent is not None else None
+    return target_sequence.frame(reading.semantics).key if reading.intent is not None else None
 
 
 def share(readings: tuple[Reading, ...]) -> float:

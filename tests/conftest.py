@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, datadir, semantics
+from atat import config, datadir
 from atat.common import cli
 from atat.config import Config, DecodeRun
 from atat.datadir import DataDir
+from atat.semantics import target_sequence
 from atat.tokenizer import Tokenizer
 from atat.train import no_loopback
 
@@ -123,7 +124,7 @@ def overfit(settings, tokenizer, wavs):
     feats = [features.extract(audio.read(path), settings.features) for path in wavs]
     model.set_cmvn(np.concatenate(feats).mean(0), np.concatenate(feats).std(0))
     targets = [tokenizer.encode(s) for s in SEQUENCES]
-    words = [tokenizer.encode(semantics.words(s)) for s in SEQUENCES]
+    words = [tokenizer.encode(target_sequence.words(s)) for s in SEQUENCES]
     batch = {}
     for name, rows in {
         "speech": feats,
@@ -154,7 +155,7 @@ def toy_data(tmp_path_factory, toy_wavs):
     root = tmp_path_factory.mktemp("data")
     data = DataDir(
         wav_scp={i: str(path) for i, path in toy_wavs.items()},
-        text={i: semantics.words(s) for i, s in zip(toy_wavs, SEQUENCES, strict=True)},
+        text={i: target_sequence.words(s) for i, s in zip(toy_wavs, SEQUENCES, strict=True)},
         semantics=dict(zip(toy_wavs, SEQUENCES, strict=True)),
         utt2spk=dict.fromkeys(toy_wavs, "anna"),
     )

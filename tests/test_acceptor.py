@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat import acceptor, semantics
+from atat import acceptor
 from atat.acceptor import DEAD, Table, WellFormed
 from atat.grammar import Grammar
-from atat.nesting import OUTSIDE
 from atat.prepare.drawing import Dealer
+from atat.semantics import target_sequence
+from atat.semantics.tag_nesting import OUTSIDE
 from atat.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -117,12 +118,12 @@ def test_no_hypotheses_give_no_rows(toy, tokenizer):
 
 def is_well_formed(sequence, nesting=None, max_depth=8):
     try:
-        root = semantics.parse(sequence)
+        root = target_sequence.parse(sequence)
     except ValueError:
         return False
 
     def may_stand(node, outer, depth):
-        children = [child for child in node.children if isinstance(child, semantics.Node)]
+        children = [child for child in node.children if isinstance(child, target_sequence.Node)]
         known = nesting is None or node.label in nesting.get(outer, [])
         return (
             known
@@ -169,7 +170,7 @@ def test_whatever_well_formed_lets_through_parses(tokenizer, seed):
             break
         tokens.append(token)
         state = accept.advance(state, torch.tensor([token]))
-    assert semantics.parse(tokenizer.decode(tokens))
+    assert target_sequence.parse(tokenizer.decode(tokens))
     assert not {0, 1, 2, 3, *tokenizer.task_ids.values()} & set(tokens)
 
 

@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from atat import adapt, config, datadir, few_shot, semantics
+from atat import adapt, config, datadir, few_shot
 from atat.config import Source
 from atat.datadir import DataDir
 from atat.features import write_cmvn, write_split
 from atat.inference import SpeechToSemantics
+from atat.semantics import target_sequence
 from tests.conftest import GRAMMAR, SEQUENCES, toy_settings
 
 SHORT = ("train.num_steps=2", "train.num_epochs=1", "train.num_workers=0")
@@ -27,10 +28,12 @@ def trained(toy_experiment, toy_wavs, tmp_path):
     data, dump = tmp_path / "data", tmp_path / "dump"
     wavs = {i: str(path) for i, path in toy_wavs.items()}
     labels = dict(zip(wavs, SEQUENCES, strict=True))
-    texts = {i: semantics.words(s) for i, s in labels.items()}
+    texts = {i: target_sequence.words(s) for i, s in labels.items()}
     for split in ("train", "valid"):
         datadir.write(data / split, DataDir(wavs, texts, labels, dict.fromkeys(wavs, "anna")))
-    test = {i: semantics.build(semantics.frame(s)) for i, s in labels.items()}  # no words known
+    test = {
+        i: target_sequence.build(target_sequence.frame(s)) for i, s in labels.items()
+    }  # no words known
     datadir.write(data / "test", DataDir(wavs, None, test, {i: i for i in wavs}))
     done = {s: write_split(data / s, dump / s, settings.features, 1) for s in ("train", "valid")}
     write_cmvn(dump, {"train": done["train"][0]}, "kaldi")
@@ -46,13 +49,13 @@ def test_recordings_get_the_sentence_that_means_their_label(trained, toy_wavs):
     found, left_out = adapt.with_sentences(model, recordings)
     assert left_out == []
     assert found.semantics == dict(zip(toy_wavs, SEQUENCES, strict=True))
-    assert found.text == {i: semantics.words(s) for i, s in found.semantics.items()}
+    assert found.text == {i: target_sequence.words(s) for i, s in found.semantics.items()}
 
     # Whatever is heard, what is meant is what the label says.
     recordings.semantics["anna-0"] = "turnOn( room( living room )room )turnOn"
     recordings.semantics["anna-1"] = "turnOn( room( cellar )room )turnOn"
     found, left_out = adapt.with_sentences(model, recordings)
-    assert semantics.frame(found.semantics["anna-0"]).slots == (("room", "living room"),)
+    assert target_sequence.frame(found.semantics["anna-0"]).slots == (("room", "living room"),)
     assert "anna-1" not in found.semantics and "anna-1" not in found.wav_scp
     (line,) = left_out
     assert "anna-1" in line and "has no sentence that means turnOn( room( cellar" in line

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import calibrate, confidence, config, datadir, features, negatives, parse, semantics
+from atat import calibrate, confidence, config, datadir, features, negatives, parse
 from atat.calibrate import Example, chosen_run, is_for_fitting
 from atat.datadir import DataDir
 from atat.inference import SpeechToSemantics
+from atat.semantics import target_sequence
 from tests.conftest import SEQUENCES
 
 NUM_NEGATIVES = 24
@@ -30,7 +31,7 @@ def corpus(tmp_path_factory, toy_experiment, toy_wavs):
         wav_scp[id_] = str(root / "wavs" / f"{id_}.wav")
         sequences[id_] = SEQUENCES[number % 4]
         soundfile.write(wav_scp[id_], samples + rng.normal(0, 0.005, len(samples)), rate)
-    text = {i: semantics.words(s) for i, s in sequences.items()}
+    text = {i: target_sequence.words(s) for i, s in sequences.items()}
     split = DataDir(wav_scp, text, sequences, dict.fromkeys(wav_scp, "anna"))
     datadir.write(root / "data" / "valid", split)
     settings = config.load_resolved(toy_experiment / "config.yaml").features

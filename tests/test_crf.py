@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import crf, datadir, decode, semantics
+from atat import crf, datadir, decode
 from atat.config import DecodeRun
 from atat.datadir import DataDir
-from atat.semantics import Node
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Node
 
 LABELS = st.sampled_from(["Place", "Shop", "B-x"])
 WORD = st.sampled_from(["a", "b", "O"])
@@ -48,14 +49,14 @@ def test_any_labels_give_a_tree_of_the_words(pairs):
     labels = [" ".join(path) or crf.NO_TAG for _, path in pairs]
     words = [word for word, _ in pairs]
     tree = crf.tree("Go", words, labels)
-    assert words_of(tree) == words and semantics.parse(semantics.build(tree)) == tree
+    assert words_of(tree) == words and target_sequence.parse(target_sequence.build(tree)) == tree
 
 
 @pytest.fixture
 def data(tmp_path):
     pytest.importorskip("pycrfsuite")
     ids = {f"t-{n:02d}": sequence for n, sequence in enumerate(SEQUENCES)}
-    texts = {key: semantics.words(sequence) for key, sequence in ids.items()}
+    texts = {key: target_sequence.words(sequence) for key, sequence in ids.items()}
     datadir.write(tmp_path / "data" / "train_text", DataDir(text=texts, semantics=ids))
     return tmp_path / "data"
 
@@ -64,10 +65,10 @@ def test_what_it_learned_it_tags_with_places_in_new_sentences(tmp_path, data):
     crf.train(datadir.read(data / "train_text"), tmp_path)
     tagger = crf.Tagger(tmp_path)
     for sequence in SEQUENCES:
-        assert tagger(semantics.words(sequence))[0] == sequence
+        assert tagger(target_sequence.words(sequence))[0] == sequence
     sequence, score = tagger("how do i get to the tea shop")
-    assert semantics.parse(sequence).label == "GetWay" and score <= 0.0
-    assert semantics.words(tagger("quite other words")[0]) == "quite other words"
+    assert target_sequence.parse(sequence).label == "GetWay" and score <= 0.0
+    assert target_sequence.words(tagger("quite other words")[0]) == "quite other words"
 
 
 def write_heard(directory, heard, task="asr"):

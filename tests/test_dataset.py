@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from atat import datadir, pairs, semantics
+from atat import datadir
 from atat.augment import active_frames
 from atat.config import Config, Source
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples
+from atat.semantics import heldout_pairs, target_sequence
 from atat.tokenizer import Tokenizer
 from tests import toy
 
@@ -195,7 +196,7 @@ def test_pairs_of_values_can_be_kept_from_a_task(tmp_path):
     (part,) = Examples(sources, data, dump, tokenizer).speech
     kept = [tokenizer.decode(t.tolist()) for t in map(part.targets["slu"].__getitem__, range(9))]
     expected = [
-        "" if pairs.has_held_out(semantics.frame(sentence), 0.4) else sentence
+        "" if heldout_pairs.has_held_out(target_sequence.frame(sentence), 0.4) else sentence
         for sentence in sentences
     ]
     assert kept == expected and 0 < expected.count("") < 9

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import semantics
 from atat.grammar import Grammar
 from atat.prepare.drawing import Dealer
+from atat.semantics import target_sequence
 
 DEFAULT = Path(__file__).parent.parent / "egs" / "commands" / "grammar.yaml"
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -109,14 +109,14 @@ def test_counts_readings_and_ambiguity_agree_with_listing_everything(tmp_path_fa
     expected = meaning(intents)
     readings = {}
     for sequence in expected:
-        readings.setdefault(semantics.words(sequence), set()).add(sequence)
+        readings.setdefault(target_sequence.words(sequence), set()).add(sequence)
     assert {" ".join(symbols) for symbols in grammar.automaton().sequences()} == expected
     assert grammar.count(with_tags=True) == len(expected)
     assert {" ".join(s) for s in grammar.automaton(with_tags=False).sequences()} == set(readings)
     assert grammar.count() == len(readings)
     for sentence, sequences in list(readings.items())[:20]:
         if len(sequences) <= 100:
-            frames = Counter(map(semantics.frame, sequences))
+            frames = Counter(map(target_sequence.frame, sequences))
             assert Counter(grammar.parse(sentence)) == frames
     ambiguous = {sentence for sentence, sequences in readings.items() if len(sequences) > 1}
     lines = [line for line in grammar.warnings() if "ambiguous" in line]
@@ -166,7 +166,7 @@ def test_benchmark_grammar_works_unchanged():
     assert list(grammar.slots)[:3] == ["size", "roast", "numberOfShots"]
     assert grammar.warnings() == []
     (frame,) = grammar.parse("Can I get a large dark roast latte with a bit of soy milk")
-    assert semantics.build(frame) == (
+    assert target_sequence.build(frame) == (
         "orderDrink( size( large )size roast( dark roast )roast coffeeDrink( latte )coffeeDrink "
         "milkAmount( a bit of soy milk )milkAmount )orderDrink"
     )
@@ -264,10 +264,10 @@ context:
     sequences = {" ".join(symbols) for symbols in grammar.automaton().sequences()}
     by_key: dict = {}
     for sequence in sequences:
-        by_key.setdefault(semantics.frame(sequence).key, set()).add(sequence)
+        by_key.setdefault(target_sequence.frame(sequence).key, set()).add(sequence)
     assert len(by_key) > 10
     for key, expected in by_key.items():
-        found = grammar.with_meaning(semantics.Frame(*key))
+        found = grammar.with_meaning(target_sequence.Frame(*key))
         assert {" ".join(symbols) for symbols in found.sequences()} == expected
     for intent, slots in [
         ("order", ()),
@@ -276,7 +276,7 @@ context:
         ("swap", (("drink", "tea"),)),
         ("nothing", ()),
     ]:
-        assert grammar.with_meaning(semantics.Frame(intent, slots)) is None
+        assert grammar.with_meaning(target_sequence.Frame(intent, slots)) is None
 
 
 def test_values_are_written_as_the_file_has_them_and_numbers_as_rhino_gives_them(tmp_path):

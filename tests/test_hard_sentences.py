@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from atat import semantics
 from atat.grammar import Grammar
 from atat.reading import Result
+from atat.semantics import target_sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "egs" / "commands" / "grammar.yaml"
@@ -36,7 +36,7 @@ def test_there_are_200_and_the_grammar_can_say_what_they_want(bench):
         if wanted is None:
             assert not grammar.parse(sentence), sentence
         else:
-            frame = semantics.Frame(wanted[0], tuple(wanted[1].items()))
+            frame = target_sequence.Frame(wanted[0], tuple(wanted[1].items()))
             assert grammar.with_meaning(frame) is not None, sentence
         assert (wanted is None) or kind not in ("negation", "near_miss")
 

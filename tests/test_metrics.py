@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from atat import metrics, semantics, triples
+from atat import metrics
 from atat.metrics import Overlap, judge
-from atat.semantics import Frame
+from atat.semantics import target_sequence, triples
+from atat.semantics.target_sequence import Frame
 
 NAMES = st.sampled_from(["room", "song", "day"])
 VALUES = st.sampled_from(["one", "two", "three"])
@@ -61,7 +62,7 @@ def test_semantic_errors_are_as_few_as_any_alignment_by_name_allows(reference, h
 
 @given(FRAMES, FRAMES)
 def test_exact_match_is_equality_of_intent_and_multiset_of_slots(reference, hypothesis):
-    outcome = judge(semantics.build(reference), semantics.build(hypothesis))
+    outcome = judge(target_sequence.build(reference), target_sequence.build(hypothesis))
     assert outcome.em_hyp == (reference.key == hypothesis.key)
     assert outcome.em_full == (reference == hypothesis)
     assert (outcome.reason is None) == outcome.em_hyp
@@ -71,7 +72,9 @@ def test_exact_match_is_equality_of_intent_and_multiset_of_slots(reference, hypo
 def test_slot_order_does_not_matter_to_exact_match(frame, random):
     slots = list(frame.slots)
     random.shuffle(slots)
-    outcome = judge(semantics.build(frame), semantics.build(Frame(frame.intent, tuple(slots))))
+    outcome = judge(
+        target_sequence.build(frame), target_sequence.build(Frame(frame.intent, tuple(slots)))
+    )
     assert outcome.em_hyp and outcome.semantic_errors == 0
 
 
@@ -154,7 +157,7 @@ def test_a_malformed_reference_is_an_error():
 
 def test_brackets_of_the_papers_example_counted_by_hand():
     # How0 far1 is2 the3 coffee4 shop5
-    assert metrics.brackets(semantics.parse(COFFEE)) == {
+    assert metrics.brackets(target_sequence.parse(COFFEE)) == {
         ("GetDistance", 0, 6): 1,
         ("Destination", 3, 6): 1,
         ("GetRestaurantLocation", 3, 6): 1,
@@ -165,7 +168,7 @@ def test_brackets_of_the_papers_example_counted_by_hand():
 def test_brackets_agree_with_spans_of_nltk_trees():
     nltk = pytest.importorskip("nltk")
     tree = nltk.Tree.fromstring("(a x (b y (c z) (c)) (c z))", remove_empty_top_bracketing=True)
-    ours = semantics.parse("a( x b( y c( z )c c( )c )b c( z )c )a")
+    ours = target_sequence.parse("a( x b( y c( z )c c( )c )b c( z )c )a")
     expected: dict = {}
 
     def spans(node, start):
@@ -225,7 +228,7 @@ def test_flat_references_have_no_tree_f1_and_slotless_ones_no_slot_f1():
 @given(st.lists(st.tuples(FRAMES, FRAMES), min_size=1, max_size=6))
 @settings(max_examples=40)
 def test_slot_f1_is_the_harmonic_mean_of_precision_and_recall_of_matched_pairs(pairs):
-    outcomes = [judge(semantics.build(a), semantics.build(b)) for a, b in pairs]
+    outcomes = [judge(target_sequence.build(a), target_sequence.build(b)) for a, b in pairs]
     matched = num_reference = num_hypothesis = 0
     for reference, hypothesis in pairs:
         left = list(hypothesis.slots)

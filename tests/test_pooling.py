@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from atat import datadir, pooling, score, semantics
+from atat import datadir, pooling, score
 from atat.datadir import DataDir
+from atat.semantics import target_sequence
 
 TREES = (
     "go( how far is to( see( the kind( coffee )kind shop )see )to )go",
@@ -33,7 +34,7 @@ def scored(root, lines: list[dict], task="slu"):
     """The lines and scores that stage 6 makes of them."""
     run = root / "exp" / "decode_test"
     run.mkdir(parents=True)
-    texts = {line["id"]: semantics.words(line["r"]) for line in lines}
+    texts = {line["id"]: target_sequence.words(line["r"]) for line in lines}
     speakers = {id_: id_[:3] for id_ in texts}
     sequences = {line["id"]: line["r"] for line in lines}
     datadir.write(root / "data" / "test", DataDir(None, texts, sequences, speakers))
@@ -44,13 +45,13 @@ def scored(root, lines: list[dict], task="slu"):
 
 
 def counted(root, seed: int) -> pooling.Counts:
-    return pooling.counts(scored(root, answers(seed))[0], semantics.frame)
+    return pooling.counts(scored(root, answers(seed))[0], target_sequence.frame)
 
 
 @pytest.mark.parametrize("task", ["slu", "asr"])
 def test_one_run_pooled_has_the_scores_of_stage_6(tmp_path, task):
     lines, scores, speakers = scored(tmp_path, answers(1), task)
-    counts = pooling.counts(lines, semantics.frame)
+    counts = pooling.counts(lines, target_sequence.frame)
     pooled = pooling.scores([counts], speakers)
     assert list(pooled) == list(scores)
     for name, metric in scores.items():
@@ -65,7 +66,7 @@ def test_the_mean_over_intents_is_that_of_stage_6_too(tmp_path):
     for i, line in enumerate(lines):
         line["hypothesis"] = line["r"] if i % 5 else "go( )go"
     lines, scores, speakers = scored(tmp_path, lines)
-    counts = pooling.counts(lines, semantics.frame)
+    counts = pooling.counts(lines, target_sequence.frame)
     assert pooling.scores([counts], speakers)["em_hyp_macro"] == scores["em_hyp_macro"]
     assert pooling.value(counts, "em_hyp_macro") == pytest.approx(scores["em_hyp_macro"]["value"])
     assert pooling.scores([counts, counts])["em_hyp_macro"] == pytest.approx(scores["em_hyp_macro"])
@@ -73,14 +74,14 @@ def test_the_mean_over_intents_is_that_of_stage_6_too(tmp_path):
 
 def test_references_without_carrier_words_have_no_scores_of_words():
     line = {"id": "a-1", "reference": "go( to( home )to )go", "hypothesis": "go(", "em_hyp": False}
-    names = set(pooling.counts([line | {"em_full": None}], semantics.frame))
+    names = set(pooling.counts([line | {"em_full": None}], target_sequence.frame))
     assert names == {"em_hyp", "intent_accuracy", "slot_f1", "semer", "tree_valid"}
 
 
 def test_parts_are_pooled_as_one_run_of_all_their_utterances(tmp_path):
     parts = [answers(1, 30), answers(2, 50)]
     lines = [line for i, part in enumerate(parts) for line in scored(tmp_path / str(i), part)[0]]
-    pooled = pooling.scores([pooling.counts(lines, semantics.frame)])
+    pooled = pooling.scores([pooling.counts(lines, target_sequence.frame)])
     k = sum(line["hypothesis"] == line["r"] for part in parts for line in part)
     interval = binomtest(k, 80).proportion_ci(method="wilson")
     assert pooled["em_full"] == pytest.approx(
@@ -149,7 +150,7 @@ def test_what_was_published_is_compared_too(tmp_path, published, names):
 
 def test_transcripts_are_compared_by_wer():
     ours, theirs = (
-        pooling.counts([{"reference": "turn it on", "hypothesis": text}] * 8, semantics.frame)
+        pooling.counts([{"reference": "turn it on", "hypothesis": text}] * 8, target_sequence.frame)
         for text in ("turn it on", "turn off")
     )
     ((name, change),) = pooling.differences([ours], [theirs]).items()

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import datadir, semantics
+from atat import datadir
 from atat.grammar import Grammar
 from atat.prepare import barista
+from atat.semantics import target_sequence
 
 BENCHMARK = Path(__file__).parents[2] / "shared" / "corpora" / "speech-to-intent-benchmark"
 GRAMMAR = """
@@ -188,7 +189,7 @@ def test_every_label_of_the_benchmark_is_a_frame_of_its_grammar(tmp_path, capsys
     assert len(test.ids) == 200
     labels = json.loads((BENCHMARK / barista.LABELS).read_text())
     for key, sequence in test.semantics.items():
-        frame = semantics.frame(sequence)
+        frame = target_sequence.frame(sequence)
         expected = {name: value.strip() for name, value in labels[f"{key}.wav"]["slots"].items()}
         assert dict(frame.slots) == expected
         order = [list(grammar.slots).index(name) for name, _ in frame.slots]

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from atat import config, datadir, semantics
+from atat import config, datadir
 from atat.config import DataConfig
 from atat.grammar import Grammar
 from atat.prepare import commands, spoken_grammar
+from atat.semantics import target_sequence
 
 RECIPE = Path(__file__).parent.parent / "egs" / "commands" / "conf" / "recipe.yaml"
 TOY = """
@@ -72,8 +73,8 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
     for split in spoken:
         directory = datadir.read(data / split)
         for key, sequence in directory.semantics.items():
-            assert semantics.words(sequence) == directory.text[key]
-            assert grammar.parse(directory.text[key]) == [semantics.frame(sequence)]
+            assert target_sequence.words(sequence) == directory.text[key]
+            assert grammar.parse(directory.text[key]) == [target_sequence.frame(sequence)]
     assert datadir.read(data / "train_text").wav_scp is None
     assert (data / "grammar.yaml").read_text() == TOY
     # The table: a line a split, with the number of utterances first.
@@ -142,12 +143,12 @@ def test_a_small_grammar_is_said_often_and_tested_in_part_with_what_is_trained(g
     drawn = spoken_grammar.draw(grammar, settings, seed=1)
     sizes = {split: len(sequences) for split, sequences in drawn.items()}
     assert sizes == {"test": 100, "valid": 50, "train": 400, "train_text": 400}
-    trained = {semantics.words(s) for s in drawn["train"] + drawn["train_text"]}
+    trained = {target_sequence.words(s) for s in drawn["train"] + drawn["train_text"]}
     # A fifth of 96 and of 12 sentences for each of the two, and of `stop` trained ones beside them.
     for split, num in [("test", 100), ("valid", 50)]:
-        unheard = {semantics.words(s) for s in drawn[split]} - trained
+        unheard = {target_sequence.words(s) for s in drawn[split]} - trained
         assert 19 <= len(unheard) <= 19 + 2
-        num_seen = sum(semantics.words(s) in trained for s in drawn[split])
+        num_seen = sum(target_sequence.words(s) in trained for s in drawn[split])
         assert 0 < num_seen < num / 2
         said = f"{num - num_seen} of {num} utterances: sentences not in training; "
         said += f"{num_seen} of {num} utterances: sentences seen, voices not"
@@ -160,7 +161,7 @@ def test_one_sentence_is_enough_for_an_intent(tmp_path, capsys):
     settings = DataConfig(num_train=30, num_train_text=30, num_valid=9, num_test=90)
     drawn = spoken_grammar.draw(Grammar.load(tmp_path / "g.yaml"), settings, seed=1)
     for split, num in [("train", 15), ("test", 20)]:
-        assert Counter(map(semantics.words, drawn[split]))["halt"] == num
+        assert Counter(map(target_sequence.words, drawn[split]))["halt"] == num
     assert capsys.readouterr().err.splitlines() == [
         "test: 60 utterances, not 90: 3 sentences, each said at most 20 times",
         "test: 60 of 60 utterances: sentences seen, voices not",
@@ -211,12 +212,12 @@ def test_the_recipe_says_every_slot_value_and_intent_in_training():
     grammar = Grammar.load(spoken_grammar.ROOT / settings.data.grammar)
     drawn = spoken_grammar.draw(grammar, settings.data, settings.seed)
     assert len(drawn["test"]) >= 500
-    frames = [semantics.frame(sequence) for sequence in drawn["train"]]
+    frames = [target_sequence.frame(sequence) for sequence in drawn["train"]]
     said = Counter(slot for frame in frames for slot in frame.slots)
     for name, values in grammar.slots.items():
         assert min(said[name, value] for value in values) >= 3, name
-    held_out = {semantics.words(s) for s in drawn["test"] + drawn["valid"]}
-    assert not held_out & {semantics.words(s) for s in drawn["train"] + drawn["train_text"]}
+    held_out = {target_sequence.words(s) for s in drawn["test"] + drawn["valid"]}
+    assert not held_out & {target_sequence.words(s) for s in drawn["train"] + drawn["train_text"]}
 
 
 def test_check_says_what_is_trained_and_tested_an_intent(run, tmp_path, grammar):
@@ -232,7 +233,7 @@ def test_check_says_what_is_trained_and_tested_an_intent(run, tmp_path, grammar)
     ]
     drawn = lines[lines.index("ten sentences of training:") + 1 :]
     assert len(drawn) == 10
-    assert all(grammar.parse(semantics.words(line)) for line in drawn)
+    assert all(grammar.parse(target_sequence.words(line)) for line in drawn)
 
 
 def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_path):

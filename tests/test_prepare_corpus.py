@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import datadir, semantics
+from atat import datadir
 from atat.prepare import corpus
 from atat.prepare.corpus import Utterance
+from atat.semantics import target_sequence
 
 TEXTS = st.text() | st.text(st.sampled_from("aB1.,'\u2019-:%\n\t _"))
 
@@ -33,7 +34,12 @@ def test_normalized_text_is_words_that_can_stand_in_a_sequence_and_stays_so(text
     words = corpus.normalize(text)
     assert corpus.normalize(words) == words == " ".join(words.split())
     assert words == words.lower()
-    assert semantics.words(semantics.build(semantics.Node("a", tuple(words.split())))) == words
+    assert (
+        target_sequence.words(
+            target_sequence.build(target_sequence.Node("a", tuple(words.split())))
+        )
+        == words
+    )
 
 
 @given(st.lists(TEXTS))

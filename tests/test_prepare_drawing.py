@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import semantics
 from atat.grammar import Grammar
 from atat.prepare import drawing
+from atat.semantics import target_sequence
 from tests.test_grammar import INTENTS, load, render
 
 COMMANDS = Path(__file__).parent.parent / "egs" / "commands"
@@ -23,15 +23,15 @@ def split(grammar, seed=1, **wanted):
 
 
 def texts(sequences):
-    return set(map(semantics.words, sequences))
+    return set(map(target_sequence.words, sequences))
 
 
 def intents(sequences):
-    return Counter(semantics.frame(sequence).intent for sequence in sequences)
+    return Counter(target_sequence.frame(sequence).intent for sequence in sequences)
 
 
 def values(sequences):
-    return Counter(slot for sequence in sequences for slot in semantics.frame(sequence).slots)
+    return Counter(slot for sequence in sequences for slot in target_sequence.frame(sequence).slots)
 
 
 def words(sequences):
@@ -57,14 +57,14 @@ def check(grammar, drawn):
     for name in ("test", "valid"):
         assert set(map(frame_slots, drawn[name])) <= slots
         assert set(intents(drawn[name])) == set(grammar.intents)
-        assert max(Counter(map(semantics.words, drawn[name])).values()) <= drawing.MAX_REPEATS
+        assert max(Counter(map(target_sequence.words, drawn[name])).values()) <= drawing.MAX_REPEATS
     for sequences in drawn.values():
         for sequence in sorted(set(sequences))[:100]:
             assert tuple(sequence.split()) in grammar.automaton()
 
 
 def frame_slots(sequence):
-    frame = semantics.frame(sequence)
+    frame = target_sequence.frame(sequence)
     return frame.intent, frozenset(name for name, _ in frame.slots)
 
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from atat import datadir, triples
+from atat import datadir
 from atat.prepare import fluent_speech
+from atat.semantics import triples
 
 HEADER = ",path,speakerId,transcription,action,object,location"
 # speaker, transcription, action, object, location

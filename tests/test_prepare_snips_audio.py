@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import datadir, semantics
+from atat import datadir
 from atat.prepare import snips_audio
 from atat.prepare.corpus import Utterance
+from atat.semantics import target_sequence
 
 ROOMS = ["kitchen", "living room", "bedroom", "attic", "hall"]
 
@@ -76,7 +77,7 @@ def test_recordings_have_the_slots_of_the_query_with_their_words(run, corpus):
     )
     for split in ("train", "valid", "test"):
         for id_, sequence in splits[split].semantics.items():
-            assert splits[split].text[id_] == semantics.words(sequence)
+            assert splits[split].text[id_] == target_sequence.words(sequence)
             wav = f"smart-lights-en-close-field/speech_corpus/audio/{int(id_.split('-')[1])}.wav"
             assert splits[split].wav_scp[id_] == str(corpus / wav)
 

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from atat import config, datadir, score, semantics
+from atat import config, datadir, score
 from atat.prepare import top_corpus, top_zeroshot
 from atat.prepare.top_corpus import Sentence
+from atat.semantics import target_sequence
 from tests.test_top_corpus import write_stop, write_top, write_topv2
 
 PLACES = ("rome", "oslo", "the beach", "my sister 's house")
@@ -66,7 +67,7 @@ def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
         )
         assert all(speaker.startswith(engine) for speaker in found[split].utt2spk.values())
         for key, sequence in found[split].semantics.items():
-            assert found[split].text[key] == semantics.words(sequence)
+            assert found[split].text[key] == target_sequence.words(sequence)
     about = json.loads((tmp_path / "data" / "about.json").read_text())
     assert (about["corpus"], about["hypothesis"]) == ("TOP", "tree")
     assert "not recorded (train: espeak/en-us 100%" in about["speech"]

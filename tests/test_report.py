@@ -34,7 +34,7 @@ from atat.common import cli
 from atat.datadir import DataDir
 from atat.hints import Hint
 from atat.report_audio import Recordings
-from atat.semantics import Frame, Node, build
+from atat.semantics.target_sequence import Frame, Node, build
 from atat.slot_errors import NOTHING, SlotErrors, Taken
 
 ROOMS = ("kitchen", "bedroom", "attic")

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from atat import pairs, semantics, tables
+from atat import tables
+from atat.semantics import heldout_pairs, target_sequence
 from atat.tables import Experiment, Row, Subset, Training
 
 WHOLE = """
@@ -61,7 +62,7 @@ def test_a_subset_may_be_what_has_a_pair_of_values_that_training_has_not(tmp_pat
     held = load(tmp_path, "experiments: {atat: {}}\nsubsets: {held: {pairs: 0.5}}").subsets["held"]
     texts = [f"go( from( {a} )from to( {b} )to )go" for a in "abcd" for b in "abcd"]
     inside = [text for text in texts if held.has("a-1", text)]
-    assert inside == [s for s in texts if pairs.has_held_out(semantics.frame(s), 0.5)]
+    assert inside == [s for s in texts if heldout_pairs.has_held_out(target_sequence.frame(s), 0.5)]
     assert 3 <= len(inside) <= 13
     assert not held.has("a-1", "go( from( a )from )go") and not held.has("a-1", None)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import semantics
+from atat.semantics import target_sequence
 from atat.tokenizer import SPECIALS, TASKS, Tokenizer
 
 SEQUENCES = [
@@ -43,7 +43,7 @@ def test_where_there_is_room_words_are_whole():
 
 
 def test_tags_and_tasks_are_single_symbols(tokenizer):
-    tags = semantics.tags(SEQUENCES[0])
+    tags = target_sequence.tags(SEQUENCES[0])
     assert all(len(tokenizer.encode(tag)) == 1 for tag in tags)
     assert {tokenizer.encode(tag)[0] for tag in tags} <= tokenizer.tag_ids
     assert [tokenizer.symbols[tokenizer.task_ids[t]] for t in TASKS] == [f"<{t}>" for t in TASKS]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import semantics, trees
 from atat.common import cli
 from atat.prepare import corpus, top_corpus
-from atat.semantics import Node
+from atat.semantics import bracket_trees, target_sequence
+from atat.semantics.target_sequence import Node
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 ROWS = [  # domain, utterance, tree
@@ -82,7 +82,7 @@ def test_each_layout_is_recognised_and_gives_the_same_sentences(tmp_path, write,
     for split in top_corpus.SPLITS:
         sentences = top_corpus.read(source, split)
         assert sorted(s.semantics for s in sentences) == sorted(SEQUENCES)
-        assert all(s.text == semantics.words(s.semantics) for s in sentences)
+        assert all(s.text == target_sequence.words(s.semantics) for s in sentences)
         assert len({s.id for s in sentences}) == len(ROWS)
         assert [s.is_unsupported for s in sentences].count(True) == 1
         domains = {s.domain for s in sentences}
@@ -168,16 +168,18 @@ TREES = st.recursive(
 
 @given(TREES)
 def test_any_tree_becomes_a_sequence_of_the_words_that_are_said_or_is_refused(tree):
-    said = " ".join(t for t in trees.write(tree).split() if t != "]" and not t.startswith("["))
+    said = " ".join(
+        t for t in bracket_trees.write(tree).split() if t != "]" and not t.startswith("[")
+    )
     try:
-        sequence = top_corpus.sequence_of(said, trees.write(tree))
+        sequence = top_corpus.sequence_of(said, bracket_trees.write(tree))
     except ValueError as error:
         assert "has no words" in str(error)
         return
-    assert trees.to_sequence(trees.to_brackets(sequence)) == sequence
+    assert bracket_trees.to_sequence(bracket_trees.to_brackets(sequence)) == sequence
     letters = [
         corpus.normalize(text).replace(" ", "").replace("'", "")
-        for text in (semantics.words(sequence), said)
+        for text in (target_sequence.words(sequence), said)
     ]
     assert letters[0] == letters[1]
 

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from atat import negatives, semantics
+from atat import negatives
 from atat.grammar import Grammar
 from atat.reading import Reading, Result
+from atat.semantics import target_sequence
 from atat.spelling import spell_out
 from atat.typed_text import TypedText, normalize
 from tests.conftest import GRAMMAR
@@ -71,7 +72,7 @@ def test_a_sentence_is_read_however_it_is_written(own, text, sentence):
     assert own.sentence(text) == sentence
     result = own.read(text)
     assert (result.confidence, result.accepted, result.score) == (1.0, True, None)
-    assert semantics.words(result.semantics) == sentence
+    assert target_sequence.words(result.semantics) == sentence
     assert result.intent == own.grammar.parse(sentence)[0].intent
 
 
@@ -208,10 +209,12 @@ def draw(automaton, rng, num):
 
 def test_all_sentences_of_a_grammar_are_read_as_they_are_meant(commands):
     for sequence in draw(commands.grammar.automaton(), random.Random(1), 400):
-        plain = semantics.words(sequence)
+        plain = target_sequence.words(sequence)
         written = digits(plain).replace(" percent", "%")
         for text in (plain, digits(plain), f"Um, {written}.", f"{written.upper()}, please!"):
-            assert semantics.frame(commands.read(text).semantics) == semantics.frame(sequence)
+            assert target_sequence.frame(commands.read(text).semantics) == target_sequence.frame(
+                sequence
+            )
 
 
 def test_of_what_is_out_of_grammar_95_in_100_are_refused_with_any_model(commands):

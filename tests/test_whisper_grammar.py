@@ -11,10 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from atat import datadir, listener, parse, semantics, synth, whisper, whisper_file, whisper_grammar
+from atat import datadir, listener, parse, synth, whisper, whisper_file, whisper_grammar
 from atat.automaton import from_sequences, spell
 from atat.grammar import Grammar
 from atat.search import Hypothesis
+from atat.semantics import target_sequence
 from atat.whisper_grammar import WhisperGrammar
 from tests.conftest import SEQUENCES
 
@@ -161,8 +162,8 @@ def test_it_is_called_as_a_trained_model_is(model, grammar, noise, tmp_path):
     result = model(path, threshold=0.0)
     assert result.accepted and result.is_understood and result.reason is None
     assert (
-        semantics.frame(result.semantics).key
-        == grammar.parse(semantics.words(result.semantics))[0].key
+        target_sequence.frame(result.semantics).key
+        == grammar.parse(target_sequence.words(result.semantics))[0].key
     )
     assert (result.intent, result.duration_s) == ("order", 1.0) and result.seconds > 0
     assert set(result.slots) == {"size", "drink"} and np.isfinite(result.score)
@@ -379,7 +380,7 @@ def test_models_of_ours_stand_beside_it_with_their_means_over_the_noise(
     ids = sorted(toy_wavs)
     held = datadir.DataDir(
         wav_scp={i: str(toy_wavs[i]) for i in ids},
-        text={i: semantics.words(s) for i, s in zip(ids, SEQUENCES, strict=True)},
+        text={i: target_sequence.words(s) for i, s in zip(ids, SEQUENCES, strict=True)},
         semantics=dict(zip(ids, SEQUENCES, strict=True)),
         utt2spk=dict.fromkeys(ids, "anna"),
     )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import datadir, semantics
+from atat import datadir
 from atat.archive import FeatureWriter
+from atat.semantics import target_sequence
 from atat.tokenizer import Tokenizer
 
 SENTENCES = [
@@ -27,7 +28,7 @@ def sound(word: str, seed: int) -> np.ndarray:
 
 def speech(sentence: str, seed: int = 0) -> np.ndarray:
     """float32 (T, 80) of a target sequence's words, with silence around."""
-    words = semantics.words(sentence).split()
+    words = target_sequence.words(sentence).split()
     silence = np.full((10, 80), 0.0)
     return np.concatenate([silence, *(sound(w, seed) for w in words), silence]).astype(np.float32)
 
@@ -45,7 +46,7 @@ def write(root: Path, sentences: list[str] = SENTENCES) -> tuple[Path, Path]:
             data / split,
             datadir.DataDir(
                 wav_scp={i: f"{i}.wav" for i in ids},
-                text={i: semantics.words(s) for i, s in zip(ids, sentences, strict=True)},
+                text={i: target_sequence.words(s) for i, s in zip(ids, sentences, strict=True)},
                 semantics=dict(zip(ids, sentences, strict=True)),
                 utt2spk=dict.fromkeys(ids, "toy"),
             ),

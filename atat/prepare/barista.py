@@ -8,12 +8,13 @@ import json
 import sys
 from pathlib import Path
 
-from atat import config, datadir, semantics
+from atat import config, datadir
 from atat.common import cli
 from atat.config import Config
 from atat.datadir import DataDir
 from atat.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar
+from atat.semantics import target_sequence
 
 LABELS, WAVS = Path("data/label/label.json"), Path("data/speech/clean")
 NUM_RECORDINGS = 619  # as published
@@ -55,7 +56,7 @@ def read_labels(path: Path, grammar: Grammar) -> dict[str, str]:
         try:
             slots = sorted(label["slots"].items(), key=lambda slot: order.get(slot[0], len(order)))
             pairs = tuple((name, value.lower()) for name, value in slots)
-            sequences[wav] = semantics.build(semantics.Frame(label["intent"], pairs))
+            sequences[wav] = target_sequence.build(target_sequence.Frame(label["intent"], pairs))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{path}: label of '{wav}' is {label}, expected an intent and slots with values"
@@ -160,7 +161,7 @@ def _num_expressible(sequences: dict[str, str], grammar: Grammar) -> int:
 
 
 def _is_expressible(sequence: str, grammar: Grammar) -> bool:
-    frame = semantics.frame(sequence)
+    frame = target_sequence.frame(sequence)
     return frame.intent in grammar.intents and all(
         value in grammar.slots.get(name, ()) for name, value in frame.slots
     )

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
-from atat import config, triples
+from atat import config
 from atat.common import cli
 from atat.config import DataConfig
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
-from atat.triples import Triple
+from atat.semantics import triples
+from atat.semantics.triples import Triple
 
 COLUMNS = ("path", "speakerId", "transcription", "action", "object", "location")
 PARTS = ("unseen", "challenge")
@@ -99,7 +100,7 @@ def to_utterances(recordings: list[Recording], path: Path) -> list[Utterance]:
     """The lines of a split.
 
     Raises:
-        ValueError: a triple and its transcript give no target sequence (atat/triples.py).
+        ValueError: a triple and its transcript give no target sequence (atat/semantics/triples.py).
     """
     sequences: dict[tuple[Triple, str], str] = {}
     for said in {(r.triple, r.text): None for r in recordings}:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from atat import config, semantics
+from atat import config
 from atat.common import cli
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
-from atat.semantics import Node
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Node
 
 FIELDS = ("close", "far")
 VALID_SHARE = 0.1  # of the utterances that are not for testing
@@ -106,9 +107,9 @@ def read_field(directory: Path) -> Corpus:
     sequences = read_queries(directory / "dataset.json")
     read = Corpus({}, len(sequences), [], [], [])
     for sequence in sequences:
-        key = _key(semantics.words(sequence))
+        key = _key(target_sequence.words(sequence))
         if read.queries.setdefault(key, sequence) != sequence:
-            read.ambiguous.append(semantics.words(sequence))
+            read.ambiguous.append(target_sequence.words(sequence))
     path = directory / "speech_corpus" / "metadata.json"
     named: dict[str, str] = {}
     for name, record in _read_json(path).items():
@@ -134,7 +135,7 @@ def read_field(directory: Path) -> Corpus:
             Utterance(
                 f"{speaker}-{name.zfill(5)}",
                 directory / "speech_corpus" / "audio" / wav,
-                semantics.words(sequence),
+                target_sequence.words(sequence),
                 sequence,
                 speaker,
             )
@@ -180,7 +181,7 @@ def splits_of(read: Corpus, folds: list[list[Utterance]], fold: int, seed: int) 
     held_out = {_key(u.text) for u in [*valid, *test]}
     written = [sequence for key, sequence in read.queries.items() if key not in held_out]
     train_text = [
-        Utterance(f"train_text-{number:05d}", text=semantics.words(s), semantics=s)
+        Utterance(f"train_text-{number:05d}", text=target_sequence.words(s), semantics=s)
         for number, s in enumerate(sorted(written))
     ]
     return {"train": train, "train_text": train_text, "valid": valid, "test": test}
@@ -257,7 +258,7 @@ def check(corpus_dir: Path, settings: config.Config) -> None:
             (f"{field}: speakers", len({u.speaker for u in with_audio}), NUM_SPEAKERS),
             (
                 f"{field}: intents",
-                len({semantics.frame(s).intent for s in found.queries.values()}),
+                len({target_sequence.frame(s).intent for s in found.queries.values()}),
                 NUM_INTENTS,
             ),
         ]
@@ -293,7 +294,7 @@ def _sequence(intent: str, chunks: list[dict[str, Any]]) -> str:
             children += words
     if not children:
         raise ValueError(f"a sentence of {intent} has no words")
-    return semantics.build(Node(corpus.label(intent), tuple(children)))
+    return target_sequence.build(Node(corpus.label(intent), tuple(children)))
 
 
 def _key(text: str) -> str:

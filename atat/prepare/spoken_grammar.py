@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import config, datadir, negatives, semantics, synth
+from atat import config, datadir, negatives, synth
 from atat.common.files import atomic_write
 from atat.config import Config, DataConfig
 from atat.datadir import DataDir
 from atat.grammar import Grammar
 from atat.prepare import corpus, drawing, pronunciation, saying
+from atat.semantics import target_sequence
 from atat.spelling import cardinal
 
 ROOT = config.BASE.parent.parent
@@ -54,10 +55,12 @@ def print_check(grammar: Grammar, settings: Config) -> None:
         f"sentences {grammar.count():,}"
     )
     drawn = draw(grammar, settings.data, settings.seed)
-    trained = {semantics.words(s) for split in ("train", "train_text") for s in drawn[split]}
-    frames = {split: [(semantics.frame(s).intent, s) for s in drawn[split]] for split in drawn}
+    trained = {target_sequence.words(s) for split in ("train", "train_text") for s in drawn[split]}
+    frames = {
+        split: [(target_sequence.frame(s).intent, s) for s in drawn[split]] for split in drawn
+    }
     per_intent = {split: Counter(intent for intent, _ in found) for split, found in frames.items()}
-    held_out = Counter(i for i, s in frames["test"] if semantics.words(s) not in trained)
+    held_out = Counter(i for i, s in frames["test"] if target_sequence.words(s) not in trained)
     width = max(map(len, [*grammar.intents, "intent"])) + 2
     print(
         f"\n{'intent':<{width}}{'sentences':>20}{'train':>8}{'valid':>8}{'test':>8}{'held out':>10}"
@@ -103,9 +106,9 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
                 "not in it",
                 file=sys.stderr,
             )
-    trained = set(map(semantics.words, drawn["train"] + drawn["train_text"]))
+    trained = set(map(target_sequence.words, drawn["train"] + drawn["train_text"]))
     for split in ("test", "valid"):
-        texts = list(map(semantics.words, drawn[split]))
+        texts = list(map(target_sequence.words, drawn[split]))
         num_seen = sum(text in trained for text in texts)
         if len(texts) < wanted[split]:
             print(
@@ -127,8 +130,10 @@ def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
     >>> seen_or_not({"train": ["a( go )a"], "train_text": [], "test": ["a( go )a"] * 2}, "test")
     '2 of 2 utterances: sentences seen, voices not'
     """
-    trained = {semantics.words(s) for name in ("train", "train_text") for s in sequences[name]}
-    texts = [semantics.words(sequence) for sequence in sequences[split]]
+    trained = {
+        target_sequence.words(s) for name in ("train", "train_text") for s in sequences[name]
+    }
+    texts = [target_sequence.words(sequence) for sequence in sequences[split]]
     num_seen = sum(text in trained for text in texts)
     said = []
     if num_seen < len(texts):
@@ -150,7 +155,7 @@ def texts_alone(
     sentences of other domains: who has heard no other words hears the grammar's in everything. A
     share of NEAR_SHARE of them is what is nearly one of the grammar's, as "do not ...".
     """
-    texts = list(map(semantics.words, sequences["train_text"]))
+    texts = list(map(target_sequence.words, sequences["train_text"]))
     found = {}
     if settings.data.num_asr:
         found[ASR] = corpus.shuffled_words(
@@ -212,7 +217,10 @@ def write_spoken(
     """
     saying.check(settings.data)
     spoken = {
-        word for split in sequences for s in sequences[split] for word in semantics.words(s).split()
+        word
+        for split in sequences
+        for s in sequences[split]
+        for word in target_sequence.words(s).split()
     }
     for word in sorted(settings.data.sayings.keys() - spoken):
         print(f"data.sayings: '{word}' is in no sentence that is spoken", file=sys.stderr)
@@ -239,7 +247,7 @@ def write_spoken(
                 continue
             utterance = f"{request.speaker}-{split}-{number:06d}"
             directory.wav_scp[utterance] = str(path.resolve())
-            directory.text[utterance] = semantics.words(sequence)
+            directory.text[utterance] = target_sequence.words(sequence)
             if directory.semantics is not None:
                 directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
@@ -257,7 +265,7 @@ def aloud(sequence: str) -> str:
     >>> aloud("wake( wake me at time( six am )time )wake"), aloud("seat( row( a )row )seat")
     ('wake me at six a.m.', 'eigh')
     """
-    words = semantics.words(_LETTER_A.sub("eigh", sequence)).split()
+    words = target_sequence.words(_LETTER_A.sub("eigh", sequence)).split()
     for place in range(1, len(words)):
         if words[place] in ("am", "pm") and words[place - 1] in _HOURS:
             words[place] = f"{words[place][0]}.m."
@@ -284,7 +292,7 @@ def said(split: str, texts: list[str], settings: Config) -> list[str]:
 def write_text(data: Path, split: str, sequences: list[str]) -> None:
     """Write a split without speech: text and semantics."""
     ids = {f"{split}-{number:06d}": sequence for number, sequence in enumerate(sequences)}
-    texts = {key: semantics.words(sequence) for key, sequence in ids.items()}
+    texts = {key: target_sequence.words(sequence) for key, sequence in ids.items()}
     datadir.write(data / split, DataDir(text=texts, semantics=ids))
 
 
@@ -322,7 +330,9 @@ def summarise(data: Path, split: str) -> Summary:
         utterances=len(directory.ids),
         hours=hours,
         speakers=speakers if 0 < speakers < len(directory.ids) else None,
-        intents=len({semantics.frame(s).intent for s in (directory.semantics or {}).values()}),
+        intents=len(
+            {target_sequence.frame(s).intent for s in (directory.semantics or {}).values()}
+        ),
     )
 
 

@@ -13,10 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from atat import semantics, trees
 from atat.prepare import corpus
 from atat.prepare.corpus import Utterance
-from atat.semantics import Node
+from atat.semantics import bracket_trees, target_sequence
+from atat.semantics.target_sequence import Node
 
 SPLITS = ("train", "eval", "test")  # as the corpora call them
 CALLED = {"eval": "valid"}  # as we call them
@@ -157,7 +157,7 @@ def sequence_of(utterance: str, brackets: str) -> str:
     >>> sequence_of("What's up at 7.30?", "[IN:GET_EVENT What 's up [SL:DATE_TIME at 7.30 ] ? ]")
     "GetEvent( what's up DateTime( at 7 30 )DateTime )GetEvent"
     """
-    tree = trees.read(brackets)
+    tree = bracket_trees.read(brackets)
     words = " ".join(t for t in brackets.split() if not _BRACKETS.fullmatch(t) and t != "]")
     # Tokenisers set spaces anew, and annotators punctuation; neither is spoken.
     got, expected = (re.sub(r"[\W_]", "", text.casefold()) for text in (words, utterance))
@@ -165,13 +165,14 @@ def sequence_of(utterance: str, brackets: str) -> str:
         raise ValueError(f"the tree has the words '{words}', the utterance is '{utterance}'")
     if not got:
         raise ValueError(f"the utterance '{utterance}' has no words")
-    return semantics.build(clean(tree))
+    return target_sequence.build(clean(tree))
 
 
 def clean(tree: Node) -> Node:
     """The tree with its words normalised, where no bracket is between them as people write them.
 
-    >>> clean(trees.read("[IN:GET_ALARM What 's [SL:DATE_TIME tomorrow ] 's 1st , 6 o 'clock ]"))
+    >>> brackets = "[IN:GET_ALARM What 's [SL:DATE_TIME tomorrow ] 's 1st , 6 o 'clock ]"
+    >>> clean(bracket_trees.read(brackets))
     Node(label='GetAlarm', children=("what's", Node(label='DateTime', children=('tomorrow',)), \
 "'s", '1st', '6', "o'clock"))
     """
@@ -288,7 +289,7 @@ def _sentences(rows: Iterable[_Row]) -> list[Sentence]:
         except ValueError as e:
             problems.append(f"{row.where}: {e}")
             continue
-        words = semantics.words(sequence)
+        words = target_sequence.words(sequence)
         sentences.append(Sentence(row.id, row.domain, words, sequence, row.wav))
     if problems:
         num = len(sentences) + len(problems)

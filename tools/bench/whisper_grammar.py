@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import acceptor, audio, datadir, metrics, noise, semantics
+from atat import acceptor, audio, datadir, metrics, noise
 from atat.automaton import Automaton, spell
 from atat.common import cli
 from atat.common.files import atomic_write
@@ -32,6 +32,7 @@ from atat.grammar import Grammar
 from atat.listener import WINDOW_S, Listener
 from atat.noise_curve import decibels, others_speech
 from atat.score import hypothesis_key, percent
+from atat.semantics import target_sequence
 from atat.spelling import spell_out
 from atat.typed_text import normalize
 
@@ -83,7 +84,7 @@ def nearest(letters: Automaton, text: str) -> str:
 
 def understand(grammar: Grammar, words: str) -> str:
     """The semantics of a sentence of the grammar: its first reading; empty if it is none."""
-    return next(map(semantics.build, grammar.parse(words)), "")
+    return next(map(target_sequence.build, grammar.parse(words)), "")
 
 
 def systems(

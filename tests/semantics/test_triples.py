@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import semantics
-from atat.triples import Triple, from_sequence, to_sequence
+from atat.semantics import target_sequence
+from atat.semantics.triples import Triple, from_sequence, to_sequence
 
 # docs/paper.md, "Target sequences": the sequences as they stand there.
 PAPER = [
@@ -75,7 +75,7 @@ def test_every_intent_of_the_corpus_comes_back_with_its_object_said_or_not():
         for transcript in (f"please {said} now", f"please {said} {triple.object} now"):
             sequence = to_sequence(triple, transcript)
             assert from_sequence(sequence) == triple
-            assert semantics.words(sequence) == " ".join(transcript.split())
+            assert target_sequence.words(sequence) == " ".join(transcript.split())
 
 
 WORDS = ["heat", "heating", "kitchen", "bathroom", "washroom", "change", "language", "turn", "Up"]
@@ -91,7 +91,7 @@ def test_what_is_written_can_be_read_back_and_keeps_the_words(triple, transcript
         assert str(e).startswith("(")  # names the triple; when: the next test
         return
     assert from_sequence(sequence) == triple
-    assert semantics.words(sequence) == transcript
+    assert target_sequence.words(sequence) == transcript
 
 
 @given(TRIPLES, st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join))

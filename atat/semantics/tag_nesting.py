@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from atat.common.files import atomic_write
-from atat.semantics import Node, parse
+from atat.semantics.target_sequence import Node, parse
 
 OUTSIDE = ""  # stands for what is around the outermost tag; no label is empty
 FILE = "nesting.json"

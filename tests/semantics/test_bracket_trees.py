@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat import metrics, semantics, trees
-from atat.semantics import Frame, Node
+from atat import metrics
+from atat.semantics import bracket_trees, target_sequence
+from atat.semantics.target_sequence import Frame, Node
 
-CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
 BRACKETS = (
     "[IN:GET_DISTANCE How far is [SL:DESTINATION [IN:GET_RESTAURANT_LOCATION the "
     "[SL:TYPE_FOOD coffee ] shop ] ] ]"
@@ -30,31 +31,31 @@ TREES = st.recursive(
 
 
 def test_the_papers_example_verbatim():
-    assert trees.to_sequence(BRACKETS) == SEQUENCE
-    assert trees.to_brackets(SEQUENCE) == BRACKETS
+    assert bracket_trees.to_sequence(BRACKETS) == SEQUENCE
+    assert bracket_trees.to_brackets(SEQUENCE) == BRACKETS
 
 
 @given(TREES)
 def test_every_tree_comes_back_from_brackets_and_from_its_sequence(tree):
-    assert trees.read(trees.write(tree)) == tree
-    sequence = semantics.build(tree)
-    assert trees.to_sequence(trees.to_brackets(sequence)) == sequence
+    assert bracket_trees.read(bracket_trees.write(tree)) == tree
+    sequence = target_sequence.build(tree)
+    assert bracket_trees.to_sequence(bracket_trees.to_brackets(sequence)) == sequence
 
 
 @given(st.lists(st.sampled_from(["[IN:A_B", "[SL:C", "]", "word", "[XX:D", "[IN:a", "[", "a]"])))
 def test_any_string_of_brackets_is_read_exactly_or_refused(tokens):
     text = " ".join(tokens)
     try:
-        tree = trees.read(text)
+        tree = bracket_trees.read(text)
     except ValueError:
         return
-    assert trees.write(tree) == text
+    assert bracket_trees.write(tree) == text
 
 
 @given(TREES)
 def test_different_names_have_different_tags(tree):
-    names = [t[4:] for t in trees.write(tree).split() if t.startswith("[")]
-    labels = [t[:-1] for t in semantics.tags(semantics.build(tree)) if t.endswith("(")]
+    names = [t[4:] for t in bracket_trees.write(tree).split() if t.startswith("[")]
+    labels = [t[:-1] for t in target_sequence.tags(target_sequence.build(tree)) if t.endswith("(")]
     assert len(set(zip(names, labels, strict=True))) == len(set(names)) == len(set(labels))
 
 
@@ -80,26 +81,26 @@ def test_different_names_have_different_tags(tree):
 )
 def test_what_is_not_a_tree_is_refused_with_the_reason(brackets, reason):
     with pytest.raises(ValueError) as error:
-        trees.read(brackets)
+        bracket_trees.read(brackets)
     assert reason in str(error.value)
 
 
 def test_a_word_that_the_other_form_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="word '\\('"):
-        trees.to_sequence("[IN:GET_EVENT ( now ]")
+        bracket_trees.to_sequence("[IN:GET_EVENT ( now ]")
     with pytest.raises(ValueError, match="word 'a\\[b'"):
-        trees.to_brackets("GetEvent( a[b )GetEvent")
+        bracket_trees.to_brackets("GetEvent( a[b )GetEvent")
     for label in ("getEvent", "Get_Event", "get", "É"):
         with pytest.raises(ValueError, match="is of no tree"):
-            trees.to_brackets(f"{label}( now ){label}")
+            bracket_trees.to_brackets(f"{label}( now ){label}")
 
 
 def test_what_a_tree_asks_for_has_no_carrier_words():
     inside = "GetRestaurantLocation( TypeFood( coffee )TypeFood )GetRestaurantLocation"
-    assert trees.frame(SEQUENCE) == Frame("GetDistance", (("Destination", inside),))
+    assert bracket_trees.frame(SEQUENCE) == Frame("GetDistance", (("Destination", inside),))
     # An intent without slots inside a slot keeps nothing but its label; a slot keeps its words.
-    flat = trees.to_sequence("[IN:A x [SL:B [IN:C y ] ] [SL:D z z ] [SL:E ] ]")
-    assert trees.frame(flat) == Frame("A", (("B", "C( )C"), ("D", "z z"), ("E", "")))
+    flat = bracket_trees.to_sequence("[IN:A x [SL:B [IN:C y ] ] [SL:D z z ] [SL:E ] ]")
+    assert bracket_trees.frame(flat) == Frame("A", (("B", "C( )C"), ("D", "z z"), ("E", "")))
 
 
 @given(TREES, TREES)
@@ -110,10 +111,10 @@ def test_frames_are_equal_exactly_if_the_trees_are_but_for_carriers_and_order(on
         inner = inner if inner or depth % 2 == 0 else words
         return node.label, sorted(inner, key=repr) if depth == 0 else inner
 
-    frames = [trees.frame(semantics.build(tree)).key for tree in (one, other)]
+    frames = [bracket_trees.frame(target_sequence.build(tree)).key for tree in (one, other)]
     assert (frames[0] == frames[1]) == (bare(one) == bare(other))
     shuffled = Node(one.label, tuple(reversed(one.children)))
-    assert trees.frame(semantics.build(shuffled)).key == frames[0]
+    assert bracket_trees.frame(target_sequence.build(shuffled)).key == frames[0]
 
 
 LABELS = st.sampled_from(["GetEvent", "Name", "Date"])
@@ -141,9 +142,9 @@ def parseval(brackets):
 @settings(max_examples=50)
 def test_precision_and_recall_of_brackets_are_those_of_parseval(pairs):
     # Black et al. 1991: matched constituents over those of the test, and of the reference.
-    outcomes = [metrics.judge(*map(semantics.build, pair)) for pair in pairs]
+    outcomes = [metrics.judge(*map(target_sequence.build, pair)) for pair in pairs]
     gold, test = (
-        [parseval(trees.write(tree)) for tree in side] for side in zip(*pairs, strict=True)
+        [parseval(bracket_trees.write(tree)) for tree in side] for side in zip(*pairs, strict=True)
     )
     matched = sum((a & b).total() for a, b in zip(gold, test, strict=True))
     score = metrics.f1([outcome.brackets for outcome in outcomes])
@@ -160,6 +161,8 @@ def test_every_tree_of_top_and_topv2_comes_back():
         for line in path.read_text(encoding="utf-8").splitlines():
             brackets = line.rpartition("\t")[2]
             if brackets.startswith("[IN:"):
-                assert trees.write(trees.read(brackets)) == " ".join(brackets.split())
+                assert bracket_trees.write(bracket_trees.read(brackets)) == " ".join(
+                    brackets.split()
+                )
                 count += 1
     assert count == 4462 + 9042 + 10896

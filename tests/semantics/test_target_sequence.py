@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import semantics
-from atat.semantics import Frame, Node
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame, Node
 
 LABELS = st.text(st.characters(exclude_characters="()"), min_size=1, max_size=6).filter(
     lambda text: not any(c.isspace() for c in text)
@@ -54,19 +54,19 @@ PAPER = [
 
 @pytest.mark.parametrize(("sequence", "frame", "words"), PAPER)
 def test_paper_examples_mean_what_the_paper_says(sequence, frame, words):
-    assert semantics.frame(sequence) == frame
-    assert semantics.words(sequence) == words
-    assert semantics.build(semantics.parse(sequence)) == sequence
+    assert target_sequence.frame(sequence) == frame
+    assert target_sequence.words(sequence) == words
+    assert target_sequence.build(target_sequence.parse(sequence)) == sequence
 
 
 @given(TREES)
 def test_parse_inverts_build_for_trees(tree):
-    assert semantics.parse(semantics.build(tree)) == tree
+    assert target_sequence.parse(target_sequence.build(tree)) == tree
 
 
 @given(FRAMES)
 def test_frame_inverts_build_for_frames(frame):
-    assert semantics.frame(semantics.build(frame)) == frame
+    assert target_sequence.frame(target_sequence.build(frame)) == frame
 
 
 @given(
@@ -78,11 +78,11 @@ def test_frame_inverts_build_for_frames(frame):
 )
 def test_any_string_is_read_exactly_or_refused_with_a_reason(text):
     try:
-        tree = semantics.parse(text)
+        tree = target_sequence.parse(text)
     except ValueError as error:
         assert str(error)
     else:
-        assert semantics.build(tree) == text
+        assert target_sequence.build(tree) == text
 
 
 @pytest.mark.parametrize(
@@ -107,29 +107,29 @@ def test_any_string_is_read_exactly_or_refused_with_a_reason(text):
 )
 def test_malformed_sequences_are_refused_with_the_reason(sequence, reason):
     with pytest.raises(ValueError, match=reason):
-        semantics.parse(sequence)
+        target_sequence.parse(sequence)
 
 
 def test_deepest_sequence_round_trips_through_every_function():
     sequence = " ".join(["a("] * 100 + [")a"] * 100)
-    assert semantics.build(semantics.parse(sequence)) == sequence
-    assert len(semantics.frame(sequence).slots) == 99
+    assert target_sequence.build(target_sequence.parse(sequence)) == sequence
+    assert len(target_sequence.frame(sequence).slots) == 99
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "a(", ")a", "a\n"])
 def test_build_refuses_what_cannot_be_read_back(bad):
     with pytest.raises(ValueError, match="tag"):
-        semantics.build(Node(bad))
+        target_sequence.build(Node(bad))
     with pytest.raises(ValueError, match="word"):
-        semantics.build(Node("a", (bad,)))
+        target_sequence.build(Node("a", (bad,)))
 
 
 @given(TREES)
 def test_tags_and_words_together_are_the_sequence(tree):
-    sequence = semantics.build(tree)
-    tags, words = semantics.tags(sequence), semantics.words(sequence).split()
+    sequence = target_sequence.build(tree)
+    tags, words = target_sequence.tags(sequence), target_sequence.words(sequence).split()
     assert sorted(tags + words) == sorted(sequence.split())
-    assert all(map(semantics.is_tag, tags)) and not any(map(semantics.is_tag, words))
+    assert all(map(target_sequence.is_tag, tags)) and not any(map(target_sequence.is_tag, words))
 
 
 def test_frames_are_the_same_up_to_slot_order_but_not_up_to_repetition():

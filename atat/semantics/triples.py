@@ -1,4 +1,4 @@
-"""Fluent Speech Commands' (action, object, location) as target sequences, and back.
+"""Labels of the form (action, object, location) as target sequences, and back.
 
 Rules: the paper's appendix A (docs/paper.md, "Target sequences"). The action wraps the transcript.
 The location's word becomes `Location( kitchen )Location`. The object's word becomes
@@ -9,8 +9,8 @@ inside the action. Words are matched whole and in any case; `none` has no tag.
 import re
 from typing import NamedTuple
 
-from atat import semantics
-from atat.semantics import Frame, Node
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame, Node
 
 NONE = "none"
 LOCATION, OBJECT = "Location", "Object"
@@ -47,7 +47,7 @@ def to_sequence(triple: Triple, transcript: str) -> str:
             raise ValueError(f"{_shown(triple)}: '{transcript}' does not say the location")
     if triple.object != NONE and not _tag(children, OBJECT, triple.object):
         children = [Node(_label(triple.object), tuple(children))]
-    sequence = semantics.build(Node(_label(triple.action), tuple(children)))
+    sequence = target_sequence.build(Node(_label(triple.action), tuple(children)))
     try:
         back = from_sequence(sequence)
     except ValueError as e:
@@ -66,7 +66,7 @@ def from_sequence(sequence: str) -> Triple:
     >>> from_sequence("Increase( Heat( turn up the Location( bathroom )Location )Heat )Increase")
     Triple(action='increase', object='heat', location='washroom')
     """
-    root = semantics.parse(sequence)
+    root = target_sequence.parse(sequence)
     inside, found = root, {}
     tags = _tags(root)
     if len(tags) == 1 and tags[0].label not in (LOCATION, OBJECT):

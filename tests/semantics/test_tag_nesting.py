@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
-from atat import nesting, train
+from atat import train
 from atat.config import Config, Source
 from atat.examples import target_sequences
 from atat.inference import SpeechToSemantics
+from atat.semantics import tag_nesting
 from tests import toy
 
 SEQUENCES = [
@@ -18,29 +19,29 @@ SEQUENCES = [
 
 
 def test_nesting_holds_what_is_directly_inside_what():
-    assert nesting.of(SEQUENCES) == {
-        nesting.OUTSIDE: ["ask", "light"],
+    assert tag_nesting.of(SEQUENCES) == {
+        tag_nesting.OUTSIDE: ["ask", "light"],
         "ask": ["light"],
         "light": ["room"],
         "room": [],
     }
     with pytest.raises(ValueError, match="never closed"):
-        nesting.of(["light( on"])
+        tag_nesting.of(["light( on"])
 
 
 def test_nesting_is_read_as_it_was_written(tmp_path):
-    assert nesting.load(tmp_path) is None
-    nesting.save(nesting.of(SEQUENCES), tmp_path)
-    assert nesting.load(tmp_path) == nesting.of(SEQUENCES)
-    nesting.save(nesting.of([]), tmp_path)  # a training for ASR alone
-    assert nesting.load(tmp_path) is None
+    assert tag_nesting.load(tmp_path) is None
+    tag_nesting.save(tag_nesting.of(SEQUENCES), tmp_path)
+    assert tag_nesting.load(tmp_path) == tag_nesting.of(SEQUENCES)
+    tag_nesting.save(tag_nesting.of([]), tmp_path)  # a training for ASR alone
+    assert tag_nesting.load(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', '{"a": [1]}'])
 def test_a_broken_file_is_a_mistake_that_names_it(tmp_path, content):
-    (tmp_path / nesting.FILE).write_text(content)
+    (tmp_path / tag_nesting.FILE).write_text(content)
     with pytest.raises(ValueError, match=r"nesting\.json: .*rerun stage 4"):
-        nesting.load(tmp_path)
+        tag_nesting.load(tmp_path)
 
 
 def test_a_training_keeps_the_nesting_of_what_it_is_taught(tmp_path):
@@ -52,7 +53,7 @@ def test_a_training_keeps_the_nesting_of_what_it_is_taught(tmp_path):
     ]
     train.prepare_experiment(c, data, tmp_path / "exp", True)
     taught = [s for s in toy.SENTENCES if not s.startswith("setVolume")]
-    assert nesting.load(tmp_path / "exp") == nesting.of(taught)
+    assert tag_nesting.load(tmp_path / "exp") == tag_nesting.of(taught)
 
 
 def test_sources_that_are_not_there_cost_nothing_that_is(tmp_path):
@@ -82,7 +83,7 @@ def test_what_is_understood_is_nested_as_in_training(toy_experiment, toy_wavs, t
     exp, wav = tmp_path / "exp", toy_wavs["anna-0"]
     shutil.copytree(toy_experiment, exp)
     assert SpeechToSemantics.load(exp)(wav).semantics.startswith("turnOn( turn on the room(")
-    nesting.save({nesting.OUTSIDE: ["setVolume"], "setVolume": ["level"], "level": []}, exp)
+    tag_nesting.save({tag_nesting.OUTSIDE: ["setVolume"], "setVolume": ["level"], "level": []}, exp)
     sequence = SpeechToSemantics.load(exp)(wav).semantics
     assert sequence.startswith("setVolume(") and "room(" not in sequence
     assert SpeechToSemantics.load(exp)(wav, constraint="none").semantics.startswith("turnOn(")

@@ -6,11 +6,11 @@ scoring (`pairs` of a subset) agree without a list, whatever the corpus.
 
 import itertools
 
-from atat import semantics
 from atat.common.files import sha256
+from atat.semantics import target_sequence
 
 
-def has_held_out(frame: semantics.Frame, share: float) -> bool:
+def has_held_out(frame: target_sequence.Frame, share: float) -> bool:
     """Whether two slots of a frame have values that are held out together.
 
     Two values of one slot name (a list of rooms) are a pair too; the order does not matter.

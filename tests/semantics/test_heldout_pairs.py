@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from atat.pairs import has_held_out
-from atat.semantics import Frame
+from atat.semantics.heldout_pairs import has_held_out
+from atat.semantics.target_sequence import Frame
 
 FRAMES = [
     Frame("order", (("size", str(size)), ("drink", str(drink))))

@@ -1,4 +1,4 @@
-"""Trees of TOP, TOPv2 and STOP: their bracket strings as target sequences, and back.
+"""Trees in bracket strings, `[IN:GO [SL:TO home ] ]`, as target sequences, and back.
 
 Intents hold words and slots, slots hold words and intents, and the root is an intent. So whether a
 tag is an intent or a slot follows from its depth, and tags need no prefix, as in the paper's
@@ -7,8 +7,8 @@ examples (docs/paper.md, "Target sequences").
 
 import re
 
-from atat import semantics
-from atat.semantics import MAX_DEPTH, Frame, Node
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import MAX_DEPTH, Frame, Node
 
 KINDS = ("IN", "SL")  # of the root, of what is directly inside it, and so on alternately
 
@@ -27,7 +27,7 @@ def to_sequence(brackets: str) -> str:
     >>> to_sequence("[IN:GET_EVENT Where can we take [SL:ATTRIBUTE_EVENT the kids ] ]")
     'GetEvent( Where can we take AttributeEvent( the kids )AttributeEvent )GetEvent'
     """
-    return semantics.build(read(brackets))
+    return target_sequence.build(read(brackets))
 
 
 def to_brackets(sequence: str) -> str:
@@ -39,7 +39,7 @@ def to_brackets(sequence: str) -> str:
     >>> to_brackets("GetEvent( any AttributeEvent( kids )AttributeEvent events )GetEvent")
     '[IN:GET_EVENT any [SL:ATTRIBUTE_EVENT kids ] events ]'
     """
-    return write(semantics.parse(sequence))
+    return write(target_sequence.parse(sequence))
 
 
 def read(brackets: str) -> Node:
@@ -110,7 +110,7 @@ def frame(sequence: str) -> Frame:
 
     Two sequences have equal frames (`Frame.key`) exactly if their trees are the same but for the
     words that intents carry, which say nothing beyond the label, and for the order of the root's
-    slots. Source: Aghajanyan et al. 2020, decoupled representation; STOP's column
+    slots. Source: Aghajanyan et al. 2020, decoupled representation; the column
     `decoupled_normalized_seqlogical`.
 
     Raises:
@@ -125,8 +125,8 @@ def frame(sequence: str) -> Frame:
         is_leaf_slot = depth % 2 == 1 and not nodes
         return Node(node.label, node.children if is_leaf_slot else nodes)
 
-    root = without_carriers(semantics.parse(sequence), depth=0)
-    values = (" ".join(semantics.build(slot).split()[1:-1]) for slot in root.children)
+    root = without_carriers(target_sequence.parse(sequence), depth=0)
+    values = (" ".join(target_sequence.build(slot).split()[1:-1]) for slot in root.children)
     return Frame(
         root.label, tuple(zip((slot.label for slot in root.children), values, strict=True))
     )
