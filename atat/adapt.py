@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import config, datadir, features
+from atat import datadir, features
 from atat.common import cli
-from atat.config import Config, Source
+from atat.config import config_file
+from atat.config.schema import Config, Source
 from atat.datadir import DataDir
 from atat.semantics import target_sequence
 
@@ -157,11 +158,11 @@ def main() -> None:
     split = f"adapt_{args.out.name}"
     datadir.write(args.data / split, recordings)
 
-    trained = config.load_resolved(args.exp / "config.yaml")
+    trained = config_file.load_resolved(args.exp / "config.yaml")
     num_others = num_spoken(trained, args.data)
     repeat = repeats(args.share, len(recordings.ids), num_others)
     delta = changes(trained, args.exp, split, repeat)
-    settings = config.load([args.exp / "config.yaml"], args.overrides, [delta])
+    settings = config_file.load([args.exp / "config.yaml"], args.overrides, [delta])
     num_jobs = settings.train.num_processes
     dump = features.of_kind(args.data, args.dump, settings.features, num_jobs)
     features.write_split(args.data / split, dump / split, settings.features, num_jobs)

@@ -17,7 +17,7 @@ import numpy as np
 from atat import ctm, datadir, features
 from atat.common import cli, parallel
 from atat.common.files import atomic_write
-from atat.config import FeaturesConfig
+from atat.config.schema import FeaturesConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

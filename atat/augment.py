@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atat import features
-from atat.config import AugmentConfig, FeaturesConfig
+from atat.config.schema import AugmentConfig, FeaturesConfig
 
 NATS_PER_DB = math.log(10.0) / 10.0
 ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import calibration, config, datadir, metrics, negatives, plots, score
+from atat import calibration, datadir, metrics, negatives, plots, score
 from atat.adapt import check_recordings
 from atat.common import cli, text_table
 from atat.common.files import atomic_write, sha256
-from atat.config import Config, DecodeRun
+from atat.config import config_file, tasks
+from atat.config.schema import Config, DecodeRun
 from atat.decode import load_settings
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from atat.confidence import Confidence
     from atat.inference import SearchOptions
 
-ROOT = config.BASE.parent.parent
+ROOT = config_file.ROOT
 NEAR_REFUSED = 0.95  # of near misses, where that costs little
 WANTED = ("false_accepts_per_hour", "accept")  # options that say what the threshold is to meet
 
@@ -45,7 +46,7 @@ def chosen_run(settings: Config, name: str | None) -> DecodeRun:
     runs = {
         name: run
         for name, run in settings.decode.runs.items()
-        if run.source == "speech" and run.task in score.SEMANTIC_TASKS
+        if run.source == "speech" and run.task in tasks.TAGGED_TASKS
     }
     if not runs or (name is not None and name not in runs):
         raise ValueError(

@@ -18,9 +18,9 @@ import torch
 
 from atat import model_file
 from atat.common.files import atomic_write
+from atat.config.tasks import TAGGED_TASKS
 from atat.reading import Reading, read
 from atat.search import CTC_FLOOR, Hypothesis
-from atat.tokenizer import TAGGED_TASKS
 
 if TYPE_CHECKING:
     from atat.inference import SearchOptions, SpeechToSemantics

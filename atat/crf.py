@@ -180,11 +180,12 @@ def read_texts(path: Path) -> tuple[dict[str, str], str]:
         FileNotFoundError, ValueError: it is neither, or a decoding of something else than words.
     """
     from atat.common.json_file import read_json
-    from atat.score import TEXT_TASKS, read_hypotheses
+    from atat.config.tasks import WORD_TASKS
+    from atat.score import read_hypotheses
 
     if (path / "hyp.jsonl").is_file():
         run = read_json(path / "run.json")
-        if run.get("task") not in TEXT_TASKS:
+        if run.get("task") not in WORD_TASKS:
             raise ValueError(f"{path}: a run of task '{run.get('task')}', expected asr: words")
         return {h["id"]: h["hypothesis"] for h in read_hypotheses(path / "hyp.jsonl")}, run["split"]
     texts = datadir.read(path).text

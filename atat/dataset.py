@@ -19,7 +19,7 @@ import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat import masking, states
 from atat.augment import Augmenter, active_frames
 from atat.common.seeds import rng
-from atat.config import Config
+from atat.config.schema import Config
 from atat.examples import Examples, SpeechPart
 from atat.tokenizer import Tokenizer
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import config, crf, datadir
+from atat import crf, datadir
 from atat.common import cli
 from atat.common.files import atomic_directory
-from atat.config import Config, DecodeRun
+from atat.config import config_file
+from atat.config.schema import Config, DecodeRun
+from atat.config.tasks import WORD_TASKS
 from atat.semantics import target_sequence
 
 SOURCES = ("speech", "text", "hypotheses")
-WORD_TASKS = ("asr", "mlm")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,13 +55,13 @@ def load_settings(exp: Path, overrides: list[str]) -> Config:
     Raises:
         ValueError: an override of something else.
     """
-    trained = config.load_resolved(exp / "config.yaml")
+    trained = config_file.load_resolved(exp / "config.yaml")
     if not overrides:
         return trained
-    settings = config.load([exp / "config.yaml"], overrides)
+    settings = config_file.load([exp / "config.yaml"], overrides)
     for override in overrides:
         if override.startswith("decode.runs="):  # all of them are given, not some changed
-            given = config.load([], [override]).decode.runs
+            given = config_file.load([], [override]).decode.runs
             settings.decode.runs = {name: settings.decode.runs[name] for name in given}
     for part in fields(Config):
         if part.name != "decode" and getattr(settings, part.name) != getattr(trained, part.name):

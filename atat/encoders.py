@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
-from atat.config import ModelConfig
+from atat.config.schema import ModelConfig
 from atat.decoder import sinusoids
 
 

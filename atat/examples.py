@@ -11,7 +11,7 @@ from torch import Tensor
 from atat import ctm, datadir, masking
 from atat.archive import FeatureReader
 from atat.common.seeds import rng
-from atat.config import Config, Source
+from atat.config.schema import Config, Source
 from atat.semantics import heldout_pairs, target_sequence
 from atat.states import copy_of
 from atat.tokenizer import Tokenizer

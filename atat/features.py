@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import config, datadir
+from atat import datadir
 from atat.archive import FeatureReader, FeatureWriter
 from atat.audio import active_range, at_level, read
 from atat.common import cli, parallel
 from atat.common.files import atomic_directory, atomic_write, sha256
-from atat.config import FeaturesConfig
+from atat.config import config_file
+from atat.config.schema import FeaturesConfig
 
 __all__ = ["FeatureReader", "Summary", "extract", "fbank", "write_cmvn", "write_split"]
 
@@ -428,7 +429,7 @@ def main() -> None:
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
-    settings = config.load(args.config, args.overrides).features
+    settings = config_file.load(args.config, args.overrides).features
     rows = [("split", "utterances", "hours", "dropped", "seconds", "audio s/s")]
     for split, (summary, cached) in write_all(args.data, args.dump, settings, args.nj).items():
         rows.append(

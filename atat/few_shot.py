@@ -23,7 +23,7 @@ from atat.decode import load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
 
 if TYPE_CHECKING:
-    from atat.config import Config, DecodeRun
+    from atat.config.schema import Config, DecodeRun
 
 SHOTS = (10, 50, 100)
 

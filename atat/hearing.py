@@ -12,7 +12,7 @@ import soxr
 import torch
 
 from atat import audio, features, whisper
-from atat.config import FeaturesConfig
+from atat.config.schema import FeaturesConfig
 
 AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat.tables import Tables
+from atat.config.experiment_tables import Tables
 
 if TYPE_CHECKING:
     from atat.results import Results

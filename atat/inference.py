@@ -20,8 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from atat import acceptor, confidence, config, hearing
-from atat.config import Config
+from atat import acceptor, confidence, hearing
+from atat.config import config_file
+from atat.config.schema import Config
+from atat.config.tasks import TAGGED_TASKS, TASKS
+from atat.config.validation import CONSTRAINTS
 from atat.grammar import Grammar
 from atat.hearing import AudioSource, Recording
 from atat.model import AtatModel, build
@@ -29,9 +32,8 @@ from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Reading, Result, read
 from atat.search import MAX_BEAM, Hypothesis, check_options, search
 from atat.semantics import tag_nesting
-from atat.settings_check import CONSTRAINTS
 from atat.text_source import text_tokenizer
-from atat.tokenizer import TAGGED_TASKS, TASKS, Tokenizer
+from atat.tokenizer import Tokenizer
 from atat.train import TEXT_ENCODER
 from atat.typed_text import NBEST, TypedText, as_written, normalize
 
@@ -108,7 +110,7 @@ class SpeechToSemantics:
         """
         exp_dir = Path(exp_dir)
         check_experiment(exp_dir)
-        settings = config.load_resolved(exp_dir / "config.yaml")
+        settings = config_file.load_resolved(exp_dir / "config.yaml")
         if (exp_dir / TEXT_ENCODER).is_dir():
             settings.model.text_pretrained = str(exp_dir / TEXT_ENCODER)
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")

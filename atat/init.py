@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from atat import config
 from atat.common.files import sha256
-from atat.config import Config, ModelConfig
+from atat.config import config_file
+from atat.config.schema import Config, ModelConfig
+from atat.config.tasks import TASKS
 from atat.examples import SPEECH_TASKS, TEXT_TASKS
 from atat.model import AtatModel
 from atat.model_file import check_experiment, read_weights
-from atat.tokenizer import TASKS, Tokenizer
+from atat.tokenizer import Tokenizer
 
 PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
 TRAINED_BY = {"speech_encoder": SPEECH_TASKS, "ctc": SPEECH_TASKS, "text_encoder": TEXT_TASKS}
@@ -102,7 +103,7 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
     """
     exp = Path(settings.train.init_from)
     check_experiment(exp)
-    there = config.load_resolved(exp / "config.yaml")
+    there = config_file.load_resolved(exp / "config.yaml")
     old_tokenizer = Tokenizer.load(exp / "tokenizer")
     weights = read_weights(exp / "model.pth", old_tokenizer)
     tasks = {task for source in there.train.sources for task in source.tasks} or set(TASKS)

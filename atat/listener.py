@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from atat import acceptor, audio, features, whisper, whisper_file
-from atat.config import FeaturesConfig
+from atat.config.schema import FeaturesConfig
 from atat.decoder import Decoder
 from atat.search import Hypothesis, search
 from atat.typed_text import normalize

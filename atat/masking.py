@@ -9,7 +9,7 @@ not say (`train.mlm_fill`).
 import numpy as np
 
 from atat import audio, features
-from atat.config import FeaturesConfig, TrainConfig
+from atat.config.schema import FeaturesConfig, TrainConfig
 from atat.ctm import Word
 
 SLACK_S = 0.1  # by which an aligner's frames may go beyond the audio

@@ -16,7 +16,7 @@ import numpy as np
 from atat import audio, datadir, synth, toy_sentences
 from atat.common import parallel
 from atat.common.files import atomic_write, sha256
-from atat.config import DataConfig
+from atat.config.schema import DataConfig
 from atat.semantics import bracket_trees, target_sequence
 
 RATE_HZ = synth.SAMPLE_RATE_HZ

@@ -16,7 +16,7 @@ from atat import audio, datadir, features, metrics, noise, plots
 from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.common.text_table import align
-from atat.config import FeaturesConfig
+from atat.config.schema import FeaturesConfig
 from atat.decode import Inputs, decoded, load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
 

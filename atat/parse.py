@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atat.common import cli
-from atat.tokenizer import TAGGED_TASKS
+from atat.config.tasks import TAGGED_TASKS
 
 if TYPE_CHECKING:
     import numpy as np

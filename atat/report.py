@@ -13,9 +13,10 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-from atat import hints, metrics, plots, report_measured, report_tables, tables
+from atat import hints, metrics, plots, report_measured, report_tables
 from atat.common import cli
 from atat.common.files import atomic_write
+from atat.config import experiment_tables
 from atat.hints import Driver, Hint
 from atat.report_cells import Table
 from atat.report_tables import other_run, verdict
@@ -139,7 +140,7 @@ def measured_pictures(experiments: dict[str, Experiment]) -> dict[str, bytes]:
     }
 
 
-def of_grammar(found: tables.Tables) -> tables.Tables:
+def of_grammar(found: experiment_tables.Tables) -> experiment_tables.Tables:
     """The same rows of a grammar of one's own: others' numbers are of another corpus."""
     rows = (replace(row, paper={}) for row in found.table if row.experiment is not None)
     return replace(found, table=tuple(rows))
@@ -175,7 +176,7 @@ def main() -> None:
         places = [Place(args.expdir, args.data)]
     else:
         parser.error("got neither --part nor --expdir and --data, expected some of them")
-    driver, found = Driver.of(args.command), tables.load(args.tables)
+    driver, found = Driver.of(args.command), experiment_tables.load(args.tables)
     title = args.tables.resolve().parent.name
     if driver.grammar is not None:
         found, title = of_grammar(found), driver.grammar.stem

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from atat import config, datadir, metrics, pooling, score, train_log
+from atat import datadir, metrics, pooling, score, train_log
 from atat.common import json_file
+from atat.config import config_file, schema
+from atat.config.experiment_tables import Row, Tables, Training
 from atat.hints import NOT_TRAINED, Driver, Hint
 from atat.metrics import Metric
 from atat.model_file import digest
 from atat.pooling import Counts
-from atat.tables import Row, Tables, Training
 
 SIGNIFICANT = 0.05
 STAND_IN = (
@@ -99,10 +100,10 @@ class Experiment:
         return json_file.read_json(path) if path.is_file() else {}
 
     @cached_property
-    def data_settings(self) -> config.DataConfig | None:
+    def data_settings(self) -> schema.DataConfig | None:
         """None where they are not there, or are another version's."""
         try:
-            return config.load_resolved(self.directory / "config.yaml").data
+            return config_file.load_resolved(self.directory / "config.yaml").data
         except (FileNotFoundError, ValueError):
             return None
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from atat import datadir, intents, metrics, tables
+from atat import datadir, intents, metrics
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
 from atat.common.text_table import align
+from atat.config import experiment_tables
+from atat.config.tasks import TAGGED_TASKS, WORD_TASKS
 from atat.datadir import DataDir
 from atat.metrics import Metric
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
 
-SEMANTIC_TASKS = ("slu", "nlu")
-TEXT_TASKS = ("asr", "mlm")
 FIRST_KEYS = ("id", "task", "reference", "hypothesis", "em_hyp", "em_full", "reason")
 
 
@@ -92,7 +92,7 @@ def hypothesis_key(data: Path) -> Callable[[str], Frame]:
 
 
 def score_run(
-    directory: Path, data: Path, subsets: dict[str, tables.Subset]
+    directory: Path, data: Path, subsets: dict[str, experiment_tables.Subset]
 ) -> dict[str | None, dict[str, Metric]]:
     """Score one run and write what is found beside its hypotheses; the rest as in `compare`."""
     lines, scores = compare(directory, data, subsets)
@@ -101,7 +101,7 @@ def score_run(
 
 
 def compare(
-    directory: Path, data: Path, subsets: dict[str, tables.Subset]
+    directory: Path, data: Path, subsets: dict[str, experiment_tables.Subset]
 ) -> tuple[list[dict[str, Any]], dict[str | None, dict[str, Metric]]]:
     """Score one run, and write nothing.
 
@@ -186,13 +186,13 @@ def _judge(
 ) -> list[metrics.Outcome | None]:
     """Add the reference and the verdict to each line; an outcome a line, None for a text task."""
     task = run["task"]
-    if task in TEXT_TASKS:
+    if task in WORD_TASKS:
         if references.text is None:
             raise NoReference(f"{split}: has no 'text', which an '{task}' run is scored against")
         for line in lines:
             line["reference"] = references.text[line["id"]]
         return [None] * len(lines)
-    if task not in SEMANTIC_TASKS:
+    if task not in TAGGED_TASKS:
         raise ValueError(f"got a run of task '{task}', expected slu, nlu, asr or mlm")
     if references.semantics is None:
         raise NoReference(f"{split}: has no 'semantics', which an '{task}' run is scored against")
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--tables", metavar="YAML", help="tables.yaml, for its subsets")
     parser.add_argument("--run", help="score decode_RUN only; all by default")
     args = parser.parse_args()
-    subsets = tables.load(args.tables).subsets if args.tables else {}
+    subsets = experiment_tables.load(args.tables).subsets if args.tables else {}
 
     rows, found = [], []
     for directory in run_directories(args.exp, args.run):

@@ -24,7 +24,7 @@ import numpy as np
 from atat.archive import FeatureReader, FeatureWriter
 from atat.common import parallel
 from atat.common.files import atomic_directory, sha256
-from atat.config import AugmentConfig, Config, FeaturesConfig
+from atat.config.schema import AugmentConfig, Config, FeaturesConfig
 
 if TYPE_CHECKING:
     from atat.whisper import FrozenEncoder

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 import atat.common.espnet_compat
-from atat import config, init, local_sgd, rate, whisper
+from atat import init, local_sgd, rate, whisper
+from atat.config import config_file, schema
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples, validation_sources
 from atat.model import AtatModel, build
@@ -140,6 +141,8 @@ class AtatTask(AbsTask):
         return None
 
 
-def _load(args: argparse.Namespace) -> tuple[config.Config, Tokenizer]:
+def _load(args: argparse.Namespace) -> tuple[schema.Config, Tokenizer]:
     directory = Path(args.experiment_dir)
-    return config.load_resolved(directory / "config.yaml"), Tokenizer.load(directory / "tokenizer")
+    return config_file.load_resolved(directory / "config.yaml"), Tokenizer.load(
+        directory / "tokenizer"
+    )

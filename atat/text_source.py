@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atat.common.files import atomic_directory
-from atat.config import ModelConfig
+from atat.config.schema import ModelConfig
 from atat.tokenizer import Tokenizer
 
 

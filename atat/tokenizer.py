@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from atat import config, datadir
+from atat import datadir
 from atat.common import cli
 from atat.common.files import atomic_directory, sha256
+from atat.config import config_file
+from atat.config.tasks import TASKS
 from atat.semantics import target_sequence
 
 SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
-TASKS = ("asr", "mlm", "slu", "nlu")
-TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags, the others' words only
 WORD_START = "\u2581"  # SentencePiece's mark for the beginning of a word
 
 
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="directory with the splits")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
-    settings = config.load(args.config, args.overrides).tokenizer
+    settings = config_file.load(args.config, args.overrides).tokenizer
 
     sequences: list[str] = []
     for split in settings.splits:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import config, engines, synth, toy_sentences
+from atat import engines, synth, toy_sentences
 from atat.common import cli
 from atat.common.files import atomic_directory
+from atat.config import config_file, schema
 from atat.toy_sentences import Tree
 
 VERSION = 1  # raise it when the same seed gives another corpus
@@ -377,7 +378,7 @@ def main() -> None:
     parser.add_argument(
         "--cache",
         type=Path,
-        default=config.BASE.parent.parent / config.DataConfig().cache,
+        default=config_file.ROOT / schema.DataConfig().cache,
         metavar="DIR",
         help="of rendered speech",
     )

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import config, datadir, features, states, tables, text_source
+from atat import datadir, features, states, text_source
 from atat.common import cli
 from atat.common.files import atomic_write
-from atat.config import Config
+from atat.config import config_file, experiment_tables
+from atat.config.schema import Config
 from atat.semantics import tag_nesting
 from atat.tokenizer import Tokenizer
 
@@ -67,7 +68,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     same = (
         unfinished
         and (exp / "config.yaml").is_file()
-        and config.load_resolved(exp / "config.yaml") == settings
+        and config_file.load_resolved(exp / "config.yaml") == settings
         and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
         and _origin(exp) == about
     )
@@ -78,7 +79,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
             (exp / name).unlink(missing_ok=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    config.save(settings, exp / "config.yaml")
+    config_file.save(settings, exp / "config.yaml")
     tokenizer.save(exp / "tokenizer")
     # What a search may be held to: the sentences of the grammar, or tags nested as in training.
     if (data / "grammar.yaml").is_file():
@@ -425,8 +426,8 @@ def main() -> None:
 
     deltas = []
     if args.tables:
-        deltas = [tables.load(args.tables).training(args.experiment).config]
-    settings = config.load(args.config, args.overrides, deltas)
+        deltas = [experiment_tables.load(args.tables).training(args.experiment).config]
+    settings = config_file.load(args.config, args.overrides, deltas)
     if args.init_from is not None:
         settings.train.init_from = args.init_from
     run(settings, args.data, args.dump, args.exp, args.resume)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atat.common import cli
 from atat.common.files import atomic_write
-from atat.config import Config
+from atat.config.schema import Config
 from atat.states import FRAMES_PER_STATE
 
 SHOWN = ("slu", "nlu", "asr", "mlm")

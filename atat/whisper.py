@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atat import whisper_file
-from atat.config import ModelConfig
+from atat.config.schema import ModelConfig
 from atat.decoder import Layer, sinusoids
 from atat.encoders import length_mask
 from atat.states import FRAMES_PER_STATE

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, datadir
+from atat import datadir
 from atat.common import cli
-from atat.config import Config, DecodeRun
+from atat.config import config_file
+from atat.config.schema import Config, DecodeRun
 from atat.datadir import DataDir
 from atat.semantics import target_sequence
 from atat.tokenizer import Tokenizer
@@ -100,7 +101,7 @@ def toy_experiment(tmp_path_factory, toy_wavs):
     """Directory of an experiment that knows four sounds by heart; copy it before you break it."""
     exp = tmp_path_factory.mktemp("toy") / "exp"
     settings, tokenizer = toy_settings(), Tokenizer.train(SEQUENCES, vocab_size=60)
-    config.save(settings, exp / "config.yaml")
+    config_file.save(settings, exp / "config.yaml")
     tokenizer.save(exp / "tokenizer")
     (exp / "grammar.yaml").write_text(GRAMMAR)
     model = overfit(settings, tokenizer, list(toy_wavs.values()))

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from atat import adapt, config, datadir, few_shot
-from atat.config import Source
+from atat import adapt, datadir, few_shot
+from atat.config import config_file
+from atat.config.schema import Source
 from atat.datadir import DataDir
 from atat.features import write_cmvn, write_split
 from atat.inference import SpeechToSemantics
@@ -24,7 +25,7 @@ def trained(toy_experiment, toy_wavs, tmp_path):
     settings = toy_settings()
     settings.train.sources = [Source("train", ["slu", "asr"])]
     settings.train.learning_rate = 1e-3
-    config.save(settings, exp / "config.yaml")
+    config_file.save(settings, exp / "config.yaml")
     data, dump = tmp_path / "data", tmp_path / "dump"
     wavs = {i: str(path) for i, path in toy_wavs.items()}
     labels = dict(zip(wavs, SEQUENCES, strict=True))
@@ -68,7 +69,7 @@ def test_an_experiment_is_trained_further_with_recordings(trained, command, tmp_
     code, out, err = command(adapt.main, *options, "--share", "0.5")
     assert code == 0, err
     assert "4 recordings, each 1 times beside 4 utterances" in out
-    settings = config.load_resolved(tmp_path / "adapted" / "config.yaml")
+    settings = config_file.load_resolved(tmp_path / "adapted" / "config.yaml")
     assert settings.train.sources[-1] == Source("adapt_adapted", ["slu", "asr"])
     assert settings.train.sources[:-1] == [Source("train", ["slu", "asr"])]
     assert (settings.train.num_steps, settings.train.learning_rate) == (2, 0.5e-3)

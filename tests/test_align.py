@@ -11,7 +11,7 @@ import torch
 
 from atat import align, ctm, datadir
 from atat.archive import FeatureWriter
-from atat.config import Config, FeaturesConfig
+from atat.config.schema import Config, FeaturesConfig
 from atat.tokenizer import Tokenizer
 from tests.conftest import SEQUENCES
 

@@ -7,7 +7,7 @@ import torch
 
 from atat import features
 from atat.augment import NATS_PER_DB, Augmenter
-from atat.config import AugmentConfig, FeaturesConfig
+from atat.config.schema import AugmentConfig, FeaturesConfig
 
 QUIET = AugmentConfig(
     tempo=[1.0, 1.0],

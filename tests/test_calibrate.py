@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import calibrate, confidence, config, datadir, features, negatives, parse
+from atat import calibrate, confidence, datadir, features, negatives, parse
 from atat.calibrate import Example, chosen_run, is_for_fitting
+from atat.config import config_file
 from atat.datadir import DataDir
 from atat.inference import SpeechToSemantics
 from atat.semantics import target_sequence
@@ -34,7 +35,7 @@ def corpus(tmp_path_factory, toy_experiment, toy_wavs):
     text = {i: target_sequence.words(s) for i, s in sequences.items()}
     split = DataDir(wav_scp, text, sequences, dict.fromkeys(wav_scp, "anna"))
     datadir.write(root / "data" / "valid", split)
-    settings = config.load_resolved(toy_experiment / "config.yaml").features
+    settings = config_file.load_resolved(toy_experiment / "config.yaml").features
     settings.cmvn_splits = ["valid"]
     features.write_all(root / "data", root / "dump", settings, 1)
     (root / "noise").mkdir()
@@ -47,9 +48,9 @@ def corpus(tmp_path_factory, toy_experiment, toy_wavs):
 @pytest.fixture
 def exp(toy_experiment, tmp_path):
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
-    settings = config.load_resolved(exp / "config.yaml")
+    settings = config_file.load_resolved(exp / "config.yaml")
     settings.train.valid_splits = ["valid"]
-    config.save(settings, exp / "config.yaml")
+    config_file.save(settings, exp / "config.yaml")
     return exp
 
 
@@ -176,7 +177,7 @@ def test_data_are_needed_to_fit(command, exp):
 
 
 def test_the_run_of_the_grammar_goes_first(toy_experiment):
-    settings = config.load_resolved(toy_experiment / "config.yaml")
+    settings = config_file.load_resolved(toy_experiment / "config.yaml")
     assert chosen_run(settings, None).constraint == "grammar"
     assert chosen_run(settings, "test").constraint == "none"
     del settings.decode.runs["test_grammar"]
@@ -250,7 +251,7 @@ def test_hours_that_were_changed_after_training_are_those_that_are_wanted(
 ):
     asked = []
     monkeypatch.setattr(calibrate, "is_calibrated", lambda _, wanted: asked.append(wanted) or True)
-    settings = config.load_resolved(exp / "config.yaml")
+    settings = config_file.load_resolved(exp / "config.yaml")
     for given, hours in ([], settings.decode.negative_hours), (["decode.negative_hours=0.5"], 0.5):
         code, _, err = calibrated(command, exp, corpus, *given, "--if_needed", "true")
         assert code == 0, err

@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
-from atat import config, tables, train
-from atat.config import FeaturesConfig, Source
+from atat import train
+from atat.config import config_file, experiment_tables
+from atat.config.schema import FeaturesConfig, Source
 from atat.dataset import Batches
 from atat.examples import Examples
 from atat.model import build
@@ -16,7 +17,7 @@ from atat.text_source import text_tokenizer
 from atat.tokenizer import Tokenizer
 from tests import test_mlm as tones
 
-CONF = config.BASE.parent
+CONF = config_file.BASE.parent
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *tones.WORDS]
 
 
@@ -40,7 +41,7 @@ def test_the_papers_model_takes_training_steps_in_all_its_tasks(tmp_path, bert, 
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     tones.write(tmp_path, FeaturesConfig())
-    settings = config.load([CONF / "model_paper.yaml"], [f"model.text_pretrained={bert}"])
+    settings = config_file.load([CONF / "model_paper.yaml"], [f"model.text_pretrained={bert}"])
     sources = [Source("train", ["asr", "mlm", "slu", "nlu"])]
     settings.train.sources, settings.train.text_batch = sources, 2
     settings.train.batch_frames = 600
@@ -68,7 +69,7 @@ def test_the_papers_model_takes_training_steps_in_all_its_tasks(tmp_path, bert, 
 
 
 def test_the_papers_schedule_of_pretrained_parameters_ends_after_800_steps():
-    settings = config.load([CONF / "model_paper.yaml"])
+    settings = config_file.load([CONF / "model_paper.yaml"])
     assert sum(steps for steps, _ in settings.train.pretrained_schedule) == 800
     assert (settings.train.mlm_share, settings.train.mlm_fill) == (0.15, "zero")
 
@@ -76,16 +77,16 @@ def test_the_papers_schedule_of_pretrained_parameters_ends_after_800_steps():
 @pytest.mark.parametrize("recipe", sorted(p.parent.name for p in CONF.parent.glob("egs/*/conf")))
 def test_the_papers_model_is_one_in_all_recipes_and_fits_a_gpu(recipe):
     paths = [CONF.parent / "egs" / recipe / "conf" / "recipe.yaml", CONF / "model_paper.yaml"]
-    settings = config.load(paths, ["train.num_gpus=1"])
-    librispeech = config.load(
+    settings = config_file.load(paths, ["train.num_gpus=1"])
+    librispeech = config_file.load(
         [CONF.parent / "egs" / "librispeech" / "conf" / "recipe.yaml", paths[1]]
     )
     assert settings.model == librispeech.model  # so that one can start from the other
 
 
 def test_the_tiny_model_is_that_of_the_commands():
-    tiny = config.load([CONF / "model_tiny.yaml"]).model
-    commands = config.load([CONF.parent / "egs" / "commands" / "conf" / "recipe.yaml"]).model
+    tiny = config_file.load([CONF / "model_tiny.yaml"]).model
+    commands = config_file.load([CONF.parent / "egs" / "commands" / "conf" / "recipe.yaml"]).model
     for name in ("utterance_mean", "speech_base", "dropout"):  # no sizes
         setattr(commands, name, getattr(tiny, name))
     assert tiny == commands
@@ -93,7 +94,7 @@ def test_the_tiny_model_is_that_of_the_commands():
 
 @pytest.mark.parametrize("recipe", ["commands", "barista", "top_zeroshot", "music_lowres"])
 def test_a_recipe_stands_on_frozen_whisper(recipe, tmp_path):
-    settings = config.load(
+    settings = config_file.load(
         [CONF.parent / "egs" / recipe / "conf" / "recipe.yaml", CONF / "frozen_whisper.yaml"]
     )
     tokenizer = Tokenizer.train(["go( to( rome )to )go"], 60)
@@ -112,8 +113,10 @@ BUDGETS = sorted(CONF.parent.glob("egs/*/conf/budget_*.yaml"))
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_a_budget_reaches_the_first_experiment_of_its_recipe(budget):
     recipe = budget.parent.parent
-    first = next(iter(tables.load(recipe / "tables.yaml").experiments.values()))
-    resolved = asdict(config.load([recipe / "conf" / "recipe.yaml", budget], [], [first.config]))
+    first = next(iter(experiment_tables.load(recipe / "tables.yaml").experiments.values()))
+    resolved = asdict(
+        config_file.load([recipe / "conf" / "recipe.yaml", budget], [], [first.config])
+    )
     asked = yaml.safe_load(budget.read_text())
     assert asked == {
         section: {name: resolved[section][name] for name in values}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atat import crf, datadir, decode
-from atat.config import DecodeRun
+from atat.config.schema import DecodeRun
 from atat.datadir import DataDir
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node

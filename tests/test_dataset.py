@@ -6,7 +6,7 @@ import torch
 
 from atat import datadir
 from atat.augment import active_frames
-from atat.config import Config, Source
+from atat.config.schema import Config, Source
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples
 from atat.semantics import heldout_pairs, target_sequence

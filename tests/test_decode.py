@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from atat import config, datadir, decode, features, score
+from atat import datadir, decode, features, score
 from atat.common import cli
-from atat.config import DecodeRun
+from atat.config import config_file, schema
+from atat.config.schema import DecodeRun
 from atat.datadir import DataDir
 
 
@@ -141,7 +142,7 @@ def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path,
     taken = []
 
     class Model:
-        settings = config.load_resolved(toy_experiment / "config.yaml")
+        settings = config_file.load_resolved(toy_experiment / "config.yaml")
 
         def search_texts(self, sentences, options):
             taken.extend(sentences)
@@ -156,11 +157,11 @@ def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path,
 
 
 def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp, toy_data):
-    settings = config.load_resolved(exp / "config.yaml")
+    settings = config_file.load_resolved(exp / "config.yaml")
     # Listed before what it reads.
     two_stage = DecodeRun(source="hypotheses", input="test_asr", task="nlu")
     settings.decode.runs = {"two_stage": two_stage, **settings.decode.runs}
-    config.save(settings, exp / "config.yaml")
+    config_file.save(settings, exp / "config.yaml")
     code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "two_stage")
     assert code == 2 and "decode_test_asr/hyp.jsonl: no such file" in err[0]
 
@@ -201,7 +202,7 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     ],
 )
 def test_a_run_whose_source_cannot_be_is_a_value_error(change, message):
-    settings = config.Config()
+    settings = schema.Config()
     runs = {"two": DecodeRun(**change), "asr": DecodeRun(task="asr"), "slu": DecodeRun()}
     settings.decode.runs = runs
     with pytest.raises(ValueError, match=message):
@@ -232,7 +233,7 @@ def test_what_stage_2_dropped_counts_as_wrong(
     text = dict.fromkeys(wav_scp, "light")
     speakers = {i: i.partition("-")[0] for i in wav_scp}
     datadir.write(data / "test", DataDir(wav_scp, text, labels, speakers))
-    settings = config.load_resolved(exp / "config.yaml").features
+    settings = config_file.load_resolved(exp / "config.yaml").features
     settings.allow_drops = True
     features.write_split(data / "test", dump / "test", settings, 1)
     code, out, _ = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from atat import config, tables, toy_corpus
+from atat import toy_corpus
+from atat.config import config_file, experiment_tables
 
 # Whole runs, each of a few trainings: minutes on a busy machine.
 pytestmark = pytest.mark.timeout(1800)
@@ -251,13 +252,13 @@ def test_a_directory_without_the_corpus_is_one_line_and_exit_code_2(name, tmp_pa
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_row_of_a_recipe_has_a_run_that_its_settings_decode(name):
     recipe_dir = ROOT / "egs" / name
-    table = tables.load(recipe_dir / "tables.yaml")
+    table = experiment_tables.load(recipe_dir / "tables.yaml")
     # What differs for some of the rows (a recorded test) is in files beside recipe.yaml.
     files = sorted((recipe_dir / "conf").glob("*.yaml"), key=lambda f: f.stem != "recipe")
     assert table.table and files[0].stem == "recipe"
     for row in table.table:
         for training in table.trainings(row.experiment) if row.experiment else ():
-            assert row.run in config.load(files, (), [training.config]).decode.runs, row
+            assert row.run in config_file.load(files, (), [training.config]).decode.runs, row
 
 
 def test_librispeech_learns_words_then_masked_ones(pretrained):

@@ -14,7 +14,7 @@ import soxr
 
 from atat import archive, datadir, engines, features
 from atat.audio import read
-from atat.config import FeaturesConfig
+from atat.config.schema import FeaturesConfig
 from atat.datadir import DataDir
 from atat.features import FeatureReader, extract, fbank
 

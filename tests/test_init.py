@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import config, init, train
-from atat.config import Config, Source
+from atat import init, train
+from atat.config import config_file
+from atat.config.schema import Config, Source
 from atat.model import build
 from atat.tokenizer import Tokenizer
 from tests import toy
@@ -25,7 +26,7 @@ def taught() -> Config:
 
 def experiment(directory: Path, c: Config, tokenizer: Tokenizer = OLD, seed: int = 5) -> Path:
     """What a training leaves behind: here with random weights, biases among them."""
-    config.save(c, directory / "config.yaml")
+    config_file.save(c, directory / "config.yaml")
     tokenizer.save(directory / "tokenizer")
     torch.manual_seed(seed)
     model = build(c, tokenizer)
@@ -290,13 +291,13 @@ def test_a_ctc_that_was_taught_is_not_taught_again(corpus, parts, left):
     c = short(corpus, [], init_parts=parts, flat_start_fraction=0.1, ctc_first_fraction=0.1)
     exp = corpus / "exp" / "taught"
     train.prepare_experiment(c, corpus / "data", exp, True)
-    kept = config.load_resolved(exp / "config.yaml").train
+    kept = config_file.load_resolved(exp / "config.yaml").train
     assert kept.flat_start_fraction == kept.ctc_first_fraction == left
     assert c.train == kept  # what is trained with
 
 
 def test_the_option_names_what_to_start_from(corpus):
-    config.save(settings(), corpus / "resolved.yaml")
+    config_file.save(settings(), corpus / "resolved.yaml")
     command = [sys.executable, "-m", "atat.train", "--config", str(corpus / "resolved.yaml")]
     for option in ("data", "dump", "exp"):
         command += [f"--{option}", str(corpus / option)]

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from atat import audio, ctm, datadir, features, masking
-from atat.config import Config, FeaturesConfig, Source, TrainConfig
+from atat.config.schema import Config, FeaturesConfig, Source, TrainConfig
 from atat.ctm import Word
 from atat.dataset import Batches
 from atat.examples import Examples, validation_sources

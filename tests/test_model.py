@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from atat import config
-from atat.config import Config
+from atat.config import config_file
+from atat.config.schema import Config
 from atat.model import build
 from atat.tokenizer import Tokenizer
 
@@ -354,7 +354,7 @@ def test_gain_changes_nothing_but_the_level_and_silence_is_lifted(tokenizer):
 
 
 def test_the_papers_model_has_the_papers_size(tokenizer):
-    settings = config.load([config.BASE.parent / "model_paper.yaml"])
+    settings = config_file.load([config_file.BASE.parent / "model_paper.yaml"])
     settings.model.text_encoder, settings.model.text_layers = "transformer", 1  # BERT apart
     model = build(settings, tokenizer)
     d, ffn = 256, 2048

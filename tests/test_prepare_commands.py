@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from atat import config, datadir
-from atat.config import DataConfig
+from atat import datadir
+from atat.config import config_file
+from atat.config.schema import DataConfig
 from atat.grammar import Grammar
 from atat.prepare import commands, spoken_grammar
 from atat.semantics import target_sequence
@@ -207,7 +208,7 @@ def test_doubtful_grammars_are_warned_of(tmp_path, capsys):
 
 
 def test_the_recipe_says_every_slot_value_and_intent_in_training():
-    settings = config.load([RECIPE])
+    settings = config_file.load([RECIPE])
     spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
     grammar = Grammar.load(spoken_grammar.ROOT / settings.data.grammar)
     drawn = spoken_grammar.draw(grammar, settings.data, settings.seed)

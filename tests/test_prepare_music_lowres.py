@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from atat import config, datadir
+from atat import datadir
+from atat.config import config_file
 from atat.prepare import music_lowres
 from tests.test_prepare_top_zeroshot import ROWS, splits
 from tests.test_top_corpus import write_stop, write_top, write_topv2
@@ -14,7 +15,9 @@ VOICES = (
 
 def prepare(tmp_path, corpus, *overrides):
     overrides = [VOICES, "data.low_resource=0.25", f"data.cache={tmp_path / 'cache'}", *overrides]
-    return music_lowres.prepare(config.load([], overrides), corpus, tmp_path / "data", num_jobs=1)
+    return music_lowres.prepare(
+        config_file.load([], overrides), corpus, tmp_path / "data", num_jobs=1
+    )
 
 
 def test_a_share_of_the_sentences_with_all_their_renderings_is_low(tmp_path):

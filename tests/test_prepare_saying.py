@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from atat import config
-from atat.config import DataConfig
+from atat.config import schema
+from atat.config.schema import DataConfig
 from atat.prepare import saying, spoken_grammar
 
 TEXT = "can i have a large mocha with almond milk"
@@ -42,7 +42,7 @@ def test_one_setting_does_not_shift_the_others():
 
 
 def test_training_alone_is_said_as_people_would_and_a_longer_list_keeps_a_shorter_one():
-    settings = config.Config(data=PEOPLE)
+    settings = schema.Config(data=PEOPLE)
     texts = [TEXT] * 20
     train = spoken_grammar.said("train", texts, settings)
     assert len(set(train)) > 5 and {plain(one) for one in train} == {TEXT}

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from atat import config, datadir, score
+from atat import datadir, score
+from atat.config import config_file
 from atat.prepare import top_corpus, top_zeroshot
 from atat.prepare.top_corpus import Sentence
 from atat.semantics import target_sequence
@@ -185,10 +186,10 @@ def test_check_writes_nothing(run, tmp_path):
 
 
 def test_the_settings_of_the_recipe_can_be_used():
-    conf = config.BASE.parent.parent / "egs" / "top_zeroshot" / "conf"
-    data = config.load([conf / "recipe.yaml"]).data
+    conf = config_file.ROOT / "egs" / "top_zeroshot" / "conf"
+    data = config_file.load([conf / "recipe.yaml"]).data
     assert data.num_asr > 0 and set(data.voices) == {"train", "valid", "test"}
-    measured = config.load([conf / "recipe.yaml", conf / "two_cores.yaml"])
+    measured = config_file.load([conf / "recipe.yaml", conf / "two_cores.yaml"])
     assert measured.data.num_spoken == 0 and measured.model.speech_base  # all sentences
     assert data.num_test == 1915  # as many as the paper's recorded test has
     assert measured.data.num_test == 0  # all 9,042

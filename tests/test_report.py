@@ -28,9 +28,9 @@ from atat import (
     results,
     score,
     slot_errors,
-    tables,
 )
 from atat.common import cli
+from atat.config import experiment_tables
 from atat.datadir import DataDir
 from atat.hints import Hint
 from atat.report_audio import Recordings
@@ -143,7 +143,7 @@ def words(sequence: str) -> str:
 
 
 def rescore(root: Path, experiment: str):
-    subsets = tables.load(root / "tables.yaml").subsets
+    subsets = experiment_tables.load(root / "tables.yaml").subsets
     for directory in score.run_directories(root / "exp" / experiment):
         score.score_run(directory, root / "data", subsets)
 
@@ -156,7 +156,7 @@ def run_report(paths: dict[str, Path], monkeypatch, *more: str):
 
 def load(paths: dict[str, Path]) -> results.Results:
     place = results.Place(paths["expdir"], paths["data"])
-    return results.Results(tables.load(paths["tables"]), [place])
+    return results.Results(experiment_tables.load(paths["tables"]), [place])
 
 
 @pytest.fixture(scope="module")
@@ -424,10 +424,12 @@ def test_what_was_heard_is_told_from_what_was_understood():
     ]
     scores = dict.fromkeys(("em_hyp", "em_full", "wer"), metrics.proportion(1, 2))
     rows = [
-        results.Result(tables.Row("speech", "atat", "test"), scores, None, lines, None),
-        results.Result(tables.Row("missing", "atat", "test"), {}, Hint("not trained"), [], None),
+        results.Result(experiment_tables.Row("speech", "atat", "test"), scores, None, lines, None),
         results.Result(
-            tables.Row("transcripts", "atat", "test_asr"),
+            experiment_tables.Row("missing", "atat", "test"), {}, Hint("not trained"), [], None
+        ),
+        results.Result(
+            experiment_tables.Row("transcripts", "atat", "test_asr"),
             {"wer": scores["wer"]},
             None,
             [{"reference": "some jazz", "hypothesis": "some jazz"}],
@@ -503,7 +505,7 @@ def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):
 
 def test_the_terminal_shows_every_row_there_is_and_no_line_is_wider_than_a_screen(recipe):
     text = report.terminal(load(recipe))
-    for row in tables.load(recipe["tables"]).table[:-1]:
+    for row in experiment_tables.load(recipe["tables"]).table[:-1]:
         assert f"\n{row.row}" in text
     assert text.endswith(
         "not there yet:\n  Not there: not trained\n    ./run.sh --experiment later"
@@ -660,7 +662,7 @@ def test_references_without_carrier_words_are_compared_by_what_is_asked_for(reci
         "em_full": None,
         "reason": "drink 'mocha', expected 'latte'",
     }
-    row = tables.Row("row", "atat", "test")
+    row = experiment_tables.Row("row", "atat", "test")
     result = results.Result(row, {}, None, [line], None)
     (error,) = report_page.section_of(result, {}, Recordings(recipe["out"]), 9).errors
     assert [token.text for token in error.reference if token.differs] == ["latte"]
@@ -728,7 +730,7 @@ def test_learning_curves_are_a_png_and_missing_values_are_no_crash(tmp_path):
 def test_tree_scores_are_columns_where_there_are_trees():
     class Fake(results.Results):
         def __init__(self, scores):
-            row = tables.Row("row", "atat", "test")
+            row = experiment_tables.Row("row", "atat", "test")
             self.rows = [results.Result(row, scores, None, [], None)]
 
     score = metrics.proportion(1, 2)
@@ -798,7 +800,7 @@ def places(root: Path) -> list[results.Place]:
 
 
 def of_parts(root: Path) -> results.Results:
-    return results.Results(tables.load(root / "tables.yaml"), places(root))
+    return results.Results(experiment_tables.load(root / "tables.yaml"), places(root))
 
 
 def em(root: Path, part: str, name: str) -> list[bool]:
@@ -881,10 +883,10 @@ def test_what_is_missing_of_a_pooled_row_is_counted_and_the_first_is_named(parts
 
 def test_parts_that_the_corpus_does_not_have_are_an_error(parts, recipe):
     with pytest.raises(ValueError, match="got 'near', expected far"):
-        results.Results(tables.load(parts / "tables.yaml"), places(parts)[2:])
+        results.Results(experiment_tables.load(parts / "tables.yaml"), places(parts)[2:])
     with pytest.raises(ValueError, match="the corpus has no parts"):
         place = results.Place(recipe["expdir"], recipe["data"])
-        results.Results(tables.load(parts / "tables.yaml"), [place])
+        results.Results(experiment_tables.load(parts / "tables.yaml"), [place])
 
 
 def test_a_report_says_where_a_corpus_is_a_stand_in(tmp_path, monkeypatch, capsys):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from atat import config, datadir, features, masking, states, train, whisper, whisper_file
+from atat import datadir, features, masking, states, train, whisper, whisper_file
 from atat.archive import FeatureReader
 from atat.common.seeds import rng
+from atat.config import config_file, schema
 from atat.dataset import Batches
 from atat.examples import Examples
 from atat.model import build
@@ -41,7 +42,7 @@ def encoder(monkeypatch):
     return made
 
 
-def settings() -> config.Config:
+def settings() -> schema.Config:
     c = tiny()
     c.features.kind = "whisper"
     c.model.speech_base, c.model.speech_base_width = "tiny", WIDTH
@@ -153,7 +154,7 @@ def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
     directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
     c.augment.enabled, c.augment.time_mask_fraction = True, 0.5
-    examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer)
+    examples = Examples([schema.Source("train", ["asr"])], data, directory, tokenizer)
     kept = FeatureReader(directory / "train")
     for training in (True, False):
         batches = Batches(examples, c, tokenizer, training=training)
@@ -182,7 +183,7 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     for a, b in itertools.combinations(versions, 2):
         assert a.shape != b.shape or not np.allclose(a, b)
 
-    examples = Examples([config.Source("train", ["asr"])], data, directory, tokenizer, num_copies=2)
+    examples = Examples([schema.Source("train", ["asr"])], data, directory, tokenizer, num_copies=2)
     batches = Batches(examples, c, tokenizer, training=True)
     heard = set()
     for step in range(c.train.num_steps):
@@ -215,7 +216,7 @@ def test_the_command_makes_copies_of_training_speech_and_trains_on_them(
     monkeypatch.setattr(train, "train", lambda *arguments: given.append(arguments))
     c, exp = settings(), tmp_path / "exp"
     c.augment.enabled, c.augment.copies = True, 2
-    config.save(c, tmp_path / "resolved.yaml")
+    config_file.save(c, tmp_path / "resolved.yaml")
     where = ["--data", data, "--dump", dump, "--exp", exp]
     code, _, err = command(train.main, "--config", tmp_path / "resolved.yaml", *where)
     assert code == 0, err
@@ -249,7 +250,7 @@ def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
     np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
     directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
-    tasks = [config.Source("train", ["asr", "mlm"])]
+    tasks = [schema.Source("train", ["asr", "mlm"])]
     examples = Examples(tasks, data, directory, tones.TOKENIZER)
     batches = Batches(examples, c, tones.TOKENIZER, training=True)
     part, number = examples.speech[0], len(tones.IDS) - 1  # the longest: a word is masked always

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat.config import ModelConfig, Source
+from atat.config.schema import ModelConfig, Source
 from atat.encoders import PretrainedTextEncoder
 from atat.inference import SpeechToSemantics
 from atat.text_source import text_tokenizer

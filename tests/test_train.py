@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import config, datadir, train
-from atat.config import Config, Source
+from atat import datadir, train
+from atat.config import config_file
+from atat.config.schema import Config, Source
 from tests import toy
 
 
@@ -72,7 +73,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_does_not(corpus):
 
 def start(root: Path, name: str, *overrides: str) -> subprocess.Popen:
     """Train in a process of its own."""
-    config.save(settings(), root / "resolved.yaml")
+    config_file.save(settings(), root / "resolved.yaml")
     command = [sys.executable, "-m", "atat.train", "--config", str(root / "resolved.yaml")]
     command += ["--data", str(root / "data"), "--dump", str(root / "dump")]
     command += ["--exp", str(root / "exp" / name), *overrides]

@@ -7,12 +7,14 @@ import struct
 import numpy as np
 import pytest
 import torch
+from atat.config.tasks import TASKS
 
-from atat import config, whisper, whisper_file
-from atat.config import FeaturesConfig
+from atat import whisper, whisper_file
+from atat.config import config_file, schema
+from atat.config.schema import FeaturesConfig
 from atat.features import whisper_mel
 from atat.model import build
-from atat.tokenizer import SPECIALS, TASKS, WORD_START, Tokenizer
+from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.train import prepare_experiment
 
 WIDTH, NUM_HEADS, FFN, NUM_LAYERS, NUM_BINS = 32, 2, 48, 3, 20
@@ -66,7 +68,7 @@ def checkpoint(theirs, tokenizer):
     )
 
 
-def settings(**model: object) -> config.Config:
+def settings(**model: object) -> schema.Config:
     """Of a model of the checkpoint's sizes."""
     sizes = {"width": WIDTH, "num_heads": NUM_HEADS, "dropout": 0.0, "bridge": False}
     sizes |= {"speech_encoder": "whisper", "speech_layers": NUM_LAYERS, "speech_ffn": FFN}
@@ -76,7 +78,7 @@ def settings(**model: object) -> config.Config:
         "model": sizes | model,
         "features": {"kind": "whisper", "num_mel_bins": NUM_BINS},
     }
-    return config.load([], [], [delta])
+    return config_file.load([], [], [delta])
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from atat import config, datadir
+from atat import datadir
 from atat.common import cli
-from atat.config import Config
+from atat.config import config_file
+from atat.config.schema import Config
 from atat.datadir import DataDir
 from atat.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar
@@ -143,7 +144,7 @@ def main() -> None:
         "--corpus_dir", required=True, type=Path, help="the speech-to-intent benchmark"
     )
     args = parser.parse_args()
-    settings = config.load(args.config, args.overrides)
+    settings = config_file.load(args.config, args.overrides)
     settings.data.num_test = 0  # it is recorded
     check_corpus(args.corpus_dir)
     grammar = spoken_grammar.load_grammar(args.grammar or args.corpus_dir / GRAMMAR)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from atat import config
 from atat.common import cli
-from atat.config import Config
+from atat.config import config_file
+from atat.config.schema import Config
 from atat.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar
 
@@ -36,7 +36,7 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
 
 def main() -> None:
     args = spoken_grammar.parser(__doc__).parse_args()
-    settings = config.load(args.config, args.overrides)
+    settings = config_file.load(args.config, args.overrides)
     path = args.grammar or settings.data.grammar
     if path is None:
         raise ValueError("no grammar: give --grammar FILE or set data.grammar")

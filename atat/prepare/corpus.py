@@ -18,7 +18,7 @@ from pathlib import Path
 from atat import datadir
 from atat.common import cli
 from atat.common.files import atomic_write
-from atat.config import DataConfig
+from atat.config.schema import DataConfig
 from atat.datadir import DataDir
 
 HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/metrics.py)

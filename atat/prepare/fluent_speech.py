@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
-from atat import config
 from atat.common import cli
-from atat.config import DataConfig
+from atat.config import config_file
+from atat.config.schema import DataConfig
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 from atat.semantics import triples
@@ -189,7 +189,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
 
 def main() -> None:
     args = corpus.parser(__doc__).parse_args()
-    settings = config.load(args.config, args.overrides).data
+    settings = config_file.load(args.config, args.overrides).data
     if args.check:
         check(args.corpus_dir, settings.max_missing)
         return

@@ -6,8 +6,8 @@ Training is all `train-*` directories that are there, validation `dev-clean`, th
 import re
 from pathlib import Path
 
-from atat import config
 from atat.common import cli
+from atat.config import config_file
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 
@@ -112,7 +112,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
 
 def main() -> None:
     args = corpus.parser(__doc__).parse_args()
-    settings = config.load(args.config, args.overrides).data
+    settings = config_file.load(args.config, args.overrides).data
     if args.check:
         check(args.corpus_dir, settings.max_missing)
         return

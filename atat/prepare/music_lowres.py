@@ -16,7 +16,7 @@ spoken by people.
 from pathlib import Path
 
 from atat.common import cli
-from atat.config import Config
+from atat.config.schema import Config
 from atat.prepare import corpus, spoken_grammar, top_corpus, tree_splits
 from atat.prepare.top_corpus import Sentence
 

@@ -6,7 +6,7 @@ and punctuated anew here; what it means, and the words that a model is to hear, 
 
 import random
 
-from atat.config import DataConfig
+from atat.config.schema import DataConfig
 
 FILLERS = ("uh", "um", "er")
 

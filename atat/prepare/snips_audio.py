@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from atat import config
 from atat.common import cli
+from atat.config import config_file, schema
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 from atat.semantics import target_sequence
@@ -187,7 +187,7 @@ def splits_of(read: Corpus, folds: list[list[Utterance]], fold: int, seed: int) 
     return {"train": train, "train_text": train_text, "valid": valid, "test": test}
 
 
-def prepare(corpus_dir: Path, data: Path, settings: config.Config) -> None:
+def prepare(corpus_dir: Path, data: Path, settings: schema.Config) -> None:
     """Write the splits of `data.part`.
 
     Raises:
@@ -240,7 +240,7 @@ def usable(read: Corpus, field: str, max_missing: float) -> list[Utterance]:
     return corpus.drop_missing(field, read.recordings, max_missing)
 
 
-def check(corpus_dir: Path, settings: config.Config) -> None:
+def check(corpus_dir: Path, settings: schema.Config) -> None:
     """Print what the directory holds beside what was published.
 
     Raises:
@@ -273,7 +273,7 @@ def check(corpus_dir: Path, settings: config.Config) -> None:
 
 def main() -> None:
     args = corpus.parser(__doc__).parse_args()
-    settings = config.load(args.config, args.overrides)
+    settings = config_file.load(args.config, args.overrides)
     if args.check:
         check(args.corpus_dir, settings)
         return

@@ -14,16 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import config, datadir, negatives, synth
+from atat import datadir, negatives, synth
 from atat.common.files import atomic_write
-from atat.config import Config, DataConfig
+from atat.config import config_file
+from atat.config.schema import Config, DataConfig
 from atat.datadir import DataDir
 from atat.grammar import Grammar
 from atat.prepare import corpus, drawing, pronunciation, saying
 from atat.semantics import target_sequence
 from atat.spelling import cardinal
 
-ROOT = config.BASE.parent.parent
+ROOT = config_file.ROOT
 SPOKEN = ("train", "valid", "test")
 NEAR_SHARE = 1 / 3  # of the foreign speech
 ASR, FOREIGN = TEXT_ALONE = ("asr", "foreign")  # splits of speech without semantics

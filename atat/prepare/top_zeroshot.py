@@ -18,7 +18,7 @@ from pathlib import Path
 
 from atat.common import cli
 from atat.common.files import sha256
-from atat.config import Config
+from atat.config.schema import Config
 from atat.prepare import corpus, librispeech, spoken_grammar, top_corpus, tree_splits
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_corpus import Sentence

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from atat import config, synth
+from atat import synth
 from atat.common.files import sha256
-from atat.config import Config
+from atat.config import config_file
+from atat.config.schema import Config
 from atat.prepare import corpus, spoken_grammar, top_corpus
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_corpus import Corpus, Sentence
@@ -139,7 +140,7 @@ def run(
         layouts, recorded: of the corpora that will do, as `top_corpus.check` takes them.
     """
     args = corpus.parser(description).parse_args()
-    settings = config.load(args.config, args.overrides)
+    settings = config_file.load(args.config, args.overrides)
     if args.check:
         top_corpus.check(args.corpus_dir, layouts, recorded, settings.data.max_missing)
         return

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from atat import train
-from atat.config import Config, Source
+from atat.config.schema import Config, Source
 from atat.examples import target_sequences
 from atat.inference import SpeechToSemantics
 from atat.semantics import tag_nesting

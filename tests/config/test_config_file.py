@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat import config
-from atat.config import Config, Source
+from atat.config import config_file
+from atat.config.schema import Config, Source
 
 
 def write(tmp_path, text, name="recipe.yaml"):
@@ -27,29 +27,29 @@ def leaves(schema, prefix=""):
 def test_base_yaml_explains_every_setting_and_agrees_with_the_types():
     from omegaconf import OmegaConf
 
-    base = OmegaConf.load(config.BASE)
+    base = OmegaConf.load(config_file.BASE)
     assert sorted(leaves(Config)) == sorted(
         f"{section}.{key}" if isinstance(value, dict) else section
         for section, value in OmegaConf.to_container(base).items()
         for key in (value if isinstance(value, dict) else [""])
     )
-    assert config.load([]) == Config()
+    assert config_file.load([]) == Config()
 
 
 def test_later_parts_win(tmp_path):
     one = write(tmp_path, "seed: 2\ntrain: {num_steps: 25, betas: [0.8, 0.9]}", "one.yaml")
     two = write(tmp_path, "train: {num_steps: 26}", "two.yaml")
-    assert config.load([one]).train.num_steps == 25
-    assert config.load([one, two]).train.num_steps == 26
+    assert config_file.load([one]).train.num_steps == 25
+    assert config_file.load([one, two]).train.num_steps == 26
     delta = {"train": {"num_steps": 27}}
-    merged = config.load([one, two], deltas=[delta])
+    merged = config_file.load([one, two], deltas=[delta])
     assert (merged.seed, merged.train.num_steps, merged.train.betas) == (2, 27, [0.8, 0.9])
-    assert config.load([one, two], ["train.num_steps=28"], [delta]).train.num_steps == 28
+    assert config_file.load([one, two], ["train.num_steps=28"], [delta]).train.num_steps == 28
 
 
 def test_values_have_their_types(tmp_path):
     path = write(tmp_path, "train: {learning_rate: 1e-3, sources: [{split: a, tasks: [slu]}]}")
-    loaded = config.load([path], ["decode.runs.far.beam=2", "data.voices={train: {piper: 1}}"])
+    loaded = config_file.load([path], ["decode.runs.far.beam=2", "data.voices={train: {piper: 1}}"])
     assert loaded.train.learning_rate == 1e-3  # PyYAML alone reads a string
     assert loaded.train.sources == [Source("a", ["slu"])]
     assert loaded.decode.runs["far"].beam == 2
@@ -58,9 +58,9 @@ def test_values_have_their_types(tmp_path):
 
 def test_a_file_can_include_those_of_conf(tmp_path):
     path = write(tmp_path, "include: base.yaml\nseed: 5")
-    assert config.load([path]).seed == 5
+    assert config_file.load([path]).seed == 5
     with pytest.raises(FileNotFoundError, match=r"nope\.yaml"):
-        config.load([write(tmp_path, "include: nope.yaml")])
+        config_file.load([write(tmp_path, "include: nope.yaml")])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_file_can_include_those_of_conf(tmp_path):
 )
 def test_a_mistake_in_an_override_is_a_value_error_that_names_it(override, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        config.load([], [override])
+        config_file.load([], [override])
 
 
 @pytest.mark.parametrize(
@@ -96,36 +96,36 @@ def test_a_mistake_in_an_override_is_a_value_error_that_names_it(override, messa
 )
 def test_a_mistake_in_a_file_is_a_value_error_that_names_the_file(tmp_path, content):
     with pytest.raises(ValueError, match=r"recipe\.yaml"):
-        config.load([write(tmp_path, content)])
+        config_file.load([write(tmp_path, content)])
 
 
 def test_a_file_that_is_not_text_is_a_value_error_that_names_the_file(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"recipe\.yaml"):
-        config.load([path])
+        config_file.load([path])
 
 
 def test_a_mistake_in_an_experiment_says_so():
     with pytest.raises(ValueError, match=r"experiment: .*did you mean 'train'"):
-        config.load([], deltas=[{"trian": {}}])
+        config_file.load([], deltas=[{"trian": {}}])
 
 
 @pytest.mark.parametrize("path", ["nowhere.yaml", "."])
 def test_a_file_that_is_not_there_is_named(tmp_path, path):
     with pytest.raises(FileNotFoundError, match="no such configuration file"):
-        config.load([tmp_path / path])
+        config_file.load([tmp_path / path])
 
 
 def test_an_empty_file_changes_nothing(tmp_path):
-    assert config.load([write(tmp_path, "")]) == config.load([])
+    assert config_file.load([write(tmp_path, "")]) == config_file.load([])
 
 
 def test_what_is_saved_is_read_back_whole(tmp_path):
     overrides = ["seed=7", "train.sources=[{split: a, tasks: [slu]}]", "decode.runs.far.beam=2"]
-    changed = config.load([], overrides)
-    config.save(changed, tmp_path / "exp" / "config.yaml")
-    assert config.load_resolved(tmp_path / "exp" / "config.yaml") == changed
+    changed = config_file.load([], overrides)
+    config_file.save(changed, tmp_path / "exp" / "config.yaml")
+    assert config_file.load_resolved(tmp_path / "exp" / "config.yaml") == changed
     # Nothing of today's base.yaml is needed: all that there is, is in the file.
     text = (tmp_path / "exp" / "config.yaml").read_text(encoding="utf-8")
     for name in leaves(Config):
@@ -135,13 +135,13 @@ def test_what_is_saved_is_read_back_whole(tmp_path):
 def test_a_saved_file_of_another_version_is_a_value_error(tmp_path):
     path = write(tmp_path, "seed: 1\nold_setting: 2")
     with pytest.raises(ValueError, match="old_setting"):
-        config.load_resolved(path)
+        config_file.load_resolved(path)
 
 
 @settings(max_examples=50)
 @given(st.text(alphabet="abct.=[]{}:,'\"`$%&*!|>#- 1", max_size=20))
 def test_any_override_loads_or_is_a_value_error(override):
     try:
-        config.load([], [override])
+        config_file.load([], [override])
     except ValueError as e:
         assert str(e)

@@ -1,6 +1,6 @@
 import pytest
 
-from atat import config
+from atat.config import config_file
 
 SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
 
@@ -42,7 +42,7 @@ SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
 )
 def test_a_value_that_no_stage_could_use_is_refused_by_name(override, message):
     with pytest.raises(ValueError, match=message):
-        config.load([], [override])
+        config_file.load([], [override])
 
 
 def test_bounds_themselves_can_be_used():
@@ -52,10 +52,10 @@ def test_bounds_themselves_can_be_used():
         "augment.snr_db=[-5, -5]",
         "train.num_epochs=1000",
     ]
-    config.load([], [*fine, "model.dropout=0", SOURCES % ", fraction: 1.0, exclude_pairs: 0"])
+    config_file.load([], [*fine, "model.dropout=0", SOURCES % ", fraction: 1.0, exclude_pairs: 0"])
 
 
 def test_a_wrong_type_is_one_line():
     with pytest.raises(ValueError) as e:
-        config.load([], ["train.num_steps=many"])
+        config_file.load([], ["train.num_steps=many"])
     assert "\n" not in str(e.value) and "full_key" not in str(e.value)

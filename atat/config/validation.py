@@ -5,12 +5,10 @@ anything that an earlier training left is removed.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from atat.tokenizer import TASKS
-
-if TYPE_CHECKING:
-    from atat.config import Config
+from atat.config.schema import Config
+from atat.config.tasks import TASKS
 
 CONSTRAINTS = ("none", "well_formed", "grammar")
 
@@ -125,7 +123,7 @@ RANGES = (
 )
 
 
-def check(settings: "Config") -> None:
+def check(settings: Config) -> None:
     """Raise ValueError for the first setting that cannot be used: what it is, what was expected."""
     for name, known in CHOICES.items():
         _choice(name, _value(settings, name), known)
@@ -156,7 +154,7 @@ def check(settings: "Config") -> None:
         )
 
 
-def _together(settings: "Config") -> None:
+def _together(settings: Config) -> None:
     """What depends on more than one setting."""
     m, t = settings.model, settings.train
     _expect(
@@ -224,6 +222,6 @@ def _expect(fits: bool, name: str, got: Any, expected: str) -> None:
         raise ValueError(f"{name}: got {got}, expected {expected}")
 
 
-def _value(settings: "Config", name: str) -> Any:
+def _value(settings: Config, name: str) -> Any:
     section, key = name.split(".")
     return getattr(getattr(settings, section), key)

@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from atat import config, inputs, tables
-from atat.config import Config
-from atat.tables import Experiment, Subset
+from atat import inputs
+from atat.config import config_file, experiment_tables, stage_inputs
+from atat.config.experiment_tables import Experiment, Subset
+from atat.config.schema import Config
 
 
 def keys(lines):
@@ -18,13 +19,13 @@ def keys(lines):
 
 def table(**experiment):
     subsets = {"unseen": Subset(("a", "b"))}
-    return tables.Tables({"tuned": Experiment(**experiment)}, subsets, ())
+    return experiment_tables.Tables({"tuned": Experiment(**experiment)}, subsets, ())
 
 
 def test_every_setting_belongs_to_a_stage():
     lines = [
-        *inputs.of_data(Config(), None, None),
-        *inputs.of_experiment("tuned", Config(), table()),
+        *stage_inputs.of_data(Config(), None, None),
+        *stage_inputs.of_experiment("tuned", Config(), table()),
     ]
     found = {key for stage in keys(lines).values() for key in stage}
     assert {f.name for f in dataclasses.fields(Config)} <= {key.split(".")[0] for key in found}
@@ -32,9 +33,11 @@ def test_every_setting_belongs_to_a_stage():
 
 
 def test_values_are_whole_and_on_one_line():
-    settings = config.load([], ["data.cache=a b", "train.sources=[{split: ü, tasks: [slu]}]"])
-    assert '1 - data.cache="a b"' in list(inputs.of_data(settings, None, None))
-    (line,) = (x for x in inputs.of_experiment("tuned", settings, table()) if ".sources=" in x)
+    settings = config_file.load([], ["data.cache=a b", "train.sources=[{split: ü, tasks: [slu]}]"])
+    assert '1 - data.cache="a b"' in list(stage_inputs.of_data(settings, None, None))
+    (line,) = (
+        x for x in stage_inputs.of_experiment("tuned", settings, table()) if ".sources=" in x
+    )
     assert line.startswith('4 tuned train.sources=[{"split": "ü", "tasks": ["slu"]')
 
 
@@ -42,32 +45,36 @@ def test_a_grammar_counts_by_content_and_a_corpus_by_place(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name in ("one", "two", "same"):
         (tmp_path / name).write_text("two" if name == "two" else "one")
-    one, two, same = (list(inputs.of_data(Config(), None, name)) for name in ("one", "two", "same"))
+    one, two, same = (
+        list(stage_inputs.of_data(Config(), None, name)) for name in ("one", "two", "same")
+    )
     assert one == same != two
     relative, absolute = (
-        list(inputs.of_data(Config(), x, None)) for x in ("one", tmp_path / "one")
+        list(stage_inputs.of_data(Config(), x, None)) for x in ("one", tmp_path / "one")
     )
-    assert relative == absolute != list(inputs.of_data(Config(), "two", None))
+    assert relative == absolute != list(stage_inputs.of_data(Config(), "two", None))
     with pytest.raises(FileNotFoundError, match="no such grammar"):
-        list(inputs.of_data(Config(), None, "none"))
+        list(stage_inputs.of_data(Config(), None, "none"))
 
 
 def test_the_settings_name_the_grammar_if_none_is_given():
-    settings = config.load([], ["data.grammar=conf/base.yaml"])
-    (line,) = (x for x in inputs.of_data(settings, None, None) if " grammar=" in x)
-    assert line in list(inputs.of_data(Config(), None, str(config.BASE)))
+    settings = config_file.load([], ["data.grammar=conf/base.yaml"])
+    (line,) = (x for x in stage_inputs.of_data(settings, None, None) if " grammar=" in x)
+    assert line in list(stage_inputs.of_data(Config(), None, str(config_file.BASE)))
 
 
 def starts(table, init_from=None):
     """experiment -> what it starts from."""
     lines = [
-        x for t in table.order() for x in inputs.of_experiment(t.name, Config(), table, init_from)
+        x
+        for t in table.order()
+        for x in stage_inputs.of_experiment(t.name, Config(), table, init_from)
     ]
     found = [line.split(" ", 2)[1:] for line in lines if line.startswith("4 ")]
     return {name: s.partition("=")[2] for name, s in found if s.startswith("init_from=")}
 
 
-RECIPES = config.BASE.parent.parent / "egs"
+RECIPES = config_file.ROOT / "egs"
 
 
 def of_recipe(command, recipe, *options):
@@ -97,8 +104,8 @@ def test_an_experiment_without_ctc_finds_no_words(command):
 
 def test_what_an_experiment_starts_from_comes_first():
     experiments = {"atat": Experiment(), "tuned": Experiment(init_from="atat")}
-    whole = tables.Tables(experiments, {"unseen": Subset(("a", "b"))}, ())
-    lines = list(inputs.of_experiment("tuned", Config(), whole))
+    whole = experiment_tables.Tables(experiments, {"unseen": Subset(("a", "b"))}, ())
+    lines = list(stage_inputs.of_experiment("tuned", Config(), whole))
     assert lines[0] == "4 tuned init_from=atat"
     assert lines[-1] == '6 tuned subsets.unseen={"intents": ["a", "b"]}'
 
@@ -110,7 +117,7 @@ def test_a_given_start_is_for_experiments_without_one_of_their_own(tmp_path, mon
         "atat": Experiment(seeds=(1, 2)),
         "tuned": Experiment(init_from="atat", seeds=(1, 2)),
     }
-    table = tables.Tables(experiments, {}, ())
+    table = experiment_tables.Tables(experiments, {}, ())
     own = {"tuned.seed1": "atat.seed1", "tuned.seed2": "atat.seed2"}
     assert starts(table) == own
     given = str(tmp_path / "exp" / "atat")
@@ -119,27 +126,31 @@ def test_a_given_start_is_for_experiments_without_one_of_their_own(tmp_path, mon
 
 def test_splits_with_masked_words_are_aligned_by_another_experiment():
     sources = "train.sources=[{split: a, tasks: [asr, mlm]}, {split: b, tasks: [asr]}]"
-    settings = config.load([], [sources])
-    table = tables.Tables({"atat": Experiment(), "masked": Experiment(align="atat")}, {}, ())
-    lines = list(inputs.of_experiment("masked", settings, table))
+    settings = config_file.load([], [sources])
+    table = experiment_tables.Tables(
+        {"atat": Experiment(), "masked": Experiment(align="atat")}, {}, ()
+    )
+    lines = list(stage_inputs.of_experiment("masked", settings, table))
     assert [line for line in lines if line.startswith("align")] == ["align masked atat a"]
-    assert not any("align" in line for line in inputs.of_experiment("atat", settings, table))
+    assert not any("align" in line for line in stage_inputs.of_experiment("atat", settings, table))
 
 
 def test_a_seed_for_an_experiment_that_has_its_own_is_refused():
-    table = tables.Tables({"atat": Experiment(seeds=(1, 2)), "once": Experiment()}, {}, ())
-    inputs.check_seed(table.training("once"), ["seed=3"])
-    inputs.check_seed(table.training("atat.seed1"), ["model.width=3"])
+    table = experiment_tables.Tables(
+        {"atat": Experiment(seeds=(1, 2)), "once": Experiment()}, {}, ()
+    )
+    stage_inputs.check_seed(table.training("once"), ["seed=3"])
+    stage_inputs.check_seed(table.training("atat.seed1"), ["model.width=3"])
     with pytest.raises(ValueError, match="'atat' has seeds of its own"):
-        inputs.check_seed(table.training("atat.seed1"), ["model.width=3", "seed=3"])
+        stage_inputs.check_seed(table.training("atat.seed1"), ["model.width=3", "seed=3"])
 
 
 def test_decoding_is_told_what_differs_from_the_training(tmp_path):
-    settings = config.load([], ["decode.beam=2", "model.width=8"])
-    assert list(inputs.changed_decoding("tuned", settings, tmp_path)) == []
-    config.save(Config(), tmp_path / "config.yaml")
-    assert list(inputs.changed_decoding("tuned", settings, tmp_path)) == [
+    settings = config_file.load([], ["decode.beam=2", "model.width=8"])
+    assert list(stage_inputs.changed_decoding("tuned", settings, tmp_path)) == []
+    config_file.save(Config(), tmp_path / "config.yaml")
+    assert list(stage_inputs.changed_decoding("tuned", settings, tmp_path)) == [
         "decode tuned decode.beam=2"
     ]
     (tmp_path / "config.yaml").write_text("old_setting: 1")
-    assert list(inputs.changed_decoding("tuned", settings, tmp_path)) == []
+    assert list(stage_inputs.changed_decoding("tuned", settings, tmp_path)) == []

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from atat import tables
+from atat.config import experiment_tables
+from atat.config.experiment_tables import Experiment, Row, Subset, Training
 from atat.semantics import heldout_pairs, target_sequence
-from atat.tables import Experiment, Row, Subset, Training
 
 WHOLE = """
 experiments:
@@ -33,7 +33,7 @@ experiments:
 def load(tmp_path, text):
     path = tmp_path / "tables.yaml"
     path.write_text(text, encoding="utf-8")
-    return tables.load(path)
+    return experiment_tables.load(path)
 
 
 def test_a_file_is_read_with_its_types(tmp_path):
@@ -214,4 +214,4 @@ def test_a_mistake_is_a_value_error_that_names_file_and_place(tmp_path, old, new
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="experiments"):
-        tables.load(tmp_path / "tables.yaml")
+        experiment_tables.load(tmp_path / "tables.yaml")

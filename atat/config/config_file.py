@@ -1,0 +1,116 @@
+"""Settings in YAML: merged over `conf/base.yaml`, checked, and saved resolved in the experiment."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from atat.common.files import atomic_write
+from atat.config import validation
+from atat.config.schema import Config
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
+BASE = ROOT / "conf" / "base.yaml"
+
+
+def load(
+    paths: Iterable[str | Path], overrides: Iterable[str] = (), deltas: Iterable[dict] = ()
+) -> Config:
+    """Merge `conf/base.yaml`, the files, the deltas (an experiment's) and `key=value` overrides.
+
+    A file may start with `include: NAME.yaml` (or a list), files of `conf/` to merge before it.
+
+    Raises:
+        ValueError: a key that does not exist (with the nearest that does) or a value of the wrong
+            type or out of its range. FileNotFoundError: a file that is not there.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    merged = OmegaConf.structured(Config)
+    parts: list[tuple[str, Any]] = []
+    for path in [BASE, *map(Path, paths)]:
+        parts.extend(_read(path))
+    parts.extend(("experiment", OmegaConf.create(delta)) for delta in deltas)
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"got '{override}', expected key=value (keys: conf/base.yaml)")
+        try:
+            parts.append((override, OmegaConf.from_dotlist([override])))
+        except (YAMLError, OmegaConfBaseException, IndexError) as e:
+            raise ValueError(f"{override}: expected key=value, the value in YAML: {e}") from e
+    for where, part in parts:
+        _check_keys(where, OmegaConf.to_container(part), Config, "")
+        try:
+            merged = OmegaConf.merge(merged, part)
+        # TypeError: a list where a mapping belongs.
+        except (OmegaConfBaseException, TypeError) as e:
+            # Its first line says what is wrong; the others name OmegaConf's own objects.
+            raise ValueError(f"{where}: {str(e).splitlines()[0]}") from e
+    settings = _to_object(merged)
+    validation.check(settings)
+    return settings
+
+
+def load_resolved(path: str | Path) -> Config:
+    """Read a configuration that `save` wrote; nothing else is merged in."""
+    from omegaconf import OmegaConf
+
+    ((where, part),) = _read(Path(path))
+    _check_keys(where, OmegaConf.to_container(part), Config, "")
+    return _to_object(OmegaConf.merge(OmegaConf.structured(Config), part))
+
+
+def save(config: Config, path: str | Path) -> None:
+    """Write every key with its resolved value."""
+    from omegaconf import OmegaConf
+
+    with atomic_write(path) as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def _to_object(merged: Any) -> Config:
+    """The dataclasses, with references between settings resolved and nothing missing."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as e:
+        raise ValueError(f"settings: {e}") from e
+
+
+def _read(path: Path) -> list[tuple[str, Any]]:
+    """The file's own part, after the parts of the files it includes."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such configuration file")
+    try:
+        part = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as e:
+        raise ValueError(f"{path}: not valid YAML: {e}") from e
+    except OSError as e:
+        if e.errno is None:  # OmegaConf's way to say that there is a single value in the file
+            raise ValueError(f"{path}: expected a mapping of settings: {e}") from e
+        raise
+    if not OmegaConf.is_dict(part):
+        raise ValueError(f"{path}: got a {type(part).__name__}, expected a mapping of settings")
+    includes = part.pop("include", [])
+    includes = [includes] if isinstance(includes, str) else includes
+    return [p for name in includes for p in _read(BASE.parent / name)] + [(str(path), part)]
+
+
+def _check_keys(where: str, values: dict, schema: type, prefix: str) -> None:
+    """Raise for the first key that the schema does not have, naming the nearest that it has."""
+    fields = {f.name: f.type for f in dataclasses.fields(schema)}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(fields)}"
+            raise ValueError(f"{where}: unknown setting '{prefix}{key}'; {hint}")
+        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
+            _check_keys(where, value, fields[key], f"{prefix}{key}.")
