@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from atat import automaton
-from atat.automaton import Automaton
-from atat.grammar import Grammar
+from atat.grammar import automaton
+from atat.grammar.automaton import Automaton
+from atat.grammar.grammar import Grammar
 from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE, Nesting
 

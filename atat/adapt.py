@@ -43,7 +43,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
         ValueError: the model came without a grammar. FileNotFoundError: audio that is missing.
     """
     from atat import acceptor
-    from atat.grammar import Grammar
+    from atat.grammar.grammar import Grammar
 
     if model.grammar is None:
         raise ValueError(

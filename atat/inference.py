@@ -25,7 +25,7 @@ from atat.config import config_file
 from atat.config.schema import Config
 from atat.config.tasks import TAGGED_TASKS, TASKS
 from atat.config.validation import CONSTRAINTS
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.hearing import AudioSource, Recording
 from atat.model import AtatModel, build
 from atat.model_file import check_experiment, fill, read_weights

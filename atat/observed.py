@@ -11,7 +11,7 @@ import numpy as np
 
 from atat import metrics, negatives, reading, score
 from atat.common import cli, parallel
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.semantics import target_sequence
 
 if TYPE_CHECKING:

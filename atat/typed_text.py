@@ -14,10 +14,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
+from atat.grammar.spelling import spell_out
 from atat.reading import Reading, Result, read
 from atat.semantics import target_sequence
-from atat.spelling import spell_out
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.
 FILLERS = (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from atat import acceptor
 from atat.acceptor import DEAD, Table, WellFormed
-from atat.grammar import Grammar
-from atat.prepare.drawing import Dealer
+from atat.grammar.grammar import Grammar
+from atat.grammar.sentence_splits import Dealer
 from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE
 from atat.tokenizer import Tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.reading import Result
 from atat.semantics import target_sequence
 

@@ -11,7 +11,7 @@ import soxr
 import torch
 
 from atat import SpeechToSemantics
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.inference import batches
 from atat.model_file import read_weights
 from atat.tokenizer import Tokenizer

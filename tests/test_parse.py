@@ -12,7 +12,7 @@ import pytest
 
 from atat import parse
 from atat.common import cli
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 
 
 def run(monkeypatch, capfd, *arguments, stdin=None):

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from atat import datadir
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.prepare import barista
 from atat.semantics import target_sequence
 

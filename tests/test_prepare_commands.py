@@ -8,7 +8,7 @@ import soundfile
 from atat import datadir
 from atat.config import config_file
 from atat.config.schema import DataConfig
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.prepare import commands, spoken_grammar
 from atat.semantics import target_sequence
 

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from atat import negatives
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
+from atat.grammar.spelling import spell_out
 from atat.reading import Reading, Result
 from atat.semantics import target_sequence
-from atat.spelling import spell_out
 from atat.typed_text import TypedText, normalize
 from tests.conftest import GRAMMAR
 

@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from atat import datadir, listener, parse, synth, whisper, whisper_file, whisper_grammar
-from atat.automaton import from_sequences, spell
-from atat.grammar import Grammar
+from atat.grammar.automaton import from_sequences, spell
+from atat.grammar.grammar import Grammar
 from atat.search import Hypothesis
 from atat.semantics import target_sequence
 from atat.whisper_grammar import WhisperGrammar

@@ -13,7 +13,7 @@ from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.datadir import DataDir
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar
 from atat.semantics import target_sequence
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.grammar import Grammar
+from atat.grammar.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar
 
 

@@ -19,10 +19,11 @@ from atat.common.files import atomic_write
 from atat.config import config_file
 from atat.config.schema import Config, DataConfig
 from atat.datadir import DataDir
-from atat.grammar import Grammar
-from atat.prepare import corpus, drawing, pronunciation, saying
+from atat.grammar import sentence_splits
+from atat.grammar.grammar import Grammar
+from atat.grammar.spelling import cardinal
+from atat.prepare import corpus, pronunciation, saying
 from atat.semantics import target_sequence
-from atat.spelling import cardinal
 
 ROOT = config_file.ROOT
 SPOKEN = ("train", "valid", "test")
@@ -96,7 +97,7 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
         "train": settings.num_train,
         "train_text": settings.num_train_text,
     }
-    splits = drawing.split(grammar, wanted, seed)
+    splits = sentence_splits.split(grammar, wanted, seed)
     drawn = splits.sequences
     for split in ("train", "train_text"):
         if 0 < wanted[split] < splits.num_needed:
@@ -114,7 +115,7 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
         if len(texts) < wanted[split]:
             print(
                 f"{split}: {len(texts)} utterances, not {wanted[split]}: {len(set(texts))} "
-                f"sentences, each said at most {drawing.MAX_REPEATS} times",
+                f"sentences, each said at most {sentence_splits.MAX_REPEATS} times",
                 file=sys.stderr,
             )
         if num_seen:

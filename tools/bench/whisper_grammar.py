@@ -24,16 +24,16 @@ from pathlib import Path
 import numpy as np
 
 from atat import acceptor, audio, datadir, metrics, noise
-from atat.automaton import Automaton, spell
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.text_table import align
-from atat.grammar import Grammar
+from atat.grammar.automaton import Automaton, spell
+from atat.grammar.grammar import Grammar
+from atat.grammar.spelling import spell_out
 from atat.listener import WINDOW_S, Listener
 from atat.noise_curve import decibels, others_speech
 from atat.score import hypothesis_key, percent
 from atat.semantics import target_sequence
-from atat.spelling import spell_out
 from atat.typed_text import normalize
 
 SEED = 1  # of the noise: what atat.noise_curve mixes by default

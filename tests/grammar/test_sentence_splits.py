@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.grammar import Grammar
-from atat.prepare import drawing
+from atat.grammar import sentence_splits
+from atat.grammar.grammar import Grammar
 from atat.semantics import target_sequence
-from tests.test_grammar import INTENTS, load, render
+from tests.random_grammars import INTENTS, load, render
 
-COMMANDS = Path(__file__).parent.parent / "egs" / "commands"
+COMMANDS = Path(__file__).parents[2] / "egs" / "commands"
 GRAMMARS = sorted((COMMANDS / "grammars").glob("*.yaml"))
 RECIPE = {"train": 4000, "train_text": 6000, "valid": 300, "test": 800}
 TRAINED = ("train", "train_text")
 
 
 def split(grammar, seed=1, **wanted):
-    return drawing.split(grammar, {**RECIPE, **wanted}, seed).sequences
+    return sentence_splits.split(grammar, {**RECIPE, **wanted}, seed).sequences
 
 
 def texts(sequences):
@@ -57,7 +57,10 @@ def check(grammar, drawn):
     for name in ("test", "valid"):
         assert set(map(frame_slots, drawn[name])) <= slots
         assert set(intents(drawn[name])) == set(grammar.intents)
-        assert max(Counter(map(target_sequence.words, drawn[name])).values()) <= drawing.MAX_REPEATS
+        assert (
+            max(Counter(map(target_sequence.words, drawn[name])).values())
+            <= sentence_splits.MAX_REPEATS
+        )
     for sequences in drawn.values():
         for sequence in sorted(set(sequences))[:100]:
             assert tuple(sequence.split()) in grammar.automaton()
@@ -77,7 +80,7 @@ def test_all_of_a_grammar_is_trained_and_each_intent_is_tested(path):
     for name in TRAINED:
         counts = intents(drawn[name]).values()
         assert len(drawn[name]) == RECIPE[name] and max(counts) <= 1.1 * min(counts)
-    assert min(values(drawn["train"]).values(), default=3) >= drawing.MIN_USES
+    assert min(values(drawn["train"]).values(), default=3) >= sentence_splits.MIN_USES
 
 
 def test_the_grammars_are_of_the_shapes_that_failed():
@@ -137,14 +140,14 @@ def test_any_grammar_is_trained_whole(tmp_path_factory, intents, seed):
 def test_rare_alternatives_are_trained_a_few_times(tmp_path):
     drawn = split(load(tmp_path, DEEP), train=100)
     uses = Counter(word for sequence in drawn["train"] for word in sequence.split())
-    assert min(uses[word] for word in "abcdefghijklmnopqrstuv") >= drawing.MIN_USES
+    assert min(uses[word] for word in "abcdefghijklmnopqrstuv") >= sentence_splits.MIN_USES
 
 
 def test_a_sentence_is_repeated_for_other_voices_where_there_are_no_others(tmp_path):
     drawn = split(load(tmp_path, CALL), train=600)
     assert set(Counter(drawn["train"]).values()) == {100}
     # In the test, no more than make sense.
-    assert set(Counter(drawn["test"]).values()) == {drawing.MAX_REPEATS}
+    assert set(Counter(drawn["test"]).values()) == {sentence_splits.MAX_REPEATS}
     assert texts(drawn["test"]) == texts(drawn["train"])
 
 
@@ -215,12 +218,14 @@ def test_a_training_too_small_for_a_grammar_says_what_would_do(tmp_path):
     known = "{call: [call $who:who], stop: [stop]}"
     text = f"context: {{expressions: {known}, slots: {{who: [{names}]}}}}"
     grammar = load(tmp_path, text)
-    found = drawing.split(grammar, {"train": 50, "train_text": 101, "valid": 10, "test": 10}, 1)
+    found = sentence_splits.split(
+        grammar, {"train": 50, "train_text": 101, "valid": 10, "test": 10}, 1
+    )
     trained = {value for _, value in values(found.sequences["train"])}
     assert (found.num_units, found.num_needed) == (102, 101)
     assert found.num_uncovered == {"train": 100 - len(trained), "train_text": 0}
     # No intent is lost for the values of another.
-    assert intents(found.sequences["train"])["stop"] == drawing.MAX_REPEATS
+    assert intents(found.sequences["train"])["stop"] == sentence_splits.MAX_REPEATS
     assert {value for _, value in values(found.sequences["test"])} <= trained
 
 
@@ -243,7 +248,7 @@ def test_huge_grammars_are_drawn_in_seconds(tmp_path):
 
 def test_a_dealer_makes_a_sentence_with_what_is_asked_for(tmp_path):
     grammar = load(tmp_path, DEEP)
-    dealer = drawing.Dealer(grammar, random.Random(0))
+    dealer = sentence_splits.Dealer(grammar, random.Random(0))
     assert len(dealer.units) == len(set(dealer.units)) > 30
     for unit in dealer.units:
         for intent, expressions in dealer.expressions_with(unit).items():

@@ -13,7 +13,7 @@
 `[a, b]` is one of, `(a)` and `(a, b)` may be left out, `$type:name` is a slot whose values are
 listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name` and its like need
 no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet. Numbers, times, signs and titles are
-read as they are said (atat/spelling.py).
+read as they are said (atat/grammar/spelling.py).
 """
 
 import difflib
@@ -27,7 +27,7 @@ from string import ascii_lowercase
 
 import yaml
 
-from atat.spelling import cardinal, ordinal, spell_out
+from atat.grammar.spelling import cardinal, ordinal, spell_out
 
 MAX_BYTES = 1 << 20  # a grammar is written by hand
 MAX_DEPTH = 20  # brackets in brackets, macros in macros

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.spelling import spell_out
+from atat.grammar.spelling import spell_out
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from atat import grammar_file
-from atat.automaton import Automaton, Builder
-from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
+from atat.grammar import grammar_file
+from atat.grammar.automaton import Automaton, Builder
+from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
 from atat.semantics import target_sequence
 
 MAX_READINGS = 100  # of one sentence; more of them help nobody

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import grammar_file
-from atat.grammar import Grammar
+from atat.grammar import grammar_file
+from atat.grammar.grammar import Grammar
 
-CASES = Path(__file__).parents[2] / "shared" / "cases" / "template_formats"
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "template_formats"
 
 
 def grammar(expression="go", slots="{t: [a, b]}", macros="{}"):

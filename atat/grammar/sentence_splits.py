@@ -16,8 +16,8 @@ from functools import cache, partial
 from itertools import cycle, islice, zip_longest
 from operator import attrgetter
 
-from atat.grammar import Grammar, slots_of
-from atat.grammar_file import Choice, Expression, Phrase, Slot, Word
+from atat.grammar.grammar import Grammar, slots_of
+from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
 
 HELD_OUT = 0.2  # of an intent's sentences, at most, for each of valid and test
 MAX_REPEATS = 20  # of a sentence in valid and test, or in training while there are others

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import automaton
+from atat.grammar import automaton
 
 SETS = st.sets(st.text("abc", max_size=5), min_size=1, max_size=12)
 
