@@ -94,18 +94,18 @@ class Augmenter:
 
         time_BT = torch.arange(int(new_lengths_B.max()), dtype=torch.float32)[None]
         share_BT = (time_BT - before_B[:, None] + 0.5) / inner_B[:, None]
-        # Slower here, faster there: every wave changes the local tempo by up to its part of `sway`,
-        # and as that is below 1, time never runs backwards.
+        # Slower here, faster there: every wave changes the local tempo by up to its part of
+        # `time_warp`, and as that is below 1, time never runs backwards.
         warped_BT = share_BT
         for wave in WAVES:
-            change_B1 = draw.between(-1.0, 1.0)[:, None] * self.c.sway / len(WAVES)
+            change_B1 = draw.between(-1.0, 1.0)[:, None] * self.c.time_warp / len(WAVES)
             angle_BT = wave * math.pi * share_BT
             warped_BT = warped_BT + change_B1 * torch.sin(angle_BT) / (wave * math.pi)
         source_BT = warped_BT * lengths_B[:, None] - 0.5
 
         num_bins = speech.size(2)
         bin_F = torch.arange(num_bins, dtype=torch.float32)
-        factor_B1 = draw.log_between(*self.c.warp)[:, None]
+        factor_B1 = draw.log_between(*self.c.frequency_warp)[:, None]
         # Vocal tract length (Jaitly & Hinton 2013): scale the low bins, bend back to the top.
         knee = 0.7 * num_bins
         low_BF = bin_F * factor_B1
@@ -157,7 +157,7 @@ class Augmenter:
         blurred = F.avg_pool1d(
             F.pad(speech, (width // 2, width // 2), mode="replicate"), width, stride=1
         )
-        return torch.where(draw.chance(self.c.smooth)[:, None, None], blurred, speech)
+        return torch.where(draw.chance(self.c.spectral_blur)[:, None, None], blurred, speech)
 
     def _equalise(self, speech, draw):
         """A smooth random frequency response."""
@@ -192,7 +192,7 @@ class Augmenter:
         swell_BT = swell_BT * draw.between(0.0, 6.0)[:, None]
         knock_BT = 15.0 * (draw.uniform(num_batch, num_frames) < 0.01)
         knock_BT = F.max_pool1d(knock_BT[:, None], 5, stride=1, padding=2)[:, 0]
-        knock_BT = knock_BT * draw.chance(self.c.knocks)[:, None]
+        knock_BT = knock_BT * draw.chance(self.c.impulse_noise)[:, None]
         level_BTF = colour_BF[:, None] + (swell_BT + knock_BT)[..., None] - snr_B[:, None, None]
         first_B1 = (draw.uniform(num_batch, 1) * len(self.grain_NF)).long()
         grain_BTF = self.grain_NF[(first_B1 + torch.arange(num_frames)) % len(self.grain_NF)]

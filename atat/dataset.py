@@ -25,7 +25,7 @@ from atat.tokenizer import Tokenizer
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
-MILD_STRENGTH = 0.3  # of augmentation, while alignments are being learned
+LOW_STRENGTH = 0.3  # of augmentation, while alignments are being learned
 
 Batch = tuple[list[str], dict[str, Tensor]]
 
@@ -54,7 +54,7 @@ class Batches:
         self.training, self.rank = training, rank
         self.augmenter = Augmenter(config.augment, config.features)
         # Of a frozen encoder, in place of features: counted as the frames that they were made of.
-        self.of_states = config.model.speech_base is not None
+        self.of_states = config.model.frozen_encoder is not None
         if self.of_states and "mlm" in examples.tasks:
             states.encoder_of(states.Base.of(config))  # now: processes that make batches share it
         self.speech_index = [
@@ -159,7 +159,7 @@ class Batches:
 
     def _features(self, part: SpeechPart, u: int, step: int) -> Tensor:
         """Features or states; in training those of one of its copies, once it is not mild."""
-        mild = step < self.config.augment.mild_fraction * self.config.train.num_steps
+        mild = step < self.config.augment.low_strength_fraction * self.config.train.num_steps
         if not part.copies or mild:
             return part.features(u)
         draw = rng(self.config.seed, "copies", step, part.ids[u])
@@ -189,7 +189,7 @@ class Batches:
         if self.training and self.of_states:
             speech = self.augmenter.of_states(speech, lengths, self._generator(step))
         elif self.training:
-            strength = MILD_STRENGTH if progress < self.config.augment.mild_fraction else 1.0
+            strength = LOW_STRENGTH if progress < self.config.augment.low_strength_fraction else 1.0
             speech, lengths, active = self.augmenter(
                 speech, lengths, active, self._generator(step), strength
             )

@@ -82,8 +82,8 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, num_bins: int, c: ModelConfig):
         super().__init__()
-        if c.speech_base is not None:
-            self.front = StateFront(c.speech_base_width, c.width, c.subsampling, c.dropout)
+        if c.frozen_encoder is not None:
+            self.front = StateFront(c.frozen_encoder_width, c.width, c.subsampling, c.dropout)
         else:
             self.front = SpeechFront(num_bins, c.front_channels, c.width, c.front, c.subsampling)
         common = dict(

@@ -12,12 +12,11 @@ from atat import ctm, datadir, masking
 from atat.archive import FeatureReader
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
+from atat.config.tasks import SPEECH_TASKS, TEXT_TASKS
 from atat.semantics import heldout_pairs, target_sequence
 from atat.states import copy_of
 from atat.tokenizer import Tokenizer
 
-SPEECH_TASKS = ("asr", "slu", "mlm")
-TEXT_TASKS = ("nlu",)
 MAX_UNALIGNED = 0.01
 
 TextTokenizer = Callable[[str], list[int]]

@@ -23,8 +23,7 @@ import torch
 from atat import acceptor, confidence, hearing
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.config.tasks import TAGGED_TASKS, TASKS
-from atat.config.validation import CONSTRAINTS
+from atat.config.tasks import CONSTRAINTS, TAGGED_TASKS, TASKS
 from atat.grammar.grammar import Grammar
 from atat.hearing import AudioSource, Recording
 from atat.model import AtatModel, build
@@ -415,7 +414,8 @@ class SpeechToSemantics:
             banned |= set(tokenizer.tag_ids)
         first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
         memory_mask_BT = mask_BT
-        if ctc_BTV is not None and options.task == "nlu" and self.model.config.heard_share > 0:
+        reads_ctc = self.model.config.ctc_to_text_share > 0
+        if ctc_BTV is not None and options.task == "nlu" and reads_ctc:
             memory_BTD, memory_mask_BT = self.model.read_heard(ctc_BTV, mask_BT)
         return search(
             self.model.decoder,

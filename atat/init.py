@@ -16,8 +16,7 @@ from torch import Tensor
 from atat.common.files import sha256
 from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
-from atat.config.tasks import TASKS
-from atat.examples import SPEECH_TASKS, TEXT_TASKS
+from atat.config.tasks import SPEECH_TASKS, TASKS, TEXT_TASKS
 from atat.model import AtatModel
 from atat.model_file import check_experiment, read_weights
 from atat.tokenizer import Tokenizer
@@ -29,7 +28,7 @@ BY_SYMBOL = (EMBEDDING, "decoder.output_bias", "ctc.weight", "ctc.bias")  # (V, 
 
 # Settings without which the same weights, of the same shapes, compute something else.
 MEANING = {
-    "speech_encoder": ("num_heads", "front", "utterance_mean", "speech_base"),
+    "speech_encoder": ("num_heads", "front", "utterance_mean", "frozen_encoder"),
     "text_encoder": ("num_heads",),
     "decoder": ("num_heads", "decoder"),
     "ctc": (),
@@ -37,7 +36,7 @@ MEANING = {
 FEATURES = ("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
 MAY_DIFFER = (
     *("dropout", "text_frozen", "speech_frozen_layers", "speech_pretrained"),
-    *("ctc_weight", "bridge"),
+    *("ctc_weight", "token_residual"),
 )
 
 
@@ -142,7 +141,7 @@ def part_of(name: str) -> str:
     """
     if name.startswith("cmvn_"):  # the encoder expects what it was trained on
         return "speech_encoder"
-    if name.startswith("speech_base."):
+    if name.startswith("frozen_encoder."):
         return "speech_encoder"
     return "decoder" if name.startswith("bridge_") else name.split(".")[0]
 

@@ -68,10 +68,10 @@ class AtatModel(AbsESPnetModel):
 
         self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
         self.register_buffer("cmvn_std_F", torch.ones(num_bins))
-        self.speech_base = None
-        if c.speech_base is not None:
-            self.speech_base = whisper.FrozenEncoder(
-                num_bins, c.speech_base_width, c.speech_base_layers
+        self.frozen_encoder = None
+        if c.frozen_encoder is not None:
+            self.frozen_encoder = whisper.FrozenEncoder(
+                num_bins, c.frozen_encoder_width, c.frozen_encoder_layers
             )
         if c.speech_encoder == "whisper":
             self.speech_encoder = whisper.WhisperEncoder(
@@ -107,14 +107,14 @@ class AtatModel(AbsESPnetModel):
                 f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
             )
         self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
-        if not 0 <= c.heard_share <= 1:
-            raise ValueError(f"model.heard_share: got {c.heard_share}, expected 0 to 1")
-        for name, used in {"bridge": c.bridge, "heard_share": c.heard_share > 0}.items():
-            if used and (self.ctc is None or c.text_encoder != "transformer"):
+        if not 0 <= c.ctc_to_text_share <= 1:
+            raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
+        for name in ("token_residual", "ctc_to_text_share"):
+            if getattr(c, name) > 0 and (self.ctc is None or c.text_encoder != "transformer"):
                 raise ValueError(
                     f"model.{name} needs model.ctc_weight > 0 and text_encoder transformer"
                 )
-        if c.bridge:
+        if c.token_residual:
             self.bridge_gain = nn.Parameter(torch.ones(()))
             self.bridge_norm = nn.LayerNorm(c.width)
         characters = [len(symbol.removeprefix(WORD_START)) for symbol in tokenizer.symbols]
@@ -160,20 +160,20 @@ class AtatModel(AbsESPnetModel):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Log mel features -> decoder memory.
 
-        With `model.speech_base`, the states of it are taken too, as training keeps them.
+        With `model.frozen_encoder`, the states of it are taken too, as training keeps them.
 
         Returns:
             memory (B, S, D), mask (B, S), CTC log probabilities (B, S, V) or None without CTC.
         """
-        if self.speech_base is None:
+        if self.frozen_encoder is None:
             speech_BTF = self.normalize(speech_BTF, lengths_B)
         elif speech_BTF.size(2) == len(self.cmvn_mean_F):
-            speech_BTF, lengths_B = self.speech_base(speech_BTF, lengths_B)
+            speech_BTF, lengths_B = self.frozen_encoder(speech_BTF, lengths_B)
         states_BSD, mask_BS = self.speech_encoder(speech_BTF, lengths_B)
         if self.ctc is None:
             return states_BSD, mask_BS, None
         ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
-        if self.config.bridge:
+        if self.config.token_residual:
             # What CTC hears, in the embedding of the tokens that the text encoder reads. Detached:
             # the decoder shall use the posteriors, not bend them.
             heard_BSV = ctc_BSV.detach().exp()
@@ -190,7 +190,7 @@ class AtatModel(AbsESPnetModel):
         """CTC's log probabilities -> what the text encoder makes of the words in them.
 
         A decoder that has met semantics beside text alone cannot read them from speech states, but
-        from this (`model.heard_share`; docs/log.md; not in the paper).
+        from this (`model.ctc_to_text_share`; docs/log.md; not in the paper).
 
         Returns:
             memory (B, N, D) and mask (B, N); N at most S. Where CTC hears nothing, one position.
@@ -202,17 +202,18 @@ class AtatModel(AbsESPnetModel):
     def _read(self, words_BLD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of words -> the text encoder's memory and its mask."""
         states_BLD, mask_BL = self.text_encoder(words_BLD * math.sqrt(self.config.width), lengths_B)
-        if self.config.bridge:
+        if self.config.token_residual:
             states_BLD = self._bridge(states_BLD, words_BLD)
         return states_BLD, mask_BL
 
     def _some_heard(
         self, memory_BSD: Tensor, mask_BS: Tensor, ctc_BSV: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The memory with `read_heard` in place of `model.heard_share` of the utterances."""
+        """The memory with `read_heard` in place of `model.ctc_to_text_share` of the utterances."""
         read_BND, read_BN = self.read_heard(ctc_BSV, mask_BS)
         rest = memory_BSD.size(1) - read_BND.size(1)
-        chosen_B = torch.rand(len(memory_BSD), device=memory_BSD.device) < self.config.heard_share
+        share = self.config.ctc_to_text_share
+        chosen_B = torch.rand(len(memory_BSD), device=memory_BSD.device) < share
         memory_BSD = torch.where(
             chosen_B[:, None, None], F.pad(read_BND, (0, 0, 0, rest)), memory_BSD
         )
@@ -264,7 +265,7 @@ class AtatModel(AbsESPnetModel):
         if speech is not None:
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
             frames_B = mask.sum(dim=1)
-            if self.training and self.config.heard_share > 0:
+            if self.training and self.config.ctc_to_text_share > 0:
                 memory, mask = self._some_heard(memory, mask, ctc_BSV)
             memories.append(memory)
             masks.append(mask)
@@ -404,17 +405,17 @@ def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) ->
         ValueError: settings that do not go together.
     """
     c = config.model
-    if c.speech_base is not None and c.speech_encoder == "whisper":
+    if c.frozen_encoder is not None and c.speech_encoder == "whisper":
         raise ValueError(
-            f"model.speech_base: got {c.speech_base} below model.speech_encoder whisper, expected "
-            "conformer or transformer above it"
+            f"model.frozen_encoder: got {c.frozen_encoder} below model.speech_encoder whisper, "
+            "expected conformer or transformer above it"
         )
-    takes_whisper = c.speech_encoder == "whisper" or c.speech_base is not None
+    takes_whisper = c.speech_encoder == "whisper" or c.frozen_encoder is not None
     if takes_whisper != (config.features.kind == "whisper"):
         raise ValueError(
             f"features.kind: got {config.features.kind} for model.speech_encoder "
-            f"{c.speech_encoder} and model.speech_base {c.speech_base}, expected whisper where "
-            "one of them is Whisper, and there alone"
+            f"{c.speech_encoder} and model.frozen_encoder {c.frozen_encoder}, expected whisper "
+            "where one of them is Whisper, and there alone"
         )
     return AtatModel(
         config.model,

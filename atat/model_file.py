@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 1
+# Parts of a model by their names in earlier versions.
+EARLIER = {"speech_base.": "frozen_encoder."}
 
 
 def check_experiment(exp_dir: Path) -> None:
@@ -62,13 +64,20 @@ def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":
         raise ValueError(
             f"{path}: was trained with another vocabulary than {path.parent / 'tokenizer'}; {again}"
         )
-    weights = content["model"]
+    weights = {_as_now(name): value for name, value in content["model"].items()}
     if not weights:
         raise ValueError(f"{path}: holds no weights (an empty average); {again}")
     for name, value in weights.items():
         if not torch.isfinite(value.float()).all():
             raise ValueError(f"{path}: '{name}' has values that are not finite; {again}")
     return weights
+
+
+def _as_now(name: str) -> str:
+    for old, new in EARLIER.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def fill(model: "nn.Module", weights: "dict[str, torch.Tensor]", path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The states of a frozen encoder (`model.speech_base`), computed once and kept beside the features.
+"""The states of a frozen encoder (`model.frozen_encoder`), cached beside the features.
 
 Training does not change them, so no epoch computes them again. They stand below stage 2's features
 of the kind that the encoder takes: DUMP/base_DIGEST/SPLIT, where the digest is of the weights.
@@ -36,7 +36,7 @@ COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a b
 
 @dataclass(frozen=True)
 class Base:
-    """Which encoder: `model.speech_base` and its sizes."""
+    """Which encoder: `model.frozen_encoder` and its sizes."""
 
     source: str
     num_bins: int
@@ -47,7 +47,10 @@ class Base:
     def of(cls, settings: Config) -> "Base":
         c = settings.model
         return cls(
-            c.speech_base, settings.features.num_mel_bins, c.speech_base_width, c.speech_base_layers
+            c.frozen_encoder,
+            settings.features.num_mel_bins,
+            c.frozen_encoder_width,
+            c.frozen_encoder_layers,
         )
 
 
@@ -124,7 +127,9 @@ class Augmentation:
 
         # Stripes are for the states, anew at every step; how many copies there are and when they
         # are first taken changes none of them.
-        augment = replace(settings.augment, freq_masks=0, time_masks=0, copies=0, mild_fraction=0.0)
+        augment = replace(
+            settings.augment, freq_masks=0, time_masks=0, copies=0, low_strength_fraction=0.0
+        )
         return cls(augment, settings.features, settings.seed, number, Augmenter.VERSION)
 
 

@@ -79,8 +79,8 @@ class AtatTask(AbsTask):
         model = build(settings, tokenizer)
         cmvn = np.load(Path(args.dump_dir) / "cmvn.npz")
         model.set_cmvn(cmvn["mean"], cmvn["std"])
-        if settings.model.speech_base is not None:
-            whisper.start_base(model.speech_base, settings.model.speech_base)
+        if settings.model.frozen_encoder is not None:
+            whisper.start_base(model.frozen_encoder, settings.model.frozen_encoder)
         if settings.model.speech_pretrained is not None:
             whisper.start(model, settings.model, tokenizer)
         if settings.train.init_from is not None:

@@ -118,15 +118,15 @@ def put_back(exp: Path) -> None:
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
-    """Raise ValueError where `model.speech_pretrained`, `.speech_base` or copies of what it hears
-    cannot be had."""
+    """Raise ValueError where `model.speech_pretrained`, `.frozen_encoder` or copies of its
+    states cannot be had."""
     c, copies = settings.model, settings.augment.copies
-    if copies and (copies < 0 or c.speech_base is None or not settings.augment.enabled):
+    if copies and (copies < 0 or c.frozen_encoder is None or not settings.augment.enabled):
         raise ValueError(
-            f"augment.copies: got {copies}, expected 0: more are for model.speech_base, with "
+            f"augment.copies: got {copies}, expected 0: more are for model.frozen_encoder, with "
             "augment.enabled (all others augment anew at every step)"
         )
-    if c.speech_pretrained is None and c.speech_base is None:
+    if c.speech_pretrained is None and c.frozen_encoder is None:
         return
     import torch
 
@@ -137,8 +137,8 @@ def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
         model = build(settings, tokenizer, load_pretrained=False)
     if c.speech_pretrained is not None:
         whisper.match(model, c, tokenizer)
-    if c.speech_base is not None:
-        whisper.start_base(model.speech_base, c.speech_base)
+    if c.frozen_encoder is not None:
+        whisper.start_base(model.frozen_encoder, c.frozen_encoder)
 
 
 def check_gpu(num_gpus: int) -> None:
@@ -218,7 +218,7 @@ def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> N
     t = settings.train
     state = prepare_experiment(settings, data, exp, resume)
     dump = features.of_kind(data, dump, settings.features, t.num_processes)
-    if settings.model.speech_base is not None:
+    if settings.model.frozen_encoder is not None:
         splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
         dump = states.of_base(data, dump, settings, splits, t.num_processes, t.spoken_splits)
     print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")

@@ -26,7 +26,7 @@ class TrainLog:
     def __init__(self, path: Path, settings: Config, quiet: bool = False):
         self.path, self.settings, self.quiet = path, settings, quiet
         self.lines: list[dict] = read(path)
-        self._frames_each = FRAMES_PER_STATE if settings.model.speech_base is not None else 1
+        self._frames_each = FRAMES_PER_STATE if settings.model.frozen_encoder is not None else 1
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0
 

@@ -140,8 +140,8 @@ def start_base(base: FrozenEncoder, source: str) -> None:
     state = base.state_dict()
     width = len(checkpoint.weights["speech_encoder.norm.bias"])
     depth = checkpoint.depth("speech_encoder")
-    sizes = f"model.speech_base_width={width} model.speech_base_layers={depth}"
-    _compare(f"model.speech_base: {checkpoint.name}", given, state, sizes)
+    sizes = f"model.frozen_encoder_width={width} model.frozen_encoder_layers={depth}"
+    _compare(f"model.frozen_encoder: {checkpoint.name}", given, state, sizes)
     if not any(value.is_meta for value in state.values()):
         base.load_state_dict(given)
 

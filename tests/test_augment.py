@@ -11,10 +11,10 @@ from atat.config.schema import AugmentConfig, FeaturesConfig
 
 QUIET = AugmentConfig(
     tempo=[1.0, 1.0],
-    sway=0.0,
-    warp=[1.0, 1.0],
+    time_warp=0.0,
+    frequency_warp=[1.0, 1.0],
     equaliser_db=0.0,
-    smooth=0.0,
+    spectral_blur=0.0,
     band_limit=0.0,
     reverb=0.0,
     noise=1.0,  # whoever draws none has a little
@@ -62,7 +62,7 @@ def test_sway_changes_the_tempo_inside_and_never_turns_time_back(speech):
     ramp = (20.0 + torch.arange(60.0) / 10)[None, :, None].expand(2, 60, 80).contiguous()
     still, *_ = run((ramp, *speech[1:]))
     for seed in range(30):
-        out, lengths, _ = run((ramp, *speech[1:]), seed=seed, sway=0.99)
+        out, lengths, _ = run((ramp, *speech[1:]), seed=seed, time_warp=0.99)
         assert torch.equal(lengths, speech[1])
         inner = out[0, 1:-1, 0].diff()
         assert (inner > 0).all()
@@ -77,7 +77,7 @@ def test_tempo_shortens_and_moves_the_active_part(speech):
 
 
 def test_strength_zero_keeps_tempo_and_formants(speech):
-    _, lengths, _ = run(speech, strength=0.0, tempo=[0.5, 2.0], warp=[0.8, 1.25])
+    _, lengths, _ = run(speech, strength=0.0, tempo=[0.5, 2.0], frequency_warp=[0.8, 1.25])
     assert torch.equal(lengths, speech[1])
 
 
@@ -112,14 +112,14 @@ def test_long_padding_comes_as_often_as_wanted_and_for_all_of_a_batch(speech):
 def test_warping_moves_the_bins(speech):
     centre = lambda x: (x[0, 20].exp() * torch.arange(80)).sum() / x[0, 20].exp().sum()  # noqa: E731
     plain, *_ = run(speech)
-    higher, *_ = run(speech, warp=[0.8, 0.8])
+    higher, *_ = run(speech, frequency_warp=[0.8, 0.8])
     assert centre(higher) > centre(plain) + 3
 
 
 def test_smoothing_flattens_harmonics_and_keeps_the_envelope(speech):
     features, lengths, active = speech
     harmonics = 0.0 * features + 3.0 * (torch.arange(80) % 3 == 0)
-    out, *_ = run((harmonics, lengths, active), smooth=1.0)
+    out, *_ = run((harmonics, lengths, active), spectral_blur=1.0)
     assert out[0, 20, 40:].std() < 0.5 * harmonics[0, 20, 40:].std()
 
 
@@ -165,7 +165,7 @@ def test_noise_flickers_as_real_noise_does_in_the_same_features(kind):
 def test_knocks_stand_out_of_the_noise_where_they_are_wanted(speech):
     def loudest(knocks):
         outs = [
-            run(speech, seed=seed, noise=1.0, snr_db=[40.0, 40.0], knocks=knocks)[0]
+            run(speech, seed=seed, noise=1.0, snr_db=[40.0, 40.0], impulse_noise=knocks)[0]
             for seed in range(8)
         ]
         # By frame, where nobody speaks: the last 20 bins.

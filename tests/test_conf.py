@@ -87,7 +87,7 @@ def test_the_papers_model_is_one_in_all_recipes_and_fits_a_gpu(recipe):
 def test_the_tiny_model_is_that_of_the_commands():
     tiny = config_file.load([CONF / "model_tiny.yaml"]).model
     commands = config_file.load([CONF.parent / "egs" / "commands" / "conf" / "recipe.yaml"]).model
-    for name in ("utterance_mean", "speech_base", "dropout"):  # no sizes
+    for name in ("utterance_mean", "frozen_encoder", "dropout"):  # no sizes
         setattr(commands, name, getattr(tiny, name))
     assert tiny == commands
 
@@ -102,8 +102,8 @@ def test_a_recipe_stands_on_frozen_whisper(recipe, tmp_path):
         model = build(settings, tokenizer)
     sizes = Counter()
     for name, parameter in model.named_parameters():
-        sizes["frozen" if name.startswith("speech_base.") else "trained"] += parameter.numel()
-        assert parameter.requires_grad != name.startswith("speech_base.")
+        sizes["frozen" if name.startswith("frozen_encoder.") else "trained"] += parameter.numel()
+        assert parameter.requires_grad != name.startswith("frozen_encoder.")
     assert 8.0e6 < sizes["frozen"] < 8.5e6 and sizes["trained"] < 4.0e6
 
 

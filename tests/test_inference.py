@@ -83,12 +83,12 @@ def test_by_nlu_a_model_that_has_learned_it_reads_what_ctc_hears_in_speech(
 ):
     """Then speech is understood as its words are when written."""
     path, words = toy_wavs["anna-3"], "set the volume to twenty"
-    monkeypatch.setattr(model.model.config, "heard_share", 0.5)
+    monkeypatch.setattr(model.model.config, "ctc_to_text_share", 0.5)
     (found,) = model.search_features([model.hear(path).feats_TF], model.options(task="nlu"))
     (written,) = model.search_texts([words], model.options(task="nlu", ctc_weight=0.0))
     assert found[0].tokens == written[0].tokens
     states = model.encode_features([model.hear(path).feats_TF])
-    monkeypatch.setattr(model.model.config, "heard_share", 0.0)
+    monkeypatch.setattr(model.model.config, "ctc_to_text_share", 0.0)
     (other,) = model.search_encoded(*states, model.options(task="nlu"))
     assert found[0].score != pytest.approx(other[0].score, abs=1e-4)
 

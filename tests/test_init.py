@@ -166,21 +166,21 @@ def test_another_whisper_below_is_refused(tmp_path):
 
     def above(base: str, **train) -> Config:
         c = settings(sources=[Source("train", ["asr", "slu"])], **train)
-        c.features.kind, c.model.speech_base = "whisper", base
-        c.model.speech_base_width, c.model.speech_base_layers = 64, 1
+        c.features.kind, c.model.frozen_encoder = "whisper", base
+        c.model.frozen_encoder_width, c.model.frozen_encoder_layers = 64, 1
         return c
 
     exp = experiment(tmp_path / "exp", above("tiny"))
     with torch.device("meta"):
         model = build(above("tiny.en"), OLD)
-    with pytest.raises(ValueError, match=r"model\.speech_base is tiny there, tiny\.en here"):
+    with pytest.raises(ValueError, match=r"model\.frozen_encoder is tiny there, tiny\.en here"):
         init.match(model, above("tiny.en", init_from=str(exp)), OLD)
     assert init.match(model, above("tiny", init_from=str(exp)), OLD).counts["speech_encoder"][0]
 
 
 def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
     without, have = taught(), taught()
-    without.model.ctc_weight, without.model.bridge = 0.0, False
+    without.model.ctc_weight, without.model.token_residual = 0.0, False
     exp = experiment(tmp_path / "without", without)
     start, model, fresh = started(asking(exp))
     assert start.counts["ctc"][0] == 0 and start.counts["ctc"][1] > 0

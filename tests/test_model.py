@@ -195,7 +195,7 @@ def certain_of(tokens: list[int], num_frames: int, size: int) -> torch.Tensor:
 
 def test_words_that_ctc_hears_for_sure_are_read_as_written_ones(tokenizer):
     assert tokenizer.blank == 0
-    model = build(small(heard_share=0.5), tokenizer).eval()
+    model = build(small(ctc_to_text_share=0.5), tokenizer).eval()
     ids = tokenizer.encode("turn on the kitchen lights")
     frames = 3 * len(ids) + 2
     heard, mask = model.read_heard(
@@ -209,7 +209,7 @@ def test_words_that_ctc_hears_for_sure_are_read_as_written_ones(tokenizer):
 def test_in_training_a_share_of_speech_is_what_the_text_encoder_reads(tokenizer):
     b = batch(tokenizer, text=False)
     for share, reads in ((0.0, False), (1.0, True)):
-        model = build(small(heard_share=share), tokenizer).train()
+        model = build(small(ctc_to_text_share=share), tokenizer).train()
         loss, *_ = model(**b)
         loss.backward()
         gradients = [p.grad for p in model.text_encoder.parameters() if p.grad is not None]
@@ -217,18 +217,21 @@ def test_in_training_a_share_of_speech_is_what_the_text_encoder_reads(tokenizer)
         # CTC learns either way, and what is decided beside training is made of speech states.
         assert model.ctc.weight.grad.any()
         model.eval()
-        model.config.heard_share = 0.0
+        model.config.ctc_to_text_share = 0.0
         expected, *_ = model(**b)
-        model.config.heard_share = share
+        model.config.ctc_to_text_share = share
         torch.testing.assert_close(model(**b)[0], expected)
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"heard_share": 1.5}, "model.heard_share: got 1.5, expected 0 to 1"),
-        ({"heard_share": 0.5, "ctc_weight": 0.0, "bridge": False}, "model.heard_share needs"),
-        ({"ctc_weight": 0.0}, "model.bridge needs"),
+        ({"ctc_to_text_share": 1.5}, "model.ctc_to_text_share: got 1.5, expected 0 to 1"),
+        (
+            {"ctc_to_text_share": 0.5, "ctc_weight": 0.0, "token_residual": False},
+            "model.ctc_to_text_share needs",
+        ),
+        ({"ctc_weight": 0.0}, "model.token_residual needs"),
     ],
 )
 def test_settings_that_need_ctc_say_so(tokenizer, model, message):
@@ -381,6 +384,6 @@ def test_unknown_choices_say_what_is_expected(tokenizer, key, value):
         build(small(**{key: value}), tokenizer)
 
 
-def test_the_bridge_needs_ctc(tokenizer):
-    with pytest.raises(ValueError, match="bridge"):
+def test_the_token_residual_needs_ctc(tokenizer):
+    with pytest.raises(ValueError, match="token_residual"):
         build(small(ctc_weight=0.0), tokenizer)

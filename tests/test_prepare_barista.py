@@ -212,6 +212,6 @@ def test_check_counts_and_writes_nothing(run, tmp_path):
 
 
 def test_a_saying_of_a_word_that_nobody_says_is_named(run):
-    code, _, err = run("data.sayings={latte: [lattay], moca: [mocka]}")
-    notes = [line for line in err.splitlines() if line.startswith("data.sayings")]
-    assert code == 0 and notes == ["data.sayings: 'moca' is in no sentence that is spoken"]
+    code, _, err = run("data.pronunciations={latte: [lattay], moca: [mocka]}")
+    notes = [line for line in err.splitlines() if line.startswith("data.pronunciations")]
+    assert code == 0 and notes == ["data.pronunciations: 'moca' is in no sentence that is spoken"]

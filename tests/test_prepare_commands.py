@@ -240,7 +240,7 @@ def test_check_says_what_is_trained_and_tested_an_intent(run, tmp_path, grammar)
 def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_path):
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [zorbulate the kitchens, b c]}}")
     code, out, _ = run("--check", "true", "--grammar", tmp_path / "a.yaml")
-    assert code == 0 and out.splitlines()[-1].endswith("(data.sayings can help): zorbulate")
+    assert code == 0 and out.splitlines()[-1].endswith("(data.pronunciations can help): zorbulate")
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [a|b, c], stop: [12345]}}")
     code, out, err = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert (code, out) == (2, "") and len(err.splitlines()) == 1

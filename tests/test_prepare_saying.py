@@ -9,7 +9,9 @@ from atat.config.schema import DataConfig
 from atat.prepare import saying, spoken_grammar
 
 TEXT = "can i have a large mocha with almond milk"
-PEOPLE = DataConfig(sayings={"mocha": ["mocka"], "almond": ["ahmond"]}, pauses=0.1, fillers=0.05)
+PEOPLE = DataConfig(
+    pronunciations={"mocha": ["mocka"], "almond": ["ahmond"]}, pauses=0.1, fillers=0.05
+)
 
 
 def plain(said: str) -> str:
@@ -35,7 +37,7 @@ def test_by_default_a_sentence_is_said_as_it_is_written():
 
 
 def test_one_setting_does_not_shift_the_others():
-    quiet = DataConfig(sayings=PEOPLE.sayings)
+    quiet = DataConfig(pronunciations=PEOPLE.pronunciations)
     for i in range(50):
         both = (saying.said(TEXT, settings, random.Random(i)) for settings in (quiet, PEOPLE))
         assert len({("mocka" in one, "ahmond" in one) for one in both}) == 1

@@ -190,6 +190,6 @@ def test_the_settings_of_the_recipe_can_be_used():
     data = config_file.load([conf / "recipe.yaml"]).data
     assert data.num_asr > 0 and set(data.voices) == {"train", "valid", "test"}
     measured = config_file.load([conf / "recipe.yaml", conf / "two_cores.yaml"])
-    assert measured.data.num_spoken == 0 and measured.model.speech_base  # all sentences
+    assert measured.data.num_spoken == 0 and measured.model.frozen_encoder  # all sentences
     assert data.num_test == 1915  # as many as the paper's recorded test has
     assert measured.data.num_test == 0  # all 9,042

@@ -45,8 +45,8 @@ def encoder(monkeypatch):
 def settings() -> schema.Config:
     c = tiny()
     c.features.kind = "whisper"
-    c.model.speech_base, c.model.speech_base_width = "tiny", WIDTH
-    c.model.speech_base_layers = NUM_LAYERS
+    c.model.frozen_encoder, c.model.frozen_encoder_width = "tiny", WIDTH
+    c.model.frozen_encoder_layers = NUM_LAYERS
     return c
 
 
@@ -79,7 +79,7 @@ def test_the_model_takes_features_and_states_alike(encoder, corpus):
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
     directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
     model = build(c, tokenizer).eval()
-    whisper.start_base(model.speech_base, "tiny")
+    whisper.start_base(model.frozen_encoder, "tiny")
     features, kept = FeatureReader(dump / "train"), FeatureReader(directory / "train")
     assert kept.ids == features.ids
     for key in features.ids:
@@ -123,14 +123,20 @@ def test_training_on_states_learns_and_leaves_what_is_frozen(encoder, corpus, tm
     assert last["valid_loss"] < first["valid_loss"] / 3 and last["em_slu"] >= 0.75
     learned = weights(exp)
     for name, value in encoder.state_dict().items():
-        torch.testing.assert_close(learned[f"speech_base.{name}"], value, rtol=0, atol=0)
+        torch.testing.assert_close(learned[f"frozen_encoder.{name}"], value, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"speech_base_width": 128}, r"model\.speech_base: tiny has \(64,\) for .*_width=64 "),
-        ({"speech_base_layers": 1}, r"the model nothing; expected the .*speech_base_layers=2$"),
+        (
+            {"frozen_encoder_width": 128},
+            r"frozen_encoder: tiny has \(64,\) for .*_width=64 ",
+        ),
+        (
+            {"frozen_encoder_layers": 1},
+            r"the model nothing; expected the .*_encoder_layers=2$",
+        ),
         ({"speech_encoder": "whisper"}, "expected conformer or transformer above it"),
     ],
 )
@@ -171,7 +177,7 @@ def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder
 def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, corpus, monkeypatch):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    c.augment.enabled, c.augment.copies, c.augment.mild_fraction = True, 2, 0.5
+    c.augment.enabled, c.augment.copies, c.augment.low_strength_fraction = True, 2, 0.5
     c.augment.time_masks = c.augment.freq_masks = 0
     directory = states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
     readers = [FeatureReader(directory / "train")]
@@ -197,7 +203,7 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     monkeypatch.setattr(states, "_write_states", lambda directory, *_: made.append(directory))
     # How many there are, when they are first taken, and stripes, which states get at every step,
     # change none of them.
-    c.augment.mild_fraction, c.augment.copies = 0.1, 1
+    c.augment.low_strength_fraction, c.augment.copies = 0.1, 1
     c.augment.time_masks = c.augment.freq_masks = 3
     assert states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"]) == directory
     assert made == []
@@ -235,7 +241,7 @@ def test_copies_are_for_a_frozen_encoder_alone(encoder, corpus, tmp_path, change
     c = settings()
     c.augment.enabled, c.augment.copies = change[0] != "enabled", change[1]
     if change[0] == "base":
-        c.model.speech_base = None
+        c.model.frozen_encoder = None
     with pytest.raises(ValueError, match=r"augment\.copies: got -?\d, expected 0"):
         train.prepare_experiment(c, data, tmp_path / "exp", resume=True)
 

@@ -45,7 +45,7 @@ def test_a_model_with_it_trains_and_is_used_where_the_pretrained_one_is_not(tmp_
     toy.write(tmp_path)
     c = settings(sources=[Source("train", ["slu", "nlu"])], num_steps=6, learning_rate=1e-3)
     c.model.text_encoder, c.model.text_pretrained = "pretrained", MODEL
-    c.model.text_frozen, c.model.bridge, c.model.ctc_weight = True, False, 0.0
+    c.model.text_frozen, c.model.token_residual, c.model.ctc_weight = True, False, 0.0
     c.train.ctc_first_fraction = 0.0
     exp = run(c, tmp_path, "bert")
     config = (exp / "config.yaml").read_text()

@@ -1,10 +1,10 @@
 import random
 
 import pytest
-from atat.config.tasks import TASKS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atat.config.tasks import TASKS
 from atat.semantics import target_sequence
 from atat.tokenizer import SPECIALS, Tokenizer
 

@@ -7,11 +7,11 @@ import struct
 import numpy as np
 import pytest
 import torch
-from atat.config.tasks import TASKS
 
 from atat import whisper, whisper_file
 from atat.config import config_file, schema
 from atat.config.schema import FeaturesConfig
+from atat.config.tasks import TASKS
 from atat.features import whisper_mel
 from atat.model import build
 from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
@@ -70,7 +70,7 @@ def checkpoint(theirs, tokenizer):
 
 def settings(**model: object) -> schema.Config:
     """Of a model of the checkpoint's sizes."""
-    sizes = {"width": WIDTH, "num_heads": NUM_HEADS, "dropout": 0.0, "bridge": False}
+    sizes = {"width": WIDTH, "num_heads": NUM_HEADS, "dropout": 0.0, "token_residual": False}
     sizes |= {"speech_encoder": "whisper", "speech_layers": NUM_LAYERS, "speech_ffn": FFN}
     sizes |= {"decoder": "whisper", "decoder_layers": NUM_LAYERS, "decoder_ffn": FFN}
     sizes |= {"ctc_weight": 0.0, "text_layers": 1, "text_ffn": 32}

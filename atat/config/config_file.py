@@ -1,14 +1,14 @@
-"""Settings in YAML: merged over `conf/base.yaml`, checked, and saved resolved in the experiment."""
+"""Settings in YAML: merged over the defaults, checked, and saved resolved in the experiment."""
 
 import dataclasses
 import difflib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from atat.common.files import atomic_write
-from atat.config import validation
-from atat.config.schema import Config
+from atat.config.schema import Config, check
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 BASE = ROOT / "conf" / "base.yaml"
@@ -17,9 +17,10 @@ BASE = ROOT / "conf" / "base.yaml"
 def load(
     paths: Iterable[str | Path], overrides: Iterable[str] = (), deltas: Iterable[dict] = ()
 ) -> Config:
-    """Merge `conf/base.yaml`, the files, the deltas (an experiment's) and `key=value` overrides.
+    """Merge the files, the deltas (an experiment's) and `key=value` overrides over the defaults.
 
     A file may start with `include: NAME.yaml` (or a list), files of `conf/` to merge before it.
+    A setting's earlier name is read too, with a line on standard error that says the new one.
 
     Raises:
         ValueError: a key that does not exist (with the nearest that does) or a value of the wrong
@@ -31,7 +32,7 @@ def load(
 
     merged = OmegaConf.structured(Config)
     parts: list[tuple[str, Any]] = []
-    for path in [BASE, *map(Path, paths)]:
+    for path in map(Path, paths):
         parts.extend(_read(path))
     parts.extend(("experiment", OmegaConf.create(delta)) for delta in deltas)
     for override in overrides:
@@ -41,16 +42,18 @@ def load(
             parts.append((override, OmegaConf.from_dotlist([override])))
         except (YAMLError, OmegaConfBaseException, IndexError) as e:
             raise ValueError(f"{override}: expected key=value, the value in YAML: {e}") from e
+    renamed: dict[str, str] = {}
     for where, part in parts:
-        _check_keys(where, OmegaConf.to_container(part), Config, "")
         try:
-            merged = OmegaConf.merge(merged, part)
+            merged = OmegaConf.merge(merged, _as_now(where, part, renamed))
         # TypeError: a list where a mapping belongs.
         except (OmegaConfBaseException, TypeError) as e:
             # Its first line says what is wrong; the others name OmegaConf's own objects.
             raise ValueError(f"{where}: {str(e).splitlines()[0]}") from e
+    for old, new in renamed.items():
+        print(f"settings: WARNING: '{old}' is called '{new}' now", file=sys.stderr)
     settings = _to_object(merged)
-    validation.check(settings)
+    check(settings)
     return settings
 
 
@@ -59,8 +62,7 @@ def load_resolved(path: str | Path) -> Config:
     from omegaconf import OmegaConf
 
     ((where, part),) = _read(Path(path))
-    _check_keys(where, OmegaConf.to_container(part), Config, "")
-    return _to_object(OmegaConf.merge(OmegaConf.structured(Config), part))
+    return _to_object(OmegaConf.merge(OmegaConf.structured(Config), _as_now(where, part, {})))
 
 
 def save(config: Config, path: str | Path) -> None:
@@ -104,13 +106,32 @@ def _read(path: Path) -> list[tuple[str, Any]]:
     return [p for name in includes for p in _read(BASE.parent / name)] + [(str(path), part)]
 
 
-def _check_keys(where: str, values: dict, schema: type, prefix: str) -> None:
-    """Raise for the first key that the schema does not have, naming the nearest that it has."""
-    fields = {f.name: f.type for f in dataclasses.fields(schema)}
+def _as_now(where: str, part: Any, renamed: dict[str, str]) -> Any:
+    """A part with the names that settings have now; `renamed` gets those that were changed.
+
+    Raises:
+        ValueError: a name that no setting has or had.
+    """
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(part)
+    return OmegaConf.create(_renamed(where, values, Config, "", renamed))
+
+
+def _renamed(where: str, values: dict, schema: type, prefix: str, renamed: dict[str, str]) -> dict:
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    was = {name: field.metadata.get("was") for name, field in fields.items()}
+    earlier = {old: name for name, old in was.items() if old}
+    result = {}
     for key, value in values.items():
-        if key not in fields:
+        name = earlier.get(key, key)
+        if name not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
             hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(fields)}"
             raise ValueError(f"{where}: unknown setting '{prefix}{key}'; {hint}")
-        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
-            _check_keys(where, value, fields[key], f"{prefix}{key}.")
+        if name != key:
+            renamed[f"{prefix}{key}"] = f"{prefix}{name}"
+        if dataclasses.is_dataclass(fields[name].type) and isinstance(value, dict):
+            value = _renamed(where, value, fields[name].type, f"{prefix}{name}.", renamed)
+        result[name] = value
+    return result

@@ -1,123 +1,305 @@
-"""Settings: typed, with a comment a field; a recipe's YAML says only what differs.
+"""Every setting: its type, default, unit, meaning and which values it may have, once.
 
-The reference manual of every key, with its unit and meaning, is `conf/base.yaml`; this file gives
-their types. A resolved configuration is saved in the experiment, and later stages read that.
+`conf/base.yaml` is written from this file (`tools/write_settings.py`), for reading: a recipe's YAML
+says only what differs from it. A resolved configuration is saved in the experiment, and later
+stages read that.
 """
 
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from atat.config.tasks import CONSTRAINTS, TASKS
+
+
+class Expected(NamedTuple):
+    """Which values a setting may have: in words, and as a test that NaN does not pass."""
+
+    said: str
+    fits: Callable[[Any], bool]
+
+
+AT_LEAST_0 = Expected("0 or more", lambda value: value >= 0)
+AT_LEAST_1 = Expected("1 or more", lambda value: value >= 1)
+ABOVE_0 = Expected("above 0", lambda value: 0 < value < math.inf)
+AT_MOST_0 = Expected("0 or less", lambda value: value <= 0)
+SHARE = Expected("0 to 1", lambda value: 0 <= value <= 1)
+SHARE_ABOVE_0 = Expected("above 0 and up to 1", lambda value: 0 < value <= 1)
+BELOW_1 = Expected("0 to below 1", lambda value: 0 <= value < 1)
+ODD = Expected("odd, 1 or more", lambda value: value >= 1 and value % 2 == 1)
+RANGE = Expected("[low, high]", lambda pair: len(pair) == 2 and pair[0] <= pair[1])
+RANGE_ABOVE_0 = Expected("[low, high], both above 0", lambda pair: RANGE.fits(pair) and pair[0] > 0)
+TWO_BELOW_1 = Expected(
+    "two numbers of 0 to below 1", lambda pair: len(pair) == 2 and all(map(BELOW_1.fits, pair))
+)
+
+
+def one_of(*known: Any) -> Expected:
+    return Expected(f"one of {', '.join(map(str, known))}", lambda value: value in known)
+
+
+def some_of(*known: Any) -> Expected:
+    return Expected(
+        f"some of {', '.join(map(str, known))}", lambda values: values and set(values) <= set(known)
+    )
+
+
+def setting(default: Any, meaning: str, expected: Expected | None = None, *, was: str = "") -> Any:
+    """A field of a settings class.
+
+    Args:
+        default: its value where nothing else is said; a list or mapping is copied.
+        meaning: a line for the reference, with the unit, and the paper's value where that differs.
+        expected: which values it may have; None, where it is set, is always one where the type
+            allows it.
+        was: its name in earlier versions, which is still read.
+    """
+    metadata = {"meaning": meaning, "expected": expected, "was": was}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
 class DataConfig:
     """Stage 1: what is said, how often, and by whom."""
 
-    grammar: str | None = None
-    num_train: int = 0
-    num_train_text: int = 0
-    num_valid: int = 0
-    num_test: int = 0
-    voices: dict[str, dict[str, float]] = field(default_factory=dict)
-    num_pseudo_speakers: int = 1
-    rate_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    pitch_range: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    sayings: dict[str, list[str]] = field(default_factory=dict)
-    pauses: float = 0.0
-    fillers: float = 0.0
-    part: str | None = None
-    num_folds: int = 5
-    max_missing: float = 0.01
-    unsupported: bool = True
-    domains: list[str] = field(default_factory=list)
-    renderings: int = 1
-    low_resource: float = 0.1
-    num_spoken: int = 0
-    num_asr: int = 0
-    num_foreign: int = 0
-    asr_texts: str | None = None
-    asr_corpus: str | None = None
-    recorded: str | None = None
-    stand_in: bool = False
-    cache: str = "cache/synth"
+    grammar: str | None = setting(None, "path of the grammar (YAML), from the repository's root")
+    num_train: int = setting(0, "spoken training utterances to render", AT_LEAST_0)
+    num_train_text: int = setting(0, "written training sentences (no speech)", AT_LEAST_0)
+    num_valid: int = setting(0, "spoken validation utterances", AT_LEAST_0)
+    num_test: int = setting(0, "spoken test utterances", AT_LEAST_0)
+    voices: dict[str, dict[str, float]] = setting(
+        {}, "split: {engine: share}; engines of test must not be in train"
+    )
+    num_pseudo_speakers: int = setting(
+        1, "resampling factors a voice, as so many speakers", AT_LEAST_1
+    )
+    rate_range: list[float] = setting([1.0, 1.0], "speaking rate, factor", RANGE_ABOVE_0)
+    pitch_range: list[float] = setting(
+        [1.0, 1.0], "pitch, factor, where the engine has it", RANGE_ABOVE_0
+    )
+    pronunciations: dict[str, list[str]] = setting(
+        {},
+        "of a grammar's words: {word: [spellings]} of other pronunciations, as likely as the "
+        "word's own in training speech",
+        was="sayings",
+    )
+    pauses: float = setting(0.0, "there, share of the gaps between words that have a pause")
+    fillers: float = setting(0.0, 'there, share of words with an "uh", "um" or "er" before them')
+    part: str | None = setting(None, "of a corpus: its fold (close_1) or its splits (challenge)")
+    num_folds: int = setting(5, "of cross-validation; paper: 5", AT_LEAST_1)
+    max_missing: float = setting(0.01, "share of a split whose audio may be missing", SHARE)
+    unsupported: bool = setting(
+        True, "of trees: keep sentences whose intent is IN:UNSUPPORTED*, as the paper"
+    )
+    domains: list[str] = setting(
+        [], "of trees: the domains to learn; [] is all that the recipe is about"
+    )
+    renderings: int = setting(
+        1, "times that a training sentence is spoken, by different voices", AT_LEAST_1
+    )
+    low_resource: float = setting(
+        0.1, "of trees: share of the training sentences in train_low; paper"
+    )
+    num_spoken: int = setting(
+        0, "of trees: training sentences that are spoken too; 0 is all", AT_LEAST_0
+    )
+    num_asr: int = setting(
+        0, "of rendered speech: utterances of the split asr: no semantics", AT_LEAST_0
+    )
+    num_foreign: int = setting(
+        0, "of a grammar: utterances of the split foreign: of other domains", AT_LEAST_0
+    )
+    asr_texts: str | None = setting(
+        None, "of trees: directory of the same layout: sentences of its other domains for asr"
+    )
+    asr_corpus: str | None = setting(
+        None, "directory of a corpus for recognition, whose recordings are the split asr instead"
+    )
+    recorded: str | None = setting(
+        None, "of trees: directory of recordings, which are the split test_real"
+    )
+    stand_in: bool = setting(False, "the corpus is a stand-in, rendered by atat.toy_corpus")
+    cache: str = setting("cache/synth", "rendered speech, kept for the next run")
 
 
 @dataclass
 class FeaturesConfig:
-    kind: str = "kaldi"
-    num_mel_bins: int = 80
-    frame_length_ms: float = 25.0
-    frame_shift_ms: float = 10.0
-    sample_rate_hz: int = 16000
-    min_duration_s: float = 0.1
-    max_duration_s: float = 30.0
-    trim_db: float | None = None
-    level_db: float | None = None
-    cmvn_splits: list[str] = field(default_factory=lambda: ["train"])
-    allow_drops: bool = False
+    """Stage 2."""
+
+    kind: str = setting(
+        "kaldi",
+        "kaldi: its filter bank (paper); whisper: what Whisper's encoder takes",
+        one_of("kaldi", "whisper"),
+    )
+    num_mel_bins: int = setting(80, "paper", AT_LEAST_1)
+    frame_length_ms: float = setting(25.0, "Kaldi's", ABOVE_0)
+    frame_shift_ms: float = setting(10.0, "Kaldi's", ABOVE_0)
+    sample_rate_hz: int = setting(16000, "everything is resampled to it", AT_LEAST_1)
+    min_duration_s: float = setting(0.1, "shorter audio is dropped, and said so", AT_LEAST_0)
+    max_duration_s: float = setting(30.0, "longer audio is dropped, and said so", ABOVE_0)
+    trim_db: float | None = setting(
+        None, "find the speech inside a recording: this far below its loudest"
+    )
+    level_db: float | None = setting(
+        None,
+        "what is found is brought to this level, by its loudest 10 ms, in dB of full scale, "
+        "without DC; what is silent has no speech",
+        AT_MOST_0,
+    )
+    cmvn_splits: list[str] = setting(["train"], "mean and deviation come from these")
+    allow_drops: bool = setting(False, "go on when more than 1 % of a split is dropped")
 
 
 @dataclass
 class TokenizerConfig:
-    vocab_size: int = 500
-    splits: list[str] = field(default_factory=lambda: ["train", "train_text"])
+    """Stage 3."""
+
+    vocab_size: int = setting(500, "most pieces of words; paper: 5000", AT_LEAST_1)
+    splits: list[str] = setting(
+        ["train", "train_text"], "learned from the text and semantics of these"
+    )
 
 
 @dataclass
 class ModelConfig:
-    width: int = 144
-    num_heads: int = 4
-    dropout: float = 0.1
-    front: str = "stride"
-    front_channels: int = 16
-    subsampling: int = 8
-    utterance_mean: bool = False
-    speech_encoder: str = "conformer"
-    speech_pretrained: str | None = None
-    speech_frozen_layers: int = 0
-    speech_base: str | None = None
-    speech_base_width: int = 384
-    speech_base_layers: int = 4
-    speech_layers: int = 4
-    speech_ffn: int = 432
-    conformer_kernel: int = 15
-    text_encoder: str = "transformer"
-    text_layers: int = 2
-    text_ffn: int = 432
-    text_pretrained: str | None = None
-    text_frozen: bool = False
-    decoder: str = "transformer"
-    decoder_layers: int = 2
-    decoder_ffn: int = 576
-    ctc_weight: float = 1.0
-    bridge: bool = True
-    heard_share: float = 0.0
+    """The model of stage 4."""
+
+    width: int = setting(
+        144, "of encoders, decoder and embedding; a multiple of num_heads; paper: 256", AT_LEAST_1
+    )
+    num_heads: int = setting(4, "of attention; paper", AT_LEAST_1)
+    dropout: float = setting(0.1, "probability; paper", BELOW_1)
+    front: str = setting(
+        "stride",
+        "stride: convolutions skip; max: max-pooling (paper)",
+        one_of("max", "stride"),
+    )
+    front_channels: int = setting(16, "of the two 2-D convolutions; paper: 256", AT_LEAST_1)
+    subsampling: int = setting(8, "input frames an encoder frame: 4 (paper) or 8", one_of(4, 8))
+    utterance_mean: bool = setting(
+        False, "subtract each utterance's own mean, not the training data's"
+    )
+    speech_encoder: str = setting(
+        "conformer",
+        "conformer, transformer (paper), or whisper (width, heads, layers and features.kind must "
+        "be Whisper's)",
+        one_of("conformer", "transformer", "whisper"),
+    )
+    speech_pretrained: str | None = setting(
+        None,
+        "Whisper to start from: directory (CTranslate2's or Hugging Face's), installed package "
+        "with one, or Hugging Face name in its cache",
+    )
+    speech_frozen_layers: int = setting(
+        0, "of Whisper's encoder, from the input on: these are not trained", AT_LEAST_0
+    )
+    frozen_encoder: str | None = setting(
+        None,
+        "Whisper (as above) whose encoder, frozen, stands below speech_encoder: its states are "
+        "computed once and cached (features.kind: whisper)",
+        was="speech_base",
+    )
+    frozen_encoder_width: int = setting(
+        384, "of it: tiny 384, base 512", AT_LEAST_1, was="speech_base_width"
+    )
+    frozen_encoder_layers: int = setting(
+        4, "of it: tiny 4, base 6", AT_LEAST_1, was="speech_base_layers"
+    )
+    speech_layers: int = setting(4, "of speech_encoder; paper: 12", AT_LEAST_1)
+    speech_ffn: int = setting(432, "inner width of its feed-forward; paper: 2048", AT_LEAST_1)
+    conformer_kernel: int = setting(15, "frames, odd", ODD)
+    text_encoder: str = setting(
+        "transformer",
+        "transformer: small, ours; pretrained: a Hugging Face model",
+        one_of("transformer", "pretrained"),
+    )
+    text_layers: int = setting(2, "of text_encoder, where it is ours", AT_LEAST_1)
+    text_ffn: int = setting(432, "inner width of its feed-forward", AT_LEAST_1)
+    text_pretrained: str | None = setting(None, "its name or directory; paper: bert-base-uncased")
+    text_frozen: bool = setting(False, "keep the pretrained weights as they are")
+    decoder: str = setting(
+        "transformer",
+        "transformer (paper), or whisper: of its form, and started from it",
+        one_of("transformer", "whisper"),
+    )
+    decoder_layers: int = setting(2, "paper: 6", AT_LEAST_1)
+    decoder_ffn: int = setting(576, "inner width of its feed-forward; paper: 2048", AT_LEAST_1)
+    ctc_weight: float = setting(
+        1.0, "of the words' CTC loss on the speech encoder; paper: 0", AT_LEAST_0
+    )
+    token_residual: bool = setting(
+        True,
+        "token embeddings (expected under the CTC posteriors, for speech) are added to the encoder "
+        "states; paper: false",
+        was="bridge",
+    )
+    ctc_to_text_share: float = setting(
+        0.0,
+        "of training utterances whose decoder attends not to the speech encoder, but to the text "
+        "encoder, fed with CTC posteriors; with it the task nlu reads speech so, which it needs "
+        "where it has seen text alone; paper: 0",
+        was="heard_share",
+    )
 
 
 @dataclass
 class AugmentConfig:
-    enabled: bool = True
-    mild_fraction: float = 0.15
-    tempo: list[float] = field(default_factory=lambda: [0.7, 1.1])
-    sway: float = 0.6
-    warp: list[float] = field(default_factory=lambda: [0.85, 1.2])
-    equaliser_db: float = 6.0
-    smooth: float = 0.0
-    band_limit: float = 0.2
-    reverb: float = 0.3
-    noise: float = 0.7
-    snr_db: list[float] = field(default_factory=lambda: [5.0, 40.0])
-    knocks: float = 0.2
-    babble: float = 0.15
-    babble_db: list[float] = field(default_factory=lambda: [8.0, 25.0])
-    babble_voices: int = 1
-    padding_s: float = 0.5
-    long_padding: float = 0.0
-    long_padding_s: float = 4.0
-    freq_masks: int = 2
-    freq_mask_bins: int = 12
-    time_masks: int = 2
-    time_mask_fraction: float = 0.06
-    copies: int = 0
-    clipped: float = 0.0
+    """Of training features, a new draw every time."""
+
+    enabled: bool = setting(True, "whether anything below is done")
+    low_strength_fraction: float = setting(
+        0.15,
+        "of the steps, at first, with lower augmentation strength",
+        SHARE,
+        was="mild_fraction",
+    )
+    tempo: list[float] = setting([0.7, 1.1], "factor of speaking rate", RANGE_ABOVE_0)
+    time_warp: float = setting(
+        0.6, "local changes of tempo, up to this share of it", BELOW_1, was="sway"
+    )
+    frequency_warp: list[float] = setting(
+        [0.85, 1.2], "factor of the frequency axis (vocal tract)", RANGE_ABOVE_0, was="warp"
+    )
+    equaliser_db: float = setting(
+        6.0, "smooth frequency response of a microphone, up to", AT_LEAST_0
+    )
+    spectral_blur: float = setting(0.0, "chance of blurred harmonics", SHARE, was="smooth")
+    band_limit: float = setting(0.2, "chance of a limited band", SHARE)
+    reverb: float = setting(0.3, "chance of a room", SHARE)
+    noise: float = setting(0.7, "chance of noise", SHARE)
+    snr_db: list[float] = setting([5.0, 40.0], "range of it, by the loudest frame", RANGE)
+    impulse_noise: float = setting(
+        0.2, "chance of impulses in the noise, up to 15 dB louder", SHARE, was="knocks"
+    )
+    babble: float = setting(0.15, "chance of somebody else speaking behind", SHARE)
+    babble_db: list[float] = setting([8.0, 25.0], "so far below, by the loudest", RANGE)
+    babble_voices: int = setting(1, "how many speak there", AT_LEAST_1)
+    padding_s: float = setting(0.5, "silence added before and after, up to", AT_LEAST_0)
+    long_padding: float = setting(
+        0.0,
+        "chance, for all of a batch and at either end, of a long pause: what trimming leaves where "
+        "noise swells as speech does",
+        SHARE,
+    )
+    long_padding_s: float = setting(4.0, "of it, up to", AT_LEAST_0)
+    freq_masks: int = setting(2, "SpecAugment", AT_LEAST_0)
+    freq_mask_bins: int = setting(12, "widest", AT_LEAST_0)
+    time_masks: int = setting(2, "SpecAugment", AT_LEAST_0)
+    time_mask_fraction: float = setting(0.06, "longest, of the utterance", SHARE)
+    copies: int = setting(
+        0,
+        "with model.frozen_encoder: so many augmented versions of each training utterance have "
+        "their states cached, beside those of it as it is",
+        AT_LEAST_0,
+    )
+    clipped: float = setting(
+        0.0, "share of those copies whose audio was up to 16 dB too loud, and so clipped", SHARE
+    )
 
 
 @dataclass
@@ -125,48 +307,94 @@ class Source:
     """One line of training data: a split, the tasks it serves, and how much of it."""
 
     split: str
-    tasks: list[str]
-    fraction: float = 1.0
-    exclude_intents: list[str] = field(default_factory=list)
-    exclude_pairs: float = 0.0
-    repeat: int = 1
+    tasks: list[str] = setting([], "which of the tasks it is trained on", some_of(*TASKS))
+    fraction: float = setting(1.0, "so much of the split", SHARE_ABOVE_0)
+    exclude_intents: list[str] = setting([], "not the utterances with these intents")
+    exclude_pairs: float = setting(0.0, "not this share of the pairs of slot values", BELOW_1)
+    repeat: int = setting(1, "how often all of it is met while others are met once", AT_LEAST_1)
 
 
 @dataclass
 class TrainConfig:
-    sources: list[Source] = field(default_factory=list)
-    init_from: str | None = None
-    init_parts: list[str] = field(default_factory=lambda: ["all"])
-    pretrained_schedule: list[list[float]] = field(default_factory=list)
-    mlm_share: float = 0.15
-    mlm_fill: str = "zero"
-    ctm: str | None = None
-    valid_splits: list[str] = field(default_factory=lambda: ["valid"])
-    num_valid: int = 100
-    num_steps: int = 1000
-    num_epochs: int = 20
-    batch_frames: int = 2200
-    text_batch: int = 16
-    text_every: int = 3
-    task_weights: dict[str, float] = field(default_factory=dict)
-    tasks_per_utterance: str = "all"
-    label_smoothing: float = 0.1
-    flat_start_fraction: float = 0.1
-    ctc_first_fraction: float = 0.25
-    schedule: str = "cosine"
-    learning_rate: float = 2.0e-3
-    warmup_fraction: float = 0.06
-    noam_warmup_steps: int = 4000
-    noam_factor: float = 1.0
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
-    weight_decay: float = 0.02
-    grad_clip: float = 5.0
-    average_checkpoints: int = 3
-    num_processes: int = 1
-    sync_every: int = 5
-    num_threads: int = 1
-    num_workers: int = 1
-    num_gpus: int = 0
+    """Stage 4."""
+
+    sources: list[Source] = setting(
+        [], "[{split, tasks, fraction, exclude_intents, exclude_pairs, repeat}, ...]"
+    )
+    init_from: str | None = setting(
+        None,
+        "directory of a trained experiment whose parameters to start from; if CTC is among them, "
+        "flat_start_fraction and ctc_first_fraction are 0",
+    )
+    init_parts: list[str] = setting(
+        ["all"], "which of them: all, or speech_encoder, text_encoder, decoder, ctc"
+    )
+    pretrained_schedule: list[list[float]] = setting(
+        [],
+        "[[steps, factor], ...] of the learning rate of parameters that init_from gave; paper: "
+        "[[500, 0], [100, 0.2], [100, 0.5], [100, 0.7]]",
+    )
+    mlm_share: float = setting(
+        0.15, "of the words whose audio is masked for the task mlm; paper", SHARE_ABOVE_0
+    )
+    mlm_fill: str = setting(
+        "zero",
+        "what stands in their place: zero, or noise (white, as loud)",
+        one_of("zero", "noise"),
+    )
+    ctm: str | None = setting(
+        None,
+        "directory with SPLIT.ctm, Kaldi's word alignments of a corpus; null: an experiment with "
+        "CTC finds the words (atat.align)",
+    )
+    valid_splits: list[str] = setting(["valid"], "of validation")
+    num_valid: int = setting(
+        100, "utterances of each that are looked at after every epoch", AT_LEAST_0
+    )
+    num_steps: int = setting(1000, "updates", AT_LEAST_1)
+    num_epochs: int = setting(
+        20, "parts they are divided into: validation and checkpoint after each", AT_LEAST_1
+    )
+    batch_frames: int = setting(2200, "feature frames a step, padding included", AT_LEAST_1)
+    text_batch: int = setting(16, "sentences a step that has text", AT_LEAST_0)
+    text_every: int = setting(3, "steps from one with text to the next", AT_LEAST_1)
+    task_weights: dict[str, float] = setting({}, "{task: factor of its loss}, 1 where not named")
+    tasks_per_utterance: str = setting(
+        "all",
+        "all; one: one of them, drawn by task_weights at every step",
+        one_of("all", "one"),
+    )
+    label_smoothing: float = setting(0.1, "paper", BELOW_1)
+    flat_start_fraction: float = setting(
+        0.1, "of the steps, at first, with words spread evenly over the speech", SHARE
+    )
+    ctc_first_fraction: float = setting(
+        0.25, "of the steps, at first, with speech for CTC alone, text for the decoder", SHARE
+    )
+    schedule: str = setting(
+        "cosine",
+        "cosine: AdamW, warm-up, cosine to 0; noam: Adam (paper)",
+        one_of("cosine", "noam"),
+    )
+    learning_rate: float = setting(2.0e-3, "cosine: peak", ABOVE_0)
+    warmup_fraction: float = setting(0.06, "cosine: of the steps", SHARE)
+    noam_warmup_steps: int = setting(4000, "noam; paper", AT_LEAST_1)
+    noam_factor: float = setting(1.0, "noam; paper", ABOVE_0)
+    betas: list[float] = setting([0.9, 0.98], "of Adam", TWO_BELOW_1)
+    weight_decay: float = setting(0.02, "cosine", AT_LEAST_0)
+    grad_clip: float = setting(5.0, "largest norm of the gradient", ABOVE_0)
+    average_checkpoints: int = setting(
+        3, "the best so many epochs by validation accuracy are averaged", AT_LEAST_1
+    )
+    num_processes: int = setting(
+        1, "that train together on one machine; a step has a batch of each", AT_LEAST_1
+    )
+    sync_every: int = setting(5, "steps from one mean of their parameters to the next", AT_LEAST_1)
+    num_threads: int = setting(
+        1, "of a training process; more than idle cores makes it collapse", AT_LEAST_1
+    )
+    num_workers: int = setting(1, "processes that make the batches of one", AT_LEAST_0)
+    num_gpus: int = setting(0, "0: CPU, 1: one GPU", one_of(0, 1))
 
     @property
     def spoken_splits(self) -> list[str]:
@@ -178,30 +406,40 @@ class TrainConfig:
 class DecodeRun:
     """One decoding: which split, which task token, and what may come out."""
 
-    split: str = "test"
-    source: str = "speech"
-    input: str | None = None
-    tagger: str | None = None
-    task: str = "slu"
-    constraint: str = "none"
-    ctc_weight: float = 0.0
-    beam: int | None = None
+    split: str = setting("test", "which is decoded")
+    source: str = setting(
+        "speech", "speech, text, or hypotheses: the words that the run `input` recognised"
+    )
+    input: str | None = setting(None, "of hypotheses: another run")
+    tagger: str | None = setting(None, "crf instead of the model, for text and hypotheses")
+    task: str = setting("slu", "the task token", one_of(*TASKS))
+    constraint: str = setting("none", "of what may come out", one_of(*CONSTRAINTS))
+    ctc_weight: float = setting(0.0, "of CTC's prefix scores beside the decoder's", SHARE)
+    beam: int | None = setting(None, "null: decode.beam", AT_LEAST_1)
 
 
 @dataclass
 class DecodeConfig:
-    beam: int = 4
-    nbest: int = 1
-    max_length: int = 80
-    length_bonus: float = 0.0
-    batch_frames: int = 20000
-    negative_hours: float = 2.0
-    runs: dict[str, DecodeRun] = field(default_factory=dict)
+    """Stage 5."""
+
+    beam: int = setting(4, "hypotheses that are followed at once; paper", AT_LEAST_1)
+    nbest: int = setting(1, "hypotheses to keep", AT_LEAST_1)
+    max_length: int = setting(80, "tokens", AT_LEAST_1)
+    length_bonus: float = setting(0.0, "added to the score for every token")
+    batch_frames: int = setting(20000, "feature frames decoded at once", AT_LEAST_1)
+    negative_hours: float = setting(
+        2.0, "of audio without meaning, on which atat.calibrate fits and measures", ABOVE_0
+    )
+    runs: dict[str, DecodeRun] = setting(
+        {}, "name: {split, source, input, tagger, task, constraint, ctc_weight, beam}"
+    )
 
 
 @dataclass
 class Config:
-    seed: int = 1
+    """All settings of a recipe or an experiment."""
+
+    seed: int = setting(1, "all randomness follows from it")
     data: DataConfig = field(default_factory=DataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -209,3 +447,63 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+
+def check(settings: Config) -> None:
+    """Raise ValueError for the first setting that cannot be used: what it is, what was expected.
+
+    A value that no stage could use is a mistake that should be said before the first stage, and
+    before anything that an earlier training left is removed.
+    """
+    _check_each(settings, "")
+    for number, source in enumerate(settings.train.sources):
+        _check_each(source, f"train.sources[{number}], split '{source.split}': ")
+    for name, run in settings.decode.runs.items():
+        _check_each(run, f"decode.runs.{name}.")
+    _check_together(settings)
+
+
+def _check_each(part: Any, prefix: str) -> None:
+    """The fields of a settings class, and of those within it."""
+    for one in dataclasses.fields(part):
+        value, expected = getattr(part, one.name), one.metadata.get("expected")
+        if dataclasses.is_dataclass(value):
+            _check_each(value, f"{prefix}{one.name}.")
+        elif expected and value is not None:
+            expect(expected.fits(value), f"{prefix}{one.name}", value, expected.said)
+
+
+def _check_together(settings: Config) -> None:
+    """What depends on more than one setting."""
+    m, f, t = settings.model, settings.features, settings.train
+    expect(
+        m.width % m.num_heads == 0,
+        "model.width",
+        m.width,
+        f"a multiple of model.num_heads, {m.num_heads}",
+    )
+    expect(
+        f.max_duration_s > f.min_duration_s,
+        "features.max_duration_s",
+        f.max_duration_s,
+        f"above features.min_duration_s, {f.min_duration_s}",
+    )
+    expect(
+        t.num_epochs <= t.num_steps,
+        "train.num_epochs",
+        t.num_epochs,
+        f"at most train.num_steps, {t.num_steps}",
+    )
+    expect(
+        t.num_processes == 1 or t.num_gpus == 0,
+        "train.num_processes",
+        t.num_processes,
+        "1 with a GPU",
+    )
+
+
+def expect(fits: bool, name: str, got: Any, expected: str) -> None:
+    """Raise ValueError in the one form that all mistakes in settings have."""
+    if not fits:
+        shown = f"'{got}'" if isinstance(got, str) else got
+        raise ValueError(f"{name}: got {shown}, expected {expected}")

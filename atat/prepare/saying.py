@@ -25,10 +25,10 @@ def said(text: str, settings: DataConfig, rng: random.Random) -> str:
 
     Args:
         text: words, with a space between.
-        settings: `sayings`, `pauses` and `fillers` are used.
+        settings: `pronunciations`, `pauses` and `fillers` are used.
         rng: draws as often for every sentence of as many words, whatever the settings.
 
-    >>> said("a mocha please", DataConfig(sayings={"mocha": ["mocka"]}), random.Random(5))
+    >>> said("a mocha please", DataConfig(pronunciations={"mocha": ["mocka"]}), random.Random(5))
     'a mocka please'
     >>> said("a mocha please", DataConfig(pauses=0.5, fillers=0.5), random.Random(5))
     'a, mocha, er, please'
@@ -36,7 +36,7 @@ def said(text: str, settings: DataConfig, rng: random.Random) -> str:
     out = ""
     for word in text.split():
         which, chance, filler = rng.random(), rng.random(), rng.random()
-        spellings = [word, *settings.sayings.get(word, [])]
+        spellings = [word, *settings.pronunciations.get(word, [])]
         if out:  # a comma is a pause to every synthesiser
             if chance < settings.fillers:
                 out += f", {FILLERS[int(filler * len(FILLERS))]},"

@@ -78,7 +78,7 @@ def print_check(grammar: Grammar, settings: Config) -> None:
     if guessed:
         print(
             f"\nnot in the pronunciation dictionary, so that synthesisers guess how they sound "
-            f"(data.sayings can help): {', '.join(guessed)}"
+            f"(data.pronunciations can help): {', '.join(guessed)}"
         )
 
 
@@ -224,8 +224,8 @@ def write_spoken(
         for s in sequences[split]
         for word in target_sequence.words(s).split()
     }
-    for word in sorted(settings.data.sayings.keys() - spoken):
-        print(f"data.sayings: '{word}' is in no sentence that is spoken", file=sys.stderr)
+    for word in sorted(settings.data.pronunciations.keys() - spoken):
+        print(f"data.pronunciations: '{word}' is in no sentence that is spoken", file=sys.stderr)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
         split: synth.plan(
