@@ -138,10 +138,10 @@ def main() -> None:
     args = parser.parse_args()
     recordings = check_recordings(args.recordings)
 
-    from atat.model_file import check_experiment
+    from atat.model_file import check_experiment, is_trained
 
     check_experiment(args.exp)
-    if (args.out / "model.pth").exists():
+    if is_trained(args.out):
         raise ValueError(f"--out: {args.out} holds a trained model; expected another directory")
 
     from atat import train

@@ -81,12 +81,14 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
     Raises:
         ValueError: the training failed; it has said why.
     """
-    weights = (exp / "model.pth").read_bytes()
+    from atat.model_file import is_trained, model_path
+
+    weights = model_path(exp).read_bytes()
     settings = load_settings(exp, [])
     training = changes(settings, exp, out.name, repeat=1)
     key = sha256(weights, json.dumps([vars(shots), training], sort_keys=True), *further)
-    marker, model = out / "made_from", out / "model.pth"
-    if model.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == key:
+    marker = out / "made_from"
+    if is_trained(out) and marker.is_file() and marker.read_text(encoding="utf-8") == key:
         return
     if not (marker.is_file() and marker.read_text(encoding="utf-8") == key):
         # Checkpoints too: going on from them would keep what other recordings have taught.

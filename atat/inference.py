@@ -27,7 +27,7 @@ from atat.config.tasks import CONSTRAINTS, TAGGED_TASKS, TASKS
 from atat.grammar.grammar import Grammar
 from atat.hearing import AudioSource, Recording
 from atat.model import AtatModel, build
-from atat.model_file import check_experiment, fill, read_weights
+from atat.model_file import check_experiment, fill, model_path, read_weights
 from atat.reading import Reading, Result, read
 from atat.search import MAX_BEAM, Hypothesis, check_options, search
 from atat.semantics import tag_nesting
@@ -113,9 +113,10 @@ class SpeechToSemantics:
         if (exp_dir / TEXT_ENCODER).is_dir():
             settings.model.text_pretrained = str(exp_dir / TEXT_ENCODER)
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")
-        weights = read_weights(exp_dir / "model.pth", tokenizer)
+        path = model_path(exp_dir)
+        weights = read_weights(path, tokenizer)
         model = build(settings, tokenizer, load_pretrained=False)
-        fill(model, weights, exp_dir / "model.pth")
+        fill(model, weights, path)
         try:
             model.to(device)
         except (RuntimeError, AssertionError) as e:

@@ -18,7 +18,7 @@ from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import SPEECH_TASKS, TASKS, TEXT_TASKS
 from atat.model import AtatModel
-from atat.model_file import check_experiment, read_weights
+from atat.model_file import check_experiment, model_path, read_weights
 from atat.tokenizer import Tokenizer
 
 PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
@@ -75,7 +75,7 @@ class Start:
 
     def summary(self) -> dict[str, object]:
         """For `env.json`; another model in the same directory has another digest."""
-        digest = sha256((self.experiment / "model.pth").read_bytes())
+        digest = sha256(model_path(self.experiment).read_bytes())
         counts = {part: list(numbers) for part, numbers in self.counts.items()}
         return {"experiment": str(self.experiment), "sha256": digest, "loaded_new_dropped": counts}
 
@@ -104,7 +104,7 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
     check_experiment(exp)
     there = config_file.load_resolved(exp / "config.yaml")
     old_tokenizer = Tokenizer.load(exp / "tokenizer")
-    weights = read_weights(exp / "model.pth", old_tokenizer)
+    weights = read_weights(model_path(exp), old_tokenizer)
     tasks = {task for source in there.train.sources for task in source.tasks} or set(TASKS)
     parts = _parts(settings.train.init_parts, tasks, exp)
     state = model.state_dict()

@@ -1,48 +1,89 @@
-"""The file of a trained model, `model.pth`: {"format", "tokenizer": fingerprint, "model": weights}.
+"""The file of a trained model, `model.safetensors`: its weights, and a header that says whose.
 
-Stage 4 writes it; whoever uses a model reads it here, and nothing that could be a random model in
-disguise gets through.
+The header has the file's format, the fingerprint of the tokenizer that the model was trained with,
+and the sizes of the model (`settings.model`, as JSON). Models of earlier versions (`model.pth`) are
+read too. Stage 4 writes the file; whoever uses a model reads it here, and nothing that could be a
+random model in disguise gets through.
 """
 
 import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atat.common.files import atomic_write
+from atat.config.schema import ModelConfig
 from atat.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-FORMAT = 1
+FILE = "model.safetensors"
+EARLIER_FILE = "model.pth"  # a pickle: {"format": 1, "tokenizer": fingerprint, "model": weights}
+FORMAT = "2"
+EARLIER_FORMAT = 1
 # Parts of a model by their names in earlier versions.
-EARLIER = {"speech_base.": "frozen_encoder."}
+EARLIER_PARTS = {"speech_base.": "frozen_encoder."}
+AGAIN = "rerun stage 4"
+
+
+def model_path(exp_dir: Path) -> Path:
+    """The file of an experiment's model; where nothing is trained, the one that will be written."""
+    for name in (FILE, EARLIER_FILE):
+        if (exp_dir / name).is_file():
+            return exp_dir / name
+    return exp_dir / FILE
+
+
+def is_trained(exp_dir: Path) -> bool:
+    """Whether an experiment has a finished model."""
+    return model_path(exp_dir).is_file()
 
 
 def check_experiment(exp_dir: Path) -> None:
     """Raise FileNotFoundError with what to do when there is no finished model."""
     if not exp_dir.is_dir():
         raise FileNotFoundError(f"{exp_dir}: no such experiment directory; ./run.sh trains one")
-    if not (exp_dir / "model.pth").is_file():
+    if not is_trained(exp_dir):
         if (exp_dir / "checkpoints" / "checkpoint.pth").is_file():
             raise FileNotFoundError(
-                f"{exp_dir / 'model.pth'}: training has not finished; "
+                f"{exp_dir / FILE}: training has not finished; "
                 "`./run.sh --stage 4` in its recipe goes on from the last checkpoint"
             )
         raise FileNotFoundError(
-            f"{exp_dir / 'model.pth'}: nothing is trained here; `./run.sh --stage 4` in a recipe "
+            f"{exp_dir / FILE}: nothing is trained here; `./run.sh --stage 4` in a recipe "
             "trains a model"
         )
 
 
 def digest(exp_dir: Path) -> str:
     """Tells the weights of an experiment from others: what was measured belongs to one model."""
-    with (exp_dir / "model.pth").open("rb") as file:
+    with model_path(exp_dir).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def write(
+    weights: "dict[str, torch.Tensor]", config: ModelConfig, tokenizer: Tokenizer, exp_dir: Path
+) -> None:
+    """Write the model of an experiment in place of any that was there."""
+    from safetensors.torch import save
+
+    header = {
+        "format": FORMAT,
+        "tokenizer": tokenizer.fingerprint,
+        "model": json.dumps(asdict(config)),
+    }
+    # Tensors of their own: the file has no two names for one.
+    own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    with atomic_write(exp_dir / FILE, "wb") as file:
+        file.write(save(own, header))
+    (exp_dir / EARLIER_FILE).unlink(missing_ok=True)
+
+
 def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":
-    """The weights in a model file.
+    """The weights in a model file, of this format or an earlier one.
 
     Raises:
         ValueError: it is not a model of stage 4 that was trained with this tokenizer, is empty, or
@@ -50,31 +91,58 @@ def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":
     """
     import torch
 
-    again = "rerun stage 4"
+    if path.name == EARLIER_FILE:
+        fingerprint, weights = _read_earlier(path)
+    else:
+        fingerprint, weights = _read(path)
+    if fingerprint != tokenizer.fingerprint:
+        raise ValueError(
+            f"{path}: was trained with another vocabulary than {path.parent / 'tokenizer'}; {AGAIN}"
+        )
+    if not weights:
+        raise ValueError(f"{path}: holds no weights (an empty average); {AGAIN}")
+    for name, value in weights.items():
+        if not torch.isfinite(value.float()).all():
+            raise ValueError(f"{path}: '{name}' has values that are not finite; {AGAIN}")
+    return weights
+
+
+def _read(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
+    """Fingerprint and weights."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as e:
+        raise ValueError(f"{path}: not a model file, or a truncated one ({e}); {AGAIN}") from e
+    if not {"format", "tokenizer"} <= header.keys():
+        raise ValueError(f"{path}: not a model that stage 4 wrote; {AGAIN}")
+    if header["format"] != FORMAT:
+        raise ValueError(f"{path}: got format {header['format']}, expected {FORMAT}; {AGAIN}")
+    return header["tokenizer"], weights
+
+
+def _read_earlier(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
+    import torch
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises a dozen kinds for files that are cut or not its own
         reason = str(e).strip().splitlines()[0][:80] if str(e).strip() else type(e).__name__
-        raise ValueError(f"{path}: not a model file ({reason}); {again}") from e
+        raise ValueError(f"{path}: not a model file ({reason}); {AGAIN}") from e
     if not isinstance(content, dict) or not {"format", "tokenizer", "model"} <= content.keys():
-        raise ValueError(f"{path}: not a model that stage 4 wrote; {again}")
-    if content["format"] != FORMAT:
-        raise ValueError(f"{path}: got format {content['format']}, expected {FORMAT}; {again}")
-    if content["tokenizer"] != tokenizer.fingerprint:
+        raise ValueError(f"{path}: not a model that stage 4 wrote; {AGAIN}")
+    if content["format"] != EARLIER_FORMAT:
         raise ValueError(
-            f"{path}: was trained with another vocabulary than {path.parent / 'tokenizer'}; {again}"
+            f"{path}: got format {content['format']}, expected {EARLIER_FORMAT}; {AGAIN}"
         )
-    weights = {_as_now(name): value for name, value in content["model"].items()}
-    if not weights:
-        raise ValueError(f"{path}: holds no weights (an empty average); {again}")
-    for name, value in weights.items():
-        if not torch.isfinite(value.float()).all():
-            raise ValueError(f"{path}: '{name}' has values that are not finite; {again}")
-    return weights
+    return content["tokenizer"], {_as_now(k): value for k, value in content["model"].items()}
 
 
 def _as_now(name: str) -> str:
-    for old, new in EARLIER.items():
+    for old, new in EARLIER_PARTS.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
     return name
@@ -87,7 +155,7 @@ def fill(model: "nn.Module", weights: "dict[str, torch.Tensor]", path: Path) -> 
         got, want = (tuple(d[name].shape) if name in d else "nothing" for d in (weights, expected))
         if got != want:
             raise ValueError(
-                f"{path}: '{name}': got {got}, expected {want}: config.yaml and model.pth are of "
-                "different models; rerun stage 4"
+                f"{path}: '{name}': got {got}, expected {want}: config.yaml and {path.name} are of "
+                f"different models; {AGAIN}"
             )
     model.load_state_dict(weights)

@@ -14,7 +14,7 @@ from atat.config import config_file, schema
 from atat.config.experiment_tables import Row, Tables, Training
 from atat.hints import NOT_TRAINED, Driver, Hint
 from atat.metrics import Metric
-from atat.model_file import digest
+from atat.model_file import digest, is_trained
 from atat.pooling import Counts
 
 SIGNIFICANT = 0.05
@@ -133,7 +133,7 @@ class Experiment:
 
     @cached_property
     def _digest(self) -> str | None:
-        return digest(self.directory) if (self.directory / "model.pth").is_file() else None
+        return digest(self.directory) if is_trained(self.directory) else None
 
     def _of_this_model(self, name: str) -> dict[str, Any]:
         path = self.directory / name
@@ -321,7 +321,7 @@ class Results:
             return Hint(what, self.driver.with_options(*options, *stage))
 
         directory, exp = self._directory(place, training, run), place.expdir / training.name
-        if not (exp / "model.pth").is_file():
+        if not is_trained(exp):
             begun = (exp / "train.jsonl").is_file()
             return hint("training not finished" if begun else NOT_TRAINED)
         if not (directory / "hyp.jsonl").is_file():

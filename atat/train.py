@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import datadir, features, states, text_source
+from atat import datadir, features, model_file, states, text_source
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config import config_file, experiment_tables
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 from atat.common.provenance import environment
 
-FORMAT = 1  # of model.pth
 TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
 PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
-    *("model.pth", "confidence.json", "train.jsonl", "checkpoints", "config.yaml", "env.json"),
+    *(model_file.FILE, model_file.EARLIER_FILE, "confidence.json", "train.jsonl", "checkpoints"),
+    *("config.yaml", "env.json"),
     *("tokenizer", "grammar.yaml", "nesting.json", TEXT_ENCODER),
 )
 
@@ -50,7 +50,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     from atat.examples import target_sequences, validation_sources
 
     checkpoints = exp / "checkpoints"
-    unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
+    unfinished = (checkpoints / "checkpoint.pth").is_file() and not model_file.is_trained(exp)
     tokenizer = Tokenizer.load(data / "tokenizer")
     # What cannot be used shows before anything is removed.
     start = find_start(settings, tokenizer, exp)
@@ -72,7 +72,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
         and _origin(exp) == about
     )
-    if (exp / "model.pth").is_file():
+    if model_file.is_trained(exp):
         set_aside(exp)
     elif not (resume and same):
         for name in ("train.jsonl", "confidence.json"):
@@ -204,11 +204,11 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
             model that was trained here before is there again then, as it was.
     """
     check_gpu(settings.train.num_gpus)
-    was_trained = (exp / "model.pth").is_file()
+    was_trained = model_file.is_trained(exp)
     try:
         _run(settings, data, dump, exp, resume)
     except cli.MISTAKES:
-        if was_trained and not (exp / "model.pth").is_file():
+        if was_trained and not model_file.is_trained(exp):
             put_back(exp)
         raise
     shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
@@ -223,11 +223,11 @@ def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> N
         dump = states.of_base(data, dump, settings, splits, t.num_processes, t.spoken_splits)
     print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
     train(settings, data, dump, exp)
-    print(f"trained: {exp / 'model.pth'}")
+    print(f"trained: {model_file.model_path(exp)}")
 
 
 def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
-    """Run ESPnet's trainer over the experiment and write `model.pth` from the averaged weights.
+    """Run ESPnet's trainer over the experiment and write the model of the averaged weights.
 
     Raises:
         ValueError: the settings do not fit the data, or training diverged.
@@ -384,14 +384,12 @@ def espnet_options(settings: Config) -> dict[str, object]:
 
 
 def finish(averaged: Path, exp: Path) -> None:
-    """Check the averaged weights and write them as `model.pth`, tied to their tokenizer.
+    """Check the averaged weights and write them as the model, tied to its tokenizer.
 
     Raises:
         ValueError: the average is missing, empty, or not a number somewhere.
     """
     import torch
-
-    from atat.common.espnet_compat import save_aside
 
     if not averaged.is_file() or averaged.stat().st_size == 0:
         raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
@@ -403,8 +401,8 @@ def finish(averaged: Path, exp: Path) -> None:
             raise ValueError(
                 f"{averaged}: '{name}' is not finite: training diverged; lower train.learning_rate"
             )
-    fingerprint = Tokenizer.load(exp / "tokenizer").fingerprint
-    save_aside({"format": FORMAT, "tokenizer": fingerprint, "model": weights}, exp / "model.pth")
+    settings = config_file.load_resolved(exp / "config.yaml")
+    model_file.write(weights, settings.model, Tokenizer.load(exp / "tokenizer"), exp)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from atat import datadir
+from atat import datadir, model_file
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
@@ -105,8 +105,7 @@ def toy_experiment(tmp_path_factory, toy_wavs):
     tokenizer.save(exp / "tokenizer")
     (exp / "grammar.yaml").write_text(GRAMMAR)
     model = overfit(settings, tokenizer, list(toy_wavs.values()))
-    content = {"format": 1, "tokenizer": tokenizer.fingerprint, "model": model.state_dict()}
-    torch.save(content, exp / "model.pth")
+    model_file.write(model.state_dict(), settings.model, tokenizer, exp)
     return exp
 
 

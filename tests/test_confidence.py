@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from atat import SpeechToSemantics, confidence
+from atat import SpeechToSemantics, confidence, model_file
 from atat.calibration import expected_error
 from atat.confidence import CALIBRATED, Confidence, Measures
 from atat.ctc import CtcPrefixScorer
@@ -209,8 +209,8 @@ def test_a_damaged_file_is_one_line(exp, model, change):
 
 def test_confidence_of_other_weights_is_refused(exp, model):
     confidence.save(toy_confidence(model), exp)
-    content = torch.load(exp / "model.pth", weights_only=True)
-    next(iter(content["model"].values())).add_(1.0)
-    torch.save(content, exp / "model.pth")
-    with pytest.raises(ValueError, match=r"was fitted for another model\.pth"):
+    weights = model_file.read_weights(exp / model_file.FILE, model.tokenizer)
+    next(iter(weights.values())).add_(1.0)
+    model_file.write(weights, model.settings.model, model.tokenizer, exp)
+    with pytest.raises(ValueError, match=r"was fitted for another model"):
         SpeechToSemantics.load(exp)

@@ -135,10 +135,10 @@ def test_what_clean_removes_is_not_missed(trained):
     assert not (exp / "dump").exists() and not (exp / "atat" / "checkpoints").exists()
     test_the_model_understands_a_wav(trained)
     assert run(*options).count("done already") == 6
-    before = (exp / "atat" / "model.pth").stat().st_mtime_ns
+    before = (exp / "atat" / "model.safetensors").stat().st_mtime_ns
     assert "features: made again" in run(*options, "--stage", 5)
     assert run(*options).count("done already") == 6
-    assert (exp / "atat" / "model.pth").stat().st_mtime_ns == before
+    assert (exp / "atat" / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_barista_trains_on_its_grammar_and_is_scored_on_recordings(trained, tmp_path):
@@ -320,7 +320,7 @@ def test_music_lowres_learns_from_few_labels_and_much_speech(recipe, tmp_path):
         for s in ("train_low", "train_rest")
     )
     assert low and rest and not low & rest
-    trained = sorted(path.parent.name for path in exp.glob("*/model.pth"))
+    trained = sorted(path.parent.name for path in exp.glob("*/model.safetensors"))
     assert trained == ["atat_10.seed2", "atat_10_tuned.seed2"]
     assert "(2 of 3 runs missing)" in (exp / "RESULTS.md").read_text()
     # Two stages: what was heard is understood by our own NLU, and by a CRF.

@@ -9,8 +9,10 @@ import pytest
 import soundfile
 import soxr
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from atat import SpeechToSemantics
+from atat import SpeechToSemantics, model_file
 from atat.grammar.grammar import Grammar
 from atat.inference import batches
 from atat.model_file import read_weights
@@ -220,16 +222,29 @@ def test_the_constraint_grammar_needs_a_grammar(copy):
         model(text="turn on the kitchen light", constraint="grammar")
 
 
-def rewrite(exp, change):
-    content = torch.load(exp / "model.pth", weights_only=True)
+def as_earlier(exp, change=lambda content: None):
+    """The model in the file that versions before 0.2 wrote, changed."""
+    tokenizer = Tokenizer.load(exp / "tokenizer")
+    weights = read_weights(exp / model_file.FILE, tokenizer)
+    content = {"format": 1, "tokenizer": tokenizer.fingerprint, "model": weights}
     change(content)
-    torch.save(content, exp / "model.pth")
+    torch.save(content, exp / model_file.EARLIER_FILE)
+    (exp / model_file.FILE).unlink()
+
+
+def rewritten(exp, change):
+    """The model in its file of now, with changed header and weights."""
+    with safe_open(exp / model_file.FILE, "pt") as file:
+        header, names = dict(file.metadata()), list(file.keys())
+        weights = {name: file.get_tensor(name) for name in names}
+    change(header, weights)
+    save_file(weights, exp / model_file.FILE, header)
 
 
 def test_no_experiment_and_no_model_say_what_to_do(copy):
     with pytest.raises(FileNotFoundError, match=r"no such experiment directory; ./run.sh trains"):
         SpeechToSemantics.load(copy / "nowhere")
-    (copy / "model.pth").unlink()
+    (copy / model_file.FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"nothing is trained here; `./run.sh --stage 4`"):
         SpeechToSemantics.load(copy)
     (copy / "checkpoints").mkdir()
@@ -257,23 +272,54 @@ def test_no_experiment_and_no_model_say_what_to_do(copy):
         ),
     ],
 )
-def test_a_model_file_that_is_not_right_is_refused(copy, change, message):
-    rewrite(copy, change)
+def test_a_model_file_of_before_that_is_not_right_is_refused(copy, change, message):
+    as_earlier(copy, change)
     with pytest.raises(ValueError, match=message) as raised:
         SpeechToSemantics.load(copy)
     assert "rerun stage 4" in str(raised.value) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a model", b"PK\x03\x04 cut"])
-def test_a_file_that_is_no_model_is_refused(copy, data):
-    (copy / "model.pth").write_bytes(data)
+@pytest.mark.parametrize("name", [model_file.FILE, model_file.EARLIER_FILE])
+def test_a_file_that_is_no_model_is_refused(copy, data, name):
+    (copy / model_file.FILE).unlink()
+    (copy / name).write_bytes(data)
     with pytest.raises(ValueError, match="not a model file"):
         SpeechToSemantics.load(copy)
 
 
-def test_a_truncated_model_file_is_refused(copy):
-    whole = (copy / "model.pth").read_bytes()
-    (copy / "model.pth").write_bytes(whole[: len(whole) // 2])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda header, weights: weights.clear(), "holds no weights"),
+        (lambda _, weights: weights["decoder.norm.weight"].fill_(torch.nan), "not finite"),
+        (lambda header, _: header.update(tokenizer="0" * 64), "another vocabulary"),
+        (lambda header, _: header.update(format="7"), "got format 7, expected 2"),
+        (lambda header, _: header.pop("format"), "not a model that stage 4 wrote"),
+        (lambda _, weights: weights.pop("decoder.norm.weight"), "got nothing, expected"),
+    ],
+)
+def test_a_model_file_that_is_not_right_is_refused(copy, change, message):
+    rewritten(copy, change)
+    with pytest.raises(ValueError, match=message) as raised:
+        SpeechToSemantics.load(copy)
+    assert "rerun stage 4" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_model_of_before_gives_the_same(copy, toy_wavs):
+    before = SpeechToSemantics.load(copy)(list(toy_wavs.values()))
+    as_earlier(copy)
+    after = SpeechToSemantics.load(copy)(list(toy_wavs.values()))
+    assert [(r.semantics, r.score) for r in after] == [(r.semantics, r.score) for r in before]
+
+
+@pytest.mark.parametrize("is_earlier", [False, True])
+def test_a_truncated_model_file_is_refused(copy, is_earlier):
+    if is_earlier:
+        as_earlier(copy)
+    path = model_file.model_path(copy)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not a model file"):
         SpeechToSemantics.load(copy)
 
@@ -283,9 +329,10 @@ def test_code_in_a_model_file_is_not_run(copy, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
-    torch.save({"format": 1, "tokenizer": Evil(), "model": {}}, copy / "model.pth")
+    path = copy / model_file.EARLIER_FILE
+    torch.save({"format": 1, "tokenizer": Evil(), "model": {}}, path)
     with pytest.raises(ValueError, match="not a model file"):
-        read_weights(copy / "model.pth", Tokenizer.load(copy / "tokenizer"))
+        read_weights(path, Tokenizer.load(copy / "tokenizer"))
     assert not (tmp_path / "executed").exists()
 
 

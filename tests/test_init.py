@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import init, train
+from atat import init, model_file, train
 from atat.config import config_file
 from atat.config.schema import Config, Source
 from atat.model import build
@@ -33,8 +33,7 @@ def experiment(directory: Path, c: Config, tokenizer: Tokenizer = OLD, seed: int
     for value in model.state_dict().values():
         if value.is_floating_point():
             value.uniform_(0.5, 1.0)
-    content = {"format": 1, "tokenizer": tokenizer.fingerprint, "model": model.state_dict()}
-    torch.save(content, directory / "model.pth")
+    model_file.write(model.state_dict(), c.model, tokenizer, directory)
     return directory
 
 
@@ -194,7 +193,7 @@ def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
 def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
     toy.write(tmp_path)
     exp = experiment(tmp_path / "exp", taught())
-    before = (exp / "model.pth").read_bytes()
+    before = (exp / model_file.FILE).read_bytes()
     target = experiment(tmp_path / "target", taught())
 
     def prepare(**changes):
@@ -210,10 +209,10 @@ def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
         prepare(exp=exp, init_parts=[])
     with pytest.raises(ValueError, match=r"pretrained_schedule: got \[-5, 0\.0\]"):
         prepare(exp=exp, pretrained_schedule=[[-5, 0.0]])
-    (exp / "model.pth").write_bytes(before[:1000])
+    (exp / model_file.FILE).write_bytes(before[:1000])
     with pytest.raises(ValueError, match="not a model file"):
         prepare(exp=exp)
-    assert (target / "model.pth").is_file() and not (target / "checkpoints").exists()
+    assert (target / model_file.FILE).is_file() and not (target / "checkpoints").exists()
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +279,7 @@ def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, mon
         torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-5, atol=1e-6)
 
     # Another model in the same place is another start.
-    (exp / "model.pth").unlink()
+    (exp / model_file.FILE).unlink()
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
     experiment(corpus / "from", taught(), seed=6)
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"

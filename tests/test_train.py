@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from atat import datadir, train
+from atat import datadir, model_file, train
 from atat.config import config_file
 from atat.config.schema import Config, Source
 from tests import toy
@@ -46,7 +47,7 @@ def lines(exp: Path) -> list[dict]:
 
 
 def weights(exp: Path) -> dict[str, torch.Tensor]:
-    return torch.load(exp / "model.pth", weights_only=True)["model"]
+    return load_file(exp / model_file.FILE)
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus)
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (corpus / "exp" / "killed" / "model.pth").exists()
+    assert not (corpus / "exp" / "killed" / model_file.FILE).exists()
     output, _ = start(corpus, "killed", *more).communicate(timeout=120)
     assert "resumed" in output
     killed = corpus / "exp" / "killed"
@@ -184,7 +185,7 @@ def test_a_broken_average_is_refused(corpus, tmp_path):
     torch.save({"w": torch.tensor([1.0, float("nan")])}, path)
     with pytest.raises(ValueError, match="not finite"):
         train.finish(path, exp)
-    assert not (exp / "model.pth").exists()
+    assert not (exp / model_file.FILE).exists()
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -231,7 +232,7 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(corpus, overrides, message):
-    model = corpus / "exp" / "wrong" / "model.pth"
+    model = corpus / "exp" / "wrong" / model_file.FILE
     model.parent.mkdir(parents=True)
     model.touch()
     process = start(corpus, "wrong", *overrides)
@@ -269,10 +270,10 @@ def test_a_trained_model_is_there_until_another_is_trained(corpus, monkeypatch):
     assert files(exp) == before
     # A full disk or Ctrl-C: the other goes on, and the model waits.
     ends(KeyboardInterrupt())
-    assert not (exp / "model.pth").exists() and not (exp / "confidence.json").exists()
+    assert not (exp / model_file.FILE).exists() and not (exp / "confidence.json").exists()
     ends(ValueError("diverged"))
     assert (exp / "checkpoints" / "checkpoint.pth").exists()
-    assert (exp / train.PREVIOUS / "model.pth").is_file()
+    assert (exp / train.PREVIOUS / model_file.FILE).is_file()
     monkeypatch.undo()
     train.run(other, *more, exp, False)
-    assert (exp / "model.pth").is_file() and not (exp / train.PREVIOUS).exists()
+    assert (exp / model_file.FILE).is_file() and not (exp / train.PREVIOUS).exists()

@@ -120,7 +120,7 @@ find_removable() {
       [[ ! -d $path ]] || removable+=("$path")
     done
     for path in "$expdir"/*/; do
-      [[ ! -f ${path}model.pth || ! -d ${path}checkpoints || -e ${path}.begun.4 ]] ||
+      [[ -z $(trained_in "$path") || ! -d ${path}checkpoints || -e ${path}.begun.4 ]] ||
         removable+=("${path}checkpoints")
     done
   done

@@ -8,7 +8,7 @@
 # that sets `parts` has stages 1 to 6 for each part of its corpus, in parts/<part>/, and one report.
 #
 # While a stage runs there is `.begun.N`; with it, no marker from N on counts. A stage that ends with
-# exit code 2 and has changed no file leaves all markers. What is trained (model.pth) is not made
+# exit code 2 and has changed no file leaves all markers. What is trained is not made
 # anew with other settings, or because anything else has changed, but with --overwrite true.
 #
 # Exit codes: 0 all well, 1 a stage failed, 2 a mistake in what was given, 3 an earlier stage is
@@ -236,17 +236,27 @@ missing() {
 # Ends the run where the stage would replace what is trained, or what that was trained on, though
 # nobody has asked for it: by --stage or --resume false with the same settings, or --overwrite true.
 protect() {
-  local models=("$expdir"/*/model.pth) why=''
-  ((number < 4)) || models=("$exp/model.pth")
-  [[ $overwrite == false && -f ${models[0]} ]] || return 0
+  local trained why=''
+  trained=$(if ((number < 4)); then trained_in "$expdir"/*/; else trained_in "$exp/"; fi)
+  [[ $overwrite == false && $trained ]] || return 0
   [[ ! -e $marker ]] || why=$(news settings)
   if [[ -z $why ]]; then
     [[ -z $stage && $resume == true ]] || return 0
     why="$title is to be run anew"
     [[ ! -e $marker ]] || why=$(news)
   fi
-  die 2 "${models[0]%/*} is trained, and now $why; give another --expdir, or to train it anew:" \
+  die 2 "$trained is trained, and now $why; give another --expdir, or to train it anew:" \
     "$(quoted "${again[@]}" ${stage:+--stage "$stage"} --overwrite true)"
+}
+
+# trained_in DIRECTORY/...: the first of them that has a model, in its format now or an earlier one.
+trained_in() {
+  local place file
+  for place in "$@"; do
+    for file in "$place"model.{safetensors,pth}; do
+      [[ ! -f $file ]] || { echo "${place%/}" && return; }
+    done
+  done
 }
 
 # Features that --clean has removed are made again, and nothing else: what was made of them holds.
