@@ -21,7 +21,7 @@ from atat.semantics.tag_nesting import OUTSIDE, Nesting
 if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
     from torch import Tensor
 
-    from atat.tokenizer import Tokenizer
+    from atat.data.tokenizer import Tokenizer
 
 DEAD = -1  # the state after a token that was not allowed
 ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end

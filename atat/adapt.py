@@ -11,11 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import datadir, features
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config, Source
-from atat.datadir import DataDir
+from atat.data import feature_store, kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def num_spoken(settings: Config, data: Path) -> int:
 
 def check_recordings(path: Path) -> DataDir:
     """Read the recordings; ValueError unless they have audio and semantics."""
-    recordings = datadir.read(path)
+    recordings = kaldi_dir.read(path)
     if not recordings.wav_scp or not recordings.semantics:
         raise ValueError(f"{path}: expected wav.scp and semantics (intent and slots), both")
     return recordings
@@ -156,7 +156,7 @@ def main() -> None:
     if not recordings.ids:
         raise ValueError(f"{args.recordings}: none of {len(left_out)} recordings can be learned")
     split = f"adapt_{args.out.name}"
-    datadir.write(args.data / split, recordings)
+    kaldi_dir.write(args.data / split, recordings)
 
     trained = config_file.load_resolved(args.exp / "config.yaml")
     num_others = num_spoken(trained, args.data)
@@ -164,8 +164,8 @@ def main() -> None:
     delta = changes(trained, args.exp, split, repeat)
     settings = config_file.load([args.exp / "config.yaml"], args.overrides, [delta])
     num_jobs = settings.train.num_processes
-    dump = features.of_kind(args.data, args.dump, settings.features, num_jobs)
-    features.write_split(args.data / split, dump / split, settings.features, num_jobs)
+    dump = feature_store.of_kind(args.data, args.dump, settings.features, num_jobs)
+    feature_store.write_split(args.data / split, dump / split, settings.features, num_jobs)
     print(f"{len(recordings.ids)} recordings, each {repeat} times beside {num_others} utterances")
     train.run(settings, args.data, args.dump, args.out, resume=True)
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import ctm, datadir, features
 from atat.common import cli, parallel
 from atat.common.files import atomic_write
 from atat.config.schema import FeaturesConfig
+from atat.data import ctm, feature_store, kaldi_dir
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from atat.archive import FeatureReader
+    from atat.data.feature_archive import FeatureReader
     from atat.inference import SpeechToSemantics
 
 # CTC marks a word by spikes somewhere within it. Blank frames between two words are shared by them,
@@ -172,12 +172,12 @@ def feature_seconds(num_frames: int, settings: FeaturesConfig) -> float:
 
 def speech_start_s(path: str, settings: FeaturesConfig) -> float:
     """Where in an audio file its features begin, in seconds."""
-    from atat import audio, features
+    from atat.data import audio, filter_bank
 
     if settings.trim_db is None:
         return 0.0
     samples = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
-    return features.speech_range(samples, settings)[0] / settings.sample_rate_hz
+    return filter_bank.speech_range(samples, settings)[0] / settings.sample_rate_hz
 
 
 def write_ctm(
@@ -196,9 +196,9 @@ def write_ctm(
         ValueError: the split has no text or the model no CTC; more than 1 % of the utterances
             cannot be aligned and `allow_drops` is off. Nothing is written then.
     """
-    from atat.archive import FeatureReader
+    from atat.data.feature_archive import FeatureReader
 
-    directory = datadir.read(data_dir)
+    directory = kaldi_dir.read(data_dir)
     if directory.text is None or directory.wav_scp is None:
         raise ValueError(f"{data_dir}: needs wav.scp and text, expected both; choose another split")
     reader = FeatureReader(dump_dir)
@@ -261,7 +261,7 @@ def main() -> None:
 
     model = SpeechToSemantics.load(args.exp)
     torch.set_num_threads(model.settings.train.num_threads)
-    dump = features.of_kind(args.data, args.dump, model.settings.features, args.nj)
+    dump = feature_store.of_kind(args.data, args.dump, model.settings.features, args.nj)
     for split in args.split:
         said = write_ctm(
             model, args.data / split, dump / split, args.nj, allow_drops=args.allow_drops

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import calibration, datadir, metrics, negatives, plots, score
+from atat import calibration, metrics, negatives, plots, score
 from atat.adapt import check_recordings
 from atat.common import cli, text_table
 from atat.common.files import atomic_write, sha256
 from atat.config import config_file, tasks
 from atat.config.schema import Config, DecodeRun
+from atat.data import kaldi_dir
 from atat.decode import load_settings
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
@@ -326,8 +327,9 @@ def main() -> None:
 
     import torch
 
-    from atat import confidence, decode, features
+    from atat import confidence, decode
     from atat.common.provenance import commit
+    from atat.data import feature_store
     from atat.inference import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)
@@ -341,9 +343,11 @@ def main() -> None:
         return
     check_split(settings, args.split)
     run = chosen_run(settings, args.run)
-    dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
+    dump = feature_store.of_kind(
+        args.data, args.dump, settings.features, settings.train.num_processes
+    )
     inputs = decode.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
-    references = datadir.read(args.data / args.split)
+    references = kaldi_dir.read(args.data / args.split)
     if references.semantics is None:
         raise ValueError(f"{args.data / args.split}: has no semantics, expected what was meant")
     model = SpeechToSemantics.load(args.exp, with_confidence=False)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
-from atat import audio, datadir, metrics, noise
+from atat import metrics, noise
 from atat.common import cli, parallel
 from atat.common.files import atomic_directory
 from atat.common.json_file import read_json
 from atat.common.text_table import align
-from atat.datadir import DataDir
+from atat.data import audio, kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.decode import load_settings, runs_over, search_options
 from atat.intents import understood as intent_of
 from atat.score import hypothesis_key, percent
@@ -274,7 +275,7 @@ def main() -> None:
     options = {}
     if args.run is not None:
         options = search_options(runs_over(settings, args.split, [args.run])[args.run])
-    held = datadir.read(args.data / args.split)
+    held = kaldi_dir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
     key = hypothesis_key(args.data)

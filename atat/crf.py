@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from atat import datadir
 from atat.common import cli
 from atat.common.files import atomic_directory
+from atat.data import kaldi_dir
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node
 
@@ -99,7 +99,7 @@ class Tagger:
         return target_sequence.build(tree(intent, words, labels)), score
 
 
-def train(data: datadir.DataDir, directory: Path, max_iterations: int | None = None) -> None:
+def train(data: kaldi_dir.DataDir, directory: Path, max_iterations: int | None = None) -> None:
     """Learn both models from sentences with semantics, and write them into a directory.
 
     Raises:
@@ -141,7 +141,7 @@ def tag(
     start, cpu_start = time.perf_counter(), time.process_time()
     lines = []
     with tempfile.TemporaryDirectory() as models:
-        train(datadir.read(train_split), Path(models))
+        train(kaldi_dir.read(train_split), Path(models))
         tagger = Tagger(Path(models))
         for key, text in sorted(texts.items()):
             line = {"id": key, "task": "nlu", "hypothesis": "", "score": None, "nbest": []}
@@ -188,7 +188,7 @@ def read_texts(path: Path) -> tuple[dict[str, str], str]:
         if run.get("task") not in WORD_TASKS:
             raise ValueError(f"{path}: a run of task '{run.get('task')}', expected asr: words")
         return {h["id"]: h["hypothesis"] for h in read_hypotheses(path / "hyp.jsonl")}, run["split"]
-    texts = datadir.read(path).text
+    texts = kaldi_dir.read(path).text
     if texts is None:
         raise ValueError(f"{path}: has no 'text', expected a split with it, or decode_<run>/")
     return texts, path.name

@@ -17,11 +17,11 @@ from torch import Tensor
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat import masking, states
-from atat.augment import Augmenter, active_frames
 from atat.common.seeds import rng
 from atat.config.schema import Config
+from atat.data.augmentation import Augmenter, active_frames
+from atat.data.tokenizer import Tokenizer
 from atat.examples import Examples, SpeechPart
-from atat.tokenizer import Tokenizer
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 

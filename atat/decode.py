@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import crf, datadir
+from atat import crf
 from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
+from atat.data import kaldi_dir
 from atat.semantics import target_sequence
 
 SOURCES = ("speech", "text", "hypotheses")
@@ -25,7 +26,7 @@ SOURCES = ("speech", "text", "hypotheses")
 if TYPE_CHECKING:
     import numpy as np
 
-    from atat.archive import FeatureReader
+    from atat.data.feature_archive import FeatureReader
     from atat.inference import SearchOptions, SpeechToSemantics
     from atat.search import Hypothesis
 
@@ -154,7 +155,7 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
     Raises:
         FileNotFoundError: the split or its features are not there, or the hypotheses to read.
     """
-    from atat.archive import FeatureReader
+    from atat.data.feature_archive import FeatureReader
     from atat.inference import text_size
 
     if run.source == "text":
@@ -317,7 +318,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
 
-    from atat import features
+    from atat.data import feature_store
     from atat.model_file import check_experiment
 
     check_experiment(args.exp)
@@ -325,7 +326,9 @@ def main() -> None:
     runs = chosen_runs(settings, args.run)
     dump = args.dump
     if any(run.source == "speech" for run in runs.values()):
-        dump = features.of_kind(args.data, dump, settings.features, settings.train.num_processes)
+        dump = feature_store.of_kind(
+            args.data, dump, settings.features, settings.train.num_processes
+        )
     # Mistakes show before anything is decoded; hypotheses are there when it is their turn.
     inputs = {
         name: open_inputs(run, args.data, dump, args.exp)
@@ -334,7 +337,7 @@ def main() -> None:
     }
 
     if any(run.tagger == "crf" for run in runs.values()):
-        datadir.read(args.data / crf.SPLIT)
+        kaldi_dir.read(args.data / crf.SPLIT)
 
     import torch
 

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atat import ctm, datadir, masking
-from atat.archive import FeatureReader
+from atat import masking
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
+from atat.data import ctm, kaldi_dir
+from atat.data.feature_archive import FeatureReader
+from atat.data.tokenizer import Tokenizer
 from atat.semantics import heldout_pairs, target_sequence
 from atat.states import copy_of
-from atat.tokenizer import Tokenizer
 
 SPEECH_TASKS = ("asr", "slu", "mlm")
 TEXT_TASKS = ("nlu",)
@@ -130,7 +131,7 @@ class Examples:
         for split in dict.fromkeys(source.split for source in sources):
             here = [s for s in sources if s.split == split]
             repeat = _repeat(here)
-            directory = datadir.read(data / split)
+            directory = kaldi_dir.read(data / split)
             wanted = {
                 task: set().union(*(_chosen(directory, s, seed) for s in here if task in s.tasks))
                 for task in sorted(known)
@@ -171,7 +172,7 @@ def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[s
     """Those that `Examples` of the same arguments has for the tasks slu and nlu."""
     for source in sources:
         if {"slu", "nlu"} & set(source.tasks):
-            directory = datadir.read(data / source.split)
+            directory = kaldi_dir.read(data / source.split)
             labels = directory.semantics or {}
             chosen = _chosen(directory, source, seed)
             yield from (labels[i] for i in sorted(chosen & labels.keys()))
@@ -186,7 +187,7 @@ def validation_sources(settings: Config, data: Path) -> list[Source]:
     tasks = {task for source in settings.train.sources for task in source.tasks}
     sources = []
     for split in settings.train.valid_splits:
-        held = datadir.read(data / split)
+        held = kaldi_dir.read(data / split)
         spoken = held.wav_scp is not None
         aligned = ctm.path_of(split, data, settings.train.ctm).is_file()
         able = [t for t in SPEECH_TASKS if t in tasks and spoken and (t != "mlm" or aligned)]
@@ -205,12 +206,12 @@ def validation_sources(settings: Config, data: Path) -> list[Source]:
 def met(sources: list[Source], data: Path, split: str, seed: int) -> int:
     """How many utterances of a split's speech `Examples` has a pass, repetitions among them."""
     here = [source for source in sources if source.split == split]
-    directory = datadir.read(data / split)
+    directory = kaldi_dir.read(data / split)
     spoken = (s for s in here if set(SPEECH_TASKS) & set(s.tasks))
     return _repeat(here) * len(set().union(*(_chosen(directory, s, seed) for s in spoken)))
 
 
-def _chosen(directory: datadir.DataDir, source: Source, seed: int) -> set[str]:
+def _chosen(directory: kaldi_dir.DataDir, source: Source, seed: int) -> set[str]:
     """The ids of a split that a source takes."""
     ids = sorted(directory.text or directory.semantics or directory.wav_scp or {})
     if source.exclude_intents:
@@ -250,7 +251,7 @@ def _repeat(sources: list[Source]) -> int:
 
 def _speech_part(
     split: str,
-    directory: datadir.DataDir,
+    directory: kaldi_dir.DataDir,
     wanted: dict[str, set[str]],
     reader: FeatureReader,
     tokenizer: Tokenizer,
@@ -291,7 +292,7 @@ def _speech_part(
 
 
 def _word_ticks(
-    path: Path, directory: datadir.DataDir, wanted: set[str], allow_drops: bool
+    path: Path, directory: kaldi_dir.DataDir, wanted: set[str], allow_drops: bool
 ) -> dict[str, np.ndarray]:
     """Where the words of the wanted utterances are, of those that have an alignment."""
     if directory.text is None or directory.wav_scp is None:
@@ -319,7 +320,7 @@ def _word_ticks(
 
 def _text_part(
     split: str,
-    directory: datadir.DataDir,
+    directory: kaldi_dir.DataDir,
     wanted: dict[str, set[str]],
     text_tokenizer: TextTokenizer,
     tokenizer: Tokenizer,

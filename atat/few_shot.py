@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import datadir, metrics
+from atat import metrics
 from atat.adapt import SHARE, changes, check_recordings
 from atat.common import cli
 from atat.common.files import atomic_write, sha256
 from atat.common.text_table import align
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.decode import load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
 
@@ -95,7 +96,7 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
         with atomic_write(marker) as file:
             file.write(key)
     recordings = out.parent / "recordings" / out.name
-    datadir.write(recordings, shots)
+    kaldi_dir.write(recordings, shots)
     command = [sys.executable, "-m", "atat.adapt", "--exp", exp, "--recordings", recordings]
     command += ["--data", data, "--dump", dump, "--out", out, *further]
     if subprocess.run(list(map(str, command)), check=False).returncode != 0:

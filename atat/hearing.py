@@ -11,8 +11,9 @@ import numpy as np
 import soxr
 import torch
 
-from atat import audio, features, whisper
+from atat import whisper
 from atat.config.schema import FeaturesConfig
+from atat.data import audio, filter_bank
 
 AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
 
@@ -66,7 +67,7 @@ def hear(
                 f"got {type(source).__name__}, expected an audio file's path, an open file or "
                 "samples as an array"
             )
-        feats_TF, reason = features.extract(samples, settings), None
+        feats_TF, reason = filter_bank.extract(samples, settings), None
     except audio.NoSpeechError as e:
         feats_TF, reason = nothing_TF, str(e).removeprefix(f"{name}: ")
     except FileNotFoundError as e:

@@ -25,6 +25,8 @@ from atat.config import config_file
 from atat.config.schema import Config
 from atat.config.tasks import TAGGED_TASKS, TASKS
 from atat.config.validation import CONSTRAINTS
+from atat.data.text_tokenization import text_tokenizer
+from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.hearing import AudioSource, Recording
 from atat.model import AtatModel, build
@@ -32,8 +34,6 @@ from atat.model_file import check_experiment, fill, read_weights
 from atat.reading import Reading, Result, read
 from atat.search import MAX_BEAM, Hypothesis, check_options, search
 from atat.semantics import tag_nesting
-from atat.text_source import text_tokenizer
-from atat.tokenizer import Tokenizer
 from atat.train import TEXT_ENCODER
 from atat.typed_text import NBEST, TypedText, as_written, normalize
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atat import acceptor, audio, features, whisper, whisper_file
+from atat import acceptor, whisper, whisper_file
 from atat.config.schema import FeaturesConfig
+from atat.data import audio, filter_bank
 from atat.decoder import Decoder
 from atat.search import Hypothesis, search
 from atat.typed_text import normalize
@@ -115,7 +116,7 @@ class Listener:
         if self.window_s is not None:
             num = round(self.window_s * audio.SAMPLE_RATE_HZ)
             samples_N = np.pad(samples_N[:num], (0, max(num - len(samples_N), 0)))
-        return features.whisper_mel(samples_N, self.settings)
+        return filter_bank.whisper_mel(samples_N, self.settings)
 
     @torch.inference_mode()
     def encode(self, feats_TF: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

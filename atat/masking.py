@@ -8,9 +8,9 @@ not say (`train.mlm_fill`).
 
 import numpy as np
 
-from atat import audio, features
 from atat.config.schema import FeaturesConfig, TrainConfig
-from atat.ctm import Word
+from atat.data import audio, filter_bank
+from atat.data.ctm import Word
 
 SLACK_S = 0.1  # by which an aligner's frames may go beyond the audio
 TICKS_PER_S = 10_000  # of times that are kept as integers: finer than any alignment
@@ -69,7 +69,7 @@ def masked_features(
     """
     rate = settings.sample_rate_hz
     samples = audio.read(path, rate, settings.max_duration_s)
-    start, end = features.speech_range(samples, settings)
+    start, end = filter_bank.speech_range(samples, settings)
     spans_W2 = ticks_2W.reshape(-1, 2).astype(np.int64) * rate // TICKS_PER_S
     if spans_W2.size and spans_W2.max() > len(samples) + SLACK_S * rate:
         raise ValueError(
@@ -78,4 +78,4 @@ def masked_features(
         )
     chosen = choose(len(spans_W2), train.mlm_share, draw)
     masked = mask(samples, spans_W2[chosen], train.mlm_fill, draw)
-    return features.of_speech(masked[start:end], settings)
+    return filter_bank.of_speech(masked[start:end], settings)

@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat.tokenizer import Tokenizer
+from atat.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch

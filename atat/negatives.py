@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import audio, datadir, synth, toy_sentences
+from atat import synth, toy_sentences
 from atat.common import parallel
 from atat.common.files import atomic_write, sha256
 from atat.config.schema import DataConfig
+from atat.data import audio, kaldi_dir
 from atat.semantics import bracket_trees, target_sequence
 
 RATE_HZ = synth.SAMPLE_RATE_HZ
@@ -101,7 +102,7 @@ def find(directories: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for directory in directories:
         if (directory / "wav.scp").is_file():
-            files = {i: Path(path) for i, path in datadir.read(directory).wav_scp.items()}
+            files = {i: Path(path) for i, path in kaldi_dir.read(directory).wav_scp.items()}
         else:
             files = {str(path.relative_to(directory)): path for path in audio.files(directory)}
         # A directory is a kind; a `-` in its name would cut that short.

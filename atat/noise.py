@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import audio
+from atat.data import audio
 
 RATE_HZ = audio.SAMPLE_RATE_HZ
 FRAME = 2048  # samples of a frame, one beginning where another ends: the benchmark's

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import audio, datadir, features, metrics, noise, plots
+from atat import metrics, noise, plots
 from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.config.schema import FeaturesConfig
+from atat.data import audio, filter_bank, kaldi_dir
 from atat.decode import Inputs, decoded, load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
 
@@ -42,7 +43,7 @@ def heard(
             if kind is not None:
                 noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
                 samples_N = noise.mix(samples_N, noise_N, snr_db)
-            feats[key] = features.extract(samples_N, settings)
+            feats[key] = filter_bank.extract(samples_N, settings)
         except (ValueError, FileNotFoundError) as e:
             dropped[key] = str(e)
     if not feats:
@@ -65,7 +66,7 @@ def understood(model, inputs: Inputs, options, references, key) -> dict[str, boo
 def others_speech(data: Path, splits: list[str]) -> list[str]:
     """Files of what is said in the splits that are there; without any, that is said."""
     there = [data / split for split in splits if (data / split).is_dir()]
-    speech = sorted(p for split in there for p in (datadir.read(split).wav_scp or {}).values())
+    speech = sorted(p for split in there for p in (kaldi_dir.read(split).wav_scp or {}).values())
     if not speech:
         print(f"babble is made of noise: {data} has no speech in {', '.join(splits) or 'valid'}")
     return speech
@@ -118,7 +119,7 @@ def main() -> None:
     settings = load_settings(args.exp, [])
     runs = runs_over(settings, args.split, args.run)
     kinds = args.noise or ["babble", "fan", "street"]
-    held = datadir.read(args.data / args.split)
+    held = kaldi_dir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
     speech = []

@@ -128,7 +128,7 @@ def _decode_files(
     files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
 ) -> list[Example]:
     """Of a few files, in one of the processes that share the work."""
-    from atat import audio
+    from atat.data import audio
 
     model = _model_of(exp)
     rate_hz = model.settings.features.sample_rate_hz

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from atat import audio
+from atat.data import audio
 
 MAX_BYTES = 20_000_000  # of all recordings in one page, as text
 MAX_DURATION_S = 30.0

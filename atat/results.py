@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from atat import datadir, metrics, pooling, score, train_log
+from atat import metrics, pooling, score, train_log
 from atat.common import json_file
 from atat.config import config_file, schema
 from atat.config.experiment_tables import Row, Tables, Training
+from atat.data import kaldi_dir
 from atat.hints import NOT_TRAINED, Driver, Hint
 from atat.metrics import Metric
 from atat.model_file import digest
@@ -166,7 +167,7 @@ class Results:
     def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()):  # noqa: B008
         self.tables, self.places, self.driver = tables, list(places), driver
         self._lines: dict[Path, list[dict[str, Any]]] = {}
-        self._splits: dict[Path, datadir.DataDir] = {}
+        self._splits: dict[Path, kaldi_dir.DataDir] = {}
         self._pools: dict[tuple, Pool] = {}
         self.experiments = {
             place.name(training.name): Experiment(
@@ -261,13 +262,13 @@ class Results:
     def _experiment(self, place: Place, training: Training) -> Experiment:
         return self.experiments[place.name(training.name)]
 
-    def _split_of(self, place: Place, training: Training, run: str) -> datadir.DataDir:
+    def _split_of(self, place: Place, training: Training, run: str) -> kaldi_dir.DataDir:
         """The split of a run; all None where it is not there any more."""
         name = self._experiment(place, training).run(run).get("split")
         path = place.data / str(name)
         if path not in self._splits:
             is_there = name is not None and path.is_dir()
-            self._splits[path] = datadir.read(path) if is_there else datadir.DataDir()
+            self._splits[path] = kaldi_dir.read(path) if is_there else kaldi_dir.DataDir()
         return self._splits[path]
 
     def _trainings_of(self, row: Row) -> list[Training]:

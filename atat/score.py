@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from atat import datadir, intents, metrics
+from atat import intents, metrics
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
 from atat.common.text_table import align
 from atat.config import experiment_tables
 from atat.config.tasks import TAGGED_TASKS, WORD_TASKS
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.metrics import Metric
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
@@ -124,7 +125,7 @@ def compare(
         if not isinstance(run.get(key), str):
             raise ValueError(f"{directory / 'run.json'}: '{key}' is missing; rerun stage 5")
     split = data / run["split"]
-    references = datadir.read(split)
+    references = kaldi_dir.read(split)
     _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
     outcomes = _judge(lines, run, references, split, hypothesis_key(data))
 

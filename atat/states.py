@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat.archive import FeatureReader, FeatureWriter
 from atat.common import parallel
 from atat.common.files import atomic_directory, sha256
 from atat.config.schema import AugmentConfig, Config, FeaturesConfig
+from atat.data.feature_archive import FeatureReader, FeatureWriter
 
 if TYPE_CHECKING:
     from atat.whisper import FrozenEncoder
@@ -120,7 +120,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, settings: Config, number: int) -> "Augmentation":
-        from atat.augment import Augmenter
+        from atat.data.augmentation import Augmenter
 
         # Stripes are for the states, anew at every step; how many copies there are and when they
         # are first taken changes none of them.
@@ -190,12 +190,12 @@ def _paths(wav_scp: Path) -> dict[str, str]:
 
 def _clipped(path: str, settings: FeaturesConfig, over_db: float) -> np.ndarray:
     """Features of a recording that was so far too loud for its microphone; float32 (T, F)."""
-    from atat import audio, features
+    from atat.data import audio, filter_bank
 
     samples = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
-    start, end = features.speech_range(samples, settings)
+    start, end = filter_bank.speech_range(samples, settings)
     gain = 10 ** (over_db / 20) / max(np.abs(samples).max(), 1e-6)
-    return features.of_speech((gain * samples[start:end]).clip(-1, 1), settings)
+    return filter_bank.of_speech((gain * samples[start:end]).clip(-1, 1), settings)
 
 
 def _states_of_copy(
@@ -204,8 +204,8 @@ def _states_of_copy(
     """Of one augmented utterance, (S', D); others of the split may speak behind it."""
     import torch
 
-    from atat.augment import Augmenter, active_frames
     from atat.common.seeds import rng
+    from atat.data.augmentation import Augmenter, active_frames
 
     torch.set_num_threads(1)
     reader, draw = _reader(directory), rng(how.seed, "copy", how.number, key)

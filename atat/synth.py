@@ -162,7 +162,7 @@ def speak(request: Request) -> np.ndarray:
     """
     import soxr
 
-    from atat.audio import active_range
+    from atat.data.audio import active_range
 
     engine, factor = engines.load(request.engine), request.speaker_factor
     samples, sample_rate_hz = engine.speak(

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat import datadir, features, states, text_source
+from atat import states
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config import config_file, experiment_tables
 from atat.config.schema import Config
+from atat.data import feature_store, kaldi_dir, text_tokenization
+from atat.data.tokenizer import Tokenizer
 from atat.semantics import tag_nesting
-from atat.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from atat.init import Start
@@ -57,12 +58,12 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if start and start.counts["ctc"][0]:  # what it has learned already
         settings.train.flat_start_fraction = settings.train.ctc_first_fraction = 0.0
     check_whisper(settings, tokenizer)
-    text_source.text_tokenizer(settings.model, tokenizer)
+    text_tokenization.text_tokenizer(settings.model, tokenizer)
     validation_sources(settings, data)
     size = num_parameters(settings, tokenizer)
     nested = tag_nesting.of(target_sequences(settings.train.sources, data, settings.seed))
     splits = dict.fromkeys(source.split for source in settings.train.sources)
-    about: dict[str, object] = {"data": datadir.fingerprint(data / split for split in splits)}
+    about: dict[str, object] = {"data": kaldi_dir.fingerprint(data / split for split in splits)}
     if start:
         about["init_from"] = start.summary()
     same = (
@@ -87,7 +88,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
     tag_nesting.save(nested, exp)
     if settings.model.text_encoder == "pretrained":
-        text_source.keep_description(settings.model, exp / TEXT_ENCODER)
+        text_tokenization.keep_description(settings.model, exp / TEXT_ENCODER)
     about |= environment(settings.seed) | {"num_parameters": size}
     if start:
         print(start.account())
@@ -217,7 +218,7 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
 def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
     t = settings.train
     state = prepare_experiment(settings, data, exp, resume)
-    dump = features.of_kind(data, dump, settings.features, t.num_processes)
+    dump = feature_store.of_kind(data, dump, settings.features, t.num_processes)
     if settings.model.speech_base is not None:
         splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
         dump = states.of_base(data, dump, settings, splits, t.num_processes, t.spoken_splits)

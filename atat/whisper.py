@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from atat import whisper_file
 from atat.config.schema import ModelConfig
+from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.decoder import Layer, sinusoids
 from atat.encoders import length_mask
 from atat.states import FRAMES_PER_STATE
-from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.whisper_file import Checkpoint
 
 MAX_FRAMES = 1500  # of the encoder: 30 s

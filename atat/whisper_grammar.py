@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import acceptor, audio
+from atat import acceptor
+from atat.data import audio
 from atat.grammar.grammar import Grammar
 from atat.reading import Reading, Result, read
 from atat.typed_text import TypedText, as_written

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from atat import acceptor
 from atat.acceptor import DEAD, Table, WellFormed
+from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.grammar.sentence_splits import Dealer
 from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE
-from atat.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = ROOT / "egs" / "commands" / "grammar.yaml"

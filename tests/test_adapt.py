@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from atat import adapt, datadir, few_shot
+from atat import adapt, few_shot
 from atat.config import config_file
 from atat.config.schema import Source
-from atat.datadir import DataDir
-from atat.features import write_cmvn, write_split
+from atat.data import kaldi_dir
+from atat.data.feature_store import write_cmvn, write_split
+from atat.data.kaldi_dir import DataDir
 from atat.inference import SpeechToSemantics
 from atat.semantics import target_sequence
 from tests.conftest import GRAMMAR, SEQUENCES, toy_settings
@@ -31,11 +32,11 @@ def trained(toy_experiment, toy_wavs, tmp_path):
     labels = dict(zip(wavs, SEQUENCES, strict=True))
     texts = {i: target_sequence.words(s) for i, s in labels.items()}
     for split in ("train", "valid"):
-        datadir.write(data / split, DataDir(wavs, texts, labels, dict.fromkeys(wavs, "anna")))
+        kaldi_dir.write(data / split, DataDir(wavs, texts, labels, dict.fromkeys(wavs, "anna")))
     test = {
         i: target_sequence.build(target_sequence.frame(s)) for i, s in labels.items()
     }  # no words known
-    datadir.write(data / "test", DataDir(wavs, None, test, {i: i for i in wavs}))
+    kaldi_dir.write(data / "test", DataDir(wavs, None, test, {i: i for i in wavs}))
     done = {s: write_split(data / s, dump / s, settings.features, 1) for s in ("train", "valid")}
     write_cmvn(dump, {"train": done["train"][0]}, "kaldi")
     shutil.copytree(exp / "tokenizer", data / "tokenizer")
@@ -46,7 +47,7 @@ def trained(toy_experiment, toy_wavs, tmp_path):
 def test_recordings_get_the_sentence_that_means_their_label(trained, toy_wavs):
     exp, data, _ = trained
     model = SpeechToSemantics.load(exp)
-    recordings = datadir.read(data / "test")
+    recordings = kaldi_dir.read(data / "test")
     found, left_out = adapt.with_sentences(model, recordings)
     assert left_out == []
     assert found.semantics == dict(zip(toy_wavs, SEQUENCES, strict=True))
@@ -73,7 +74,7 @@ def test_an_experiment_is_trained_further_with_recordings(trained, command, tmp_
     assert settings.train.sources[-1] == Source("adapt_adapted", ["slu", "asr"])
     assert settings.train.sources[:-1] == [Source("train", ["slu", "asr"])]
     assert (settings.train.num_steps, settings.train.learning_rate) == (2, 0.5e-3)
-    assert datadir.read(data / "adapt_adapted").semantics["anna-2"] == SEQUENCES[2]
+    assert kaldi_dir.read(data / "adapt_adapted").semantics["anna-2"] == SEQUENCES[2]
     before, after = (
         SpeechToSemantics.load(d).model.state_dict() for d in (exp, tmp_path / "adapted")
     )
@@ -107,7 +108,7 @@ def test_a_mistake_of_adapt_is_one_line(spoil, message, trained, command, tmp_pa
 def test_others_are_counted_as_the_experiment_meets_them(trained):
     _, data, _ = trained
     settings = toy_settings()
-    num = len(datadir.read(data / "train").ids)
+    num = len(kaldi_dir.read(data / "train").ids)
     for source, met in (
         ([Source("train", ["slu", "asr"])], num),
         ([Source("train", ["slu"], fraction=0.5), Source("train", ["nlu"])], num // 2),
@@ -144,7 +145,7 @@ def test_each_recording_is_tested_once_for_every_number_of_shots(trained, comman
     about = json.loads((exp / "few_shot" / "scores.json").read_text())
     assert [(s["shots"], s["em_hyp"]["n"]) for s in about["scores"]] == [(0, 4), (2, 4)]
     assert about["scores"][0]["em_hyp"]["value"] == 1.0
-    assert len(datadir.read(exp / "few_shot" / "recordings" / "test_2_1of2").ids) == 2
+    assert len(kaldi_dir.read(exp / "few_shot" / "recordings" / "test_2_1of2").ids) == 2
     models = sorted(exp.glob("few_shot/*/model.pth"))
     assert len(models) == 2
     times = [path.stat().st_mtime_ns for path in models]

@@ -9,10 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from atat import align, ctm, datadir
-from atat.archive import FeatureWriter
+from atat import align
 from atat.config.schema import Config, FeaturesConfig
-from atat.tokenizer import Tokenizer
+from atat.data import ctm, kaldi_dir
+from atat.data.feature_archive import FeatureWriter
+from atat.data.tokenizer import Tokenizer
 from tests.conftest import SEQUENCES
 
 BLANK = 0
@@ -124,7 +125,7 @@ def planted(frames: dict[int, str], num_frames: int) -> np.ndarray:
 
 def split(root, feats: dict[str, np.ndarray], texts: dict[str, str]):
     """Write the utterances as stages 1 and 2 would; their data and dump directories."""
-    datadir.write(root / "data", datadir.DataDir({i: f"{i}.wav" for i in texts}, texts))
+    kaldi_dir.write(root / "data", kaldi_dir.DataDir({i: f"{i}.wav" for i in texts}, texts))
     (root / "dump").mkdir()
     with FeatureWriter(root / "dump") as writer:
         for i in sorted(feats):
@@ -144,7 +145,7 @@ def test_words_are_written_where_ctc_hears_them(tmp_path):
     feats = {"a": planted({10: "set", 25: "volume", 60: "ten"}, 80), "b": planted({3: "ten"}, 20)}
     data, dump = split(tmp_path, feats, {"a": "set volume ten", "b": "ten"})
     assert "aligned 2 of 2 utterances ->" in align.write_ctm(model(), data, dump)
-    read = dict(ctm.read(data / "ctm", datadir.read(data).text))
+    read = dict(ctm.read(data / "ctm", kaldi_dir.read(data).text))
     reach = 5  # encoder frames: 0.2 s
     first, second, third = sizes
     expected = [(10 - reach, 10 + first + reach), (25 - reach, 25 + second + reach)]
@@ -171,7 +172,7 @@ def test_a_trained_model_aligns_and_a_mistake_is_one_line(toy_experiment, toy_da
     assert done.returncode == 0, done.stderr
     assert "test: aligned 4 of 4 utterances" in done.stdout
     assert (data / "test" / "ctm.by").read_text() == f"{toy_experiment.name}\n"
-    read = dict(ctm.read(data / "test" / "ctm", datadir.read(data / "test").text))
+    read = dict(ctm.read(data / "test" / "ctm", kaldi_dir.read(data / "test").text))
     for utterance, seconds in zip(sorted(read), (1.6, 3.0, 2.4, 2.0), strict=True):
         times = [t for w in read[utterance] for t in (w.start_s, w.start_s + w.duration_s)]
         assert (np.diff(times) > -0.002).all() and times[0] >= 0 and times[-1] <= seconds
@@ -215,9 +216,9 @@ def test_without_ctc_or_text_or_features_there_is_one_line(tmp_path):
     without.model.ctc = None
     with pytest.raises(ValueError, match="has no CTC"):
         align.write_ctm(without, data, dump)
-    datadir.write(data, datadir.DataDir(text={"a": "ten"}))
+    kaldi_dir.write(data, kaldi_dir.DataDir(text={"a": "ten"}))
     with pytest.raises(ValueError, match=r"data: needs wav\.scp and text"):
         align.write_ctm(model(), data, dump)
-    datadir.write(data, datadir.DataDir({"z": "z.wav"}, {"z": "ten"}))
+    kaldi_dir.write(data, kaldi_dir.DataDir({"z": "z.wav"}, {"z": "ten"}))
     with pytest.raises(ValueError, match=r"has no utterance of .*data; rerun stage 2"):
         align.write_ctm(model(), data, dump)

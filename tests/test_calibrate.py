@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import calibrate, confidence, datadir, features, negatives, parse
+from atat import calibrate, confidence, negatives, parse
 from atat.calibrate import Example, chosen_run, is_for_fitting
 from atat.config import config_file
-from atat.datadir import DataDir
+from atat.data import feature_store, kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.inference import SpeechToSemantics
 from atat.semantics import target_sequence
 from tests.conftest import SEQUENCES
@@ -34,10 +35,10 @@ def corpus(tmp_path_factory, toy_experiment, toy_wavs):
         soundfile.write(wav_scp[id_], samples + rng.normal(0, 0.005, len(samples)), rate)
     text = {i: target_sequence.words(s) for i, s in sequences.items()}
     split = DataDir(wav_scp, text, sequences, dict.fromkeys(wav_scp, "anna"))
-    datadir.write(root / "data" / "valid", split)
+    kaldi_dir.write(root / "data" / "valid", split)
     settings = config_file.load_resolved(toy_experiment / "config.yaml").features
     settings.cmvn_splits = ["valid"]
-    features.write_all(root / "data", root / "dump", settings, 1)
+    feature_store.write_all(root / "data", root / "dump", settings, 1)
     (root / "noise").mkdir()
     for number in range(NUM_NEGATIVES):
         noise = rng.normal(0, 10 ** rng.uniform(-3, -0.7), int(16000 * rng.uniform(1, 3)))

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from atat import conditions, datadir
-from atat.datadir import DataDir
+from atat import conditions
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 
 RATE_HZ = 16000
 
@@ -53,16 +54,16 @@ def test_the_same_command_gives_the_same_scores_and_a_limit_holds(measured):
 
 def test_what_cannot_be_read_counts_as_wrong_and_not_understood(measured, toy_data, tmp_path):
     data = shutil.copytree(toy_data[0], tmp_path / "data")
-    held = datadir.read(data / "test")
+    held = kaldi_dir.read(data / "test")
     (tmp_path / "damaged.wav").write_bytes(b"not audio")
     held.wav_scp[held.ids[0]] = str(tmp_path / "damaged.wav")
-    datadir.write(data / "test", held)
+    kaldi_dir.write(data / "test", held)
     exp, code, _, err = measured(data=data)
     assert code == 0, err
     line = about(exp)["scores"][0]
     assert (line["em_hyp"]["k"], line["understood"]["k"]) == (3, 3)
     held.wav_scp = dict.fromkeys(held.ids, str(tmp_path / "damaged.wav"))
-    datadir.write(data / "test", held)
+    kaldi_dir.write(data / "test", held)
     _, code, _, err = measured(data=data)
     assert code == 2 and "not one of 4 recordings can be read" in err
 

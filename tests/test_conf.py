@@ -10,11 +10,11 @@ import yaml
 from atat import train
 from atat.config import config_file, experiment_tables
 from atat.config.schema import FeaturesConfig, Source
+from atat.data.text_tokenization import text_tokenizer
+from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches
 from atat.examples import Examples
 from atat.model import build
-from atat.text_source import text_tokenizer
-from atat.tokenizer import Tokenizer
 from tests import test_mlm as tones
 
 CONF = config_file.BASE.parent

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import crf, datadir, decode
+from atat import crf, decode
 from atat.config.schema import DecodeRun
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node
 
@@ -57,12 +58,12 @@ def data(tmp_path):
     pytest.importorskip("pycrfsuite")
     ids = {f"t-{n:02d}": sequence for n, sequence in enumerate(SEQUENCES)}
     texts = {key: target_sequence.words(sequence) for key, sequence in ids.items()}
-    datadir.write(tmp_path / "data" / "train_text", DataDir(text=texts, semantics=ids))
+    kaldi_dir.write(tmp_path / "data" / "train_text", DataDir(text=texts, semantics=ids))
     return tmp_path / "data"
 
 
 def test_what_it_learned_it_tags_with_places_in_new_sentences(tmp_path, data):
-    crf.train(datadir.read(data / "train_text"), tmp_path)
+    crf.train(kaldi_dir.read(data / "train_text"), tmp_path)
     tagger = crf.Tagger(tmp_path)
     for sequence in SEQUENCES:
         assert tagger(target_sequence.words(sequence))[0] == sequence
@@ -116,7 +117,7 @@ def test_stage_5_takes_a_crf_for_words_only(tagger, source, is_right):
 @pytest.mark.parametrize("wrong", ["task", "train", "texts"])
 def test_a_mistake_is_one_line(tmp_path, data, command, wrong):
     texts = write_heard(tmp_path / "heard", {"u-1": "a"}, "slu" if wrong == "task" else "asr")
-    datadir.write(data / "words", DataDir(text={"u-1": "a"}))
+    kaldi_dir.write(data / "words", DataDir(text={"u-1": "a"}))
     train = data / ("words" if wrong == "train" else "train_text")
     texts = tmp_path / "nothing" if wrong == "texts" else texts
     arguments = ["--train", train, "--texts", texts, "--out", tmp_path / "decode_x"]

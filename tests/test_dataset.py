@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from atat import datadir
-from atat.augment import active_frames
 from atat.config.schema import Config, Source
+from atat.data import kaldi_dir
+from atat.data.augmentation import active_frames
+from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples
 from atat.semantics import heldout_pairs, target_sequence
-from atat.tokenizer import Tokenizer
 from tests import toy
 
 NUM = 30
@@ -48,8 +48,8 @@ def made(tmp_path, monkeypatch):
     texts = {i: f"the {rooms[int(i[-3:]) % 3]} light" for i in sequences}
     wavs = {i: f"{i}.wav" for i in sequences}
     speakers = {i: "s" for i in sequences}
-    datadir.write(tmp_path / "train", datadir.DataDir(wavs, texts, sequences, speakers))
-    datadir.write(tmp_path / "text", datadir.DataDir(None, texts, sequences, None))
+    kaldi_dir.write(tmp_path / "train", kaldi_dir.DataDir(wavs, texts, sequences, speakers))
+    kaldi_dir.write(tmp_path / "text", kaldi_dir.DataDir(None, texts, sequences, None))
     return tmp_path, Tokenizer.train([*sequences.values()], 60)
 
 

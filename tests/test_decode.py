@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from atat import datadir, decode, features, score
+from atat import decode, score
 from atat.common import cli
 from atat.config import config_file, schema
 from atat.config.schema import DecodeRun
-from atat.datadir import DataDir
+from atat.data import feature_store, kaldi_dir
+from atat.data.kaldi_dir import DataDir
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_all_runs_are_decoded_and_can_be_scored(monkeypatch, capfd, exp, toy_dat
         "test_grammar",
         "test_asr",
     ]
-    references = datadir.read(toy_data[0] / "test")
+    references = kaldi_dir.read(toy_data[0] / "test")
     for name, reference in (
         ("test", references.semantics),
         ("test_grammar", references.semantics),
@@ -125,7 +126,7 @@ def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
         model, "written", run, model.options(task="nlu"), inputs, tmp_path / "decode_written"
     )
     assert (about["source"], about["audio_seconds"]) == ("text", None)
-    references = datadir.read(data / "test").semantics
+    references = kaldi_dir.read(data / "test").semantics
     lines = lines_of(tmp_path / "decode_written")
     assert {line["id"]: line["hypothesis"] for line in lines} == references
     assert decode.table([about]).splitlines()[2].split()[0] == "written"
@@ -134,7 +135,7 @@ def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
 def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
     """Those of a user are normalised; "'s" alone and "a.m." are words of the corpora."""
     texts = {"a-1": "mom 's birthday at 6 a.m."}
-    datadir.write(tmp_path / "test", datadir.DataDir(text=texts))
+    kaldi_dir.write(tmp_path / "test", kaldi_dir.DataDir(text=texts))
     (tmp_path / "decode_heard").mkdir()
     (tmp_path / "decode_heard" / "hyp.jsonl").write_text(
         json.dumps({"id": "a-1", "task": "asr", "hypothesis": f"play( {texts['a-1']}"}) + "\n"
@@ -166,7 +167,7 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     assert code == 2 and "decode_test_asr/hyp.jsonl: no such file" in err[0]
 
     assert run(monkeypatch, capfd, exp, toy_data)[0] == 0
-    references = datadir.read(toy_data[0] / "test")
+    references = kaldi_dir.read(toy_data[0] / "test")
     heard = {line["id"]: line["hypothesis"] for line in lines_of(exp / "decode_test_asr")}
     assert heard == references.text
     understood = {line["id"]: line["hypothesis"] for line in lines_of(exp / "decode_two_stage")}
@@ -232,10 +233,10 @@ def test_what_stage_2_dropped_counts_as_wrong(
     labels = dict.fromkeys(wav_scp, "turnOn( light )turnOn")
     text = dict.fromkeys(wav_scp, "light")
     speakers = {i: i.partition("-")[0] for i in wav_scp}
-    datadir.write(data / "test", DataDir(wav_scp, text, labels, speakers))
+    kaldi_dir.write(data / "test", DataDir(wav_scp, text, labels, speakers))
     settings = config_file.load_resolved(exp / "config.yaml").features
     settings.allow_drops = True
-    features.write_split(data / "test", dump / "test", settings, 1)
+    feature_store.write_split(data / "test", dump / "test", settings, 1)
     code, out, _ = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")
     assert code == 0 and "test: 1 of 5 utterances were dropped" in out
     last = lines_of(exp / "decode_test")[-1]

@@ -11,10 +11,10 @@ import soxr
 import torch
 
 from atat import SpeechToSemantics
+from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import batches
 from atat.model_file import read_weights
-from atat.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

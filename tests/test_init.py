@@ -9,8 +9,8 @@ import torch
 from atat import init, train
 from atat.config import config_file
 from atat.config.schema import Config, Source
+from atat.data.tokenizer import Tokenizer
 from atat.model import build
-from atat.tokenizer import Tokenizer
 from tests import toy
 from tests.test_train import run, settings, weights
 

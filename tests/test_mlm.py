@@ -8,13 +8,14 @@ import pytest
 import soundfile
 import torch
 
-from atat import audio, ctm, datadir, features, masking
+from atat import masking
 from atat.config.schema import Config, FeaturesConfig, Source, TrainConfig
-from atat.ctm import Word
+from atat.data import audio, ctm, filter_bank, kaldi_dir
+from atat.data.ctm import Word
+from atat.data.feature_store import write_split
+from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches
 from atat.examples import Examples, validation_sources
-from atat.features import write_split
-from atat.tokenizer import Tokenizer
 from tests.test_train import lines, run, settings
 
 RATE = 16000
@@ -42,13 +43,13 @@ def write(root: Path, settings: FeaturesConfig) -> None:
     """data/train with its alignment, and dump/train with its features."""
     for i, text in TEXTS.items():
         soundfile.write(root / f"{i}.wav", spoken(text), RATE)
-    split = datadir.DataDir(
+    split = kaldi_dir.DataDir(
         wav_scp={i: str(root / f"{i}.wav") for i in IDS},
         text=TEXTS,
         semantics={i: f"count( {text} )count" for i, text in TEXTS.items()},
         utt2spk=dict.fromkeys(IDS, "s"),
     )
-    datadir.write(root / "data" / "train", split)
+    kaldi_dir.write(root / "data" / "train", split)
     write_split(root / "data" / "train", root / "dump" / "train", settings, 1)
     ctm.write(root / "data" / "train" / "ctm", ((i, words_of(t)) for i, t in TEXTS.items()))
 
@@ -126,7 +127,7 @@ def test_masked_frames_are_those_of_the_masked_words_in_the_features_of_stage_2(
     start = 0.0
     if settings.trim_db is not None:
         samples = audio.read(root / f"{IDS[2]}.wav")
-        start = features.speech_range(samples, settings)[0] / RATE
+        start = filter_bank.speech_range(samples, settings)[0] / RATE
         assert start > 0.1
     num_masked = 0
     for step in range(10):
@@ -212,7 +213,7 @@ def test_validation_has_the_task_where_there_are_alignments(corpus, tmp_path):
     settings.train.valid_splits = ["train"]
     data = corpus[0] / "data"
     assert validation_sources(settings, data)[0].tasks == ["asr", "mlm"]
-    datadir.write(tmp_path / "train", datadir.read(data / "train"))
+    kaldi_dir.write(tmp_path / "train", kaldi_dir.read(data / "train"))
     assert validation_sources(settings, tmp_path)[0].tasks == ["asr"]
     settings.train.sources = [Source("train", ["mlm"])]
     with pytest.raises(ValueError, match=r"valid_splits: got \['train'\].*atat\.align"):
@@ -223,7 +224,7 @@ def test_validation_has_the_task_where_there_are_alignments(corpus, tmp_path):
 def copied(corpus, tmp_path):
     """A copy of the data whose ctm may be broken."""
     data = tmp_path / "data" / "train"
-    datadir.write(data, datadir.read(corpus[0] / "data" / "train"))
+    kaldi_dir.write(data, kaldi_dir.read(corpus[0] / "data" / "train"))
     (tmp_path / "dump").symlink_to(corpus[0] / "dump")
     (data / "ctm").write_text((corpus[0] / "data" / "train" / "ctm").read_text())
     return tmp_path, data
@@ -272,10 +273,10 @@ def test_words_beyond_the_audio_are_refused(corpus):
 
 def test_no_alignments_and_no_audio_are_one_line(copied, tmp_path):
     root, data = copied
-    split = datadir.read(data)
+    split = kaldi_dir.read(data)
     gone = dataclasses.replace(split, wav_scp={i: f"{i}.wav" for i in IDS})
     kept = (data / "ctm").read_text()
-    datadir.write(data, gone)
+    kaldi_dir.write(data, gone)
     with pytest.raises(FileNotFoundError, match=r"no such word alignments.*atat\.align"):
         examples(root, "mlm")
     (data / "ctm").write_text(kept)

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from atat import datadir, noise_curve
+from atat import noise_curve
+from atat.data import kaldi_dir
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ def test_babble_without_anybody_to_speak_is_made_of_noise_and_that_is_said(curve
 def test_what_cannot_be_used_counts_as_wrong(command, toy_experiment, toy_data, tmp_path):
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
     data = shutil.copytree(toy_data[0], tmp_path / "data")
-    held = datadir.read(data / "test")
+    held = kaldi_dir.read(data / "test")
     (tmp_path / "damaged.wav").write_bytes(b"not audio")
     held.wav_scp[held.ids[0]] = str(tmp_path / "damaged.wav")
-    datadir.write(data / "test", held)
+    kaldi_dir.write(data / "test", held)
     arguments = ["--exp", exp, "--data", data, "--noise", "fan", "--snr", "40"]
     code, _, err = command(noise_curve.main, *arguments)
     assert code == 0, err

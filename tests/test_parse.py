@@ -12,6 +12,7 @@ import pytest
 
 from atat import parse
 from atat.common import cli
+from atat.data import microphone
 from atat.grammar.grammar import Grammar
 
 
@@ -244,7 +245,7 @@ def test_a_program_records_where_there_is_no_sounddevice(
     )
     assert (code, line["file"], line["duration_s"]) == (0, "microphone", 1.25)
     assert err == [f"listening for 1.25 s ({program}) ..."]
-    samples = parse.record_by_program(0.1)
+    samples = microphone.record_by_program(0.1)
     assert samples.dtype == np.int16 and samples.shape == (1600,)
     assert samples.tobytes() == random.Random(1).randbytes(3200)
 
@@ -252,7 +253,7 @@ def test_a_program_records_where_there_is_no_sounddevice(
 def test_where_one_program_fails_the_other_records(no_sounddevice):
     fake(no_sounddevice, "arecord", "import sys; sys.exit('no card')")
     fake(no_sounddevice, "parec", NOISE)
-    assert parse.record_by_program(0.5).shape == (8000,)
+    assert microphone.record_by_program(0.5).shape == (8000,)
 
 
 def test_programs_that_cannot_record_are_one_line(
@@ -260,7 +261,7 @@ def test_programs_that_cannot_record_are_one_line(
 ):
     cut = "import sys; sys.stdout.buffer.write(bytes(16000)); sys.exit('no\\ncard')"
     fake(no_sounddevice, "arecord", cut)
-    monkeypatch.setattr(parse, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(microphone, "PATIENCE_S", 1.0)
     fake(no_sounddevice, "parec", "import time; time.sleep(60)")
     code, _, err = run(monkeypatch, capfd, "--exp", toy_experiment, "--mic", 1)
     assert code == 2 and "arecord: got 0.5 s of 1 s: no card" in err[-1]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from atat import datadir, pooling, score
-from atat.datadir import DataDir
+from atat import pooling, score
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.semantics import target_sequence
 
 TREES = (
@@ -37,7 +38,7 @@ def scored(root, lines: list[dict], task="slu"):
     texts = {line["id"]: target_sequence.words(line["r"]) for line in lines}
     speakers = {id_: id_[:3] for id_ in texts}
     sequences = {line["id"]: line["r"] for line in lines}
-    datadir.write(root / "data" / "test", DataDir(None, texts, sequences, speakers))
+    kaldi_dir.write(root / "data" / "test", DataDir(None, texts, sequences, speakers))
     (run / "run.json").write_text(json.dumps({"split": "test", "task": task}))
     (run / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     scores = score.score_run(run, root / "data", {})[None]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import datadir
+from atat.data import kaldi_dir
 from atat.grammar.grammar import Grammar
 from atat.prepare import barista
 from atat.semantics import target_sequence
@@ -76,7 +76,7 @@ def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
     code, out, err = run()
     assert code == 0
     data = tmp_path / "data"
-    test = datadir.read(data / "test")
+    test = kaldi_dir.read(data / "test")
     assert test.semantics == {
         "a1": "orderDrink( size( large )size drink( latte )drink )orderDrink",
         "b2": "orderDrink( drink( iced mocha )drink )orderDrink",
@@ -86,10 +86,10 @@ def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
     }
     assert test.text is None and test.utt2spk == {"a1": "a1", "b2": "b2"}
     for split in ("train", "valid"):
-        directory = datadir.read(data / split)
+        directory = kaldi_dir.read(data / split)
         assert not any(str(corpus) in path for path in directory.wav_scp.values())
         assert all(speaker.startswith("espeak") for speaker in directory.utt2spk.values())
-    assert [len(datadir.read(data / s).ids) for s in ("train", "train_text", "valid")] == [
+    assert [len(kaldi_dir.read(data / s).ids) for s in ("train", "train_text", "valid")] == [
         12,
         10,
         2,
@@ -111,7 +111,7 @@ def test_speech_without_semantics_has_the_words_of_the_grammar_and_none_of_its_s
 ):
     code, out, _ = run("data.num_asr=12")
     assert code == 0
-    asr, written = (datadir.read(tmp_path / "data" / split) for split in ("asr", "train_text"))
+    asr, written = (kaldi_dir.read(tmp_path / "data" / split) for split in ("asr", "train_text"))
     assert asr.semantics is None and len(asr.ids) == 12
     assert all(speaker.startswith("espeak") for speaker in asr.utt2spk.values())
     grammar = Grammar.load(tmp_path / "data" / "grammar.yaml")
@@ -128,7 +128,7 @@ def test_what_is_said_to_others_has_words_that_the_grammar_has_not(run, tmp_path
     code, out, _ = run("data.num_foreign=12")
     assert code == 0
     foreign, written = (
-        datadir.read(tmp_path / "data" / split) for split in ("foreign", "train_text")
+        kaldi_dir.read(tmp_path / "data" / split) for split in ("foreign", "train_text")
     )
     assert foreign.semantics is None and len(set(foreign.text.values())) == 12
     assert all(speaker.startswith("espeak") for speaker in foreign.utt2spk.values())
@@ -184,8 +184,8 @@ def test_labels_of_another_form_are_refused(run, corpus, tmp_path, content, reas
 def test_every_label_of_the_benchmark_is_a_frame_of_its_grammar(tmp_path, capsys):
     barista.check_corpus(BENCHMARK)
     grammar = Grammar.load(BENCHMARK / barista.GRAMMAR)
-    datadir.write(tmp_path / "test", barista.read_recordings(BENCHMARK, grammar))
-    test = datadir.read(tmp_path / "test")
+    kaldi_dir.write(tmp_path / "test", barista.read_recordings(BENCHMARK, grammar))
+    test = kaldi_dir.read(tmp_path / "test")
     assert len(test.ids) == 200
     labels = json.loads((BENCHMARK / barista.LABELS).read_text())
     for key, sequence in test.semantics.items():

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from atat import datadir
 from atat.config import config_file
 from atat.config.schema import DataConfig
+from atat.data import kaldi_dir
 from atat.grammar.grammar import Grammar
 from atat.prepare import commands, spoken_grammar
 from atat.semantics import target_sequence
@@ -53,15 +53,15 @@ def run(tmp_path, grammar, command):
 
 
 def sentences(data, split):
-    return list(datadir.read(data / split).text.values())
+    return list(kaldi_dir.read(data / split).text.values())
 
 
 def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, grammar):
     code, out, _ = run()
     assert code == 0
     data = tmp_path / "data"
-    assert datadir.splits(data) == ["test", "train", "train_text", "valid"]
-    spoken = {split: sentences(data, split) for split in datadir.splits(data)}
+    assert kaldi_dir.splits(data) == ["test", "train", "train_text", "valid"]
+    spoken = {split: sentences(data, split) for split in kaldi_dir.splits(data)}
     assert {split: len(s) for split, s in spoken.items()} == {
         "test": 6, "train": 20, "train_text": 30, "valid": 4,
     }  # fmt: skip
@@ -72,11 +72,11 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
         for other in others:
             assert not set(spoken[held_out]) & set(spoken[other])
     for split in spoken:
-        directory = datadir.read(data / split)
+        directory = kaldi_dir.read(data / split)
         for key, sequence in directory.semantics.items():
             assert target_sequence.words(sequence) == directory.text[key]
             assert grammar.parse(directory.text[key]) == [target_sequence.frame(sequence)]
-    assert datadir.read(data / "train_text").wav_scp is None
+    assert kaldi_dir.read(data / "train_text").wav_scp is None
     assert (data / "grammar.yaml").read_text() == TOY
     # The table: a line a split, with the number of utterances first.
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [
@@ -87,7 +87,7 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
 def test_spoken_splits_have_16_khz_speech_and_voices_of_their_own(run, tmp_path):
     run()
     for split, engine in [("train", "espeak"), ("valid", "espeak"), ("test", "nanotts")]:
-        directory = datadir.read(tmp_path / "data" / split)
+        directory = kaldi_dir.read(tmp_path / "data" / split)
         assert all(speaker.startswith(engine) for speaker in directory.utt2spk.values())
         for path in directory.wav_scp.values():
             info = soundfile.info(path)
@@ -97,7 +97,7 @@ def test_spoken_splits_have_16_khz_speech_and_voices_of_their_own(run, tmp_path)
 
 def test_the_same_command_gives_the_same_data_and_another_seed_other_data(run, tmp_path):
     def split(name):
-        return datadir.read(tmp_path / "data" / name)
+        return kaldi_dir.read(tmp_path / "data" / name)
 
     run()
     first = split("train")

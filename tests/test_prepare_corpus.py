@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import datadir
+from atat.data import kaldi_dir
 from atat.prepare import corpus
 from atat.prepare.corpus import Utterance
 from atat.semantics import target_sequence
@@ -58,11 +58,11 @@ def wavs(tmp_path):
 def test_a_split_has_the_files_that_its_utterances_have(tmp_path, wavs):
     spoken = [Utterance(f"ann-{i}", wav, "on", "on( on )on", "ann") for i, wav in enumerate(wavs)]
     corpus.write_splits(tmp_path / "data", {"train": spoken})
-    train = datadir.read(tmp_path / "data" / "train")
+    train = kaldi_dir.read(tmp_path / "data" / "train")
     assert train.wav_scp == {f"ann-{i}": str(wav) for i, wav in enumerate(wavs)}
     assert train.spk2utt == {"ann": "ann-0 ann-1 ann-2 ann-3"}
     corpus.write_splits(tmp_path / "data", {"text": [Utterance("1", text="on")]})
-    text = datadir.read(tmp_path / "data" / "text")
+    text = kaldi_dir.read(tmp_path / "data" / "text")
     assert (text.wav_scp, text.semantics, text.utt2spk) == (None, None, None)
 
 
@@ -71,7 +71,7 @@ def test_missing_audio_is_left_out_up_to_a_limit(tmp_path, wavs, capsys):
     wavs[2].unlink()
     utterances.append(Utterance("ann-9", None, "off"))
     corpus.write_splits(tmp_path, {"train": utterances}, max_missing=0.4)
-    assert datadir.read(tmp_path / "train").ids == ["ann-0", "ann-1", "ann-3"]
+    assert kaldi_dir.read(tmp_path / "train").ids == ["ann-0", "ann-1", "ann-3"]
     said = f"train: audio of 2 of 5 utterances is missing: {wavs[2]}, ann-9 (not recorded)"
     assert said in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"2 of 5 .* the limit is 39.0% .*data.max_missing"):
@@ -109,7 +109,7 @@ def test_no_split_is_replaced_or_removed_before_all_are_checked(tmp_path):
     with pytest.raises(ValueError, match="is a tag"):
         corpus.write_splits(tmp_path, broken)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".splits", "old", "train"]
-    assert datadir.read(tmp_path / "train").text == {"a": "x"}
+    assert kaldi_dir.read(tmp_path / "train").text == {"a": "x"}
 
 
 def test_no_split_is_written_before_all_are_looked_through(tmp_path):
@@ -134,7 +134,7 @@ def test_splits_of_an_earlier_call_go_and_those_of_others_stay(tmp_path):
     corpus.write_splits(tmp_path / "mine", {"mine": some})
     (tmp_path / "mine" / "mine").rename(tmp_path / "by_hand")
     corpus.write_splits(tmp_path, {"train": some, "test": some})
-    assert datadir.splits(tmp_path) == ["by_hand", "test", "train"]
+    assert kaldi_dir.splits(tmp_path) == ["by_hand", "test", "train"]
 
 
 def test_about_says_where_the_speech_is_from_and_what_is_compared(tmp_path):

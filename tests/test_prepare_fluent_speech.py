@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from atat import datadir
+from atat.data import kaldi_dir
 from atat.prepare import fluent_speech
 from atat.semantics import triples
 
@@ -63,7 +63,7 @@ def run(tmp_path, corpus, command):
 def test_lists_become_splits_with_triples_as_targets(run, tmp_path, corpus):
     code, out, err = run()
     assert (code, err) == (0, "")
-    train = datadir.read(tmp_path / "data" / "train")
+    train = kaldi_dir.read(tmp_path / "data" / "train")
     assert train.text == {
         "ann-0000": "turn on the kitchen lights",
         "ann-0001": "far too loud",
@@ -76,7 +76,7 @@ def test_lists_become_splits_with_triples_as_targets(run, tmp_path, corpus):
     assert train.utt2spk["bob-0002"] == "bob"
     assert train.wav_scp["bob-0002"] == str(corpus / "wavs/speakers/bob/0002.wav")
     for split, rows in SAID.items():
-        sequences = datadir.read(tmp_path / "data" / split).semantics.values()
+        sequences = kaldi_dir.read(tmp_path / "data" / split).semantics.values()
         assert [triples.from_sequence(s) for s in sequences] == [
             tuple(value.lower() for value in row[2:]) for row in rows
         ]
@@ -85,7 +85,7 @@ def test_lists_become_splits_with_triples_as_targets(run, tmp_path, corpus):
 
 def test_the_sentences_of_training_are_there_as_text_each_once(run, tmp_path):
     run()
-    text = datadir.read(tmp_path / "data" / "train_text")
+    text = kaldi_dir.read(tmp_path / "data" / "train_text")
     assert sorted(text.text.values()) == [
         "far too loud",
         "turn on the kitchen lights",
@@ -112,7 +112,7 @@ def test_columns_are_found_by_name_and_others_ignored(run, corpus, tmp_path):
     (corpus / "wavs/speakers/eve").mkdir()
     (corpus / "wavs/speakers/eve/1.wav").touch()
     assert run()[0] == 0
-    valid = datadir.read(tmp_path / "data" / "valid")
+    valid = kaldi_dir.read(tmp_path / "data" / "valid")
     assert valid.semantics == {"eve-1": "Activate( Object( lamp )Object on )Activate"}
 
 
@@ -124,15 +124,15 @@ def test_unseen_and_challenge_splits_are_parts(run, corpus, tmp_path):
     write_list(corpus, f"{base}/utterance_test_data.csv", SAID["test"][:1])
     assert run("data.part=challenge")[0] == 0
     ids = {
-        split: datadir.read(tmp_path / "data" / split).ids
-        for split in datadir.splits(tmp_path / "data")
+        split: kaldi_dir.read(tmp_path / "data" / split).ids
+        for split in kaldi_dir.splits(tmp_path / "data")
     }
     assert ids["speaker_test"] == ids["test"] == ["dan-0000", "dan-0001"]
     assert ids["utterance_test"] == ["dan-0000"]
     assert len(ids["train"]) == 4 and "train_text" in ids
     assert "challenge utterance_test: utterances" in run("--check", "true")[1]
     assert run()[0] == 0  # what it was divided into before is gone
-    assert datadir.splits(tmp_path / "data") == ["test", "train", "train_text", "valid"]
+    assert kaldi_dir.splits(tmp_path / "data") == ["test", "train", "train_text", "valid"]
     write_list(corpus, f"{base}/utterance_test_data.csv", SAID["train"][:1])
     code, out, _ = run("--check", "true")  # all but that part can be used
     assert code == 0 and "! data.part=challenge cannot be used: 1 recordings are listed" in out
@@ -151,7 +151,7 @@ def test_missing_audio_is_counted_and_limited(run, corpus, tmp_path):
     assert not (tmp_path / "data").exists()
     code, _, err = run("data.max_missing=0.3")
     assert code == 0 and "ann/0001.wav; they are left out" in err
-    assert "ann-0001" not in datadir.read(tmp_path / "data" / "train").ids
+    assert "ann-0001" not in kaldi_dir.read(tmp_path / "data" / "train").ids
 
 
 ROW = "0,wavs/speakers/dan/0000.wav,dan,lights on,activate,lights,none"

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from atat import datadir
+from atat.data import kaldi_dir
 from atat.prepare import librispeech
 
 CHAPTERS = {
@@ -45,7 +45,7 @@ def run(tmp_path, corpus, command):
 def test_all_training_directories_are_one_split(run, tmp_path, corpus):
     code, out, err = run()
     assert (code, err) == (0, "")
-    train = datadir.read(tmp_path / "data" / "train")
+    train = kaldi_dir.read(tmp_path / "data" / "train")
     assert train.text == {
         "14-208-0000": "it's the second of them",
         "19-198-0000": "northanger abbey",
@@ -53,8 +53,8 @@ def test_all_training_directories_are_one_split(run, tmp_path, corpus):
     }
     assert train.utt2spk["19-198-0001"] == "19" and train.semantics is None
     assert train.wav_scp["14-208-0000"] == str(corpus / "train-clean-360/14/208/14-208-0000.flac")
-    assert len(datadir.read(tmp_path / "data" / "valid").ids) == 1
-    assert len(datadir.read(tmp_path / "data" / "test").ids) == 2
+    assert len(kaldi_dir.read(tmp_path / "data" / "valid").ids) == 1
+    assert len(kaldi_dir.read(tmp_path / "data" / "test").ids) == 2
     about = json.loads((tmp_path / "data" / "about.json").read_text())
     assert about["speech"] == ("recorded: 4 people; trained on train-clean-100, train-clean-360")
     assert out.splitlines()[1].split() == ["train", "3", "0.00", "2", "0", "people"]
@@ -90,7 +90,7 @@ def test_missing_audio_is_counted_and_limited(run, corpus, tmp_path):
     assert code == 2 and "train: audio of 1 of 3 utterances is missing" in err
     assert not (tmp_path / "data").exists()
     assert run("data.max_missing=0.5")[0] == 0
-    assert len(datadir.read(tmp_path / "data" / "train").ids) == 2
+    assert len(kaldi_dir.read(tmp_path / "data" / "train").ids) == 2
 
 
 def test_an_utterance_of_training_is_not_in_the_test(run, corpus, tmp_path):

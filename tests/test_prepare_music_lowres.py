@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from atat import datadir
 from atat.config import config_file
+from atat.data import kaldi_dir
 from atat.prepare import music_lowres
 from tests.test_prepare_top_zeroshot import ROWS, splits
 from tests.test_top_corpus import write_stop, write_top, write_topv2
@@ -51,7 +51,7 @@ def test_domains_can_be_chosen(tmp_path):
 def test_stop_is_spoken_by_people(tmp_path):
     assert set(prepare(tmp_path, write_stop(tmp_path / "s", ROWS)).values()) == {"people"}
     for split in music_lowres.SPOKEN:
-        paths = datadir.read(tmp_path / "data" / split).wav_scp.values()
+        paths = kaldi_dir.read(tmp_path / "data" / split).wav_scp.values()
         assert all("/stop/" in path for path in paths)
     about = json.loads((tmp_path / "data" / "about.json").read_text())
     assert about["speech"] == "recorded from people."

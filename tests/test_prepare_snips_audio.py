@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import datadir
+from atat.data import kaldi_dir
 from atat.prepare import snips_audio
 from atat.prepare.corpus import Utterance
 from atat.semantics import target_sequence
@@ -62,7 +62,7 @@ def run(tmp_path, corpus, command):
         given = ["--data", data, "--corpus_dir", corpus, f"data.part={part}", *arguments]
         code, _, err = command(snips_audio.main, *given)
         done = data.is_dir() and "true" not in arguments
-        splits = {s: datadir.read(data / s) for s in datadir.splits(data)} if done else {}
+        splits = {s: kaldi_dir.read(data / s) for s in kaldi_dir.splits(data)} if done else {}
         return code, err, splits
 
     return run

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from atat import datadir, score
+from atat import score
 from atat.config import config_file
+from atat.data import kaldi_dir
 from atat.prepare import top_corpus, top_zeroshot
 from atat.prepare.top_corpus import Sentence
 from atat.semantics import target_sequence
@@ -51,8 +52,8 @@ def run(tmp_path, cache, command):
 
 def splits(tmp_path):
     return {
-        split: datadir.read(tmp_path / "data" / split)
-        for split in datadir.splits(tmp_path / "data")
+        split: kaldi_dir.read(tmp_path / "data" / split)
+        for split in kaldi_dir.splits(tmp_path / "data")
     }
 
 

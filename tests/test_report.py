@@ -17,7 +17,6 @@ import soundfile
 from scipy.stats import binomtest
 
 from atat import (
-    datadir,
     hints,
     metrics,
     model_file,
@@ -31,7 +30,8 @@ from atat import (
 )
 from atat.common import cli
 from atat.config import experiment_tables
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.hints import Hint
 from atat.report_audio import Recordings
 from atat.semantics.target_sequence import Frame, Node, build
@@ -118,7 +118,7 @@ def make_recipe(root: Path, num_utterances=60) -> dict[str, Path]:
     write = {"text": text, "semantics": references}
     wavs = {id_: str(root / "wav" / f"{id_} 100%.wav") for id_ in references}
     speakers = {id_: id_.split("-")[0] for id_ in references}
-    datadir.write(root / "data" / "test", DataDir(wav_scp=wavs, utt2spk=speakers, **write))
+    kaldi_dir.write(root / "data" / "test", DataDir(wav_scp=wavs, utt2spk=speakers, **write))
     (root / "data" / "about.json").write_text(
         json.dumps({"speech": "rendered by espeak; test voices: <flite> & others."})
     )
@@ -552,7 +552,7 @@ def test_recordings_are_linked_relative_to_the_page(written):
     sources = [attributes["src"] for tag, attributes in page.elements if tag == "audio"]
     assert sources
     # They are not there, so they cannot be part of the page.
-    wavs = set(datadir.read(written["data"] / "test").wav_scp.values())
+    wavs = set(kaldi_dir.read(written["data"] / "test").wav_scp.values())
     for source in sources:
         assert re.fullmatch(r"[\w./%-]+", source)
         path = (written["out"] / unquote(source)).resolve()
@@ -561,7 +561,7 @@ def test_recordings_are_linked_relative_to_the_page(written):
 
 def test_recordings_are_part_of_the_page_so_that_it_can_be_moved(tmp_path, monkeypatch):
     paths = make_recipe(tmp_path / "recipe")
-    wavs = datadir.read(paths["data"] / "test").wav_scp
+    wavs = kaldi_dir.read(paths["data"] / "test").wav_scp
     time = np.arange(16000) / 16000
     for number, wav in enumerate(wavs.values()):
         Path(wav).parent.mkdir(exist_ok=True)
@@ -782,7 +782,7 @@ def parts(tmp_path_factory) -> Path:
         (place / "data").mkdir(parents=True)
         about = {"speech": "recorded" if part == "near_2" else "", "hypothesis": "frame"}
         (place / "data" / "about.json").write_text(json.dumps(about))
-        datadir.write(place / "data" / "test", DataDir(wavs, texts, references, speakers))
+        kaldi_dir.write(place / "data" / "test", DataDir(wavs, texts, references, speakers))
         for seed, name in enumerate(("e2e", "atat.seed1", "atat.seed2")):
             make_experiment(place / "exp" / name)
             env = json.loads((place / "exp" / name / "env.json").read_text())

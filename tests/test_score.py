@@ -7,9 +7,10 @@ import sys
 import jiwer
 import pytest
 
-from atat import datadir, score
+from atat import score
 from atat.common import cli
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 
 SEMANTICS = {
     "anna-1": "play( play song( jazz )song )play",
@@ -27,7 +28,7 @@ HYPOTHESES = {
 def write_split(data, split="test", **files):
     files = files or {"text": TEXT, "semantics": SEMANTICS}
     ids = next(iter(files.values()))
-    datadir.write(data / split, DataDir(utt2spk={i: i.split("-")[0] for i in ids}, **files))
+    kaldi_dir.write(data / split, DataDir(utt2spk={i: i.split("-")[0] for i in ids}, **files))
 
 
 def write_run(experiment, run="test", hypotheses=HYPOTHESES, task="slu", split="test"):

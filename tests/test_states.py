@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from atat import datadir, features, masking, states, train, whisper, whisper_file
-from atat.archive import FeatureReader
+from atat import masking, states, train, whisper, whisper_file
 from atat.common.seeds import rng
 from atat.config import config_file, schema
+from atat.data import feature_store, kaldi_dir
+from atat.data.feature_archive import FeatureReader
+from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches
 from atat.examples import Examples
 from atat.model import build
 from atat.task import AtatTask
-from atat.tokenizer import Tokenizer
 from tests import test_mlm as tones
 from tests import toy
 from tests.test_train import lines, weights
@@ -211,7 +212,7 @@ def test_the_command_makes_copies_of_training_speech_and_trains_on_them(
 ):
     data, dump = corpus
     monkeypatch.setattr(states.parallel, "run", lambda function, ids, *_, **__: map(function, ids))
-    monkeypatch.setattr(features, "of_kind", lambda *_: dump)
+    monkeypatch.setattr(feature_store, "of_kind", lambda *_: dump)
     given = []
     monkeypatch.setattr(train, "train", lambda *arguments: given.append(arguments))
     c, exp = settings(), tmp_path / "exp"
@@ -281,7 +282,7 @@ def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, mon
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
     np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
     c.augment.enabled, c.augment.copies, c.augment.clipped = True, 1, 1.0
-    path = next(iter(datadir.read(data / "train").wav_scp.values()))
+    path = next(iter(kaldi_dir.read(data / "train").wav_scp.values()))
     loud, plain = (states._clipped(path, c.features, over_db) for over_db in (16.0, 0.0))
     assert loud.shape == plain.shape
     # Overtones, where there was next to nothing.
@@ -295,6 +296,6 @@ def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, mon
     monkeypatch.setattr(states, "_clipped", spy)
     states.of_base(data, dump, c, ["train"], 1, training=["train"])
     assert sorted(path for path, _ in heard) == sorted(
-        datadir.read(data / "train").wav_scp.values()
+        kaldi_dir.read(data / "train").wav_scp.values()
     )
     assert all(0 <= over_db <= states.MAX_CLIPPED_DB for _, over_db in heard)

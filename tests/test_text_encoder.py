@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from atat.config.schema import ModelConfig, Source
+from atat.data.text_tokenization import text_tokenizer
+from atat.data.tokenizer import Tokenizer
 from atat.encoders import PretrainedTextEncoder
 from atat.inference import SpeechToSemantics
-from atat.text_source import text_tokenizer
-from atat.tokenizer import Tokenizer
 from tests import toy
 from tests.test_train import run, settings
 

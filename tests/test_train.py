@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import datadir, train
+from atat import train
 from atat.config import config_file
 from atat.config.schema import Config, Source
+from atat.data import kaldi_dir
 from tests import toy
 
 
@@ -128,11 +129,11 @@ def test_other_data_under_the_same_name_start_anew(corpus):
     c, exp = settings(), corpus / "exp" / "atat"
     train.prepare_experiment(c, corpus / "data", exp, True)
     (exp / "checkpoints" / "checkpoint.pth").touch()
-    split = datadir.read(corpus / "data" / "train")
+    split = kaldi_dir.read(corpus / "data" / "train")
     first = split.ids[0]
     split.semantics[first] = split.semantics[split.ids[1]]
     split.text[first] = split.text[split.ids[1]]
-    datadir.write(corpus / "data" / "train", split)
+    kaldi_dir.write(corpus / "data" / "train", split)
     assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 

@@ -7,14 +7,14 @@ import struct
 import numpy as np
 import pytest
 import torch
-from atat.config.tasks import TASKS
 
 from atat import whisper, whisper_file
 from atat.config import config_file, schema
 from atat.config.schema import FeaturesConfig
-from atat.features import whisper_mel
+from atat.config.tasks import TASKS
+from atat.data.filter_bank import whisper_mel
+from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.model import build
-from atat.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.train import prepare_experiment
 
 WIDTH, NUM_HEADS, FFN, NUM_LAYERS, NUM_BINS = 32, 2, 48, 3, 20

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 import torch
 
-from atat import datadir, listener, parse, synth, whisper, whisper_file, whisper_grammar
+from atat import listener, parse, synth, whisper, whisper_file, whisper_grammar
+from atat.data import kaldi_dir
 from atat.grammar.automaton import from_sequences, spell
 from atat.grammar.grammar import Grammar
 from atat.search import Hypothesis
@@ -354,13 +355,13 @@ def test_the_command_writes_scores_clean_and_in_noise(
     draw = np.random.default_rng(0)
     soundfile.write(tmp_path / "a.wav", 0.1 * draw.standard_normal(8000), 16000)
     said = "order( get me size( small )size drink( coffee )drink )order"
-    held = datadir.DataDir(
+    held = kaldi_dir.DataDir(
         wav_scp={"a": str(tmp_path / "a.wav")},
         text={"a": "get me small coffee"},
         semantics={"a": said},
         utt2spk={"a": "a"},
     )
-    datadir.write(tmp_path / "data" / "test", held)
+    kaldi_dir.write(tmp_path / "data" / "test", held)
     arguments = ["--data", tmp_path / "data", "--grammar", grammar.path, "--padding", "false"]
     arguments += ["--checkpoint", checkpoint, "--out", tmp_path / "out.json", "--snr"]
     code, _, err = command(bench.main, *arguments, "6")
@@ -378,13 +379,13 @@ def test_models_of_ours_stand_beside_it_with_their_means_over_the_noise(
     bench, checkpoint, command, toy_experiment, toy_wavs, tmp_path
 ):
     ids = sorted(toy_wavs)
-    held = datadir.DataDir(
+    held = kaldi_dir.DataDir(
         wav_scp={i: str(toy_wavs[i]) for i in ids},
         text={i: target_sequence.words(s) for i, s in zip(ids, SEQUENCES, strict=True)},
         semantics=dict(zip(ids, SEQUENCES, strict=True)),
         utt2spk=dict.fromkeys(ids, "anna"),
     )
-    datadir.write(tmp_path / "data" / "test", held)
+    kaldi_dir.write(tmp_path / "data" / "test", held)
     again = tmp_path / "again"
     shutil.copytree(toy_experiment, again)
     grammar = toy_experiment / "grammar.yaml"

@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import datadir, negatives, synth
+from atat import negatives, synth
 from atat.common.files import atomic_write
 from atat.config import config_file
 from atat.config.schema import Config, DataConfig
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.grammar import sentence_splits
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import cardinal
@@ -253,7 +254,7 @@ def write_spoken(
             if directory.semantics is not None:
                 directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
-        datadir.write(data / split, directory)
+        kaldi_dir.write(data / split, directory)
 
 
 # "six am" would be read like "I am", the letter A like an article.
@@ -295,7 +296,7 @@ def write_text(data: Path, split: str, sequences: list[str]) -> None:
     """Write a split without speech: text and semantics."""
     ids = {f"{split}-{number:06d}": sequence for number, sequence in enumerate(sequences)}
     texts = {key: target_sequence.words(sequence) for key, sequence in ids.items()}
-    datadir.write(data / split, DataDir(text=texts, semantics=ids))
+    kaldi_dir.write(data / split, DataDir(text=texts, semantics=ids))
 
 
 def write_grammar(data: Path, grammar: Grammar) -> None:
@@ -319,7 +320,7 @@ def summarise(data: Path, split: str) -> Summary:
     """Read a split back and count."""
     import soundfile
 
-    directory = datadir.read(data / split)
+    directory = kaldi_dir.read(data / split)
     hours = None
     if directory.wav_scp:
         hours = 0.0

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import acceptor, audio, datadir, metrics, noise
+from atat import acceptor, metrics, noise
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.text_table import align
+from atat.data import audio, kaldi_dir
 from atat.grammar.automaton import Automaton, spell
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
@@ -176,7 +177,7 @@ def main() -> None:
     from atat.common.seeds import rng
 
     torch.set_num_threads(1)
-    held = datadir.read(args.data / args.split)
+    held = kaldi_dir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
     ids = sorted(held.wav_scp)[: args.limit]

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import ctm
-from atat.ctm import Word
+from atat.data import ctm
+from atat.data.ctm import Word
 
 TEXTS = {"a-1": "turn it on", "a-2": "stop"}
 GOOD = """\

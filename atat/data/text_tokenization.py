@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atat.common.files import atomic_directory
 from atat.config.schema import ModelConfig
-from atat.tokenizer import Tokenizer
+from atat.data.tokenizer import Tokenizer
 
 
 def text_tokenizer(c: ModelConfig, tokenizer: Tokenizer) -> Callable[[str], list[int]]:

@@ -1,12 +1,12 @@
 import random
 
 import pytest
-from atat.config.tasks import TASKS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atat.config.tasks import TASKS
+from atat.data.tokenizer import SPECIALS, Tokenizer
 from atat.semantics import target_sequence
-from atat.tokenizer import SPECIALS, Tokenizer
 
 SEQUENCES = [
     "turnOn( turn on the room( kitchen )room lights )turnOn",

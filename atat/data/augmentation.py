@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atat import features
 from atat.config.schema import AugmentConfig, FeaturesConfig
+from atat.data import filter_bank
 
 NATS_PER_DB = math.log(10.0) / 10.0
 ACTIVE_DB = 35.0  # frames this far below the loudest still count as speech
@@ -284,7 +284,7 @@ def _grain(*settings: str | float) -> Tensor:
     """
     c = FeaturesConfig(**dict(zip(DECISIVE, settings, strict=True)))
     samples_N = np.random.default_rng(0).standard_normal(int(GRAIN_S * c.sample_rate_hz))
-    white_NF = torch.from_numpy(features.log_mel(samples_N.astype(np.float32), c))
+    white_NF = torch.from_numpy(filter_bank.log_mel(samples_N.astype(np.float32), c))
     return white_NF - white_NF.exp().mean(dim=0).log()
 
 

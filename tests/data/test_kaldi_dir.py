@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import datadir
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 
 GOOD = {
     "wav.scp": "a-1 audio/one two.wav\na-2 x.flac\nb-1 y.wav\n",
@@ -27,7 +27,7 @@ def make(path, **changes):
 
 
 def test_read_gives_every_file_of_a_good_directory(tmp_path):
-    data = datadir.read(make(tmp_path / "train"))
+    data = kaldi_dir.read(make(tmp_path / "train"))
     assert data.ids == ["a-1", "a-2", "b-1"]
     assert data.wav_scp["a-1"] == "audio/one two.wav"
     assert data.semantics["b-1"] == "go( )go"
@@ -36,7 +36,7 @@ def test_read_gives_every_file_of_a_good_directory(tmp_path):
 
 @pytest.mark.parametrize("absent", [("wav.scp",), ("text",), ("semantics",), ("wav.scp", "text")])
 def test_a_split_of_any_kind_is_read(tmp_path, absent):
-    data = datadir.read(make(tmp_path / "train", **dict.fromkeys(absent)))
+    data = kaldi_dir.read(make(tmp_path / "train", **dict.fromkeys(absent)))
     for name in absent:
         assert getattr(data, name.replace(".", "_")) is None
     assert len(data.ids) == 3
@@ -71,7 +71,7 @@ def test_a_split_of_any_kind_is_read(tmp_path, absent):
 )
 def test_read_names_the_file_and_line_of_what_is_wrong(tmp_path, changes, reason):
     with pytest.raises(ValueError, match=reason) as error:
-        datadir.validate(make(tmp_path / "train", **changes))
+        kaldi_dir.validate(make(tmp_path / "train", **changes))
     assert str(tmp_path / "train") in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -79,38 +79,38 @@ def test_read_names_the_file_and_line_of_what_is_wrong(tmp_path, changes, reason
 def test_read_refuses_bytes_that_are_not_text(tmp_path):
     (make(tmp_path / "train") / "text").write_bytes(b"a-1 \xff\n")
     with pytest.raises(ValueError, match="text: not UTF-8"):
-        datadir.read(tmp_path / "train")
+        kaldi_dir.read(tmp_path / "train")
 
 
 def test_read_of_an_absent_directory_says_which_stage_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run stage 1"):
-        datadir.read(tmp_path / "train")
+        kaldi_dir.read(tmp_path / "train")
 
 
 def test_read_of_an_absent_split_names_the_splits_that_are_there(tmp_path):
     make(tmp_path / "valid")
     make(tmp_path / "train")
     with pytest.raises(FileNotFoundError, match=r"tset: .*\(there are: train, valid\); correct"):
-        datadir.read(tmp_path / "tset")
+        kaldi_dir.read(tmp_path / "tset")
 
 
 def test_write_sorts_by_code_point_and_derives_spk2utt(tmp_path):
     text = {"b-1": "x", "B-1": "y", "ä-1": "z"}
     speakers = {key: key.split("-")[0] for key in text}
-    datadir.write(tmp_path / "train", DataDir(text=text, utt2spk=speakers))
+    kaldi_dir.write(tmp_path / "train", DataDir(text=text, utt2spk=speakers))
     assert (tmp_path / "train" / "text").read_text() == "B-1 y\nb-1 x\nä-1 z\n"
     assert (tmp_path / "train" / "spk2utt").read_text() == "B B-1\nb b-1\nä ä-1\n"
 
 
 def test_a_refused_write_leaves_the_old_directory_and_nothing_else(tmp_path):
     good = DataDir(text={"a-1": "on"})
-    datadir.write(tmp_path / "train", good)
+    kaldi_dir.write(tmp_path / "train", good)
     for bad in ({"a-1": ""}, {"a 1": "on"}, {"a-1": "on\noff"}, {}):
         with pytest.raises(ValueError):
-            datadir.write(tmp_path / "train", DataDir(text=bad))
+            kaldi_dir.write(tmp_path / "train", DataDir(text=bad))
     with pytest.raises(ValueError, match="has none of"):
-        datadir.write(tmp_path / "train", DataDir(utt2spk={"a-1": "a"}))
-    assert datadir.read(tmp_path / "train") == good
+        kaldi_dir.write(tmp_path / "train", DataDir(utt2spk={"a-1": "a"}))
+    assert kaldi_dir.read(tmp_path / "train") == good
     assert [entry.name for entry in tmp_path.iterdir()] == ["train"]
 
 
@@ -119,9 +119,9 @@ def test_splits_lists_data_directories_only(tmp_path):
     make(tmp_path / "train")
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "grammar.yaml").touch()
-    assert datadir.splits(tmp_path) == ["train", "valid"]
+    assert kaldi_dir.splits(tmp_path) == ["train", "valid"]
     with pytest.raises(FileNotFoundError, match="run stage 1"):
-        datadir.splits(tmp_path / "tokenizer")
+        kaldi_dir.splits(tmp_path / "tokenizer")
 
 
 @given(
@@ -139,6 +139,6 @@ def test_whatever_is_written_is_read_back(tmp_path_factory, entries):
         data.wav_scp[key], data.text[key], data.utt2spk[key] = path, " ".join(words), speaker
         data.semantics[key] = f"a( {' '.join(words)} )a"
     path = tmp_path_factory.mktemp("data") / "train"
-    datadir.write(path, data)
-    assert datadir.read(path) == data
-    assert list(datadir.read(path).text) == sorted(data.text)
+    kaldi_dir.write(path, data)
+    assert kaldi_dir.read(path) == data
+    assert list(kaldi_dir.read(path).text) == sorted(data.text)

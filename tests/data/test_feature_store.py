@@ -1,4 +1,4 @@
-"""Filter banks against a second implementation; stage 2 on small splits, undisturbed and not."""
+"""Stage 2 on small splits, undisturbed and not."""
 
 import errno
 import json
@@ -10,109 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import soxr
 
-from atat import archive, datadir, engines, features
-from atat.audio import read
 from atat.config.schema import FeaturesConfig
-from atat.datadir import DataDir
-from atat.features import FeatureReader, extract, fbank
+from atat.data import feature_archive, feature_store, filter_bank, kaldi_dir
+from atat.data.audio import read
+from atat.data.feature_archive import FeatureReader
+from atat.data.filter_bank import fbank
+from atat.data.kaldi_dir import DataDir
 
 SETTINGS = FeaturesConfig()
 RATE = 16000
-
-
-def reference_fbank(samples, num_bins=80, rate=RATE):
-    """Kaldi's definition (feature-window.cc, mel-computations.cc) in float64 numpy."""
-    samples = np.asarray(samples, np.float64) * 32768
-    length, shift, size = 400, 160, 512
-    num_frames = 1 + (len(samples) - length) // shift  # snip edges
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1))) ** 0.85  # povey
-
-    def mel(hz):
-        return 1127 * np.log(1 + hz / 700)
-
-    edges = np.linspace(mel(20), mel(rate / 2), num_bins + 2)
-    at = mel(np.arange(size // 2) * rate / size)
-    left, centre, right = (edges[i : i + num_bins, None] for i in range(3))
-    rising, falling = (at - left) / (centre - left), (right - at) / (right - centre)
-    weights = np.maximum(0, np.minimum(rising, falling))
-    rows = []
-    for t in range(num_frames):
-        frame = samples[t * shift : t * shift + length]
-        frame = frame - frame.mean()
-        frame = frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])
-        power = np.abs(np.fft.rfft(frame * window, size)[: size // 2]) ** 2
-        rows.append(np.log(np.maximum(weights @ power, np.finfo(np.float32).eps)))
-    return np.array(rows)
-
-
-@pytest.fixture(scope="module")
-def speech():
-    """Two seconds of rendered speech at 48 kHz, float32."""
-    samples, rate = engines.load("espeak").speak("turn on the lights in the kitchen", "en-us")
-    return soxr.resample(samples, rate, 48000)
-
-
-@pytest.fixture(scope="module")
-def speech_16k(speech):
-    return soxr.resample(speech, 48000, RATE)
-
-
-def test_fbank_agrees_with_a_second_implementation(speech_16k):
-    rng = np.random.default_rng(0)
-    noisy = speech_16k + 0.01 * rng.normal(size=len(speech_16k)).astype("f4")
-    feats = fbank(noisy, SETTINGS)
-    assert feats.dtype == np.float32 and feats.shape == (1 + (len(noisy) - 400) // 160, 80)
-    assert np.abs(feats - reference_fbank(noisy)).max() < 2e-3
-    loud = reference_fbank(speech_16k) > 0  # below that float32 FFTs differ by rounding
-    assert np.abs(fbank(speech_16k, SETTINGS) - reference_fbank(speech_16k))[loud].max() < 2e-2
-
-
-def test_other_sizes_follow_the_settings(speech_16k):
-    few = fbank(speech_16k, replace(SETTINGS, num_mel_bins=40))
-    assert np.abs(few - reference_fbank(speech_16k, 40))[few > 0].max() < 2e-2
-    sparse = fbank(speech_16k, replace(SETTINGS, frame_shift_ms=20.0))
-    assert np.array_equal(sparse, fbank(speech_16k, SETTINGS)[::2])
-
-
-def test_digital_silence_gives_finite_features():
-    assert np.isfinite(fbank(np.zeros(RATE, "f4"), SETTINGS)).all()
-
-
-def test_one_frame_is_the_least(speech_16k):
-    assert fbank(speech_16k[:400], SETTINGS).shape == (1, 80)
-    with pytest.raises(ValueError, match=r"0\.025 s of audio, expected a frame of 0\.025 s"):
-        fbank(speech_16k[:399], SETTINGS)
-    with pytest.raises(ValueError, match=r"0\.050 s long, expected 0\.1 s or more"):
-        extract(speech_16k[:800], SETTINGS)
-
-
-def test_int16_and_float_wavs_are_equal(speech_16k, tmp_path):
-    integers = np.round(speech_16k * 32767).astype(np.int16)
-    soundfile.write(tmp_path / "i.wav", integers, RATE, subtype="PCM_16")
-    soundfile.write(tmp_path / "f.wav", integers / np.float32(32768), RATE, subtype="FLOAT")
-    soundfile.write(tmp_path / "i.flac", integers, RATE)
-    a, b, c = (fbank(read(tmp_path / name), SETTINGS) for name in ("i.wav", "f.wav", "i.flac"))
-    assert np.array_equal(a, b) and np.array_equal(a, c)
-
-
-def test_48_khz_stereo_is_close_to_16_khz_mono(speech, speech_16k, tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.stack([speech, speech], 1), 48000, subtype="FLOAT")
-    soundfile.write(tmp_path / "b.wav", speech_16k, RATE, subtype="FLOAT")
-    a, b = (fbank(read(tmp_path / name), SETTINGS) for name in ("a.wav", "b.wav"))
-    # A resampler of its own instead of soxr's would differ in the last bins only.
-    assert a.shape == b.shape and np.abs(a - b).max() < 1e-2
-
-
-def test_trimming_finds_the_speech(speech_16k):
-    rng = np.random.default_rng(0)
-    noise = (1e-4 * rng.normal(size=8 * RATE)).astype("f4")
-    noise[3 * RATE : 3 * RATE + len(speech_16k)] += speech_16k
-    whole = extract(noise, SETTINGS)
-    trimmed = extract(noise, replace(SETTINGS, trim_db=35.0))
-    assert len(whole) == 798
-    assert len(speech_16k) / 160 - 40 < len(trimmed) < len(speech_16k) / 160 + 45
 
 
 # Stage 2
@@ -130,7 +37,7 @@ def write_data(data, split, sounds):
         else:
             soundfile.write(path, sound, RATE)
         paths[key] = str(path)
-    datadir.write(data / split, DataDir(wav_scp=paths))
+    kaldi_dir.write(data / split, DataDir(wav_scp=paths))
 
 
 def noises(count, seconds=0.5, seed=0):
@@ -145,18 +52,18 @@ def noises(count, seconds=0.5, seed=0):
 def data(tmp_path):
     write_data(tmp_path / "data", "train", {k: v * 0.1 for k, v in noises(12).items()})
     write_data(tmp_path / "data", "test", {k: v * 0.1 for k, v in noises(3, seed=1).items()})
-    datadir.write(tmp_path / "data" / "train_text", DataDir(text={"s-1": "turn on"}))
+    kaldi_dir.write(tmp_path / "data" / "train_text", DataDir(text={"s-1": "turn on"}))
     return tmp_path / "data"
 
 
 def write_split(data, split="train", num_jobs=1, **settings):
-    return features.write_split(
+    return feature_store.write_split(
         data / split, data.parent / "dump" / split, replace(SETTINGS, **settings), num_jobs
     )
 
 
 def wav_scp(data, split="train"):
-    return datadir.read(data / split).wav_scp
+    return kaldi_dir.read(data / split).wav_scp
 
 
 @pytest.mark.parametrize("num_jobs", [1, 2])
@@ -173,7 +80,7 @@ def test_a_split_holds_the_features_of_each_file(data, num_jobs):
 
 def test_an_unchanged_split_is_not_computed_again(data, monkeypatch):
     write_split(data)
-    monkeypatch.setattr(features, "fbank", None)  # whoever computes fails
+    monkeypatch.setattr(filter_bank, "fbank", None)  # whoever computes fails
     summary, cached = write_split(data)
     assert cached and summary.num_utterances == 12
 
@@ -186,7 +93,7 @@ def test_a_changed_split_is_computed_again(data, change):
         settings = {"num_mel_bins": 40}
     elif change == "list":
         kept = dict(list(wav_scp(data).items())[:-1])
-        datadir.write(data / "train", DataDir(wav_scp=kept))
+        kaldi_dir.write(data / "train", DataDir(wav_scp=kept))
     else:
         path = next(iter(wav_scp(data).values()))
         soundfile.write(path, np.zeros(9000), RATE)
@@ -197,7 +104,7 @@ def test_a_changed_split_is_computed_again(data, change):
 def test_cmvn_is_mean_and_deviation_of_the_speech_frames(data):
     summary, _ = write_split(data)
     dump = data.parent / "dump"
-    features.write_cmvn(dump, {"train": summary}, "kaldi")
+    feature_store.write_cmvn(dump, {"train": summary}, "kaldi")
     reader = FeatureReader(dump / "train")
     frames = []
     for key in reader.ids:
@@ -218,7 +125,7 @@ def test_cmvn_counts_speech_and_not_silence(tmp_path, speech_16k):
     means = []
     for split in ("plain", "padded"):
         summary, _ = write_split(tmp_path / "data", split)
-        features.write_cmvn(tmp_path, {split: summary}, "kaldi")
+        feature_store.write_cmvn(tmp_path, {split: summary}, "kaldi")
         means.append(np.load(tmp_path / "cmvn.npz")["mean"])
     assert np.abs(means[0] - means[1]).max() < 0.5
 
@@ -226,31 +133,26 @@ def test_cmvn_counts_speech_and_not_silence(tmp_path, speech_16k):
 def test_a_bin_that_does_not_move_is_not_blown_up(tmp_path):
     write_data(tmp_path / "data", "train", {"s-1": np.zeros(RATE)})
     summary, _ = write_split(tmp_path / "data")
-    features.write_cmvn(tmp_path, {"train": summary}, "kaldi")
+    feature_store.write_cmvn(tmp_path, {"train": summary}, "kaldi")
     assert np.allclose(np.load(tmp_path / "cmvn.npz")["std"], 0.1)
 
 
 def test_an_experiment_with_features_of_another_kind_has_a_directory_of_its_own(data, monkeypatch):
     dump = data.parent / "dump"
     with pytest.raises(FileNotFoundError, match="run stage 2"):
-        features.of_kind(data, dump, replace(SETTINGS, kind="whisper"), 1)
-    features.write_all(data, dump, SETTINGS, 1)
-    assert features.of_kind(data, dump, SETTINGS, 1) == dump
+        feature_store.of_kind(data, dump, replace(SETTINGS, kind="whisper"), 1)
+    feature_store.write_all(data, dump, SETTINGS, 1)
+    assert feature_store.of_kind(data, dump, SETTINGS, 1) == dump
     other = replace(SETTINGS, kind="whisper")
-    place = features.of_kind(data, dump, other, 1)
+    place = feature_store.of_kind(data, dump, other, 1)
     assert place != dump
     reader = FeatureReader(place / "train")
     for key, path in wav_scp(data).items():
-        expected_TF = features.whisper_mel(read(path), other)
+        expected_TF = filter_bank.whisper_mel(read(path), other)
         assert np.array_equal(reader[key], expected_TF)
         assert not np.array_equal(FeatureReader(dump / "train")[key], expected_TF)
-    monkeypatch.setattr(features, "whisper_mel", None)  # whoever computes fails
-    assert features.of_kind(data, dump, other, 1) == place
-
-
-def test_a_kind_that_there_is_not_is_refused(speech_16k):
-    with pytest.raises(ValueError, match=r"features\.kind: got 'mfcc', expected kaldi or whisper"):
-        features.extract(speech_16k, replace(SETTINGS, kind="mfcc"))
+    monkeypatch.setattr(filter_bank, "whisper_mel", None)  # whoever computes fails
+    assert feature_store.of_kind(data, dump, other, 1) == place
 
 
 def damaged():
@@ -291,25 +193,25 @@ def test_a_split_that_cannot_be_used_leaves_all_as_they_were(tmp_path, monkeypat
     data, dump = tmp_path / "data", tmp_path / "dump"
     for split in ("test", "train"):
         write_data(data, split, noises(4))
-    features.write_all(data, dump, SETTINGS, 1)
+    feature_store.write_all(data, dump, SETTINGS, 1)
     before = {path: path.read_bytes() for path in dump.rglob("*") if path.is_file()}
     Path(wav_scp(data)["s-001"]).write_bytes(b"not audio")
     other = replace(SETTINGS, num_mel_bins=40)
     with pytest.raises(ValueError, match="train: 1 of 4 utterances"):
-        features.write_all(data, dump, other, 1)
+        feature_store.write_all(data, dump, other, 1)
     assert {path: path.read_bytes() for path in dump.rglob("*") if path.is_file()} == before
 
     # What was finished when it was stopped is kept, to go on from there.
-    write_archive = features._write_archive
+    write_archive = feature_store._write_archive
 
     def stopped(*arguments):
         if "train" in arguments:
             raise KeyboardInterrupt
         return write_archive(*arguments)
 
-    monkeypatch.setattr(features, "_write_archive", stopped)
+    monkeypatch.setattr(feature_store, "_write_archive", stopped)
     with pytest.raises(KeyboardInterrupt):
-        features.write_all(data, dump, other, 1)
+        feature_store.write_all(data, dump, other, 1)
     bins = {s: FeatureReader(dump / s)["s-000"].shape[1] for s in ("test", "train")}
     assert bins == {"test": 40, "train": 80}
     assert sorted(path.name for path in dump.iterdir()) == ["cmvn.npz", "test", "train"]
@@ -333,8 +235,8 @@ def test_a_full_disk_leaves_the_old_split_and_nothing_half_written(data, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, key, feats)
 
-    real = archive.FeatureWriter.write
-    monkeypatch.setattr(archive.FeatureWriter, "write", write)
+    real = feature_archive.FeatureWriter.write
+    monkeypatch.setattr(feature_archive.FeatureWriter, "write", write)
     with pytest.raises(OSError, match="No space left"):
         write_split(data, num_mel_bins=40)
     assert {p: p.read_bytes() for p in dump.rglob("*") if p.is_file()} == before
@@ -400,6 +302,6 @@ def test_heavy_modules_wait_until_they_are_needed():
 
 
 def test_data_without_speech_says_so(tmp_path):
-    datadir.write(tmp_path / "data" / "train", DataDir(text={"s-1": "turn on"}))
+    kaldi_dir.write(tmp_path / "data" / "train", DataDir(text={"s-1": "turn on"}))
     code, _, err = command(tmp_path / "data")
     assert code == 2 and "no split has a wav.scp" in err

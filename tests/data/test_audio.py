@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat.audio import NoSpeechError, active_range, at_level, levels_db, read, to_mono_16k
+from atat.data.audio import NoSpeechError, active_range, at_level, levels_db, read, to_mono_16k
 
 RATE = 16000
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from atat import features
-from atat.augment import NATS_PER_DB, Augmenter
 from atat.config.schema import AugmentConfig, FeaturesConfig
+from atat.data import filter_bank
+from atat.data.augmentation import NATS_PER_DB, Augmenter
 
 QUIET = AugmentConfig(
     tempo=[1.0, 1.0],
@@ -145,7 +145,7 @@ def test_noise_flickers_as_real_noise_does_in_the_same_features(kind):
     """Bin by bin, against features of other white noise; and as alike from bin to bin."""
     settings = FeaturesConfig(kind=kind)
     samples = np.random.default_rng(7).standard_normal(160_000).astype(np.float32)
-    real_TF = torch.from_numpy(features.log_mel(samples, settings))
+    real_TF = torch.from_numpy(filter_bank.log_mel(samples, settings))
     quiet = torch.full((2, 600, 80), -50.0)
     quiet[:, :3] = 20.0  # the loudest, which the level of noise is told by
     augment = Augmenter(dataclasses.replace(QUIET, noise=1.0, snr_db=[0.0, 0.0]), settings)

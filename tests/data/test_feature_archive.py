@@ -7,7 +7,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from atat.archive import FeatureReader, FeatureWriter
+from atat.data.feature_archive import FeatureReader, FeatureWriter
 
 RNG = np.random.default_rng(0)
 FEATS = {f"spk-{n:03d}": RNG.normal(size=(n + 1, 80)).astype("f4") for n in range(30)}
