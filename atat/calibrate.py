@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import calibration, metrics, negatives, plots, score
+from atat import calibration, metrics, plots, score
 from atat.adapt import check_recordings
 from atat.common import cli, text_table
 from atat.common.files import atomic_write, sha256
@@ -28,6 +28,7 @@ from atat.decode import load_settings
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
 from atat.semantics import target_sequence
+from atat.synthesis import negatives
 
 if TYPE_CHECKING:
     from atat.confidence import Confidence

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
-from atat import metrics, noise
+from atat import metrics
 from atat.common import cli, parallel
 from atat.common.files import atomic_directory
 from atat.common.json_file import read_json
@@ -26,6 +26,7 @@ from atat.data.kaldi_dir import DataDir
 from atat.decode import load_settings, runs_over, search_options
 from atat.intents import understood as intent_of
 from atat.score import hypothesis_key, percent
+from atat.synthesis import noise
 
 if TYPE_CHECKING:
     from atat.inference import SpeechToSemantics

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import metrics, noise, plots
+from atat import metrics, plots
 from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.common.text_table import align
@@ -20,6 +20,7 @@ from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank, kaldi_dir
 from atat.decode import Inputs, decoded, load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
+from atat.synthesis import noise
 
 CLEAN = "clean"
 SNRS_DB = (24, 21, 18, 15, 12, 9, 6)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import metrics, negatives, reading, score
+from atat import metrics, reading, score
 from atat.common import cli, parallel
 from atat.grammar.grammar import Grammar
 from atat.semantics import target_sequence
+from atat.synthesis import negatives
 
 if TYPE_CHECKING:
     from atat.confidence import Examined, Measures

@@ -1,9 +1,8 @@
 """Small corpora in the layouts of real ones, rendered here: to try a recipe without its corpus.
 
-Directories, files and columns are those of the corpus; sentences are our own
-(atat/toy_sentences.py) and speakers are synthesisers. What is said by whom follows from the seed;
-nanotts adds a little noise that cannot be seeded. No number that a recipe gives on them is about
-the corpus.
+Directories, files and columns are those of the corpus; sentences are our own and speakers are
+synthesisers. What is said by whom follows from the seed; nanotts adds a little noise that cannot be
+seeded. No number that a recipe gives on them is about the corpus.
 
   python utils/toy_corpus.py --layout fluent_speech --out DIR
 """
@@ -19,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import engines, synth, toy_sentences
 from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.config import config_file, schema
-from atat.toy_sentences import Tree
+from atat.prepare import toy_labels
+from atat.synthesis import engines, synthetic_speech, toy_sentences
+from atat.synthesis.toy_sentences import Tree
 
 VERSION = 1  # raise it when the same seed gives another corpus
 SHARE_NANOTTS = 0.25  # of the speakers; the others are voices of espeak
@@ -57,7 +57,7 @@ class Size:
 
 def cast(num: int, rng: random.Random) -> list[Speaker]:
     """Different speakers, in random order."""
-    factors = np.linspace(*synth.FACTOR_RANGE, 9).round(2)
+    factors = np.linspace(*synthetic_speech.FACTOR_RANGE, 9).round(2)
     voices = {name: engines.load(name).voices() for name in ("nanotts", "espeak")}
     every = {
         name: [Speaker(name, voice, float(factor)) for voice in found for factor in factors]
@@ -80,7 +80,7 @@ def fluent_speech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     names = [
         "".join(rng.choices("ABCDEFGHKMNPQRSTabcdefghkmnpqrst23456789", k=16)) for _ in speakers
     ]
-    triples = toy_sentences.triples()
+    triples = toy_labels.triples()
     lists: dict[str, list[dict[str, str]]] = {}
     said: list[Said] = []
     for split, num, num_speakers in zip(
@@ -119,27 +119,27 @@ def fluent_speech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 def snips_audio(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """SNIPS smart-lights: close field, and the same recordings as if heard in a large room."""
     num = size.train * size.speakers[0]
-    intents, taken = list(toy_sentences.LIGHTS), set()
+    intents, taken = list(toy_labels.LIGHTS), set()
     # A sixth of the queries was not recorded.
     queries = {
         intent: toy_sentences.draw(
-            lambda intent=intent: toy_sentences.light(intent, rng), -(-num // 5), taken
+            lambda intent=intent: toy_labels.light(intent, rng), -(-num // 5), taken
         )
         for intent in intents
     }
     content = {
         "language": "en",
         "intents": {
-            intent: {"utterances": [{"data": toy_sentences.chunks(query)} for query in texts]}
+            intent: {"utterances": [{"data": toy_labels.chunks(query)} for query in texts]}
             for intent, texts in queries.items()
         },
-        "entities": {name: {} for name in toy_sentences.ENTITIES.values()},
+        "entities": {name: {} for name in toy_labels.ENTITIES.values()},
     }
     speakers = cast(size.speakers[0], rng)
     said, metadata = [], {}
     for number in range(num):
         query = queries[intents[number % len(intents)]][number // len(intents)]
-        text = "".join(chunk["text"] for chunk in toy_sentences.chunks(query))
+        text = "".join(chunk["text"] for chunk in toy_labels.chunks(query))
         who = number % len(speakers)
         said.append((speakers[who], text))
         metadata[str(number)] = {
@@ -203,7 +203,7 @@ def stop(out: Path, size: Size, rng: random.Random, say: Say) -> None:
                     (
                         f"{folder}{'' if split == 'train' else '_0'}/{name}",
                         *(domain, rng.choice(("female", "male")), "yes", tree.raw, tree.brackets),
-                        *(words, brackets, toy_sentences.decoupled(brackets)),
+                        *(words, brackets, toy_labels.decoupled(brackets)),
                     )
                 )
                 said.append((rng.choice(chosen), words))
@@ -308,9 +308,10 @@ def make(name: str, size: str, seed: int, out: Path, cache: Path, num_jobs: int)
 
 def _render(said: Sequence[Said], cache: Path, num_jobs: int) -> list[Path]:
     requests = [
-        synth.Request(speaker.engine, speaker.voice, text, speaker.factor) for speaker, text in said
+        synthetic_speech.Request(speaker.engine, speaker.voice, text, speaker.factor)
+        for speaker, text in said
     ]
-    paths = synth.render(requests, cache, num_jobs)
+    paths = synthetic_speech.render(requests, cache, num_jobs)
     silent = [request.text for path, request in zip(paths, requests, strict=True) if path is None]
     if silent:
         raise ValueError(f"{len(silent)} sentences could not be spoken; the first: '{silent[0]}'")

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import toy_corpus, toy_sentences
+from atat import toy_corpus
+from atat.prepare import toy_labels
+from atat.synthesis import toy_sentences
 from atat.toy_corpus import LAYOUTS, Size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +32,7 @@ def spoken(tmp_path, monkeypatch):
         said.extend(requests)
         return [wav] * len(requests)
 
-    monkeypatch.setattr(toy_corpus.synth, "render", render)
+    monkeypatch.setattr(toy_corpus.synthetic_speech, "render", render)
     return said
 
 
@@ -82,7 +84,9 @@ def test_a_corpus_that_is_there_is_left_and_a_directory_of_others_is_not_touched
 
 
 def test_what_cannot_be_spoken_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(toy_corpus.synth, "render", lambda requests, *_: [None] * len(requests))
+    monkeypatch.setattr(
+        toy_corpus.synthetic_speech, "render", lambda requests, *_: [None] * len(requests)
+    )
     with pytest.raises(ValueError, match="could not be spoken; the first: '"):
         toy_corpus.make("stop", "small", 1, tmp_path / "out", tmp_path, 1)
     assert list(tmp_path.iterdir()) == []
@@ -153,10 +157,10 @@ def test_snips_audio_has_texts_that_differ_and_queries_that_were_not_recorded(ma
 
 def test_chunks_join_to_the_sentence():
     rng = random.Random(1)
-    for intent in toy_sentences.LIGHTS:
-        sentence = toy_sentences.light(intent, rng)
+    for intent in toy_labels.LIGHTS:
+        sentence = toy_labels.light(intent, rng)
         text = re.sub(r"\[(.*?)\]\(\w+\)", r"\1", sentence)
-        assert "".join(chunk["text"] for chunk in toy_sentences.chunks(sentence)) == text
+        assert "".join(chunk["text"] for chunk in toy_labels.chunks(sentence)) == text
 
 
 @pytest.mark.parametrize("domain", toy_sentences.TREES)

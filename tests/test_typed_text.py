@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from atat import negatives
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.reading import Reading, Result
 from atat.semantics import target_sequence
+from atat.synthesis import negatives
 from atat.typed_text import TypedText, normalize
 from tests.conftest import GRAMMAR
 

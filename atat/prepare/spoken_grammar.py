@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import negatives, synth
 from atat.common.files import atomic_write
 from atat.config import config_file
 from atat.config.schema import Config, DataConfig
@@ -23,8 +22,9 @@ from atat.data.kaldi_dir import DataDir
 from atat.grammar import sentence_splits
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import cardinal
-from atat.prepare import corpus, pronunciation, saying
+from atat.prepare import corpus
 from atat.semantics import target_sequence
+from atat.synthesis import disfluency, negatives, pronunciation, synthetic_speech
 
 ROOT = config_file.ROOT
 SPOKEN = ("train", "valid", "test")
@@ -218,7 +218,7 @@ def write_spoken(
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
     """
-    saying.check(settings.data)
+    disfluency.check(settings.data)
     spoken = {
         word
         for split in sequences
@@ -229,7 +229,7 @@ def write_spoken(
         print(f"data.sayings: '{word}' is in no sentence that is spoken", file=sys.stderr)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
-        split: synth.plan(
+        split: synthetic_speech.plan(
             said(split, list(map(aloud, sequences[split])), settings),
             settings.data.voices["train" if split in TEXT_ALONE else split],
             settings.seed,
@@ -241,7 +241,7 @@ def write_spoken(
     }
     requests = [request for plan in plans.values() for request in plan]
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
-    paths = iter(synth.render(requests, ROOT / settings.data.cache, num_jobs))
+    paths = iter(synthetic_speech.render(requests, ROOT / settings.data.cache, num_jobs))
     for split, plan in plans.items():
         directory = DataDir({}, {}, None if split in TEXT_ALONE else {}, {})
         for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
@@ -288,7 +288,7 @@ def said(split: str, texts: list[str], settings: Config) -> list[str]:
     for text in texts:
         rng = random.Random(f"{settings.seed} saying {text} {occurrences[text]}")
         occurrences[text] += 1
-        result.append(saying.said(text, settings.data, rng))
+        result.append(disfluency.said(text, settings.data, rng))
     return result
 
 

@@ -3,7 +3,7 @@
 import pytest
 import soxr
 
-from atat import engines
+from atat.synthesis import engines
 
 
 @pytest.fixture(scope="module")

@@ -79,9 +79,11 @@ def table(counts: Counter, kinds: list[str]) -> str:
 
 def speech(sentences: list[str], engine: str, cache: Path) -> list[Path | None]:
     """Rendered audio of each; None where the synthesiser fails."""
-    from atat import synth
+    from atat.synthesis import synthetic_speech
 
-    return synth.render(synth.plan(sentences, {engine: 1.0}, seed=1), cache, num_jobs=1)
+    return synthetic_speech.render(
+        synthetic_speech.plan(sentences, {engine: 1.0}, seed=1), cache, num_jobs=1
+    )
 
 
 def main() -> None:

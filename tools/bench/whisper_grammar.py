@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import acceptor, metrics, noise
+from atat import acceptor, metrics
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.text_table import align
@@ -35,6 +35,7 @@ from atat.listener import WINDOW_S, Listener
 from atat.noise_curve import decibels, others_speech
 from atat.score import hypothesis_key, percent
 from atat.semantics import target_sequence
+from atat.synthesis import noise
 from atat.typed_text import normalize
 
 SEED = 1  # of the noise: what atat.noise_curve mixes by default

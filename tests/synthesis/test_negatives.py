@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import negatives
+from atat.synthesis import negatives
 
 KNOWN = ["turn", "on", "the", "light", "in", "kitchen", "set", "volume", "to", "ten", "percent"]
 

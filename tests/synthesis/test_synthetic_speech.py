@@ -12,8 +12,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import engines, synth
-from atat.synth import Request, plan, render, speak
+from atat.synthesis import engines, synthetic_speech
+from atat.synthesis.synthetic_speech import Request, plan, render, speak
 
 TEXTS = [f"turn on light {n} in the kitchen" for n in range(400)]
 SHARES = {"hibari": 1, "nanotts": 1, "espeak": 2}
@@ -135,7 +135,7 @@ def test_render_makes_each_file_once(num_jobs, tmp_path, monkeypatch):
         assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
         assert 0.5 < info.duration < 8
     before = {path: path.stat().st_mtime_ns for path in paths}
-    monkeypatch.setattr(synth, "speak", None)  # whoever renders again fails
+    monkeypatch.setattr(synthetic_speech, "speak", None)  # whoever renders again fails
     assert render(requests, tmp_path, 1) == paths
     assert {path: path.stat().st_mtime_ns for path in paths} == before
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(paths)
@@ -159,8 +159,8 @@ def test_everything_in_a_request_is_in_the_cache_key(tmp_path, monkeypatch):
         Request("espeak", "en-us", "hello", pitch=1.1),
         Request("espeak", "en-us", "hello", seed=1),
     ]
-    keys = {synth._cached(request, "1.0", tmp_path) for request in [plain, *others]}
-    assert len(keys | {synth._cached(plain, "1.1", tmp_path)}) == len(others) + 2
+    keys = {synthetic_speech._cached(request, "1.0", tmp_path) for request in [plain, *others]}
+    assert len(keys | {synthetic_speech._cached(plain, "1.1", tmp_path)}) == len(others) + 2
 
 
 def break_engine(monkeypatch, *bad_texts):

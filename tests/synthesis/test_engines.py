@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from atat import engines
-from atat.engines import load
+from atat.synthesis import engines
+from atat.synthesis.engines import load
 
 INSTALLED = ["hibari", "nanotts", "espeak", "piper"]
 TEXT = "set the bedroom temperature to twenty one degrees"

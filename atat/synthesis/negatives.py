@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import synth, toy_sentences
 from atat.common import parallel
 from atat.common.files import atomic_write, sha256
 from atat.config.schema import DataConfig
 from atat.data import audio, kaldi_dir
 from atat.semantics import bracket_trees, target_sequence
+from atat.synthesis import synthetic_speech, toy_sentences
 
-RATE_HZ = synth.SAMPLE_RATE_HZ
+RATE_HZ = synthetic_speech.SAMPLE_RATE_HZ
 SPEECH_SHARE = 0.5  # of the time; the other kinds have the rest in equal parts
 CLIP_S = (2.0, 6.0)
 SENTENCE_S = 2.5  # about what a sentence takes
@@ -63,7 +63,7 @@ def make(
         ValueError: a synthesiser that is not there; more hours than there are sentences for.
     """
     foreign = sentences(round(SPEECH_SHARE * hours * 3600 / SENTENCE_S), seed, known)
-    requests = synth.plan(
+    requests = synthetic_speech.plan(
         [*foreign, *misses],
         settings.voices.get("valid") or VOICES,
         seed,
@@ -71,7 +71,7 @@ def make(
         settings.rate_range,
         settings.pitch_range,
     )
-    rendered = synth.render(requests, cache, nj)
+    rendered = synthetic_speech.render(requests, cache, nj)
     spoken = [path for path in rendered[: len(foreign)] if path is not None]
     files = {f"speech-{number:05d}": path for number, path in enumerate(spoken)}
     files |= {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import noise
+from atat.synthesis import noise
 
 RATE = noise.RATE_HZ
 FRAME = 2048  # of the benchmark
