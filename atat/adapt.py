@@ -138,7 +138,7 @@ def main() -> None:
     args = parser.parse_args()
     recordings = check_recordings(args.recordings)
 
-    from atat.model_file import check_experiment
+    from atat.models.checkpoint import check_experiment
 
     check_experiment(args.exp)
     if (args.out / "model.pth").exists():

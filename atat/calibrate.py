@@ -321,7 +321,7 @@ def main() -> None:
     if not is_evaluation and (args.data is None or args.dump is None):
         parser.error("got no --data or no --dump, expected both where there is something to fit")
 
-    from atat.model_file import check_experiment
+    from atat.models.checkpoint import check_experiment
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)
@@ -332,6 +332,7 @@ def main() -> None:
     from atat.common.provenance import commit
     from atat.data import feature_store
     from atat.inference import SpeechToSemantics
+    from atat.models import experiment_files
 
     torch.set_num_threads(settings.train.num_threads)
     if is_evaluation:
@@ -340,7 +341,7 @@ def main() -> None:
     wanted = {name: getattr(args, name) for name in ("split", "hours", *WANTED)}
     wanted["hours"] = args.hours or settings.decode.negative_hours
     if args.if_needed and not args.negatives and is_calibrated(args.exp, wanted):
-        print(f"calibrated already: {args.exp / confidence.FILE}")
+        print(f"calibrated already: {args.exp / experiment_files.CONFIDENCE}")
         return
     check_split(settings, args.split)
     run = chosen_run(settings, args.run)

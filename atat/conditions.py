@@ -233,10 +233,10 @@ def _try_one(
 
 def is_tried(exp: Path, wanted: dict[str, Any]) -> bool:
     """Whether the model that is there now, with its confidence, was tried as wanted."""
-    from atat import confidence
-    from atat.model_file import digest
+    from atat.models import experiment_files
+    from atat.models.checkpoint import digest
 
-    path, fitted = exp / "conditions" / "scores.json", exp / confidence.FILE
+    path, fitted = exp / "conditions" / "scores.json", exp / experiment_files.CONFIDENCE
     if not path.is_file() or (fitted.is_file() and newer(fitted, path)):
         return False
     return (wanted | {"model": digest(exp)}).items() <= read_json(path).items()
@@ -265,7 +265,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from atat.model_file import check_experiment, digest
+    from atat.models.checkpoint import check_experiment, digest
 
     check_experiment(args.exp)
     wanted = {name: getattr(args, name) for name in ("split", "run", "seed", "limit")}

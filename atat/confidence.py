@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from atat import model_file
 from atat.common.files import atomic_write
 from atat.config.tasks import TAGGED_TASKS
+from atat.models import checkpoint
+from atat.models.experiment_files import CONFIDENCE
 from atat.reading import Reading, read
 from atat.search import CTC_FLOOR, Hypothesis
 
 if TYPE_CHECKING:
     from atat.inference import SearchOptions, SpeechToSemantics
 
-FILE = "confidence.json"
 FORMAT = 2
 NBEST = 4  # hypotheses among which a rival is looked for
 MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
@@ -263,7 +263,7 @@ def judge(
         return None
     if confidence is None:
         raise ValueError(
-            f"threshold: the experiment has no {FILE}; python -m atat.calibrate makes it"
+            f"threshold: the experiment has no {CONFIDENCE}; python -m atat.calibrate makes it"
         )
     different = [name for name in CALIBRATED if confidence.options[name] != wanted[name]]
     expected = ", ".join(f"{name} {confidence.options[name]}" for name in different)
@@ -328,8 +328,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def save(confidence: Confidence, exp: Path) -> None:
     """Write EXP/confidence.json."""
-    content = {"format": FORMAT, "model": model_file.digest(exp), **asdict(confidence)}
-    with atomic_write(exp / FILE) as file:
+    content = {"format": FORMAT, "model": checkpoint.digest(exp), **asdict(confidence)}
+    with atomic_write(exp / CONFIDENCE) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
 
@@ -339,7 +339,7 @@ def load(exp: Path) -> Confidence | None:
     Raises:
         ValueError: the file is damaged, or belongs to other weights.
     """
-    path = exp / FILE
+    path = exp / CONFIDENCE
     if not path.is_file():
         return None
     again = "rerun atat.calibrate, or remove it"
@@ -359,6 +359,6 @@ def load(exp: Path) -> Confidence | None:
             raise ValueError("it has values out of range")
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
-    if digest != model_file.digest(exp):
+    if digest != checkpoint.digest(exp):
         raise ValueError(f"{path}: was fitted for another model.pth; {again}")
     return confidence

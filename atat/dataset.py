@@ -22,6 +22,7 @@ from atat.config.schema import Config
 from atat.data.augmentation import Augmenter, active_frames
 from atat.data.tokenizer import Tokenizer
 from atat.examples import Examples, SpeechPart
+from atat.models import whisper
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
@@ -64,7 +65,7 @@ class Batches:
             [examples.speech[p].num_frames[u] for p, u in self.speech_index], dtype=np.int64
         )
         if self.of_states:
-            self.speech_frames *= states.FRAMES_PER_STATE
+            self.speech_frames *= whisper.FRAMES_PER_STATE
         self.speech_rows = np.array(
             [self._num_rows(examples.speech[p], u) for p, u in self.speech_index], dtype=np.int64
         )
@@ -179,7 +180,7 @@ class Batches:
         lengths = torch.tensor([len(f) for f in feats])
         if self.of_states:  # they do not tell where speech is: a flat start takes all for speech
             active = torch.stack(
-                [torch.zeros_like(lengths), lengths * states.FRAMES_PER_STATE], dim=1
+                [torch.zeros_like(lengths), lengths * whisper.FRAMES_PER_STATE], dim=1
             )
             active = active.float()
         else:

@@ -319,7 +319,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from atat.data import feature_store
-    from atat.model_file import check_experiment
+    from atat.models.checkpoint import check_experiment
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)

@@ -156,7 +156,7 @@ def main() -> None:
     add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
     args = parser.parse_args()
 
-    from atat.model_file import check_experiment, digest
+    from atat.models.checkpoint import check_experiment, digest
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])

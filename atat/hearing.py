@@ -11,9 +11,9 @@ import numpy as np
 import soxr
 import torch
 
-from atat import whisper
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
+from atat.models import whisper
 
 AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
 

@@ -29,12 +29,12 @@ from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.hearing import AudioSource, Recording
-from atat.model import AtatModel, build
-from atat.model_file import check_experiment, fill, read_weights
+from atat.models.checkpoint import check_experiment, fill, read_weights
+from atat.models.espnet_model import AtatModel, build
+from atat.models.experiment_files import TEXT_ENCODER
 from atat.reading import Reading, Result, read
 from atat.search import MAX_BEAM, Hypothesis, check_options, search
 from atat.semantics import tag_nesting
-from atat.train import TEXT_ENCODER
 from atat.typed_text import NBEST, TypedText, as_written, normalize
 
 RIVALS = 4  # hypotheses looked for, to find one of another meaning

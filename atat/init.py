@@ -19,8 +19,8 @@ from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.tokenizer import Tokenizer
 from atat.examples import SPEECH_TASKS, TEXT_TASKS
-from atat.model import AtatModel
-from atat.model_file import check_experiment, read_weights
+from atat.models.checkpoint import check_experiment, read_weights
+from atat.models.espnet_model import AtatModel
 
 PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
 TRAINED_BY = {"speech_encoder": SPEECH_TASKS, "ctc": SPEECH_TASKS, "text_encoder": TEXT_TASKS}

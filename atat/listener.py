@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atat import acceptor, whisper, whisper_file
+from atat import acceptor
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
-from atat.decoder import Decoder
+from atat.models import whisper, whisper_checkpoint
+from atat.models.decoder import Decoder
 from atat.search import Hypothesis, search
 from atat.typed_text import normalize
 
@@ -69,7 +70,7 @@ class Listener:
             window_s: what is heard is padded with silence to so much, and cut there; None: neither.
         """
         tokenizer = tokenizer_file(source)
-        checkpoint = whisper_file.load(source)
+        checkpoint = whisper_checkpoint.load(source)
         weights = checkpoint.weights
         width, num_bins, _ = weights["speech_encoder.conv1.weight"].shape
         ffn = len(weights["speech_encoder.layers.0.ffn.0.bias"])
@@ -161,7 +162,7 @@ def tokenizer_file(source: str) -> Path:
     Raises:
         ValueError: there are no weights, or not this beside them.
     """
-    directory = whisper_file.find(source)
+    directory = whisper_checkpoint.find(source)
     if directory is None:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the noise")
     args = parser.parse_args()
 
-    from atat.model_file import check_experiment, digest
+    from atat.models.checkpoint import check_experiment, digest
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])

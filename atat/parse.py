@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from atat.common import cli
 from atat.config.tasks import TAGGED_TASKS
+from atat.data.microphone import record
 
 if TYPE_CHECKING:
     from atat.inference import SpeechToSemantics
     from atat.reading import Result
     from atat.whisper_grammar import WhisperGrammar
-
-from atat.data.microphone import record
 
 TOGETHER = 16  # files decoded as one batch
 NOT_UNDERSTOOD = 3  # exit code, on request
@@ -197,7 +196,7 @@ def load(
 ) -> "SpeechToSemantics | WhisperGrammar":
     """What understands. A mistake in the options is the same for every input: it is said once."""
     if args.exp is not None:
-        from atat.model_file import check_experiment
+        from atat.models.checkpoint import check_experiment
 
         check_experiment(args.exp)
     if with_speech or args.exp is not None:

@@ -15,7 +15,8 @@ from atat.config.experiment_tables import Row, Tables, Training
 from atat.data import kaldi_dir
 from atat.hints import NOT_TRAINED, Driver, Hint
 from atat.metrics import Metric
-from atat.model_file import digest
+from atat.models.checkpoint import digest
+from atat.models.experiment_files import CONFIDENCE
 from atat.pooling import Counts
 
 SIGNIFICANT = 0.05
@@ -120,7 +121,7 @@ class Experiment:
     @cached_property
     def confidence(self) -> dict[str, Any]:
         """What `atat.calibrate` wrote of the model that is there now."""
-        return self._of_this_model("confidence.json")
+        return self._of_this_model(CONFIDENCE)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:

@@ -27,9 +27,8 @@ from atat.config.schema import AugmentConfig, Config, FeaturesConfig
 from atat.data.feature_archive import FeatureReader, FeatureWriter
 
 if TYPE_CHECKING:
-    from atat.whisper import FrozenEncoder
+    from atat.models.whisper import FrozenEncoder
 
-FRAMES_PER_STATE = 4
 MAX_CLIPPED_DB = 16.0  # over full scale
 COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a batch
 
@@ -161,7 +160,7 @@ def _write_states(
 @functools.cache
 def encoder_of(base: Base) -> "FrozenEncoder":
     """With its weights; read once a process."""
-    from atat import whisper
+    from atat.models import whisper
 
     encoder = whisper.FrozenEncoder(base.num_bins, base.width, base.num_layers)
     whisper.start_base(encoder, base.source)

@@ -8,13 +8,14 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 import atat.common.espnet_compat
-from atat import init, local_sgd, rate, whisper
+from atat import init, local_sgd, rate
 from atat.config import config_file, schema
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches, IterFactory
 from atat.examples import Examples, validation_sources
-from atat.model import AtatModel, build
+from atat.models import whisper
+from atat.models.espnet_model import AtatModel, build
 from atat.train_log import TrainLog
 
 from espnet2.tasks.abs_task import AbsTask

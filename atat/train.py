@@ -15,23 +15,22 @@ from typing import TYPE_CHECKING
 from atat import states
 from atat.common import cli
 from atat.common.files import atomic_write
+from atat.common.provenance import environment
 from atat.config import config_file, experiment_tables
 from atat.config.schema import Config
 from atat.data import feature_store, kaldi_dir, text_tokenization
 from atat.data.tokenizer import Tokenizer
+from atat.models.checkpoint import FORMAT
+from atat.models.experiment_files import CONFIDENCE, TEXT_ENCODER
 from atat.semantics import tag_nesting
 
 if TYPE_CHECKING:
     from atat.init import Start
 
-from atat.common.provenance import environment
-
-FORMAT = 1  # of model.pth
-TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
 PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
-    *("model.pth", "confidence.json", "train.jsonl", "checkpoints", "config.yaml", "env.json"),
+    *("model.pth", CONFIDENCE, "train.jsonl", "checkpoints", "config.yaml", "env.json"),
     *("tokenizer", "grammar.yaml", "nesting.json", TEXT_ENCODER),
 )
 
@@ -76,7 +75,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if (exp / "model.pth").is_file():
         set_aside(exp)
     elif not (resume and same):
-        for name in ("train.jsonl", "confidence.json"):
+        for name in ("train.jsonl", CONFIDENCE):
             (exp / name).unlink(missing_ok=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -131,8 +130,8 @@ def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
         return
     import torch
 
-    from atat import whisper
-    from atat.model import build
+    from atat.models import whisper
+    from atat.models.espnet_model import build
 
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)
@@ -166,7 +165,7 @@ def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | No
     import torch
 
     from atat import init
-    from atat.model import build
+    from atat.models.espnet_model import build
 
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)
@@ -186,7 +185,7 @@ def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
     """Size of the model that the settings describe, without making it."""
     import torch
 
-    from atat.model import build
+    from atat.models.espnet_model import build
 
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)

@@ -9,7 +9,6 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
-from atat.states import FRAMES_PER_STATE
 
 SHOWN = ("slu", "nlu", "asr", "mlm")
 
@@ -26,6 +25,8 @@ class TrainLog:
     def __init__(self, path: Path, settings: Config, quiet: bool = False):
         self.path, self.settings, self.quiet = path, settings, quiet
         self.lines: list[dict] = read(path)
+        from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
+
         self._frames_each = FRAMES_PER_STATE if settings.model.speech_base is not None else 1
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0

@@ -113,7 +113,7 @@ def toy_experiment(tmp_path_factory, toy_wavs):
 def overfit(settings, tokenizer, wavs):
     """A model that gives the sequences for the sounds, and for their words."""
     from atat.data import audio, filter_bank
-    from atat.model import build
+    from atat.models.espnet_model import build
 
     def pad(sequences):
         rows = [torch.as_tensor(s) for s in sequences]

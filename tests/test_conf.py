@@ -14,7 +14,7 @@ from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches
 from atat.examples import Examples
-from atat.model import build
+from atat.models.espnet_model import build
 from tests import test_mlm as tones
 
 CONF = config_file.BASE.parent

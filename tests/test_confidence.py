@@ -11,6 +11,7 @@ from atat import SpeechToSemantics, confidence
 from atat.calibration import expected_error
 from atat.confidence import CALIBRATED, Confidence, Measures
 from atat.ctc import CtcPrefixScorer
+from atat.models import experiment_files
 
 GRAMMAR_OPTIONS = {"constraint": "grammar", "ctc_weight": 0.3}
 
@@ -201,7 +202,7 @@ def test_a_threshold_that_cannot_be_used_is_refused(exp, model, toy_wavs, given,
 )
 def test_a_damaged_file_is_one_line(exp, model, change):
     confidence.save(toy_confidence(model), exp)
-    path = exp / confidence.FILE
+    path = exp / experiment_files.CONFIDENCE
     path.write_text(change(json.loads(path.read_text())))
     with pytest.raises(ValueError, match=r"confidence\.json: damaged .*; rerun atat\.calibrate"):
         SpeechToSemantics.load(exp)

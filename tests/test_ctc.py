@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from atat.ctc import CtcPrefixScorer, _scan, heard
+from atat.ctc import CtcPrefixScorer, _scan
+from atat.models.ctc import heard
 
 BLANK, EOS = 0, 1
 

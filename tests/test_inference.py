@@ -14,7 +14,7 @@ from atat import SpeechToSemantics
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import batches
-from atat.model_file import read_weights
+from atat.models.checkpoint import read_weights
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from atat import init, train
 from atat.config import config_file
 from atat.config.schema import Config, Source
 from atat.data.tokenizer import Tokenizer
-from atat.model import build
+from atat.models.espnet_model import build
 from tests import toy
 from tests.test_train import run, settings, weights
 

@@ -19,7 +19,6 @@ from scipy.stats import binomtest
 from atat import (
     hints,
     metrics,
-    model_file,
     plots,
     report,
     report_page,
@@ -33,6 +32,7 @@ from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.hints import Hint
+from atat.models import checkpoint
 from atat.report_audio import Recordings
 from atat.semantics.target_sequence import Frame, Node, build
 from atat.slot_errors import NOTHING, SlotErrors, Taken
@@ -914,7 +914,7 @@ def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
 ):
     paths = make_recipe(tmp_path)
     exp = paths["expdir"] / "atat"
-    about = {"model": model_file.digest(exp), "seed": 3, "commit": "fedcba987654321"}
+    about = {"model": checkpoint.digest(exp), "seed": 3, "commit": "fedcba987654321"}
 
     def right(num: int) -> dict:
         return {"test": metrics.proportion(num, 60)}
@@ -999,7 +999,7 @@ def test_a_calibration_that_misses_its_target_is_said_loudly(
     }
     about = {"seed": 3, "commit": "fed", "measured_on_the_other_half": measured}
     about |= {"false_accepts_per_hour": 2.0, "accept": 0.95}
-    content = {"model": model_file.digest(exp), "about": about}
+    content = {"model": checkpoint.digest(exp), "about": about}
     (exp / "confidence.json").write_text(json.dumps(content))
     run_report(paths, monkeypatch)
     line = f"TARGET MISSED by atat: {said}."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atat import masking, states, train, whisper, whisper_file
+from atat import masking, states, train
 from atat.common.seeds import rng
 from atat.config import config_file, schema
 from atat.data import feature_store, kaldi_dir
@@ -14,7 +14,8 @@ from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer
 from atat.dataset import Batches
 from atat.examples import Examples
-from atat.model import build
+from atat.models import whisper, whisper_checkpoint
+from atat.models.espnet_model import build
 from atat.task import AtatTask
 from tests import test_mlm as tones
 from tests import toy
@@ -36,8 +37,8 @@ def encoder(monkeypatch):
         for name, value in made.state_dict().items()
     }
     decoder = {"decoder.layers.0.ffn.0.weight": torch.ones(2, WIDTH)}
-    checkpoint = whisper_file.Checkpoint("tiny", given | decoder, [])
-    monkeypatch.setattr(whisper_file, "load", lambda source: checkpoint)
+    checkpoint = whisper_checkpoint.Checkpoint("tiny", given | decoder, [])
+    monkeypatch.setattr(whisper_checkpoint, "load", lambda source: checkpoint)
     states.encoder_of.cache_clear()
     states._reader.cache_clear()
     return made
@@ -107,7 +108,7 @@ def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
     with pytest.raises(pytest.fail.Exception, match="made again"):
         states.of_base(data, dump, settings(), ["train"], num_jobs=1)
     with torch.no_grad():
-        whisper_file.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
+        whisper_checkpoint.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
     states.encoder_of.cache_clear()
     with pytest.raises(pytest.fail.Exception, match="made again"):
         states.of_base(data, dump, settings(), ["train"], num_jobs=1)

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from atat import listener, parse, whisper, whisper_file, whisper_grammar
+from atat import listener, parse, whisper_grammar
 from atat.data import kaldi_dir
 from atat.grammar.automaton import from_sequences, spell
 from atat.grammar.grammar import Grammar
+from atat.models import whisper, whisper_checkpoint
 from atat.search import Hypothesis
 from atat.semantics import target_sequence
 from atat.synthesis import synthetic_speech
@@ -114,9 +115,9 @@ def checkpoint(bench, grammar, tmp_path, monkeypatch):
             decoder_start_token_id=1,
         )
     )
-    weights = whisper_file._from_hugging_face(theirs.state_dict())
-    made = whisper_file.Checkpoint("random", weights, vocabulary)
-    monkeypatch.setattr(whisper_file, "load", lambda source: made)
+    weights = whisper_checkpoint._from_hugging_face(theirs.state_dict())
+    made = whisper_checkpoint.Checkpoint("random", weights, vocabulary)
+    monkeypatch.setattr(whisper_checkpoint, "load", lambda source: made)
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
-from atat.model import build
+from atat.models.espnet_model import build
 
 SEQUENCES = [
     "turnOn( turn on the room( kitchen )room lights )turnOn",

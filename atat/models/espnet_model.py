@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
-from atat import ctc, whisper
 from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
 from atat.data.tokenizer import WORD_START, Tokenizer
-from atat.decoder import Decoder
-from atat.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
+from atat.models import ctc, whisper
+from atat.models.decoder import Decoder
+from atat.models.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
 
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel

@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atat import whisper_file
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
-from atat.decoder import Layer, sinusoids
-from atat.encoders import length_mask
-from atat.states import FRAMES_PER_STATE
-from atat.whisper_file import Checkpoint
+from atat.models import whisper_checkpoint
+from atat.models.decoder import Layer, sinusoids
+from atat.models.encoders import length_mask
+from atat.models.whisper_checkpoint import Checkpoint
 
 MAX_FRAMES = 1500  # of the encoder: 30 s
 MAX_DURATION_S = 30.0
+FRAMES_PER_STATE = 4  # feature frames to one state of a frozen encoder
 SUBSAMPLING = 2  # feature frames to one of the encoder
 MAX_TOKENS = 448  # of the decoder
 HEAD_WIDTH = 64  # of all sizes of Whisper
@@ -131,7 +131,7 @@ def start_base(base: FrozenEncoder, source: str) -> None:
     Raises:
         ValueError: there is no such checkpoint, or its sizes differ.
     """
-    checkpoint = whisper_file.load(source)
+    checkpoint = whisper_checkpoint.load(source)
     given = {
         name.replace("speech_encoder.", "encoder."): value
         for name, value in checkpoint.weights.items()
@@ -180,7 +180,7 @@ def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, T
             f"model.speech_pretrained: got {c.speech_pretrained} for model.speech_encoder "
             f"{c.speech_encoder}, expected whisper"
         )
-    checkpoint = whisper_file.load(c.speech_pretrained)
+    checkpoint = whisper_checkpoint.load(c.speech_pretrained)
     parts = ("speech_encoder", "decoder") if c.decoder == "whisper" else ("speech_encoder",)
     state = model.state_dict()
     given = {

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from atat.decoder import Decoder
+from atat.models.decoder import Decoder
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from atat import whisper, whisper_file
 from atat.config import config_file, schema
 from atat.config.schema import FeaturesConfig
 from atat.config.tasks import TASKS
 from atat.data.filter_bank import whisper_mel
 from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
-from atat.model import build
+from atat.models import whisper, whisper_checkpoint
+from atat.models.espnet_model import build
 from atat.train import prepare_experiment
 
 WIDTH, NUM_HEADS, FFN, NUM_LAYERS, NUM_BINS = 32, 2, 48, 3, 20
@@ -63,8 +63,8 @@ def checkpoint(theirs, tokenizer):
     names = ["\u0120order", "\u0120drink", "<|endoftext|>", "<|startoftranscript|>"]
     vocabulary = [*pieces, *names]
     vocabulary += [f"x{i}" for i in range(60 - len(vocabulary))]
-    return whisper_file.Checkpoint(
-        "tiny", whisper_file._from_hugging_face(theirs.state_dict()), vocabulary
+    return whisper_checkpoint.Checkpoint(
+        "tiny", whisper_checkpoint._from_hugging_face(theirs.state_dict()), vocabulary
     )
 
 
@@ -84,7 +84,7 @@ def settings(**model: object) -> schema.Config:
 @pytest.fixture
 def started(checkpoint, tokenizer, monkeypatch):
     """Make a model that starts from the checkpoint."""
-    monkeypatch.setattr(whisper_file, "load", lambda source: checkpoint)
+    monkeypatch.setattr(whisper_checkpoint, "load", lambda source: checkpoint)
 
     def make(**changes: object):
         chosen = settings(speech_pretrained="tiny", **changes)
@@ -276,7 +276,7 @@ def test_a_ctranslate2_directory_is_read(tmp_path):
         [("decoder/projection/weight", "decoder/embeddings/weight")],
     )
     (tmp_path / "vocabulary.txt").write_text("a\n\u0120b\n", encoding="utf-8")
-    checkpoint = whisper_file.load(str(tmp_path))
+    checkpoint = whisper_checkpoint.load(str(tmp_path))
     assert checkpoint.vocabulary == ["a", "\u0120b"]
     assert set(checkpoint.weights) == {
         "speech_encoder.conv1.weight",
@@ -296,7 +296,7 @@ def test_a_ctranslate2_directory_is_read(tmp_path):
 def test_what_is_no_ctranslate2_model_is_refused(tmp_path, content):
     (tmp_path / "model.bin").write_bytes(content)
     with pytest.raises(ValueError, match="not a CTranslate2 model that can be read"):
-        whisper_file.load(str(tmp_path))
+        whisper_checkpoint.load(str(tmp_path))
 
 
 def test_a_cut_off_file_is_refused(tmp_path):
@@ -304,13 +304,13 @@ def test_a_cut_off_file_is_refused(tmp_path):
     whole = (tmp_path / "model.bin").read_bytes()
     (tmp_path / "model.bin").write_bytes(whole[:-40])
     with pytest.raises(ValueError, match="ends within 'a'"):
-        whisper_file.load(str(tmp_path))
+        whisper_checkpoint.load(str(tmp_path))
 
 
 def test_a_name_that_nothing_has_is_refused(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=r"got 'no/such', expected a directory of Whisper"):
-        whisper_file.load("no/such")
+        whisper_checkpoint.load("no/such")
 
 
 def test_a_published_name_is_found_in_the_cache_else_in_a_package_with_the_known_digest(
@@ -329,16 +329,16 @@ def test_a_published_name_is_found_in_the_cache_else_in_a_package_with_the_known
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     digest = hashlib.sha256((package / "model.bin").read_bytes()).hexdigest()
     known = {"someone/whisper": ("carrier_of_weights", digest)}
-    monkeypatch.setattr(whisper_file, "PACKAGES", known)
-    monkeypatch.setattr(whisper_file, "_is_cached", lambda name: False)
-    assert "speech_encoder.conv1.weight" in whisper_file.load("someone/whisper").weights
+    monkeypatch.setattr(whisper_checkpoint, "PACKAGES", known)
+    monkeypatch.setattr(whisper_checkpoint, "_is_cached", lambda name: False)
+    assert "speech_encoder.conv1.weight" in whisper_checkpoint.load("someone/whisper").weights
     known["someone/whisper"] = ("carrier_of_weights", "0" * 64)
     with pytest.raises(ValueError, match=r"got SHA-256 .*, expected 0000000000000000\.\.\."):
-        whisper_file.load("someone/whisper")
+        whisper_checkpoint.load("someone/whisper")
     # In the cache it is Hugging Face's to read; here nothing is, so its error is what shows.
-    monkeypatch.setattr(whisper_file, "_is_cached", lambda name: True)
+    monkeypatch.setattr(whisper_checkpoint, "_is_cached", lambda name: True)
     with pytest.raises(ValueError, match="got 'someone/whisper', expected a directory"):
-        whisper_file.load("someone/whisper")
+        whisper_checkpoint.load("someone/whisper")
 
 
 def test_a_hugging_face_directory_is_read(tmp_path, theirs):
@@ -348,7 +348,7 @@ def test_a_hugging_face_directory_is_read(tmp_path, theirs):
     vocabulary = {"<|endoftext|>": 0, "a": 1, "\u0120": 2, "\u0120a": 3}
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[("\u0120", "a")])
     tokenizer.save_pretrained(tmp_path)
-    checkpoint = whisper_file.load(str(tmp_path))
+    checkpoint = whisper_checkpoint.load(str(tmp_path))
     assert checkpoint.vocabulary[3] == "\u0120a"
     assert len(checkpoint.vocabulary) == 60
     torch.testing.assert_close(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat.config.schema import ModelConfig
-from atat.decoder import sinusoids
+from atat.models.decoder import sinusoids
 
 
 def length_mask(lengths_B: Tensor, max_length: int) -> Tensor:
