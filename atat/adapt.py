@@ -19,7 +19,7 @@ from atat.data.kaldi_dir import DataDir
 from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
 # With 300 steps, a quarter of the rate and a quarter of recordings, hardly any of them is learned.
 NUM_STEPS, NUM_EPOCHS = 500, 5
@@ -42,8 +42,8 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     Raises:
         ValueError: the model came without a grammar. FileNotFoundError: audio that is missing.
     """
-    from atat import acceptor
     from atat.grammar.grammar import Grammar
+    from atat.inference import constraints
 
     if model.grammar is None:
         raise ValueError(
@@ -57,7 +57,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     for id_, path in cli.progress(sorted(recordings.wav_scp.items()), desc="finding the words"):
         frame = target_sequence.frame(recordings.semantics[id_])
         try:
-            accepted = acceptor.from_meaning(grammar, frame, model.tokenizer)
+            accepted = constraints.from_meaning(grammar, frame, model.tokenizer)
             heard = model.encode_features([model.hear(path).feats_TF])
         except ValueError as error:
             left_out.append(f"{id_}: {error}")
@@ -145,7 +145,7 @@ def main() -> None:
         raise ValueError(f"--out: {args.out} holds a trained model; expected another directory")
 
     from atat import train
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     left_out = []
     if recordings.text is None:

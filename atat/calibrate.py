@@ -24,15 +24,15 @@ from atat.common.files import atomic_write, sha256
 from atat.config import config_file, tasks
 from atat.config.schema import Config, DecodeRun
 from atat.data import kaldi_dir
-from atat.decode import load_settings
+from atat.inference.decode_runs import load_settings
 from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
 
 if TYPE_CHECKING:
-    from atat.confidence import Confidence
-    from atat.inference import SearchOptions
+    from atat.inference.confidence import Confidence
+    from atat.inference.options import SearchOptions
 
 ROOT = config_file.ROOT
 NEAR_REFUSED = 0.95  # of near misses, where that costs little
@@ -62,7 +62,7 @@ def chosen_run(settings: Config, name: str | None) -> DecodeRun:
 
 def is_calibrated(exp: Path, wanted: dict[str, Any]) -> bool:
     """Whether the model that is there now was calibrated on made negatives, as wanted."""
-    from atat import confidence
+    from atat.inference import confidence
 
     try:
         stored = confidence.load(exp)
@@ -102,7 +102,7 @@ def fit(
     Raises:
         ValueError: there are no negatives or no in-domain speech, or all is right or wrong.
     """
-    from atat import confidence
+    from atat.inference import confidence
 
     known = [example for example in examples if example.measures is not None]
     is_in_N = np.array([example.kind == IN_DOMAIN for example in known], bool)
@@ -269,7 +269,7 @@ def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
     Raises:
         ValueError: the experiment is not calibrated, or the audio cannot be used.
     """
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp)
     if model.confidence is None:
@@ -328,10 +328,10 @@ def main() -> None:
 
     import torch
 
-    from atat import confidence, decode
     from atat.common.provenance import commit
     from atat.data import feature_store
-    from atat.inference import SpeechToSemantics
+    from atat.inference import confidence, decode_runs
+    from atat.inference.predictor import SpeechToSemantics
     from atat.models import experiment_files
 
     torch.set_num_threads(settings.train.num_threads)
@@ -348,12 +348,12 @@ def main() -> None:
     dump = feature_store.of_kind(
         args.data, args.dump, settings.features, settings.train.num_processes
     )
-    inputs = decode.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
+    inputs = decode_runs.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
     references = kaldi_dir.read(args.data / args.split)
     if references.semantics is None:
         raise ValueError(f"{args.data / args.split}: has no semantics, expected what was meant")
     model = SpeechToSemantics.load(args.exp, with_confidence=False)
-    options = model.options(**decode.search_options(run))
+    options = model.options(**decode_runs.search_options(run))
     if args.negatives:
         files = negatives.find(args.negatives)
     else:

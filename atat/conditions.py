@@ -23,14 +23,14 @@ from atat.common.json_file import read_json
 from atat.common.text_table import align
 from atat.data import audio, kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.decode import load_settings, runs_over, search_options
+from atat.inference.decode_runs import load_settings, runs_over, search_options
 from atat.intents import understood as intent_of
 from atat.score import hypothesis_key, percent
 from atat.synthesis import noise
 
 if TYPE_CHECKING:
-    from atat.inference import SpeechToSemantics
-    from atat.reading import Result
+    from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.result import Result
 
 RATE_HZ = audio.SAMPLE_RATE_HZ
 LIMIT = 100  # utterances
@@ -200,7 +200,7 @@ def _of_process(
     """The model and the speech, read once a process."""
     import torch
 
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(1)
     model = SpeechToSemantics.load(exp)
@@ -285,7 +285,7 @@ def main() -> None:
 
     from atat.common.provenance import commit
     from atat.common.seeds import rng
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)
     is_calibrated = SpeechToSemantics.load(args.exp).confidence is not None

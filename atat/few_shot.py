@@ -20,7 +20,7 @@ from atat.common.files import atomic_write, sha256
 from atat.common.text_table import align
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.decode import load_settings, runs_over, search_options
+from atat.inference.decode_runs import load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def understood(
 ) -> dict[str, dict[str, bool]]:
     """Run -> utterance -> whether the experiment understands it right."""
     from atat import noise_curve
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp, with_confidence=False)
     wavs = {i: split.wav_scp[i] for i in ids}

@@ -18,7 +18,7 @@ from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank, kaldi_dir
-from atat.decode import Inputs, decoded, load_settings, runs_over, search_options
+from atat.inference.decode_runs import Inputs, decoded, load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
 from atat.synthesis import noise
 
@@ -132,7 +132,7 @@ def main() -> None:
     import torch
 
     from atat.common.provenance import commit
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)

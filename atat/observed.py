@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import metrics, reading, score
+from atat import metrics, score
 from atat.common import cli, parallel
 from atat.grammar.grammar import Grammar
+from atat.inference.result import read, slots
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
 
 if TYPE_CHECKING:
-    from atat.confidence import Examined, Measures
-    from atat.inference import SearchOptions, SpeechToSemantics
+    from atat.inference.confidence import Examined, Measures
+    from atat.inference.options import SearchOptions
+    from atat.inference.predictor import SpeechToSemantics
 
 NUM_NEAR = 300  # near misses to make; half of them are fitted on
 PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
@@ -54,8 +56,8 @@ def observe(
     model: "SpeechToSemantics", options: "SearchOptions", speech: Iterable[Speech]
 ) -> Iterator[tuple[str, float, "Examined"]]:
     """Id, seconds and what the search sees of each utterance: nothing, where nobody speaks."""
-    from atat.confidence import Examined, examine
-    from atat.inference import batches
+    from atat.inference.confidence import Examined, examine
+    from atat.inference.length_batches import batches
 
     source = iter(speech)
     while group := list(itertools.islice(source, TOGETHER)):
@@ -94,8 +96,8 @@ def in_domain(
         if examined.hypotheses:
             hypothesis = model.tokenizer.decode(examined.hypotheses[0].tokens)
             example.right = metrics.judge(references[id_], hypothesis, key).em_hyp
-            wanted = reading.slots(target_sequence.frame(references[id_]))
-            got = reading.read(hypothesis, 0.0, True).slots
+            wanted = slots(target_sequence.frame(references[id_]))
+            got = read(hypothesis, 0.0, True).slots
             example.right_slots = {name: wanted.get(name) == got[name] for name in got}
         examples.append(example)
     return examples
@@ -119,7 +121,7 @@ def _model_of(exp: Path) -> "SpeechToSemantics":
     """Read once a process."""
     import torch
 
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(1)
     return SpeechToSemantics.load(exp, with_confidence=False)

@@ -14,6 +14,7 @@ from atat.config import config_file, schema
 from atat.config.experiment_tables import Row, Tables, Training
 from atat.data import kaldi_dir
 from atat.hints import NOT_TRAINED, Driver, Hint
+from atat.inference import hypotheses
 from atat.metrics import Metric
 from atat.models.checkpoint import digest
 from atat.models.experiment_files import CONFIDENCE
@@ -343,7 +344,7 @@ class Results:
 
     def _read(self, directory: Path) -> list[dict[str, Any]]:
         if directory not in self._lines:
-            self._lines[directory] = score.read_hypotheses(directory / "hyp.jsonl")
+            self._lines[directory] = hypotheses.read_hypotheses(directory / "hyp.jsonl")
         return self._lines[directory]
 
     def _pooled(

@@ -19,6 +19,7 @@ from atat.config import experiment_tables
 from atat.config.tasks import TAGGED_TASKS, WORD_TASKS
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.inference.hypotheses import read_hypotheses
 from atat.metrics import Metric
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
@@ -42,36 +43,6 @@ def run_directories(experiment: Path, run: str | None = None) -> list[Path]:
         if not (directory / "hyp.jsonl").is_file():
             raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; run stage 5 first")
     return directories
-
-
-def read_hypotheses(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `hyp.jsonl`: objects with at least `id` and `hypothesis`, both strings.
-
-    Raises:
-        ValueError: a line is something else, or an id comes twice; names file and line.
-    """
-    lines: dict[str, dict[str, Any]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, start=1):
-            try:
-                line = json.loads(text)
-            except ValueError as e:
-                raise ValueError(f"{path}:{number}: not valid JSON: {e}; rerun stage 5") from e
-            if not isinstance(line, dict) or not all(
-                isinstance(line.get(key), str) for key in ("id", "hypothesis")
-            ):
-                raise ValueError(
-                    f"{path}:{number}: got {text.strip()[:80]}, expected an object with the "
-                    "strings 'id' and 'hypothesis'; rerun stage 5"
-                )
-            if line["id"] in lines:
-                raise ValueError(
-                    f"{path}:{number}: id '{line['id']}' is there twice; rerun stage 5"
-                )
-            lines[line["id"]] = line
-    if not lines:
-        raise ValueError(f"{path}: is empty; rerun stage 5")
-    return list(lines.values())
 
 
 class NoReference(ValueError):

@@ -12,7 +12,7 @@ from atat.config.schema import Source
 from atat.data import kaldi_dir
 from atat.data.feature_store import write_cmvn, write_split
 from atat.data.kaldi_dir import DataDir
-from atat.inference import SpeechToSemantics
+from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import target_sequence
 from tests.conftest import GRAMMAR, SEQUENCES, toy_settings
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import calibrate, confidence, parse
+from atat import calibrate, parse
 from atat.calibrate import Example, chosen_run, is_for_fitting
 from atat.config import config_file
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.inference import SpeechToSemantics
+from atat.inference import confidence
+from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
 from tests.conftest import SEQUENCES

@@ -70,8 +70,8 @@ def test_what_cannot_be_read_counts_as_wrong_and_not_understood(measured, toy_da
 
 def test_what_is_refused_is_not_understood(measured, monkeypatch):
     """By whatever refuses: of what is believed, the share that is wrong is told too."""
-    from atat.inference import SpeechToSemantics
-    from atat.reading import Result
+    from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.result import Result
 
     understand = SpeechToSemantics.understand
 

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, bootstrap
 from atat import pooling, score
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.inference import hypotheses
 from atat.semantics import target_sequence
 
 TREES = (
@@ -42,7 +43,7 @@ def scored(root, lines: list[dict], task="slu"):
     (run / "run.json").write_text(json.dumps({"split": "test", "task": task}))
     (run / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     scores = score.score_run(run, root / "data", {})[None]
-    return score.read_hypotheses(run / "hyp.jsonl"), scores, list(speakers.values())
+    return hypotheses.read_hypotheses(run / "hyp.jsonl"), scores, list(speakers.values())
 
 
 def counted(root, seed: int) -> pooling.Counts:

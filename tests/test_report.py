@@ -32,6 +32,7 @@ from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.hints import Hint
+from atat.inference import hypotheses
 from atat.models import checkpoint
 from atat.report_audio import Recordings
 from atat.semantics.target_sequence import Frame, Node, build
@@ -611,7 +612,7 @@ def test_the_best_row_has_its_scores_by_intent_the_worst_first(written):
     text = (written["out"] / "RESULTS.md").read_text()
     header, *rows = table_rows(text, "By intent")
     assert header == ["Intent", "n", "EM Hyp", "Intent acc", "most often taken for"]
-    lines = score.read_hypotheses(written["expdir"] / "atat" / "decode_test" / "hyp.jsonl")
+    lines = hypotheses.read_hypotheses(written["expdir"] / "atat" / "decode_test" / "hyp.jsonl")
     right: dict[str, list[bool]] = {}
     for line in lines:
         right.setdefault(line["reference"].partition("(")[0], []).append(line["em_hyp"])
@@ -805,7 +806,7 @@ def of_parts(root: Path) -> results.Results:
 
 def em(root: Path, part: str, name: str) -> list[bool]:
     path = root / "parts" / part / "exp" / name / "decode_test" / "hyp.jsonl"
-    return [line["em_hyp"] for line in score.read_hypotheses(path)]
+    return [line["em_hyp"] for line in hypotheses.read_hypotheses(path)]
 
 
 def test_rows_pool_the_utterances_of_their_parts_and_the_seeds_of_their_experiment(parts):

@@ -9,7 +9,7 @@ import torch
 from atat.config.schema import ModelConfig, Source
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
-from atat.inference import SpeechToSemantics
+from atat.inference.predictor import SpeechToSemantics
 from atat.models.encoders import PretrainedTextEncoder
 from tests import toy
 from tests.test_train import run, settings

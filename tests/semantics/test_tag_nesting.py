@@ -7,7 +7,7 @@ import pytest
 from atat import train
 from atat.config.schema import Config, Source
 from atat.examples import target_sequences
-from atat.inference import SpeechToSemantics
+from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import tag_nesting
 from tests import toy
 

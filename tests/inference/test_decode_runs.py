@@ -12,6 +12,7 @@ from atat.config import config_file, schema
 from atat.config.schema import DecodeRun
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.inference import decode_runs
 
 
 @pytest.fixture
@@ -116,20 +117,20 @@ def test_runs_given_as_a_whole_replace_those_of_training(monkeypatch, capfd, exp
 
 
 def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     data, dump = toy_data
     run = DecodeRun(split="test", source="text", task="nlu")
     model = SpeechToSemantics.load(toy_experiment)
-    inputs = decode.open_inputs(run, data, dump, toy_experiment)
-    about = decode.decode_run(
+    inputs = decode_runs.open_inputs(run, data, dump, toy_experiment)
+    about = decode_runs.decode_run(
         model, "written", run, model.options(task="nlu"), inputs, tmp_path / "decode_written"
     )
     assert (about["source"], about["audio_seconds"]) == ("text", None)
     references = kaldi_dir.read(data / "test").semantics
     lines = lines_of(tmp_path / "decode_written")
     assert {line["id"]: line["hypothesis"] for line in lines} == references
-    assert decode.table([about]).splitlines()[2].split()[0] == "written"
+    assert decode_runs.table([about]).splitlines()[2].split()[0] == "written"
 
 
 def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
@@ -152,8 +153,8 @@ def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path,
     of_text = DecodeRun(split="test", source="text", task="nlu")
     of_run = DecodeRun(split="test", source="hypotheses", input="heard", task="nlu")
     for run_ in (of_text, of_run):
-        inputs = decode.open_inputs(run_, tmp_path, tmp_path, tmp_path)
-        list(decode.decoded(Model(), inputs, None))
+        inputs = decode_runs.open_inputs(run_, tmp_path, tmp_path, tmp_path)
+        list(decode_runs.decoded(Model(), inputs, None))
     assert taken == [texts["a-1"]] * 2
 
 
@@ -207,7 +208,7 @@ def test_a_run_whose_source_cannot_be_is_a_value_error(change, message):
     runs = {"two": DecodeRun(**change), "asr": DecodeRun(task="asr"), "slu": DecodeRun()}
     settings.decode.runs = runs
     with pytest.raises(ValueError, match=message):
-        decode.chosen_runs(settings, "asr")
+        decode_runs.chosen_runs(settings, "asr")
 
 
 def test_small_batches_give_the_same_hypotheses(monkeypatch, capfd, exp, toy_data):
@@ -274,7 +275,7 @@ def test_a_full_disk_leaves_nothing_behind(monkeypatch, capfd, exp, toy_data):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(decode.json, "dumps", full)
+    monkeypatch.setattr(decode_runs.json, "dumps", full)
     code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "test")
     assert code == 1 and "disk full" in err[0]
     assert not [p for p in exp.iterdir() if "decode" in p.name]

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from atat.ctc import CtcPrefixScorer, _scan
+from atat.inference.ctc_prefix_score import CtcPrefixScorer, _scan
 from atat.models.ctc import heard
 
 BLANK, EOS = 0, 1

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from atat import SpeechToSemantics, confidence
+from atat import SpeechToSemantics
 from atat.calibration import expected_error
-from atat.confidence import CALIBRATED, Confidence, Measures
-from atat.ctc import CtcPrefixScorer
+from atat.inference import confidence
+from atat.inference.confidence import CALIBRATED, Confidence, Measures
+from atat.inference.ctc_prefix_score import CtcPrefixScorer
 from atat.models import experiment_files
 
 GRAMMAR_OPTIONS = {"constraint": "grammar", "ctc_weight": 0.3}

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atat import acceptor
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
+from atat.inference import constraints
+from atat.inference.beam_search import Hypothesis, search
+from atat.inference.typed_text import normalize
 from atat.models import whisper, whisper_checkpoint
 from atat.models.decoder import Decoder
-from atat.search import Hypothesis, search
-from atat.typed_text import normalize
 
 WINDOW_S = 30.0
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
@@ -132,7 +132,7 @@ class Listener:
         states: tuple[torch.Tensor, torch.Tensor],
         beam: int,
         nbest: int = 1,
-        accepted: acceptor.Acceptor | None = None,
+        accepted: constraints.Acceptor | None = None,
         banned: list[int] | None = None,
     ) -> list[Hypothesis]:
         """What was said, best first.

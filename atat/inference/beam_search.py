@@ -15,8 +15,8 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
-from atat.acceptor import Acceptor
-from atat.ctc import CtcPrefixScorer
+from atat.inference.constraints import Acceptor
+from atat.inference.ctc_prefix_score import CtcPrefixScorer
 
 # The least that CTC says. It has no path at all for more labels than frames, and a fast speaker
 # after 8x subsampling comes close; such an output shall be unlikely, not impossible.

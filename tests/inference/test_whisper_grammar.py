@@ -11,18 +11,19 @@ import pytest
 import soundfile
 import torch
 
-from atat import listener, parse, whisper_grammar
+from atat import parse
 from atat.data import kaldi_dir
 from atat.grammar.automaton import from_sequences, spell
 from atat.grammar.grammar import Grammar
+from atat.inference import whisper_grammar, whisper_listener
+from atat.inference.beam_search import Hypothesis
+from atat.inference.whisper_grammar import WhisperGrammar
 from atat.models import whisper, whisper_checkpoint
-from atat.search import Hypothesis
 from atat.semantics import target_sequence
 from atat.synthesis import synthetic_speech
-from atat.whisper_grammar import WhisperGrammar
 from tests.conftest import SEQUENCES
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GRAMMAR = """
 context:
   expressions:
@@ -88,7 +89,7 @@ def checkpoint(bench, grammar, tmp_path, monkeypatch):
     texts = [" ".join(words) for words in grammar.automaton(with_tags=False).sequences()]
     trainer = trainers.BpeTrainer(
         vocab_size=280,
-        special_tokens=[listener.END, *listener.PROMPT],
+        special_tokens=[whisper_listener.END, *whisper_listener.PROMPT],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -136,10 +137,10 @@ def test_random_weights_cannot_leave_the_grammar(bench, grammar, checkpoint, pad
 
 def test_the_prompt_comes_first(checkpoint):
     """As in a decoder that is given all tokens at once."""
-    opponent = listener.Listener(str(checkpoint), window_s=None)
+    opponent = whisper_listener.Listener(str(checkpoint), window_s=None)
     memory_BTD, mask_BT = torch.randn(1, 7, 64), torch.ones(1, 7, dtype=torch.bool)
     with torch.inference_mode():
-        state = listener.Prompted(opponent.decoder, opponent.prompt[0]).start(
+        state = whisper_listener.Prompted(opponent.decoder, opponent.prompt[0]).start(
             memory_BTD, mask_BT, 1
         )
         got_BKV, _ = opponent.decoder.step(torch.tensor([[opponent.prompt[1]]]), state)
@@ -327,7 +328,7 @@ def test_weights_are_the_user_s_own_first_then_the_package_s(monkeypatch):
 
 def test_a_directory_without_tokenizer_is_named(tmp_path):
     with pytest.raises(ValueError, match="has no tokenizer"):
-        listener.Listener(str(tmp_path))
+        whisper_listener.Listener(str(tmp_path))
 
 
 def test_the_command_understands_by_a_grammar_alone(grammar, checkpoint, command, noise, tmp_path):

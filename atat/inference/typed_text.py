@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
-from atat.reading import Reading, Result, read
+from atat.inference.result import Reading, Result, read
 from atat.semantics import target_sequence
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.

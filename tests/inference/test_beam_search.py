@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat.ctc import CtcPrefixScorer
-from atat.search import CTC_FLOOR, Hypothesis, search
+from atat.inference.beam_search import CTC_FLOOR, Hypothesis, search
+from atat.inference.ctc_prefix_score import CtcPrefixScorer
 
 # blank, padding, a task token, the end, two words, a tag
 BLANK, PAD, TASK, EOS, A, B, TAG = range(7)

@@ -6,10 +6,10 @@ import pytest
 
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
-from atat.reading import Reading, Result
+from atat.inference.result import Reading, Result
+from atat.inference.typed_text import TypedText, normalize
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
-from atat.typed_text import TypedText, normalize
 from tests.conftest import GRAMMAR
 
 OWN = """

@@ -11,20 +11,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from atat.common.files import atomic_write
 from atat.config.tasks import TAGGED_TASKS
+from atat.data.tokenizer import Tokenizer
+from atat.inference.beam_search import CTC_FLOOR, Hypothesis
+from atat.inference.options import SearchOptions
+from atat.inference.result import Reading, read
 from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
-from atat.reading import Reading, read
-from atat.search import CTC_FLOOR, Hypothesis
-
-if TYPE_CHECKING:
-    from atat.inference import SearchOptions, SpeechToSemantics
 
 FORMAT = 2
 NBEST = 4  # hypotheses among which a rival is looked for
@@ -73,9 +73,21 @@ class Examined:
     slot_margins: dict[str, float]
 
 
-def examine(
-    model: "SpeechToSemantics", feats: Sequence[np.ndarray], options: "SearchOptions"
-) -> list[Examined]:
+class Searched(Protocol):
+    """What `examine` needs of a predictor (`SpeechToSemantics`, which needs this module)."""
+
+    tokenizer: Tokenizer
+
+    def encode_features(self, feats: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Decoder memory, its mask and CTC's scores, of one batch."""
+
+    def search_encoded(
+        self, memory_BTD: Tensor, mask_BT: Tensor, ctc_BTV: Tensor | None, options: SearchOptions
+    ) -> list[list[Hypothesis]]:
+        """The n best of each utterance of a batch that is encoded already."""
+
+
+def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions) -> list[Examined]:
     """Search as `SpeechToSemantics.search_features` does, and measure; one batch.
 
     Where there is a constraint, a second search without it shows what it costs.

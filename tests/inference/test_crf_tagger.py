@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat import crf, decode
+from atat import crf
 from atat.config.schema import DecodeRun
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.inference import crf_tagger, decode_runs
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node
 
@@ -40,16 +41,16 @@ def words_of(node):
 
 @given(TREES)
 def test_paths_give_the_tree_again(tree):
-    labels = crf.paths(tree)
+    labels = crf_tagger.paths(tree)
     assert len(labels) == len(words_of(tree))
-    assert crf.tree(tree.label, words_of(tree), labels) == tree
+    assert crf_tagger.tree(tree.label, words_of(tree), labels) == tree
 
 
 @given(st.lists(st.tuples(WORD, st.lists(st.sampled_from(["B-x", "I-x", "B-y", "I-y"])))))
 def test_any_labels_give_a_tree_of_the_words(pairs):
-    labels = [" ".join(path) or crf.NO_TAG for _, path in pairs]
+    labels = [" ".join(path) or crf_tagger.NO_TAG for _, path in pairs]
     words = [word for word, _ in pairs]
-    tree = crf.tree("Go", words, labels)
+    tree = crf_tagger.tree("Go", words, labels)
     assert words_of(tree) == words and target_sequence.parse(target_sequence.build(tree)) == tree
 
 
@@ -63,8 +64,8 @@ def data(tmp_path):
 
 
 def test_what_it_learned_it_tags_with_places_in_new_sentences(tmp_path, data):
-    crf.train(kaldi_dir.read(data / "train_text"), tmp_path)
-    tagger = crf.Tagger(tmp_path)
+    crf_tagger.train(kaldi_dir.read(data / "train_text"), tmp_path)
+    tagger = crf_tagger.Tagger(tmp_path)
     for sequence in SEQUENCES:
         assert tagger(target_sequence.words(sequence))[0] == sequence
     sequence, score = tagger("how do i get to the tea shop")
@@ -106,12 +107,12 @@ def test_stage_5_takes_a_crf_for_words_only(tagger, source, is_right):
     )
     runs = {"heard": heard, "tagged": tagged}
     if is_right:
-        decode.check_source("tagged", tagged, runs)
+        decode_runs.check_source("tagged", tagged, runs)
         return
     with pytest.raises(
         ValueError, match=f"decode.runs.tagged: tagger: got '{tagger}' for {source}"
     ):
-        decode.check_source("tagged", tagged, runs)
+        decode_runs.check_source("tagged", tagged, runs)
 
 
 @pytest.mark.parametrize("wrong", ["task", "train", "texts"])

@@ -13,7 +13,7 @@ import torch
 from atat import SpeechToSemantics
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.inference import batches
+from atat.inference.length_batches import batches
 from atat.models.checkpoint import read_weights
 
 

@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat import acceptor
-from atat.acceptor import DEAD, Table, WellFormed
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.grammar.sentence_splits import Dealer
+from atat.inference import constraints
+from atat.inference.constraints import DEAD, Table, WellFormed
 from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEFAULT = ROOT / "egs" / "commands" / "grammar.yaml"
 COFFEE = ROOT.parent / "shared/corpora/speech-to-intent-benchmark/data/rhino/coffee_maker.yaml"
 TOY = """
@@ -75,14 +75,14 @@ def language(accept, eos, limit=100_000):
 
 @pytest.mark.parametrize("with_tags", [True, False])
 def test_grammar_acceptor_has_exactly_the_grammars_sequences(toy, tokenizer, with_tags):
-    accept = acceptor.from_grammar(toy, tokenizer, with_tags)
+    accept = constraints.from_grammar(toy, tokenizer, with_tags)
     sequences = {" ".join(symbols) for symbols in toy.automaton(with_tags).sequences()}
     assert len(sequences) == toy.count(with_tags)
     assert language(accept, tokenizer.eos) == {tuple(tokenizer.encode(s)) for s in sequences}
 
 
 def test_sequences_acceptor_has_exactly_the_given_sequences(tokenizer):
-    accept = acceptor.from_sequences(SEQUENCES, tokenizer)
+    accept = constraints.from_sequences(SEQUENCES, tokenizer)
     assert language(accept, tokenizer.eos) == {tuple(tokenizer.encode(s)) for s in SEQUENCES}
 
 
@@ -110,7 +110,7 @@ def test_table_agrees_with_a_list_of_sequences(sequences):
 
 
 def test_no_hypotheses_give_no_rows(toy, tokenizer):
-    for accept in (acceptor.from_grammar(toy, tokenizer, True), WellFormed(tokenizer)):
+    for accept in (constraints.from_grammar(toy, tokenizer, True), WellFormed(tokenizer)):
         none = torch.zeros(0, dtype=torch.long)
         assert accept.allowed(none).shape == (0, len(tokenizer))
         assert accept.advance(none, none).shape == (0,)
@@ -178,7 +178,7 @@ def test_whatever_well_formed_lets_through_parses(tokenizer, seed):
 @given(seed=st.integers(0, 1000), room=st.integers(2, 30))
 def test_whoever_minds_the_room_always_ends_in_time(tokenizer, seed, room):
     rng = random.Random(seed)
-    sequences = acceptor.from_sequences(SEQUENCES, tokenizer)
+    sequences = constraints.from_sequences(SEQUENCES, tokenizer)
     shortest = min(len(tokenizer.encode(sequence)) for sequence in SEQUENCES)
     for accept, least in ((WellFormed(tokenizer, max_depth=5), 2), (sequences, shortest)):
         state, token = torch.tensor([accept.start]), None
@@ -222,7 +222,7 @@ def test_well_formed_depth_is_cut_to_what_64_bits_hold():
 
 
 def test_any_words_lets_words_through_and_nothing_else(tokenizer):
-    accept = acceptor.make(tokenizer, "well_formed", with_tags=False)
+    accept = constraints.make(tokenizer, "well_formed", with_tags=False)
     assert accepts(accept, tokenizer, tokenizer.encode("turn the hallway on"))
     assert accepts(accept, tokenizer, [])
     assert not accepts(accept, tokenizer, tokenizer.encode("stop( stop )stop"))
@@ -231,17 +231,17 @@ def test_any_words_lets_words_through_and_nothing_else(tokenizer):
 
 
 def test_make_knows_its_constraints(toy, tokenizer):
-    accept = acceptor.make(tokenizer, "grammar", with_tags=True, grammar=toy.path)
+    accept = constraints.make(tokenizer, "grammar", with_tags=True, grammar=toy.path)
     assert accepts(accept, tokenizer, tokenizer.encode(SEQUENCES[0]))
     room = tokenizer.encode("room( hall )room")
-    assert accepts(acceptor.make(tokenizer, "well_formed", with_tags=True), tokenizer, room)
+    assert accepts(constraints.make(tokenizer, "well_formed", with_tags=True), tokenizer, room)
     nested = {OUTSIDE: ["light", "stop"], "light": ["room"]}
-    accept = acceptor.make(tokenizer, "well_formed", with_tags=True, nesting=nested)
+    accept = constraints.make(tokenizer, "well_formed", with_tags=True, nesting=nested)
     assert not accepts(accept, tokenizer, room)
     with pytest.raises(ValueError, match="needs a grammar"):
-        acceptor.make(tokenizer, "grammar", with_tags=True)
+        constraints.make(tokenizer, "grammar", with_tags=True)
     with pytest.raises(ValueError, match="got constraint 'tight'"):
-        acceptor.make(tokenizer, "tight", with_tags=True)
+        constraints.make(tokenizer, "tight", with_tags=True)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_grammar_that_the_vocabulary_cannot_spell_is_refused(
 ):
     (tmp_path / "g.yaml").write_text(TOY.replace("stop (it)", "stop it").replace(old, new))
     with pytest.raises(ValueError, match=f"g.yaml: the {reason} is not in the model's vocabulary"):
-        acceptor.from_grammar(Grammar.load(tmp_path / "g.yaml"), tokenizer, True)
+        constraints.from_grammar(Grammar.load(tmp_path / "g.yaml"), tokenizer, True)
 
 
 @pytest.mark.parametrize("path", [DEFAULT, COFFEE], ids=["commands", "coffee"])
@@ -267,7 +267,7 @@ def test_large_grammars_are_built_in_seconds_and_accept_their_samples(path):
     ]
     tokenizer = Tokenizer.train(sample, vocab_size=120)
     started = time.process_time()
-    accept = acceptor.make(tokenizer, "grammar", with_tags=True, grammar=path)
+    accept = constraints.make(tokenizer, "grammar", with_tags=True, grammar=path)
     assert time.process_time() - started < 3
     assert accept.num_states < 20_000
     for sequence in sample[:50]:

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from atat import align
 from atat.config.schema import Config, FeaturesConfig
 from atat.data import ctm, kaldi_dir
 from atat.data.feature_archive import FeatureWriter
 from atat.data.tokenizer import Tokenizer
+from atat.inference import forced_alignment
 from tests.conftest import SEQUENCES
 
 BLANK = 0
@@ -48,7 +48,7 @@ def test_the_path_is_the_best_of_all_paths(labels):
             for path in itertools.product(range(4), repeat=num_frames)
             if collapse(path) == labels
         )
-        path_BT, score_B = align.viterbi(
+        path_BT, score_B = forced_alignment.viterbi(
             log_probs_TV[None],
             torch.tensor([num_frames]),
             torch.tensor([labels]),
@@ -63,11 +63,11 @@ def test_padding_changes_nothing():
     log_probs_BTV = outputs(3, 9, 5, seed=1)
     frames, labels = [9, 6, 4], [[1, 2, 2], [3], [4, 1]]
     padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in labels], True, 1)
-    path_BT, score_B = align.viterbi(
+    path_BT, score_B = forced_alignment.viterbi(
         log_probs_BTV, torch.tensor(frames), padded, torch.tensor([3, 1, 2]), BLANK
     )
     for b in range(3):
-        path, score = align.viterbi(
+        path, score = forced_alignment.viterbi(
             log_probs_BTV[b : b + 1, : frames[b]],
             torch.tensor(frames[b : b + 1]),
             torch.tensor([labels[b]]),
@@ -80,7 +80,7 @@ def test_padding_changes_nothing():
 
 @pytest.mark.parametrize(("num_frames", "fits"), [(2, False), (3, True)])
 def test_a_repeated_label_needs_a_frame_of_blank(num_frames, fits):
-    _, score_B = align.viterbi(
+    _, score_B = forced_alignment.viterbi(
         outputs(1, 3, 4, seed=0),
         torch.tensor([num_frames]),
         torch.tensor([[2, 2]]),
@@ -92,7 +92,7 @@ def test_a_repeated_label_needs_a_frame_of_blank(num_frames, fits):
 
 def test_words_share_the_blanks_between_them_up_to_their_reach():
     path = np.array([-1] * 9 + [0, 0, -1, 1] + [-1] * 10 + [2, -1, -1, 3] + [-1] * 5)
-    spans = align.word_spans(path, np.array([0, 0, 1, 2]), reach=3.0)
+    spans = forced_alignment.word_spans(path, np.array([0, 0, 1, 2]), reach=3.0)
     assert spans.tolist() == [[6.0, 16.0], [20.0, 25.0], [25.0, 30.0]]
 
 
@@ -144,7 +144,7 @@ def test_words_are_written_where_ctc_hears_them(tmp_path):
     assert max(sizes) > 1  # a word may be several tokens
     feats = {"a": planted({10: "set", 25: "volume", 60: "ten"}, 80), "b": planted({3: "ten"}, 20)}
     data, dump = split(tmp_path, feats, {"a": "set volume ten", "b": "ten"})
-    assert "aligned 2 of 2 utterances ->" in align.write_ctm(model(), data, dump)
+    assert "aligned 2 of 2 utterances ->" in forced_alignment.write_ctm(model(), data, dump)
     read = dict(ctm.read(data / "ctm", kaldi_dir.read(data).text))
     reach = 5  # encoder frames: 0.2 s
     first, second, third = sizes
@@ -158,7 +158,7 @@ def test_words_are_written_where_ctc_hears_them(tmp_path):
 
 def test_a_word_ends_with_the_audio(tmp_path):
     data, dump = split(tmp_path, {"a": planted({6: "ten"}, 10)[:38]}, {"a": "ten"})
-    align.write_ctm(model(), data, dump)
+    forced_alignment.write_ctm(model(), data, dump)
     ((_, (word,)),) = ctm.read(data / "ctm", {"a": "ten"})
     # 38 feature frames every 10 ms, the last of 25 ms; 10 encoder frames would be 400 ms.
     assert word.start_s + word.duration_s == pytest.approx(0.395)
@@ -187,15 +187,15 @@ def test_times_count_from_the_file_where_its_edges_are_trimmed(tmp_path):
     samples = np.concatenate([np.zeros(16000), tone, np.zeros(16000)])
     samples += np.random.default_rng(0).normal(0, 1e-4, len(samples))
     soundfile.write(tmp_path / "a.wav", samples, 16000)
-    start_s = align.speech_start_s(str(tmp_path / "a.wav"), FeaturesConfig(trim_db=35.0))
+    start_s = forced_alignment.speech_start_s(str(tmp_path / "a.wav"), FeaturesConfig(trim_db=35.0))
     assert start_s == pytest.approx(0.8, abs=0.05)  # 0.2 s of padding before the tone
-    assert align.speech_start_s("nowhere.wav", FeaturesConfig()) == 0.0
+    assert forced_alignment.speech_start_s("nowhere.wav", FeaturesConfig()) == 0.0
 
 
 def test_where_the_features_begin_is_added(tmp_path, monkeypatch):
     data, dump = split(tmp_path, {"a": planted({10: "ten"}, 40)}, {"a": "ten"})
-    monkeypatch.setattr(align, "speech_start_s", lambda path, settings: 1.5)
-    align.write_ctm(model(), data, dump)
+    monkeypatch.setattr(forced_alignment, "speech_start_s", lambda path, settings: 1.5)
+    forced_alignment.write_ctm(model(), data, dump)
     ((_, (word,)),) = ctm.read(data / "ctm", {"a": "ten"})
     assert word.start_s == pytest.approx(1.5 + 5 * FRAME_S)
 
@@ -204,9 +204,9 @@ def test_what_cannot_be_aligned_is_counted_and_limited(tmp_path):
     feats = {"a": planted({10: "ten"}, 40), "b": planted({3: "ten"}, 5)}
     data, dump = split(tmp_path, feats, {"a": "ten", "b": "ten ten ten ten ten ten"})
     with pytest.raises(ValueError, match=r"aligned 1 of 2 utterances; .* frames: b \(limit 1%"):
-        align.write_ctm(model(), data, dump)
+        forced_alignment.write_ctm(model(), data, dump)
     assert not (data / "ctm").exists()
-    assert "aligned 1 of 2" in align.write_ctm(model(), data, dump, allow_drops=True)
+    assert "aligned 1 of 2" in forced_alignment.write_ctm(model(), data, dump, allow_drops=True)
     assert [i for i, _ in ctm.read(data / "ctm", {"a": "ten"})] == ["a"]
 
 
@@ -215,10 +215,10 @@ def test_without_ctc_or_text_or_features_there_is_one_line(tmp_path):
     without = model()
     without.model.ctc = None
     with pytest.raises(ValueError, match="has no CTC"):
-        align.write_ctm(without, data, dump)
+        forced_alignment.write_ctm(without, data, dump)
     kaldi_dir.write(data, kaldi_dir.DataDir(text={"a": "ten"}))
     with pytest.raises(ValueError, match=r"data: needs wav\.scp and text"):
-        align.write_ctm(model(), data, dump)
+        forced_alignment.write_ctm(model(), data, dump)
     kaldi_dir.write(data, kaldi_dir.DataDir({"z": "z.wav"}, {"z": "ten"}))
     with pytest.raises(ValueError, match=r"has no utterance of .*data; rerun stage 2"):
-        align.write_ctm(model(), data, dump)
+        forced_alignment.write_ctm(model(), data, dump)

@@ -12,7 +12,7 @@ model(text="turn on the lights", nbest=3).nbest
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,50 +20,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from atat import acceptor, confidence, hearing
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.config.tasks import TAGGED_TASKS, TASKS
-from atat.config.validation import CONSTRAINTS
+from atat.config.tasks import TAGGED_TASKS
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.hearing import AudioSource, Recording
+from atat.inference import audio_input, confidence, constraints
+from atat.inference.audio_input import AudioSource, Recording
+from atat.inference.beam_search import MAX_BEAM, Hypothesis, search
+from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
+from atat.inference.options import SearchOptions
+from atat.inference.result import Reading, Result, read
+from atat.inference.typed_text import NBEST, TypedText, as_written, normalize
 from atat.models.checkpoint import check_experiment, fill, read_weights
 from atat.models.espnet_model import AtatModel, build
 from atat.models.experiment_files import TEXT_ENCODER
-from atat.reading import Reading, Result, read
-from atat.search import MAX_BEAM, Hypothesis, check_options, search
 from atat.semantics import tag_nesting
-from atat.typed_text import NBEST, TypedText, as_written, normalize
 
 RIVALS = 4  # hypotheses looked for, to find one of another meaning
-MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
 
 # The n best of an utterance, and what of a result's attributes is known with them.
 Found = tuple[list[Hypothesis], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How to decode; docs in conf/base.yaml, `decode`."""
-
-    task: str = "slu"
-    beam: int = 4
-    nbest: int = 1
-    max_length: int = 80
-    constraint: str = "well_formed"
-    ctc_weight: float = 0.0
-    length_bonus: float = 0.0
-
-    def __post_init__(self):
-        for name, value, known in (
-            ("task", self.task, TASKS),
-            ("constraint", self.constraint, CONSTRAINTS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
-        check_options(self.beam, self.nbest, self.max_length, self.ctc_weight)
 
 
 class SpeechToSemantics:
@@ -88,7 +66,7 @@ class SpeechToSemantics:
         self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
         self.grammar, self.nested, self.spoken_values = grammar, nested, spoken_values
         self.confidence: confidence.Confidence | None = None
-        self._acceptors: dict[tuple[str, bool], acceptor.Acceptor] = {}
+        self._acceptors: dict[tuple[str, bool], constraints.Acceptor] = {}
 
     @classmethod
     def load(
@@ -186,7 +164,7 @@ class SpeechToSemantics:
     ) -> Recording:
         """Read one audio file or array and make the features of it; arguments and errors as in a
         call."""
-        return hearing.hear(source, self.settings.features, sample_rate, max_duration_s)
+        return audio_input.hear(source, self.settings.features, sample_rate, max_duration_s)
 
     @torch.inference_mode()
     def understand(
@@ -402,7 +380,7 @@ class SpeechToSemantics:
         mask_BT: torch.Tensor,
         ctc_BTV: torch.Tensor | None,
         options: SearchOptions,
-        accepted: acceptor.Acceptor | None = None,
+        accepted: constraints.Acceptor | None = None,
     ) -> list[list[Hypothesis]]:
         """The n best of each utterance of a batch that is encoded already.
 
@@ -436,13 +414,13 @@ class SpeechToSemantics:
             length_bonus=options.length_bonus,
         )
 
-    def _acceptor(self, options: SearchOptions) -> acceptor.Acceptor | None:
+    def _acceptor(self, options: SearchOptions) -> constraints.Acceptor | None:
         """The automaton of a constraint; made once."""
         if options.constraint == "none":
             return None
         key = options.constraint, options.task in TAGGED_TASKS
         if key not in self._acceptors:
-            self._acceptors[key] = acceptor.make(self.tokenizer, *key, self.grammar, self.nested)
+            self._acceptors[key] = constraints.make(self.tokenizer, *key, self.grammar, self.nested)
         return self._acceptors[key]
 
 
@@ -452,24 +430,3 @@ def _with_rivals(options: SearchOptions) -> SearchOptions:
         return options
     nbest = min(RIVALS * options.nbest, MAX_BEAM)
     return replace(options, nbest=nbest, beam=min(max(options.beam, nbest), MAX_BEAM))
-
-
-def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:
-    """Indices in batches of like size, whose padded size stays within a limit (or of one).
-
-    >>> list(batches([5, 1, 9, 2, 30], 10))
-    [[1, 3], [0], [2], [4]]
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(sizes)), key=lambda i: sizes[i]):
-        if batch and sizes[index] * (len(batch) + 1) > max_size:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def text_size(sentence: str) -> int:
-    """Size of a sentence as so many feature frames: a word is a quarter of a second of speech."""
-    return 25 * len(sentence.split())
