@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atat import calibration, metrics, plots, score
-from atat.adapt import check_recordings
 from atat.common import cli, text_table
 from atat.common.files import atomic_write, sha256
 from atat.config import config_file, tasks
@@ -29,6 +28,7 @@ from atat.metrics import Metric
 from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
+from atat.training.adaptation import check_recordings
 
 if TYPE_CHECKING:
     from atat.inference.confidence import Confidence

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atat import metrics
-from atat.adapt import SHARE, changes, check_recordings
 from atat.common import cli
 from atat.common.files import atomic_write, sha256
 from atat.common.text_table import align
@@ -22,6 +21,7 @@ from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.inference.decode_runs import load_settings, runs_over, search_options
 from atat.score import hypothesis_key, percent
+from atat.training.adaptation import SHARE, changes, check_recordings
 
 if TYPE_CHECKING:
     from atat.config.schema import Config, DecodeRun

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atat import metrics, pooling, score, train_log
+from atat import metrics, pooling, score
 from atat.common import json_file
 from atat.config import config_file, schema
 from atat.config.experiment_tables import Row, Tables, Training
@@ -19,6 +19,7 @@ from atat.metrics import Metric
 from atat.models.checkpoint import digest
 from atat.models.experiment_files import CONFIDENCE
 from atat.pooling import Counts
+from atat.training import train_log
 
 SIGNIFICANT = 0.05
 STAND_IN = (

@@ -15,7 +15,7 @@ from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.data.tokenizer import Tokenizer
 from atat.semantics import target_sequence
-from atat.train import no_loopback
+from atat.training.launch import no_loopback
 
 # Started in the background, a shell's child ignores Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

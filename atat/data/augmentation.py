@@ -36,7 +36,7 @@ class Augmenter:
     """
 
     # To be raised when the same settings and draws give other features: what was kept of them
-    # (atat/states.py) is made again.
+    # (atat/training/frozen_states.py) is made again.
     VERSION = 3
 
     def __init__(self, c: AugmentConfig, settings: FeaturesConfig):

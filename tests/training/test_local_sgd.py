@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from atat import local_sgd
+from atat.training import local_sgd
 
 
 def work(rank, directory):

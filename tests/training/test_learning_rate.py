@@ -3,22 +3,22 @@ import copy
 import pytest
 import torch
 
-from atat import rate
+from atat.training import learning_rate
 
 PAPER = [[500, 0.0], [100, 0.2], [100, 0.5], [100, 0.7]]
 
 
 def test_the_papers_schedule_is_what_the_paper_says():
-    factors = [rate.factor(PAPER, update) for update in range(1000)]
+    factors = [learning_rate.factor(PAPER, update) for update in range(1000)]
     assert factors == [0.0] * 500 + [0.2] * 100 + [0.5] * 100 + [0.7] * 100 + [1.0] * 200
-    assert rate.factor([], 0) == 1.0
+    assert learning_rate.factor([], 0) == 1.0
 
 
 @pytest.mark.parametrize("entry", [[0, 0.5], [1.5, 0.5], [10, -0.1], [10], [10, float("nan")], []])
 def test_a_schedule_that_is_none_is_refused(entry):
     with pytest.raises(ValueError, match=r"pretrained_schedule: got .*, expected"):
-        rate.check([[10, 0.0], entry])
-    rate.check(PAPER)
+        learning_rate.check([[10, 0.0], entry])
+    learning_rate.check(PAPER)
 
 
 OPTIMIZERS = [
@@ -47,7 +47,7 @@ def test_it_is_the_optimizer_with_that_rate_for_those_values(kind, options):
     old, new, embedding = parameters = values()
     optimizer = kind(parameters, lr=0.1, betas=(0.9, 0.98), **options)
     rows = torch.tensor([0, 3])
-    rate.follow(optimizer, [(old, None), (embedding, rows)], schedule)
+    learning_rate.follow(optimizer, [(old, None), (embedding, rows)], schedule)
 
     others = torch.tensor([1, 2, 4])
     copies = copy.deepcopy(parameters)
@@ -57,7 +57,7 @@ def test_it_is_the_optimizer_with_that_rate_for_those_values(kind, options):
     for update in range(10):
         for group in (*optimizer.param_groups, expected.param_groups[1]):
             group["lr"] = 0.1 / (1 + update)
-        expected.param_groups[0]["lr"] = 0.1 / (1 + update) * rate.factor(schedule, update)
+        expected.param_groups[0]["lr"] = 0.1 / (1 + update) * learning_rate.factor(schedule, update)
         set_gradients(parameters, update)
         slow[0].grad, slow[1].grad = old.grad.clone(), embedding.grad[rows]
         fast[0].grad, fast[1].grad = new.grad.clone(), embedding.grad[others]
@@ -77,7 +77,7 @@ def test_it_is_the_optimizer_with_that_rate_for_those_values(kind, options):
 def test_a_checkpoint_of_the_optimizer_has_the_place_in_the_schedule(tmp_path):
     def made(parameters):
         optimizer = torch.optim.Adam(parameters, lr=0.1)
-        rate.follow(optimizer, [(parameters[0], None)], [[4, 0.5], [4, 0.1]])
+        learning_rate.follow(optimizer, [(parameters[0], None)], [[4, 0.5], [4, 0.1]])
         return optimizer
 
     whole, parts = values(), values()

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atat import masking
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
 from atat.data import ctm, kaldi_dir
 from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer
 from atat.semantics import heldout_pairs, target_sequence
-from atat.states import copy_of
+from atat.training import word_masking
+from atat.training.frozen_states import copy_of
 
 SPEECH_TASKS = ("asr", "slu", "mlm")
 TEXT_TASKS = ("nlu",)
@@ -46,8 +46,9 @@ class SpeechPart:
     """The spoken utterances of one split, with the targets of each task.
 
     `targets[task]` has one entry an utterance, empty where it is not to be trained on the task.
-    `copies` read the states of augmented versions (`states.copy_of`), in training alone.
-    For MLM, `wavs` are the audio files and `ticks` (atat/masking.py) say where the words are.
+    `copies` read the states of augmented versions (`frozen_states.copy_of`), in training alone.
+    For MLM, `wavs` are the audio files and `ticks` (atat/training/word_masking.py) say where the
+    words are.
     """
 
     ids: list[str]
@@ -302,7 +303,9 @@ def _word_ticks(
             f"{path}: no such word alignments, which task 'mlm' needs; `python -m atat.align` with "
             "an experiment that has CTC writes them, train.ctm names a directory that has them"
         )
-    ticks = {i: masking.ticks(words) for i, words in ctm.read(path, directory.text) if i in wanted}
+    ticks = {
+        i: word_masking.ticks(words) for i, words in ctm.read(path, directory.text) if i in wanted
+    }
     missing = sorted(wanted - ticks.keys())
     if len(missing) > MAX_UNALIGNED * len(wanted) and not allow_drops:
         raise ValueError(

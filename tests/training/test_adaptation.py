@@ -14,6 +14,7 @@ from atat.data.feature_store import write_cmvn, write_split
 from atat.data.kaldi_dir import DataDir
 from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import target_sequence
+from atat.training import adaptation
 from tests.conftest import GRAMMAR, SEQUENCES, toy_settings
 
 SHORT = ("train.num_steps=2", "train.num_epochs=1", "train.num_workers=0")
@@ -48,7 +49,7 @@ def test_recordings_get_the_sentence_that_means_their_label(trained, toy_wavs):
     exp, data, _ = trained
     model = SpeechToSemantics.load(exp)
     recordings = kaldi_dir.read(data / "test")
-    found, left_out = adapt.with_sentences(model, recordings)
+    found, left_out = adaptation.with_sentences(model, recordings)
     assert left_out == []
     assert found.semantics == dict(zip(toy_wavs, SEQUENCES, strict=True))
     assert found.text == {i: target_sequence.words(s) for i, s in found.semantics.items()}
@@ -56,7 +57,7 @@ def test_recordings_get_the_sentence_that_means_their_label(trained, toy_wavs):
     # Whatever is heard, what is meant is what the label says.
     recordings.semantics["anna-0"] = "turnOn( room( living room )room )turnOn"
     recordings.semantics["anna-1"] = "turnOn( room( cellar )room )turnOn"
-    found, left_out = adapt.with_sentences(model, recordings)
+    found, left_out = adaptation.with_sentences(model, recordings)
     assert target_sequence.frame(found.semantics["anna-0"]).slots == (("room", "living room"),)
     assert "anna-1" not in found.semantics and "anna-1" not in found.wav_scp
     (line,) = left_out
@@ -116,7 +117,7 @@ def test_others_are_counted_as_the_experiment_meets_them(trained):
         ([Source("train", ["slu"], repeat=3), Source("valid", ["nlu"])], 3 * num),
     ):
         settings.train.sources = source
-        assert adapt.num_spoken(settings, data) == met
+        assert adaptation.num_spoken(settings, data) == met
 
 
 def test_parts_keep_speakers_apart_and_shots_are_never_tested():

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from atat import masking, states, train
+from atat import train
 from atat.common.seeds import rng
 from atat.config import config_file, schema
 from atat.data import feature_store, kaldi_dir
 from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer
-from atat.dataset import Batches
-from atat.examples import Examples
 from atat.models import whisper, whisper_checkpoint
 from atat.models.espnet_model import build
-from atat.task import AtatTask
-from tests import test_mlm as tones
-from tests import toy
-from tests.test_train import lines, weights
-from tests.test_train import settings as tiny
+from atat.training import frozen_states, launch, run_directory, word_masking
+from atat.training.batching import Batches
+from atat.training.espnet_task import AtatTask
+from atat.training.training_data import Examples
+from tests import tones, toy
+from tests.tiny_training import lines, weights
+from tests.tiny_training import settings as tiny
 
 WIDTH, NUM_LAYERS = 64, 2
 
@@ -39,8 +39,8 @@ def encoder(monkeypatch):
     decoder = {"decoder.layers.0.ffn.0.weight": torch.ones(2, WIDTH)}
     checkpoint = whisper_checkpoint.Checkpoint("tiny", given | decoder, [])
     monkeypatch.setattr(whisper_checkpoint, "load", lambda source: checkpoint)
-    states.encoder_of.cache_clear()
-    states._reader.cache_clear()
+    frozen_states.encoder_of.cache_clear()
+    frozen_states._reader.cache_clear()
     return made
 
 
@@ -79,7 +79,7 @@ def test_a_state_is_the_mean_of_two_of_whispers_whatever_is_beside_it(encoder):
 def test_the_model_takes_features_and_states_alike(encoder, corpus):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
+    directory = frozen_states.of_base(data, dump, c, ["train"], num_jobs=1)
     model = build(c, tokenizer).eval()
     whisper.start_base(model.speech_base, "tiny")
     features, kept = FeatureReader(dump / "train"), FeatureReader(directory / "train")
@@ -97,30 +97,30 @@ def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
     encoder, corpus, monkeypatch
 ):
     data, dump = corpus
-    directory = states.of_base(data, dump, settings(), ["train", "written"], num_jobs=1)
+    directory = frozen_states.of_base(data, dump, settings(), ["train", "written"], num_jobs=1)
     assert not (directory / "written").exists()
     np.testing.assert_array_equal(
         np.load(directory / "cmvn.npz")["mean"], np.load(dump / "cmvn.npz")["mean"]
     )
-    monkeypatch.setattr(states, "_states_of", lambda *_, **__: pytest.fail("made again"))
-    assert states.of_base(data, dump, settings(), ["train"], num_jobs=1) == directory
+    monkeypatch.setattr(frozen_states, "_states_of", lambda *_, **__: pytest.fail("made again"))
+    assert frozen_states.of_base(data, dump, settings(), ["train"], num_jobs=1) == directory
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "other audio"}))
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        states.of_base(data, dump, settings(), ["train"], num_jobs=1)
+        frozen_states.of_base(data, dump, settings(), ["train"], num_jobs=1)
     with torch.no_grad():
         whisper_checkpoint.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
-    states.encoder_of.cache_clear()
+    frozen_states.encoder_of.cache_clear()
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        states.of_base(data, dump, settings(), ["train"], num_jobs=1)
+        frozen_states.of_base(data, dump, settings(), ["train"], num_jobs=1)
 
 
 def test_training_on_states_learns_and_leaves_what_is_frozen(encoder, corpus, tmp_path):
     data, dump = corpus
     c, exp = settings(), tmp_path / "exp"
     c.train.num_steps = 150
-    directory = states.of_base(data, dump, c, ["train", "valid"], num_jobs=1)
-    train.prepare_experiment(c, data, exp, resume=True)
-    train.train(c, data, directory, exp)
+    directory = frozen_states.of_base(data, dump, c, ["train", "valid"], num_jobs=1)
+    run_directory.prepare_experiment(c, data, exp, resume=True)
+    launch.train(c, data, directory, exp)
     first, *_, last = lines(exp)
     assert last["valid_loss"] < first["valid_loss"] / 3 and last["em_slu"] >= 0.75
     learned = weights(exp)
@@ -147,14 +147,14 @@ def test_a_base_that_does_not_fit_is_refused_before_anything_is_lost(
     for name, value in change.items():
         setattr(c.model, name, value)
     with pytest.raises(ValueError, match=message):
-        train.prepare_experiment(c, data, exp, resume=True)
+        run_directory.prepare_experiment(c, data, exp, resume=True)
     assert (exp / "model.pth").read_text() == "trained for hours"
 
 
 def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder, corpus):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
+    directory = frozen_states.of_base(data, dump, c, ["train"], num_jobs=1)
     c.augment.enabled, c.augment.time_mask_fraction = True, 0.5
     examples = Examples([schema.Source("train", ["asr"])], data, directory, tokenizer)
     kept = FeatureReader(directory / "train")
@@ -175,10 +175,10 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
     c.augment.enabled, c.augment.copies, c.augment.mild_fraction = True, 2, 0.5
     c.augment.time_masks = c.augment.freq_masks = 0
-    directory = states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
+    directory = frozen_states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
     readers = [FeatureReader(directory / "train")]
-    readers += [FeatureReader(states.copy_of(directory, n) / "train") for n in range(2)]
-    assert not (states.copy_of(directory, 0) / "valid").exists()
+    readers += [FeatureReader(frozen_states.copy_of(directory, n) / "train") for n in range(2)]
+    assert not (frozen_states.copy_of(directory, 0) / "valid").exists()
     key = readers[0].ids[0]
     assert all(reader.ids == readers[0].ids for reader in readers)
     versions = [reader[key] for reader in readers]
@@ -196,26 +196,32 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     assert heard == {0, 1, 2}
 
     made = []
-    monkeypatch.setattr(states, "_write_states", lambda directory, *_: made.append(directory))
+    monkeypatch.setattr(
+        frozen_states, "_write_states", lambda directory, *_: made.append(directory)
+    )
     # How many there are, when they are first taken, and stripes, which states get at every step,
     # change none of them.
     c.augment.mild_fraction, c.augment.copies = 0.1, 1
     c.augment.time_masks = c.augment.freq_masks = 3
-    assert states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"]) == directory
+    assert (
+        frozen_states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"]) == directory
+    )
     assert made == []
     c.augment.reverb, c.augment.copies = 1.0, 2
-    states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
-    assert made == [states.copy_of(directory, n) / "train" for n in range(2)]
+    frozen_states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
+    assert made == [frozen_states.copy_of(directory, n) / "train" for n in range(2)]
 
 
 def test_the_command_makes_copies_of_training_speech_and_trains_on_them(
     encoder, corpus, tmp_path, monkeypatch, command
 ):
     data, dump = corpus
-    monkeypatch.setattr(states.parallel, "run", lambda function, ids, *_, **__: map(function, ids))
+    monkeypatch.setattr(
+        frozen_states.parallel, "run", lambda function, ids, *_, **__: map(function, ids)
+    )
     monkeypatch.setattr(feature_store, "of_kind", lambda *_: dump)
     given = []
-    monkeypatch.setattr(train, "train", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(launch, "train", lambda *arguments: given.append(arguments))
     c, exp = settings(), tmp_path / "exp"
     c.augment.enabled, c.augment.copies = True, 2
     config_file.save(c, tmp_path / "resolved.yaml")
@@ -239,7 +245,7 @@ def test_copies_are_for_a_frozen_encoder_alone(encoder, corpus, tmp_path, change
     if change[0] == "base":
         c.model.speech_base = None
     with pytest.raises(ValueError, match=r"augment\.copies: got -?\d, expected 0"):
-        train.prepare_experiment(c, data, tmp_path / "exp", resume=True)
+        run_directory.prepare_experiment(c, data, tmp_path / "exp", resume=True)
 
 
 def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
@@ -251,7 +257,7 @@ def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
     data, dump = tmp_path / "data", tmp_path / "dump"
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
     np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
-    directory = states.of_base(data, dump, c, ["train"], num_jobs=1)
+    directory = frozen_states.of_base(data, dump, c, ["train"], num_jobs=1)
     tasks = [schema.Source("train", ["asr", "mlm"])]
     examples = Examples(tasks, data, directory, tones.TOKENIZER)
     batches = Batches(examples, c, tones.TOKENIZER, training=True)
@@ -264,7 +270,7 @@ def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
         assert torch.equal(whole_SD, part.features(number))
         draw = rng(c.seed, "mlm", step, part.ids[number])
         feats_TF = torch.from_numpy(
-            masking.masked_features(
+            word_masking.masked_features(
                 part.wavs[number], part.ticks[number], c.features, c.train, draw
             )
         )
@@ -284,7 +290,7 @@ def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, mon
     np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
     c.augment.enabled, c.augment.copies, c.augment.clipped = True, 1, 1.0
     path = next(iter(kaldi_dir.read(data / "train").wav_scp.values()))
-    loud, plain = (states._clipped(path, c.features, over_db) for over_db in (16.0, 0.0))
+    loud, plain = (frozen_states._clipped(path, c.features, over_db) for over_db in (16.0, 0.0))
     assert loud.shape == plain.shape
     # Overtones, where there was next to nothing.
     assert np.median(loud - loud.max()) > np.median(plain - plain.max()) + 3.0
@@ -294,9 +300,9 @@ def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, mon
         heard.append((path, over_db))
         return plain
 
-    monkeypatch.setattr(states, "_clipped", spy)
-    states.of_base(data, dump, c, ["train"], 1, training=["train"])
+    monkeypatch.setattr(frozen_states, "_clipped", spy)
+    frozen_states.of_base(data, dump, c, ["train"], 1, training=["train"])
     assert sorted(path for path, _ in heard) == sorted(
         kaldi_dir.read(data / "train").wav_scp.values()
     )
-    assert all(0 <= over_db <= states.MAX_CLIPPED_DB for _, over_db in heard)
+    assert all(0 <= over_db <= frozen_states.MAX_CLIPPED_DB for _, over_db in heard)

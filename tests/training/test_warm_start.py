@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import init, train
 from atat.config import config_file
 from atat.config.schema import Config, Source
 from atat.data.tokenizer import Tokenizer
 from atat.models.espnet_model import build
+from atat.training import run_directory, warm_start
 from tests import toy
-from tests.test_train import run, settings, weights
+from tests.tiny_training import run, settings, weights
 
 OTHER = ["playMusic( play artist( the kitchen band )artist now )playMusic", *toy.SENTENCES[:2]]
 OLD, NEW = Tokenizer.train(toy.SENTENCES, 60), Tokenizer.train(OTHER, 60)
@@ -44,7 +44,7 @@ def started(c: Config, tokenizer: Tokenizer = OLD, seed: int = 7):
     fresh = build(c, tokenizer).state_dict()
     torch.manual_seed(seed)
     model = build(c, tokenizer)
-    start = init.match(model, c, tokenizer)
+    start = warm_start.match(model, c, tokenizer)
     start.fill(model)
     return start, model, fresh
 
@@ -152,10 +152,10 @@ def test_another_architecture_is_one_line_that_names_the_setting(
     with pytest.raises(
         ValueError, match=rf"another {part}: .*{section}\.{key} is {old} there, {value}"
     ):
-        init.match(model, c, OLD)
+        warm_start.match(model, c, OLD)
     if key not in ("width", "num_heads"):
         c.train.init_parts = [other for other in PARTS if other != part]
-        assert init.match(model, c, OLD).counts[part][0] <= OLD_EMBEDDING
+        assert warm_start.match(model, c, OLD).counts[part][0] <= OLD_EMBEDDING
 
 
 OLD_EMBEDDING = 32 * len(OLD)  # the text encoder brings it
@@ -174,8 +174,10 @@ def test_another_whisper_below_is_refused(tmp_path):
     with torch.device("meta"):
         model = build(above("tiny.en"), OLD)
     with pytest.raises(ValueError, match=r"model\.speech_base is tiny there, tiny\.en here"):
-        init.match(model, above("tiny.en", init_from=str(exp)), OLD)
-    assert init.match(model, above("tiny", init_from=str(exp)), OLD).counts["speech_encoder"][0]
+        warm_start.match(model, above("tiny.en", init_from=str(exp)), OLD)
+    assert warm_start.match(model, above("tiny", init_from=str(exp)), OLD).counts["speech_encoder"][
+        0
+    ]
 
 
 def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
@@ -198,7 +200,7 @@ def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
     target = experiment(tmp_path / "target", taught())
 
     def prepare(**changes):
-        train.prepare_experiment(asking(**changes), tmp_path / "data", target, True)
+        run_directory.prepare_experiment(asking(**changes), tmp_path / "data", target, True)
 
     with pytest.raises(ValueError, match="cannot start from itself"):
         prepare(exp=tmp_path / "x" / ".." / "target")
@@ -255,7 +257,7 @@ def test_at_rate_0_old_values_stand_still_and_new_rows_learn(corpus, capfd):
 
 
 def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, monkeypatch):
-    from atat.task import AtatTrainer
+    from atat.training.espnet_task import AtatTrainer
 
     c = short(corpus, [[2, 0.0], [3, 0.2], [2, 0.5]], num_steps=8)
     whole = run(c, corpus, "whole")
@@ -274,23 +276,23 @@ def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, mon
         with pytest.raises(KeyboardInterrupt):
             run(c, corpus, "stopped")
     exp = corpus / "exp" / "stopped"
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
     resumed = run(c, corpus, "stopped")
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-5, atol=1e-6)
 
     # Another model in the same place is another start.
     (exp / "model.pth").unlink()
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
     experiment(corpus / "from", taught(), seed=6)
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
 
 
 @pytest.mark.parametrize(("parts", "left"), [(["all"], 0.0), (["speech_encoder"], 0.1)])
 def test_a_ctc_that_was_taught_is_not_taught_again(corpus, parts, left):
     c = short(corpus, [], init_parts=parts, flat_start_fraction=0.1, ctc_first_fraction=0.1)
     exp = corpus / "exp" / "taught"
-    train.prepare_experiment(c, corpus / "data", exp, True)
+    run_directory.prepare_experiment(c, corpus / "data", exp, True)
     kept = config_file.load_resolved(exp / "config.yaml").train
     assert kept.flat_start_fraction == kept.ctc_first_fraction == left
     assert c.train == kept  # what is trained with

@@ -10,44 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from atat import train
 from atat.config import config_file
-from atat.config.schema import Config, Source
+from atat.config.schema import Source
 from atat.data import kaldi_dir
+from atat.training import launch, run_directory
 from tests import toy
-
-
-def settings(**changes) -> Config:
-    """A tiny model over the toy corpus, without augmentation."""
-    c = Config()
-    c.model.width, c.model.num_heads, c.model.front_channels = 32, 2, 4
-    c.model.speech_layers = c.model.text_layers = c.model.decoder_layers = 1
-    c.model.speech_ffn = c.model.text_ffn = c.model.decoder_ffn = 64
-    c.model.subsampling, c.model.dropout = 4, 0.0
-    c.augment.enabled = False
-    c.train.sources = [Source("train", ["asr", "slu", "nlu"])]
-    c.train.num_steps, c.train.num_epochs, c.train.batch_frames = 30, 3, 400
-    c.train.text_batch, c.train.text_every, c.train.num_workers = 4, 1, 0
-    c.train.learning_rate, c.train.label_smoothing = 5e-3, 0.0
-    c.train.average_checkpoints = 1
-    for name, value in changes.items():
-        setattr(c.train, name, value)
-    return c
-
-
-def run(c: Config, root: Path, name: str, resume: bool = True) -> Path:
-    exp = root / "exp" / name
-    train.prepare_experiment(c, root / "data", exp, resume)
-    train.train(c, root / "data", root / "dump", exp)
-    return exp
-
-
-def lines(exp: Path) -> list[dict]:
-    return [json.loads(line) for line in (exp / "train.jsonl").read_text().splitlines()]
-
-
-def weights(exp: Path) -> dict[str, torch.Tensor]:
-    return torch.load(exp / "model.pth", weights_only=True)["model"]
+from tests.tiny_training import lines, run, settings, weights
 
 
 @pytest.fixture
@@ -113,28 +81,28 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus)
 def test_other_settings_and_a_finished_training_start_anew(corpus):
     c = settings()
     exp = corpus / "exp" / "atat"
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
-    train.train(c, corpus / "data", corpus / "dump", exp)
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    launch.train(c, corpus / "data", corpus / "dump", exp)
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     (exp / "checkpoints" / "checkpoint.pth").touch()
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
     (exp / "confidence.json").touch()
     c.train.learning_rate = 1e-4
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     assert not (exp / "confidence.json").exists()  # it judged the model that is gone
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 
 
 def test_other_data_under_the_same_name_start_anew(corpus):
     c, exp = settings(), corpus / "exp" / "atat"
-    train.prepare_experiment(c, corpus / "data", exp, True)
+    run_directory.prepare_experiment(c, corpus / "data", exp, True)
     (exp / "checkpoints" / "checkpoint.pth").touch()
     split = kaldi_dir.read(corpus / "data" / "train")
     first = split.ids[0]
     split.semantics[first] = split.semantics[split.ids[1]]
     split.text[first] = split.text[split.ids[1]]
     kaldi_dir.write(corpus / "data" / "train", split)
-    assert train.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 
 
@@ -151,7 +119,7 @@ def test_two_processes_train_one_model_and_resume(corpus):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names the loopback device as Linux does")
 def test_several_processes_without_a_loopback_device_are_refused(corpus, monkeypatch):
-    monkeypatch.setattr(train, "no_loopback", lambda: "Network is unreachable")
+    monkeypatch.setattr(launch, "no_loopback", lambda: "Network is unreachable")
     with pytest.raises(ValueError, match=r"num_processes: got 2, .*unreachable.*set it to 1"):
         run(settings(num_processes=2), corpus, "two")
 
@@ -174,17 +142,17 @@ def test_the_papers_schedule_is_that_of_vaswani(corpus):
 
 def test_a_broken_average_is_refused(corpus, tmp_path):
     exp = tmp_path / "exp"
-    toy_tokenizer = train.Tokenizer.load(corpus / "data" / "tokenizer")
+    toy_tokenizer = launch.Tokenizer.load(corpus / "data" / "tokenizer")
     toy_tokenizer.save(exp / "tokenizer")
     path = tmp_path / "average.pth"
     with pytest.raises(ValueError, match="no averaged model"):
-        train.finish(path, exp)
+        launch.finish(path, exp)
     torch.save({}, path)
     with pytest.raises(ValueError, match="is empty"):
-        train.finish(path, exp)
+        launch.finish(path, exp)
     torch.save({"w": torch.tensor([1.0, float("nan")])}, path)
     with pytest.raises(ValueError, match="not finite"):
-        train.finish(path, exp)
+        launch.finish(path, exp)
     assert not (exp / "model.pth").exists()
 
 
@@ -249,7 +217,7 @@ def files(exp: Path) -> dict[str, tuple[bytes, int]]:
 
 def test_a_trained_model_is_there_until_another_is_trained(corpus, monkeypatch):
     exp, more = corpus / "exp" / "atat", (corpus / "data", corpus / "dump")
-    train.run(settings(num_steps=3), *more, exp, True)
+    launch.run(settings(num_steps=3), *more, exp, True)
     (exp / "confidence.json").touch()
     before = files(exp)
     other = settings(num_steps=3)
@@ -261,9 +229,9 @@ def test_a_trained_model_is_there_until_another_is_trained(corpus, monkeypatch):
             (exp / "train.jsonl").write_text("of the other")
             raise error
 
-        monkeypatch.setattr(train, "train", training)
+        monkeypatch.setattr(launch, "train", training)
         with pytest.raises(type(error)):
-            train.run(other, *more, exp, True)
+            launch.run(other, *more, exp, True)
 
     # Found in training (it diverged), but nothing has been changed.
     ends(ValueError("diverged"))
@@ -273,7 +241,7 @@ def test_a_trained_model_is_there_until_another_is_trained(corpus, monkeypatch):
     assert not (exp / "model.pth").exists() and not (exp / "confidence.json").exists()
     ends(ValueError("diverged"))
     assert (exp / "checkpoints" / "checkpoint.pth").exists()
-    assert (exp / train.PREVIOUS / "model.pth").is_file()
+    assert (exp / run_directory.PREVIOUS / "model.pth").is_file()
     monkeypatch.undo()
-    train.run(other, *more, exp, False)
-    assert (exp / "model.pth").is_file() and not (exp / train.PREVIOUS).exists()
+    launch.run(other, *more, exp, False)
+    assert (exp / "model.pth").is_file() and not (exp / run_directory.PREVIOUS).exists()

@@ -1,5 +1,5 @@
 from atat.common.seeds import rng
-from atat.examples import Ragged, fraction_of
+from atat.training.training_data import Ragged, fraction_of
 
 
 def test_a_fraction_is_seeded_and_nested():

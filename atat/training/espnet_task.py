@@ -8,15 +8,15 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 import atat.common.espnet_compat
-from atat import init, local_sgd, rate
 from atat.config import config_file, schema
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
-from atat.dataset import Batches, IterFactory
-from atat.examples import Examples, validation_sources
 from atat.models import whisper
 from atat.models.espnet_model import AtatModel, build
-from atat.train_log import TrainLog
+from atat.training import learning_rate, local_sgd, warm_start
+from atat.training.batching import Batches, IterFactory
+from atat.training.train_log import TrainLog
+from atat.training.training_data import Examples, validation_sources
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.trainer import Trainer
@@ -85,7 +85,7 @@ class AtatTask(AbsTask):
         if settings.model.speech_pretrained is not None:
             whisper.start(model, settings.model, tokenizer)
         if settings.train.init_from is not None:
-            init.match(model, settings, tokenizer).fill(model)
+            warm_start.match(model, settings, tokenizer).fill(model)
         return model
 
     @classmethod
@@ -95,7 +95,7 @@ class AtatTask(AbsTask):
         if model.pretrained and schedule:
             parameters = dict(model.named_parameters())
             slow = [(parameters[name], rows) for name, rows in model.pretrained.items()]
-            rate.follow(optimizers[0], slow, schedule)
+            learning_rate.follow(optimizers[0], slow, schedule)
         return optimizers
 
     @classmethod

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
-from atat import masking, states
 from atat.common.seeds import rng
 from atat.config.schema import Config
 from atat.data.augmentation import Augmenter, active_frames
 from atat.data.tokenizer import Tokenizer
-from atat.examples import Examples, SpeechPart
 from atat.models import whisper
+from atat.training import frozen_states, word_masking
+from atat.training.training_data import Examples, SpeechPart
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
@@ -57,7 +57,9 @@ class Batches:
         # Of a frozen encoder, in place of features: counted as the frames that they were made of.
         self.of_states = config.model.speech_base is not None
         if self.of_states and "mlm" in examples.tasks:
-            states.encoder_of(states.Base.of(config))  # now: processes that make batches share it
+            frozen_states.encoder_of(
+                frozen_states.Base.of(config)
+            )  # now: processes that make batches share it
         self.speech_index = [
             (p, u) for p, part in enumerate(examples.speech) for u in range(len(part.ids))
         ]
@@ -171,9 +173,9 @@ class Batches:
         always the same."""
         draw = rng(self.config.seed, "mlm", step, part.ids[u])
         features, train = self.config.features, self.config.train
-        masked_TF = masking.masked_features(part.wavs[u], part.ticks[u], features, train, draw)
+        masked_TF = word_masking.masked_features(part.wavs[u], part.ticks[u], features, train, draw)
         if self.of_states:  # those that are kept have heard what is masked now
-            masked_TF = states.encode(masked_TF, states.Base.of(self.config))
+            masked_TF = frozen_states.encode(masked_TF, frozen_states.Base.of(self.config))
         return torch.from_numpy(masked_TF)
 
     def _speech_tensors(self, step: int, progress: float, feats: list[Tensor]) -> dict[str, Tensor]:

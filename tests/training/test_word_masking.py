@@ -1,57 +1,21 @@
 """The task `mlm`: words that are masked in the waveform, over a corpus of tones."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-from atat import masking
 from atat.config.schema import Config, FeaturesConfig, Source, TrainConfig
-from atat.data import audio, ctm, filter_bank, kaldi_dir
+from atat.data import audio, filter_bank, kaldi_dir
 from atat.data.ctm import Word
-from atat.data.feature_store import write_split
-from atat.data.tokenizer import Tokenizer
-from atat.dataset import Batches
-from atat.examples import Examples, validation_sources
-from tests.test_train import lines, run, settings
+from atat.training import word_masking
+from atat.training.batching import Batches
+from atat.training.training_data import Examples, validation_sources
+from tests.tiny_training import lines, run, settings
+from tests.tones import EDGE_S, IDS, RATE, TEXTS, TOKENIZER, WORD_S, WORDS, spoken, words_of, write
 
-RATE = 16000
-WORD_S, EDGE_S = 0.2, 0.5
-WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-IDS = [f"s-{number}" for number in range(6)]
-TEXTS = {i: " ".join(WORDS[n : n + 4 + n]) for n, i in enumerate(IDS)}
 TRIMMED = FeaturesConfig(trim_db=30.0)
-
-
-def spoken(text: str) -> np.ndarray:
-    """Half a second of near silence, a fifth of a second of a tone for every word, and again."""
-    time = np.arange(int(WORD_S * RATE)) / RATE
-    tones = [0.4 * np.sin(2 * np.pi * 300 * (1 + WORDS.index(w)) * time) for w in text.split()]
-    edge = np.zeros(int(EDGE_S * RATE))
-    samples = np.concatenate([edge, *tones, edge])
-    return samples + np.random.default_rng(0).normal(0, 1e-3, len(samples))
-
-
-def words_of(text: str) -> list[Word]:
-    return [Word(w, EDGE_S + WORD_S * n, WORD_S) for n, w in enumerate(text.split())]
-
-
-def write(root: Path, settings: FeaturesConfig) -> None:
-    """data/train with its alignment, and dump/train with its features."""
-    for i, text in TEXTS.items():
-        soundfile.write(root / f"{i}.wav", spoken(text), RATE)
-    split = kaldi_dir.DataDir(
-        wav_scp={i: str(root / f"{i}.wav") for i in IDS},
-        text=TEXTS,
-        semantics={i: f"count( {text} )count" for i, text in TEXTS.items()},
-        utt2spk=dict.fromkeys(IDS, "s"),
-    )
-    kaldi_dir.write(root / "data" / "train", split)
-    write_split(root / "data" / "train", root / "dump" / "train", settings, 1)
-    ctm.write(root / "data" / "train" / "ctm", ((i, words_of(t)) for i, t in TEXTS.items()))
 
 
 @pytest.fixture(scope="module", params=[FeaturesConfig(), TRIMMED], ids=["whole", "trimmed"])
@@ -60,9 +24,6 @@ def corpus(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("mlm")
     write(root, request.param)
     return root, request.param
-
-
-TOKENIZER = Tokenizer.train([f"count( {text} )count" for text in TEXTS.values()], 60)
 
 
 def examples(root, *tasks, **options) -> Examples:
@@ -98,11 +59,11 @@ def rows(b: Batches, step: int, speech: list[int]) -> list[tuple[str, str, np.nd
 def test_the_share_of_masked_words_is_as_asked_for_whatever_their_number():
     draw = np.random.default_rng(0)
     for num_words in (1, 3, 20):
-        chosen = [masking.choose(num_words, 0.15, draw) for _ in range(4000)]
+        chosen = [word_masking.choose(num_words, 0.15, draw) for _ in range(4000)]
         assert np.mean([len(c) for c in chosen]) == pytest.approx(0.15 * num_words, rel=0.1)
         assert all(len(set(c)) == len(c) for c in chosen)
         assert {int(i) for c in chosen for i in c} == set(range(num_words))
-    assert len(masking.choose(5, 1.0, draw)) == 5
+    assert len(word_masking.choose(5, 1.0, draw)) == 5
 
 
 @pytest.mark.parametrize("fill", ["zero", "noise"])
@@ -111,7 +72,7 @@ def test_nothing_but_the_chosen_words_is_changed(fill):
     before = samples.copy()
     first, last = int(0.7 * RATE), int(0.9 * RATE)
     spans = np.array([[first, last], [len(samples) - 10, len(samples) + 100]])
-    masked = masking.mask(samples, spans, fill, np.random.default_rng(1))
+    masked = word_masking.mask(samples, spans, fill, np.random.default_rng(1))
     assert np.array_equal(samples, before) and masked.dtype == np.float32
     assert np.array_equal(masked[:first], before[:first])
     assert np.array_equal(masked[last:-10], before[last:-10])
@@ -260,15 +221,15 @@ def test_alignments_may_come_with_the_corpus(copied, tmp_path):
 def test_words_beyond_the_audio_are_refused(corpus):
     path, settings = str(corpus[0] / "s-0.wav"), Config(features=corpus[1])
     for last_s in (50.0, 0.0):
-        ticks = masking.ticks([Word(WORDS[0], last_s, WORD_S)])
+        ticks = word_masking.ticks([Word(WORDS[0], last_s, WORD_S)])
         draw = np.random.default_rng(0)
         if last_s:
             with pytest.raises(
                 ValueError, match=r"ends at 50\.20 s by the alignment, but the audio"
             ):
-                masking.masked_features(path, ticks, settings.features, settings.train, draw)
+                word_masking.masked_features(path, ticks, settings.features, settings.train, draw)
         else:
-            masking.masked_features(path, ticks, settings.features, settings.train, draw)
+            word_masking.masked_features(path, ticks, settings.features, settings.train, draw)
 
 
 def test_no_alignments_and_no_audio_are_one_line(copied, tmp_path):

@@ -8,9 +8,9 @@ from atat.config.schema import Config, Source
 from atat.data import kaldi_dir
 from atat.data.augmentation import active_frames
 from atat.data.tokenizer import Tokenizer
-from atat.dataset import Batches, IterFactory
-from atat.examples import Examples
 from atat.semantics import heldout_pairs, target_sequence
+from atat.training.batching import Batches, IterFactory
+from atat.training.training_data import Examples
 from tests import toy
 
 NUM = 30
@@ -38,7 +38,7 @@ class FakeReader:
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """A split `train` with everything, a split `text` without speech; the tokenizer."""
-    monkeypatch.setattr("atat.examples.FeatureReader", FakeReader)
+    monkeypatch.setattr("atat.training.training_data.FeatureReader", FakeReader)
     rooms = ["kitchen", "bedroom", "garage"]
     sequences = {
         f"s-{i:03d}": f"{'turnOn' if i % 2 else 'turnOff'}( the room( {rooms[i % 3]} )room light "

@@ -18,9 +18,9 @@ from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.tokenizer import Tokenizer
-from atat.examples import SPEECH_TASKS, TEXT_TASKS
 from atat.models.checkpoint import check_experiment, read_weights
 from atat.models.espnet_model import AtatModel
+from atat.training.training_data import SPEECH_TASKS, TEXT_TASKS
 
 PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
 TRAINED_BY = {"speech_encoder": SPEECH_TASKS, "ctc": SPEECH_TASKS, "text_encoder": TEXT_TASKS}
