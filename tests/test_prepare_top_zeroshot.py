@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from atat import score
 from atat.config import config_file
 from atat.data import kaldi_dir
+from atat.evaluation import scoring
 from atat.prepare import top_corpus, top_zeroshot
 from atat.prepare.top_corpus import Sentence
 from atat.semantics import target_sequence
@@ -73,7 +73,7 @@ def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
     about = json.loads((tmp_path / "data" / "about.json").read_text())
     assert (about["corpus"], about["hypothesis"]) == ("TOP", "tree")
     assert "not recorded (train: espeak/en-us 100%" in about["speech"]
-    assert score.hypothesis_key(tmp_path / "data")
+    assert scoring.hypothesis_key(tmp_path / "data")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [
         *("train_text", "train", "valid", "test", "asr")
     ]

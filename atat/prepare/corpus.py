@@ -21,7 +21,7 @@ from atat.config.schema import DataConfig
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 
-HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/metrics.py)
+HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/evaluation/metrics.py)
 TRAINING = ("train", "train_low", "train_rest", "asr", "foreign")  # splits that are trained on
 WRITTEN = ".splits"  # in the data directory: those that this module wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples

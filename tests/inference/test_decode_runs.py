@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from atat import decode, score
+from atat import decode
 from atat.common import cli
 from atat.config import config_file, schema
 from atat.config.schema import DecodeRun
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.evaluation import scoring
 from atat.inference import decode_runs
 
 
@@ -56,7 +57,7 @@ def test_all_runs_are_decoded_and_can_be_scored(monkeypatch, capfd, exp, toy_dat
         assert [line["id"] for line in lines] == references.ids
         assert {line["id"]: line["hypothesis"] for line in lines} == reference
         assert all(line["nbest"][0]["hypothesis"] == line["hypothesis"] for line in lines)
-        scores = score.score_run(exp / f"decode_{name}", toy_data[0], {})[None]
+        scores = scoring.score_run(exp / f"decode_{name}", toy_data[0], {})[None]
         assert scores["wer"]["value"] == 0.0
     assert (exp / "decode_test" / "scores.json").is_file()
 

@@ -14,8 +14,8 @@ from typing import Any
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
+from atat.evaluation.scoring import percent
 from atat.grammar.grammar import Grammar
-from atat.score import percent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GRAMMARS = Path("egs/commands/grammars")

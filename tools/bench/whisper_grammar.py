@@ -23,19 +23,20 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import metrics
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.text_table import align
 from atat.data import audio, kaldi_dir
+from atat.evaluation import metrics
+from atat.evaluation.noisy_speech import others_speech
+from atat.evaluation.scoring import hypothesis_key, percent
 from atat.grammar.automaton import Automaton, spell
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference import constraints
 from atat.inference.typed_text import normalize
 from atat.inference.whisper_listener import WINDOW_S, Listener
-from atat.noise_curve import decibels, others_speech
-from atat.score import hypothesis_key, percent
+from atat.noise_curve import decibels
 from atat.semantics import target_sequence
 from atat.synthesis import noise
 

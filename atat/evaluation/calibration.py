@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atat.metrics import CONFIDENCE, Metric
+from atat.evaluation.metrics import CONFIDENCE, Metric
 
 NUM_BINS = 10
 

@@ -20,7 +20,7 @@ from atat.semantics.target_sequence import Frame, Node
 # In the order of a table's columns.
 TITLES = {
     "em_hyp": "EM Hyp",
-    "em_hyp_macro": "Macro EM",  # EM Hyp, its mean over intents: atat/intents.py
+    "em_hyp_macro": "Macro EM",  # EM Hyp, its mean over intents: atat/evaluation/intents.py
     "em_full": "EM Full",
     "intent_accuracy": "Intent acc",
     "slot_f1": "Slot F1",

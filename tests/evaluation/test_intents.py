@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atat import intents, metrics
+from atat.evaluation import intents, metrics
 
 
 def outcome(label: str, is_right: bool) -> metrics.Outcome:

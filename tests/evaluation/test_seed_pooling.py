@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from atat import pooling, score
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.evaluation import scoring, seed_pooling
 from atat.inference import hypotheses
 from atat.semantics import target_sequence
 
@@ -42,24 +42,24 @@ def scored(root, lines: list[dict], task="slu"):
     kaldi_dir.write(root / "data" / "test", DataDir(None, texts, sequences, speakers))
     (run / "run.json").write_text(json.dumps({"split": "test", "task": task}))
     (run / "hyp.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    scores = score.score_run(run, root / "data", {})[None]
+    scores = scoring.score_run(run, root / "data", {})[None]
     return hypotheses.read_hypotheses(run / "hyp.jsonl"), scores, list(speakers.values())
 
 
-def counted(root, seed: int) -> pooling.Counts:
-    return pooling.counts(scored(root, answers(seed))[0], target_sequence.frame)
+def counted(root, seed: int) -> seed_pooling.Counts:
+    return seed_pooling.counts(scored(root, answers(seed))[0], target_sequence.frame)
 
 
 @pytest.mark.parametrize("task", ["slu", "asr"])
 def test_one_run_pooled_has_the_scores_of_stage_6(tmp_path, task):
     lines, scores, speakers = scored(tmp_path, answers(1), task)
-    counts = pooling.counts(lines, target_sequence.frame)
-    pooled = pooling.scores([counts], speakers)
+    counts = seed_pooling.counts(lines, target_sequence.frame)
+    pooled = seed_pooling.scores([counts], speakers)
     assert list(pooled) == list(scores)
     for name, metric in scores.items():
         common = {key: metric[key] for key in ("value", "n", "low", "high")}
         assert {key: pooled[name][key] for key in common} == pytest.approx(common), name
-        assert pooling.value(counts, name) == pytest.approx(metric["value"])
+        assert seed_pooling.value(counts, name) == pytest.approx(metric["value"])
 
 
 def test_the_mean_over_intents_is_that_of_stage_6_too(tmp_path):
@@ -68,22 +68,26 @@ def test_the_mean_over_intents_is_that_of_stage_6_too(tmp_path):
     for i, line in enumerate(lines):
         line["hypothesis"] = line["r"] if i % 5 else "go( )go"
     lines, scores, speakers = scored(tmp_path, lines)
-    counts = pooling.counts(lines, target_sequence.frame)
-    assert pooling.scores([counts], speakers)["em_hyp_macro"] == scores["em_hyp_macro"]
-    assert pooling.value(counts, "em_hyp_macro") == pytest.approx(scores["em_hyp_macro"]["value"])
-    assert pooling.scores([counts, counts])["em_hyp_macro"] == pytest.approx(scores["em_hyp_macro"])
+    counts = seed_pooling.counts(lines, target_sequence.frame)
+    assert seed_pooling.scores([counts], speakers)["em_hyp_macro"] == scores["em_hyp_macro"]
+    assert seed_pooling.value(counts, "em_hyp_macro") == pytest.approx(
+        scores["em_hyp_macro"]["value"]
+    )
+    assert seed_pooling.scores([counts, counts])["em_hyp_macro"] == pytest.approx(
+        scores["em_hyp_macro"]
+    )
 
 
 def test_references_without_carrier_words_have_no_scores_of_words():
     line = {"id": "a-1", "reference": "go( to( home )to )go", "hypothesis": "go(", "em_hyp": False}
-    names = set(pooling.counts([line | {"em_full": None}], target_sequence.frame))
+    names = set(seed_pooling.counts([line | {"em_full": None}], target_sequence.frame))
     assert names == {"em_hyp", "intent_accuracy", "slot_f1", "semer", "tree_valid"}
 
 
 def test_parts_are_pooled_as_one_run_of_all_their_utterances(tmp_path):
     parts = [answers(1, 30), answers(2, 50)]
     lines = [line for i, part in enumerate(parts) for line in scored(tmp_path / str(i), part)[0]]
-    pooled = pooling.scores([pooling.counts(lines, target_sequence.frame)])
+    pooled = seed_pooling.scores([seed_pooling.counts(lines, target_sequence.frame)])
     k = sum(line["hypothesis"] == line["r"] for part in parts for line in part)
     interval = binomtest(k, 80).proportion_ci(method="wilson")
     assert pooled["em_full"] == pytest.approx(
@@ -93,8 +97,8 @@ def test_parts_are_pooled_as_one_run_of_all_their_utterances(tmp_path):
 
 def test_seeds_are_pooled_by_the_mean_of_each_utterance(tmp_path):
     runs = [counted(tmp_path / str(seed), seed) for seed in (1, 2, 3)]
-    pooled = pooling.scores(runs)
-    by_seed = [pooling.value(run, "em_hyp") for run in runs]
+    pooled = seed_pooling.scores(runs)
+    by_seed = [seed_pooling.value(run, "em_hyp") for run in runs]
     assert len(set(by_seed)) == 3
     assert pooled["em_hyp"]["value"] == pytest.approx(np.mean(by_seed))
     assert pooled["em_hyp"]["n"] == 40
@@ -104,7 +108,7 @@ def test_seeds_are_pooled_by_the_mean_of_each_utterance(tmp_path):
     assert pooled["em_hyp"]["high"] == pytest.approx(oracle.confidence_interval.high, abs=0.02)
     # SemER is a ratio of sums: errors over slots and intents, the same references every time.
     assert pooled["semer"]["value"] == pytest.approx(
-        np.mean([pooling.value(run, "semer") for run in runs])
+        np.mean([seed_pooling.value(run, "semer") for run in runs])
     )
 
 
@@ -112,11 +116,11 @@ def test_runs_of_one_seed_are_compared_by_mcnemar_and_pooled_ones_by_bootstrap(t
     a, b, c = (counted(tmp_path / str(seed), seed) for seed in (1, 2, 3))
     right_a, right_b = (run["em_hyp"][0] > 0 for run in (a, b))
     wins, losses = int(sum(right_a & ~right_b)), int(sum(right_b & ~right_a))
-    single = pooling.differences([a], [b])["em_hyp"]
+    single = seed_pooling.differences([a], [b])["em_hyp"]
     assert single["p"] == pytest.approx(binomtest(wins, wins + losses).pvalue)
     assert single["value"] == pytest.approx((wins - losses) / 40)
 
-    pooled = pooling.differences([a, c], [b])["em_hyp"]
+    pooled = seed_pooling.differences([a, c], [b])["em_hyp"]
     pairs = (a["em_hyp"][0] + c["em_hyp"][0]) / 2 - b["em_hyp"][0]
     draws = np.random.default_rng(0).choice(pairs, (4000, 40)).mean(axis=1)
     tail = min(np.mean(draws <= 0), np.mean(draws >= 0))
@@ -138,10 +142,10 @@ def test_runs_of_one_seed_are_compared_by_mcnemar_and_pooled_ones_by_bootstrap(t
 )
 def test_what_was_published_is_compared_too(tmp_path, published, names):
     a, b = (counted(tmp_path / str(seed), seed) for seed in (1, 2))
-    found = pooling.differences([a], [b], None, published)
+    found = seed_pooling.differences([a], [b], None, published)
     assert list(found) == names
     for name, change in found.items():
-        expected = pooling.value(a, name) - pooling.value(b, name)
+        expected = seed_pooling.value(a, name) - seed_pooling.value(b, name)
         assert change["value"] == pytest.approx(expected), name
         assert change["low"] <= expected <= change["high"]
     if "em_full" in found:
@@ -152,8 +156,10 @@ def test_what_was_published_is_compared_too(tmp_path, published, names):
 
 def test_transcripts_are_compared_by_wer():
     ours, theirs = (
-        pooling.counts([{"reference": "turn it on", "hypothesis": text}] * 8, target_sequence.frame)
+        seed_pooling.counts(
+            [{"reference": "turn it on", "hypothesis": text}] * 8, target_sequence.frame
+        )
         for text in ("turn it on", "turn off")
     )
-    ((name, change),) = pooling.differences([ours], [theirs]).items()
+    ((name, change),) = seed_pooling.differences([ours], [theirs]).items()
     assert name == "wer" and change["value"] == pytest.approx(-2 / 3) and change["p"] < 0.05

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from atat import calibration
+from atat.evaluation import calibration
 
 # Key of train.jsonl, title of the panel, factor from the log to the axis.
 PANELS = (

@@ -11,6 +11,7 @@ from atat import score
 from atat.common import cli
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.evaluation import scoring
 
 SEMANTICS = {
     "anna-1": "play( play song( jazz )song )play",
@@ -54,7 +55,7 @@ def lines_of(directory):
 def test_a_spoken_run_gets_semantic_scores_and_wer(tmp_path):
     write_split(tmp_path / "data")
     directory = write_run(tmp_path / "exp")
-    score.score_run(directory, tmp_path / "data", {})
+    scoring.score_run(directory, tmp_path / "data", {})
     scores = json.loads((directory / "scores.json").read_text())
     assert list(scores) == [
         *("em_hyp", "em_hyp_macro", "em_full", "intent_accuracy", "slot_f1", "semer", "wer"),
@@ -75,7 +76,7 @@ def test_every_hypothesis_gets_its_reference_and_verdict_and_keeps_the_rest(tmp_
     write_split(tmp_path / "data")
     directory = write_run(tmp_path / "exp")
     for _ in range(2):  # scoring twice is scoring once
-        score.score_run(directory, tmp_path / "data", {})
+        scoring.score_run(directory, tmp_path / "data", {})
         lines = lines_of(directory)
         assert {id_: line["reference"] for id_, line in lines.items()} == SEMANTICS
         assert lines["anna-1"] == {
@@ -103,7 +104,7 @@ def test_the_reason_of_stage_5_for_an_empty_hypothesis_is_kept(tmp_path):
     path = directory / "hyp.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines.values()))
     for _ in range(2):
-        score.score_run(directory, tmp_path / "data", {})
+        scoring.score_run(directory, tmp_path / "data", {})
         assert lines_of(directory)["anna-1"]["reason"] == "no features: stage 2 dropped it"
         assert lines_of(directory)["anna-2"]["reason"] == "minutes 'nine', expected 'five'"
 
@@ -112,7 +113,7 @@ def test_a_transcription_run_has_wer_only(tmp_path):
     write_split(tmp_path / "data")
     heard = {"anna-1": "play jazz", "anna-2": "set to nine", "bert-1": ""}
     directory = write_run(tmp_path / "exp", "asr", heard, task="asr")
-    (scores,) = score.score_run(directory, tmp_path / "data", {}).values()
+    (scores,) = scoring.score_run(directory, tmp_path / "data", {}).values()
     assert list(scores) == ["wer"]
     assert scores["wer"]["value"] == pytest.approx(
         jiwer.wer(list(TEXT.values()), list(heard.values()))
@@ -132,7 +133,7 @@ def test_references_without_carrier_words_have_no_full_match_and_no_wer(tmp_path
         "x-2": "order( a drink( latte )drink )order",
     }
     directory = write_run(tmp_path / "exp", hypotheses=hypotheses)
-    (scores,) = score.score_run(directory, tmp_path / "data", {}).values()
+    (scores,) = scoring.score_run(directory, tmp_path / "data", {}).values()
     assert list(scores) == ["em_hyp", "intent_accuracy", "slot_f1", "semer", "tree_valid"]
     assert scores["em_hyp"]["k"] == 1
     assert lines_of(directory)["x-1"]["em_full"] is None
@@ -147,18 +148,18 @@ def test_about_json_says_what_exact_match_compares(tmp_path):
     right = {}
     for name in ("frame", "triple"):
         (data / "about.json").write_text(json.dumps({"hypothesis": name}))
-        right[name] = score.score_run(directory, data, {})[None]["em_hyp"]["k"]
+        right[name] = scoring.score_run(directory, data, {})[None]["em_hyp"]["k"]
     assert right == {"frame": 0, "triple": 1}
     (data / "about.json").write_text('{"hypothesis": "guess"}')
     with pytest.raises(ValueError, match=r"about.json: hypothesis is 'guess', expected one of"):
-        score.score_run(directory, data, {})
+        scoring.score_run(directory, data, {})
 
 
 def test_nested_references_have_tree_scores(tmp_path):
     nested = {"x-1": "a( to b( c( rome )c )b )a"}
     write_split(tmp_path / "data", text={"x-1": "to rome"}, semantics=nested)
     directory = write_run(tmp_path / "exp", hypotheses=nested)
-    (scores,) = score.score_run(directory, tmp_path / "data", {}).values()
+    (scores,) = scoring.score_run(directory, tmp_path / "data", {}).values()
     assert scores["tree_f1"]["value"] == 1.0
 
 
@@ -226,7 +227,7 @@ def test_missing_and_surplus_hypotheses_are_named_and_nothing_is_written(
     directory = write_run(tmp_path / "exp", hypotheses=hypotheses)
     before = (directory / "hyp.jsonl").read_bytes()
     with pytest.raises(ValueError, match=message):
-        score.score_run(directory, tmp_path / "data", {})
+        scoring.score_run(directory, tmp_path / "data", {})
     assert (directory / "hyp.jsonl").read_bytes() == before
     assert not (directory / "scores.json").exists()
 
@@ -250,7 +251,7 @@ def test_broken_input_is_named(tmp_path, file, content, message):
     directory = write_run(tmp_path / "exp")
     (directory / file).write_text(content)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        score.score_run(directory, tmp_path / "data", {})
+        scoring.score_run(directory, tmp_path / "data", {})
 
 
 def test_a_split_without_the_references_of_the_task_is_an_error(tmp_path):
@@ -258,10 +259,10 @@ def test_a_split_without_the_references_of_the_task_is_an_error(tmp_path):
     write_split(tmp_path / "data", "labels", semantics=SEMANTICS)
     slu = write_run(tmp_path / "exp", "speech", split="speech")
     asr = write_run(tmp_path / "exp", "labels", TEXT, task="asr", split="labels")
-    with pytest.raises(score.NoReference, match="has no 'semantics'"):
-        score.score_run(slu, tmp_path / "data", {})
-    with pytest.raises(score.NoReference, match="has no 'text'"):
-        score.score_run(asr, tmp_path / "data", {})
+    with pytest.raises(scoring.NoReference, match="has no 'semantics'"):
+        scoring.score_run(slu, tmp_path / "data", {})
+    with pytest.raises(scoring.NoReference, match="has no 'text'"):
+        scoring.score_run(asr, tmp_path / "data", {})
 
 
 def test_what_another_run_reads_need_not_be_scored_itself(tmp_path, monkeypatch, capsys):
@@ -274,7 +275,7 @@ def test_what_another_run_reads_need_not_be_scored_itself(tmp_path, monkeypatch,
     said = capsys.readouterr().out
     assert f"heard: not scored; {tmp_path / 'data' / 'test'}: has no 'text'" in said
     assert (two_stages / "scores.json").exists() and not (heard / "scores.json").exists()
-    with pytest.raises(score.NoReference):
+    with pytest.raises(scoring.NoReference):
         run_main(monkeypatch, *arguments, "--run", "heard")
 
 

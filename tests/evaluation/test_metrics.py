@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from atat import metrics
-from atat.metrics import Overlap, judge
+from atat.evaluation import metrics
+from atat.evaluation.metrics import Overlap, judge
 from atat.semantics import target_sequence, triples
 from atat.semantics.target_sequence import Frame
 

@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from atat.report_cells import Table, p_value, percent
-from atat.results import Results
+from atat.evaluation.report_cells import Table, p_value, percent
+from atat.evaluation.results import Results
 
 _MADE_BY = ("run", "seed", "commit")  # columns of what atat.conditions wrote
 

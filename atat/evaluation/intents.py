@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from atat import metrics
-from atat.metrics import Metric, Outcome
+from atat.evaluation import metrics
+from atat.evaluation.metrics import Metric, Outcome
 from atat.semantics import target_sequence
 
 MAX_INTENTS = 60  # more are no table that anybody reads, and test splits have one or two of each

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from atat.hints import Hint
-from atat.metrics import Metric
+from atat.evaluation.hints import Hint
+from atat.evaluation.metrics import Metric
 
 
 @dataclass(frozen=True)

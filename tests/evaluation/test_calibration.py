@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
-from atat.calibration import Bin, bins, choose_threshold, coverage, expected_error, rate
+from atat.evaluation.calibration import Bin, bins, choose_threshold, coverage, expected_error, rate
 
 GOOD = np.array([0.99, 0.9, 0.8, 0.4])
 BAD = np.array([0.7, 0.6, 0.3, 0.2, 0.1])

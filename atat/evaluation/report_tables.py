@@ -4,9 +4,9 @@ import os
 import statistics
 from pathlib import Path
 
-from atat import hints, intents, metrics, report_measured
-from atat.report_cells import Table, number, p_value, percent, points
-from atat.results import SIGNIFICANT, Comparison, Result, Results
+from atat.evaluation import hints, intents, metrics, report_measured
+from atat.evaluation.report_cells import Table, number, p_value, percent, points
+from atat.evaluation.results import SIGNIFICANT, Comparison, Result, Results
 from atat.semantics import target_sequence
 
 

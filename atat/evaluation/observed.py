@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atat import metrics, score
 from atat.common import cli, parallel
+from atat.evaluation import metrics, scoring
 from atat.grammar.grammar import Grammar
 from atat.inference.result import read, slots
 from atat.semantics import target_sequence
@@ -88,7 +88,7 @@ def in_domain(
     """
     if references is None:
         raise ValueError(f"{data}: the split has no 'semantics' to compare with")
-    key = score.hypothesis_key(data)
+    key = scoring.hypothesis_key(data)
     examples = []
     observed = cli.progress(observe(model, options, speech), desc="decoding")
     for id_, duration_s, examined in observed:

@@ -1,14 +1,12 @@
 """What is missing, and the command that makes it: with all the options of the run, to be pasted."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from atat.config.experiment_tables import Tables
-
-if TYPE_CHECKING:
-    from atat.results import Results
 
 NOT_TRAINED = "not trained"
 # Options that say what to do this time; all others say what of, and stay in every hint.
@@ -79,7 +77,15 @@ class Driver:
         return None
 
 
-def of(results: "Results") -> list[Hint]:
+class Lacking(Protocol):
+    """What `of` needs of a recipe's results (`results.Results`, which needs this module)."""
+
+    driver: Driver
+    tables: Tables
+    rows: Sequence[Any]  # `results.Result`
+
+
+def of(results: Lacking) -> list[Hint]:
     """What rows of the table lack, in a few lines, and the commands that make it.
 
     With a grammar of one's own, rows about intents of the recipe's are left out.

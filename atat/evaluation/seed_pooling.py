@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from atat import intents, metrics
-from atat.metrics import Metric, Overlap
+from atat.evaluation import intents, metrics
+from atat.evaluation.metrics import Metric, Overlap
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
 

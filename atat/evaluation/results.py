@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from atat import metrics, pooling, score
 from atat.common import json_file
 from atat.config import config_file, schema
 from atat.config.experiment_tables import Row, Tables, Training
 from atat.data import kaldi_dir
-from atat.hints import NOT_TRAINED, Driver, Hint
+from atat.evaluation import metrics, scoring, seed_pooling
+from atat.evaluation.hints import NOT_TRAINED, Driver, Hint
+from atat.evaluation.metrics import Metric
+from atat.evaluation.seed_pooling import Counts
 from atat.inference import hypotheses
-from atat.metrics import Metric
 from atat.models.checkpoint import digest
 from atat.models.experiment_files import CONFIDENCE
-from atat.pooling import Counts
 from atat.training import train_log
 
 SIGNIFICANT = 0.05
@@ -291,9 +291,9 @@ class Results:
             path = self._directory(places[0], trainings[0], row.run) / _scores_name(row.subset)
             return Result(row, json_file.read_json(path), None, pools[0].lines, comparison)
         counts = [pool.counts for pool in pools]
-        scores = pooling.scores(counts, pools[0].speakers)
+        scores = seed_pooling.scores(counts, pools[0].speakers)
         seeds = {
-            str(training.seed): {name: pooling.value(one, name) for name in scores}
+            str(training.seed): {name: seed_pooling.value(one, name) for name in scores}
             for training, one in zip(trainings, counts, strict=True)
             if len(trainings) > 1
         }
@@ -367,9 +367,11 @@ class Results:
             utt2spk = self._split_of(place, training, run).utt2spk or {}
             speakers += [utt2spk.get(line["id"]) for line in chosen]
             lines += [line | {"id": place.name(line["id"])} for line in chosen]
-        key = score.hypothesis_key(places[0].data)
+        key = scoring.hypothesis_key(places[0].data)
         known = None not in speakers
-        return Pool(lines, speakers if known else None, pooling.counts(lines, key) if lines else {})
+        return Pool(
+            lines, speakers if known else None, seed_pooling.counts(lines, key) if lines else {}
+        )
 
     def _select(
         self, place: Place, training: Training, run: str, subset: str | None
@@ -399,7 +401,7 @@ class Results:
             return Comparison(row.against, other, problem="was scored against other references")
         counts = [[pool.counts for pool in pools] for pools in (ours, theirs)]
         published = {name for one in self.tables.table for name in one.paper}
-        changes = pooling.differences(*counts, ours[0].speakers, published)
+        changes = seed_pooling.differences(*counts, ours[0].speakers, published)
         return Comparison(row.against, other, changes)
 
     def _run_against(self, row: Row) -> str:

@@ -16,27 +16,28 @@ import pytest
 import soundfile
 from scipy.stats import binomtest
 
-from atat import (
-    hints,
-    metrics,
-    plots,
-    report,
-    report_page,
-    report_tables,
-    results,
-    score,
-    slot_errors,
-)
+from atat import report
 from atat.common import cli
 from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.hints import Hint
+from atat.evaluation import (
+    hints,
+    metrics,
+    plots,
+    report_output,
+    report_page,
+    report_tables,
+    results,
+    scoring,
+    slot_errors,
+)
+from atat.evaluation.hints import Hint
+from atat.evaluation.report_audio import Recordings
+from atat.evaluation.slot_errors import NOTHING, SlotErrors, Taken
 from atat.inference import hypotheses
 from atat.models import checkpoint
-from atat.report_audio import Recordings
 from atat.semantics.target_sequence import Frame, Node, build
-from atat.slot_errors import NOTHING, SlotErrors, Taken
 
 ROOMS = ("kitchen", "bedroom", "attic")
 TABLES = """
@@ -145,8 +146,8 @@ def words(sequence: str) -> str:
 
 def rescore(root: Path, experiment: str):
     subsets = experiment_tables.load(root / "tables.yaml").subsets
-    for directory in score.run_directories(root / "exp" / experiment):
-        score.score_run(directory, root / "data", subsets)
+    for directory in scoring.run_directories(root / "exp" / experiment):
+        scoring.score_run(directory, root / "data", subsets)
 
 
 def run_report(paths: dict[str, Path], monkeypatch, *more: str):
@@ -505,7 +506,7 @@ def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):
 
 
 def test_the_terminal_shows_every_row_there_is_and_no_line_is_wider_than_a_screen(recipe):
-    text = report.terminal(load(recipe))
+    text = report_output.terminal(load(recipe))
     for row in experiment_tables.load(recipe["tables"]).table[:-1]:
         assert f"\n{row.row}" in text
     assert text.endswith(
@@ -790,8 +791,8 @@ def parts(tmp_path_factory) -> Path:
             (place / "exp" / name / "env.json").write_text(json.dumps(env | {"seed": max(seed, 1)}))
             errors = 0.6 if name == "e2e" else 0.1 + 0.1 * seed
             make_run(place / "exp" / name / "decode_test", references, errors, seed=seed + number)
-            for run in score.run_directories(place / "exp" / name):
-                score.score_run(run, place / "data", {})
+            for run in scoring.run_directories(place / "exp" / name):
+                scoring.score_run(run, place / "data", {})
     return root
 
 

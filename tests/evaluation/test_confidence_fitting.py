@@ -9,10 +9,11 @@ import pytest
 import soundfile
 
 from atat import calibrate, parse
-from atat.calibrate import Example, chosen_run, is_for_fitting
 from atat.config import config_file
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.evaluation import confidence_fitting
+from atat.evaluation.confidence_fitting import Example, chosen_run, is_for_fitting
 from atat.inference import confidence
 from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import target_sequence
@@ -107,24 +108,24 @@ def test_a_model_is_calibrated_again_only_where_something_else_is_wanted(command
     code, _, err = calibrated(command, exp, corpus, "--negatives", corpus / "noise")
     assert code == 0, err
     wanted = {"split": "valid", "hours": 2.0, "false_accepts_per_hour": 2.0, "accept": 0.95}
-    assert not calibrate.is_calibrated(exp, wanted)  # by negatives of somebody's
+    assert not confidence_fitting.is_calibrated(exp, wanted)  # by negatives of somebody's
     stored = confidence.load(exp)
     made = replace(stored, about=stored.about | {"negatives": "made from the seed"})
     confidence.save(made, exp)
-    assert calibrate.is_calibrated(exp, wanted)
-    assert not calibrate.is_calibrated(exp, wanted | {"hours": 1.0})
+    assert confidence_fitting.is_calibrated(exp, wanted)
+    assert not confidence_fitting.is_calibrated(exp, wanted | {"hours": 1.0})
     code, out, _ = calibrated(command, exp, corpus, "--if_needed", "true")
     assert code == 0 and out.startswith("calibrated already")
     (exp / "confidence.json").write_text("{")
-    assert not calibrate.is_calibrated(exp, wanted)
+    assert not confidence_fitting.is_calibrated(exp, wanted)
 
 
 def test_a_run_goes_on_where_a_model_that_is_always_wrong_cannot_be_calibrated(
     command, exp, corpus, monkeypatch
 ):
-    right = calibrate.in_domain
+    right = confidence_fitting.in_domain
     monkeypatch.setattr(
-        calibrate, "in_domain", lambda *a: [replace(e, right=False) for e in right(*a)]
+        confidence_fitting, "in_domain", lambda *a: [replace(e, right=False) for e in right(*a)]
     )
     arguments = ["--negatives", corpus / "noise"]
     code, _, err = calibrated(command, exp, corpus, *arguments)
@@ -202,12 +203,12 @@ def test_a_measure_that_never_varies_in_the_domain_still_tells_what_is_foreign(t
     def example(kind: str, ctc_cost: float, cost: float) -> Example:
         measures = confidence.Measures(cost, 5.0, -4.6, ctc_cost)
         found = confidence.Examined([], measures, {})
-        return Example(kind, kind, 8.0, found, right=kind == calibrate.IN_DOMAIN)
+        return Example(kind, kind, 8.0, found, right=kind == confidence_fitting.IN_DOMAIN)
 
     draw = np.random.default_rng(0)
-    examples = [example(calibrate.IN_DOMAIN, -4.6, cost) for cost in draw.normal(0, 1, 50)]
+    examples = [example(confidence_fitting.IN_DOMAIN, -4.6, cost) for cost in draw.normal(0, 1, 50)]
     examples += [example("speech", -2.0, cost) for cost in draw.normal(0, 1, 50)]
-    fitted, problem = calibrate.fit(examples, options, 2.0, 0.95, {})
+    fitted, problem = confidence_fitting.fit(examples, options, 2.0, 0.95, {})
     assert problem is None
     accepted = fitted.probability([e.measures for e in examples]) >= fitted.threshold
     assert accepted[:50].all() and not accepted[50:].any()
@@ -223,23 +224,23 @@ def test_near_misses_raise_the_threshold_as_far_as_they_need_and_not_beyond_a_qu
     def threshold(near: float) -> tuple[float, float]:
         """The threshold, and the probability of the near misses, with such a cost."""
         draw = np.random.default_rng(0)
-        costs = {calibrate.IN_DOMAIN: 0.0, "speech": 8.0, negatives.NEAR: near}
+        costs = {confidence_fitting.IN_DOMAIN: 0.0, "speech": 8.0, negatives.NEAR: near}
         examples = [
             Example(
                 kind,
                 kind,
                 8.0,
                 confidence.Examined([], confidence.Measures(cost, 5.0, -4.6, -4.6), {}),
-                right=kind == calibrate.IN_DOMAIN,
+                right=kind == confidence_fitting.IN_DOMAIN,
             )
             for kind, centre in costs.items()
             for cost in centre + draw.normal(0, 1, 200)
         ]
-        fitted, problem = calibrate.fit(examples, options, 2.0, 0.9, {})
+        fitted, problem = confidence_fitting.fit(examples, options, 2.0, 0.9, {})
         assert problem is None
         inside, outside = (
             fitted.probability([e.measures for e in examples if e.kind == kind])
-            for kind in (calibrate.IN_DOMAIN, negatives.NEAR)
+            for kind in (confidence_fitting.IN_DOMAIN, negatives.NEAR)
         )
         return (inside >= fitted.threshold).mean(), (outside < fitted.threshold).mean()
 
@@ -253,7 +254,9 @@ def test_hours_that_were_changed_after_training_are_those_that_are_wanted(
     command, exp, corpus, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr(calibrate, "is_calibrated", lambda _, wanted: asked.append(wanted) or True)
+    monkeypatch.setattr(
+        confidence_fitting, "is_calibrated", lambda _, wanted: asked.append(wanted) or True
+    )
     settings = config_file.load_resolved(exp / "config.yaml")
     for given, hours in ([], settings.decode.negative_hours), (["decode.negative_hours=0.5"], 0.5):
         code, _, err = calibrated(command, exp, corpus, *given, "--if_needed", "true")

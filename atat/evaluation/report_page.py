@@ -2,22 +2,23 @@
 
 import base64
 import difflib
+import importlib.resources
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat import report_measured, slot_errors
-from atat.intents import MALFORMED, understood
-from atat.report_audio import Recordings
-from atat.results import Result, Results
+from atat.evaluation import report_measured, slot_errors
+from atat.evaluation.intents import MALFORMED, understood
+from atat.evaluation.report_audio import Recordings
+from atat.evaluation.results import Result, Results
+from atat.evaluation.slot_errors import SlotErrors
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
-from atat.slot_errors import SlotErrors
 
 if TYPE_CHECKING:
-    from atat.report_cells import Table
+    from atat.evaluation.report_cells import Table
 
 MAX_INTENTS = 25
 
@@ -91,10 +92,9 @@ def render(
         out: the directory the page will stand in.
         max_errors: most errors shown of a row.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -106,7 +106,8 @@ def render(
         for result in results.rows
         if result.lines
     ]
-    return environment.get_template("report.html").render(
+    template = importlib.resources.files(__package__) / "templates" / "report.html"
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
         title=title,
         command=str(results.driver),
         speech=results.speech,
