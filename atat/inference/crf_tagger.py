@@ -129,7 +129,7 @@ def tag(
         What `run.json` says.
 
     Raises:
-        ValueError, FileNotFoundError: as `train` and `datadir.read`.
+        ValueError, FileNotFoundError: as `train` and `kaldi_dir.read`.
     """
     from atat.common.provenance import commit
 

@@ -273,7 +273,7 @@ def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:
 
 
 def _column(path: Path) -> dict[str, str]:
-    """Id -> value of one file of a data directory (datadir.read would open the references too)."""
+    """Id -> value of one file of a data directory (kaldi_dir.read would open the references too)."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file, which a run of decode.runs needs; run stage 1"

@@ -3,28 +3,12 @@ import json
 import pytest
 
 from atat.config import config_file
-from atat.data import kaldi_dir
 from atat.evaluation import scoring
 from atat.prepare import top_corpus, top_zeroshot
 from atat.prepare.top_corpus import Sentence
 from atat.semantics import target_sequence
-from tests.test_top_corpus import write_stop, write_top, write_topv2
+from tests.prepare.tree_corpora import MORE_ROWS, splits, write_stop, write_top, write_topv2
 
-PLACES = ("rome", "oslo", "the beach", "my sister 's house")
-ROWS = [
-    *(
-        (
-            "navigation",
-            f"how far is {place}".replace(" 's", "'s"),
-            f"[IN:GET_DISTANCE how far is [SL:DESTINATION {place} ] ]",
-        )
-        for place in PLACES
-    ),
-    ("event", "any concerts", "[IN:GET_EVENT any [SL:CATEGORY_EVENT concerts ] ]"),
-    ("event", "who is famous", "[IN:UNSUPPORTED_EVENT who is famous ]"),
-    ("alarm", "wake me at six", "[IN:CREATE_ALARM wake me [SL:DATE_TIME at six ] ]"),
-    ("weather", "is it cold", "[IN:GET_WEATHER is it [SL:WEATHER_ATTRIBUTE cold ] ]"),
-]
 SETTINGS = """
 data:
   voices: {train: {espeak/en-us: 1}, valid: {espeak/en-us: 1}, test: {nanotts/en-US: 1}}
@@ -50,19 +34,12 @@ def run(tmp_path, cache, command):
     return run
 
 
-def splits(tmp_path):
-    return {
-        split: kaldi_dir.read(tmp_path / "data" / split)
-        for split in kaldi_dir.splits(tmp_path / "data")
-    }
-
-
 def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
-    code, out, err = run(write_top(tmp_path / "top", ROWS))
+    code, out, err = run(write_top(tmp_path / "top", MORE_ROWS))
     assert code == 0, err
     found = splits(tmp_path)
     assert set(found) == {"train_text", "train", "valid", "test", "asr"}
-    assert found["train_text"].wav_scp is None and len(found["train_text"].ids) == len(ROWS)
+    assert found["train_text"].wav_scp is None and len(found["train_text"].ids) == len(MORE_ROWS)
     for split, engine in (("train", "espeak"), ("valid", "espeak"), ("test", "nanotts")):
         assert sorted(found[split].semantics.values()) == sorted(
             found["train_text"].semantics.values()
@@ -80,18 +57,18 @@ def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
 
 
 def test_some_sentences_are_spoken_and_all_are_read(run, tmp_path):
-    code, _, err = run(write_top(tmp_path / "top", ROWS), "data.num_spoken=3")
+    code, _, err = run(write_top(tmp_path / "top", MORE_ROWS), "data.num_spoken=3")
     assert code == 0, err
     found = splits(tmp_path)
     read, spoken = found["train_text"].text, found["train"].text
-    assert (len(read), len(spoken)) == (len(ROWS), 3)
+    assert (len(read), len(spoken)) == (len(MORE_ROWS), 3)
     assert set(spoken.values()) <= set(read.values())
-    code, _, err = run(write_top(tmp_path / "top", ROWS), "data.num_spoken=99")
-    assert code == 0 and f"train: {len(ROWS)} sentences to speak, not 99" in err
+    code, _, err = run(write_top(tmp_path / "top", MORE_ROWS), "data.num_spoken=99")
+    assert code == 0 and f"train: {len(MORE_ROWS)} sentences to speak, not 99" in err
 
 
 def test_the_speech_for_learning_from_text_holds_no_sentence_of_the_corpus(run, tmp_path):
-    code, _, err = run(write_topv2(tmp_path / "v2", ROWS))
+    code, _, err = run(write_topv2(tmp_path / "v2", MORE_ROWS))
     assert code == 0, err
     found = splits(tmp_path)
     assert found["asr"].semantics is None
@@ -119,12 +96,12 @@ def test_words_that_cannot_be_shuffled_into_something_new_end_the_search(capsys)
 
 
 def test_recordings_of_stop_are_the_real_test(run, tmp_path):
-    code, _, err = run(write_stop(tmp_path / "s", ROWS))
+    code, _, err = run(write_stop(tmp_path / "s", MORE_ROWS))
     assert code == 0, err
     real = splits(tmp_path)["test_real"]
     assert len(real.ids) == 6 and all("/stop/test/" in path for path in real.wav_scp.values())
     code, _, err = run(
-        write_top(tmp_path / "top", ROWS), f"data.recorded={tmp_path / 's'}", "data.num_asr=0"
+        write_top(tmp_path / "top", MORE_ROWS), f"data.recorded={tmp_path / 's'}", "data.num_asr=0"
     )
     assert code == 0, err
     assert splits(tmp_path)["test_real"].semantics == real.semantics
@@ -143,7 +120,7 @@ def test_librispeech_can_be_the_speech_for_learning_from_text(run, tmp_path):
         for n in range(4):
             (chapter / f"7-9-{n:04d}.flac").write_bytes(b"fLaC")
     overrides = [f"data.asr_corpus={tmp_path / 'libri'}", "data.num_asr=3"]
-    code, out, err = run(write_top(tmp_path / "top", ROWS), *overrides)
+    code, out, err = run(write_top(tmp_path / "top", MORE_ROWS), *overrides)
     assert code == 0, err
     asr = splits(tmp_path)["asr"]
     assert len(asr.ids) == 3 and set(asr.utt2spk.values()) == {"7"} and asr.semantics is None
@@ -152,7 +129,7 @@ def test_librispeech_can_be_the_speech_for_learning_from_text(run, tmp_path):
 
 
 def test_unsupported_intents_and_numbers_are_settings(run, tmp_path):
-    top = write_top(tmp_path / "top", ROWS)
+    top = write_top(tmp_path / "top", MORE_ROWS)
     code, _, err = run(
         top, "data.unsupported=false", "data.num_train=3", "data.num_test=2", "data.renderings=2"
     )
@@ -173,13 +150,13 @@ def test_unsupported_intents_and_numbers_are_settings(run, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(run, tmp_path, overrides, reason):
-    code, _, err = run(write_top(tmp_path / "top", ROWS), *overrides)
+    code, _, err = run(write_top(tmp_path / "top", MORE_ROWS), *overrides)
     assert code == 2 and reason in err and len(err.splitlines()) == 1
     assert not (tmp_path / "data").exists()
 
 
 def test_check_writes_nothing(run, tmp_path):
-    code, out, _ = run(write_stop(tmp_path / "s", ROWS), "--check", "true")
+    code, out, _ = run(write_stop(tmp_path / "s", MORE_ROWS), "--check", "true")
     assert code == 0 and "recordings of test" in out
     assert not (tmp_path / "data").exists()
     code, _, err = run(tmp_path / "s" / "stop" / "manifests", "--check", "true")

@@ -5,8 +5,7 @@ import pytest
 from atat.config import config_file
 from atat.data import kaldi_dir
 from atat.prepare import music_lowres
-from tests.test_prepare_top_zeroshot import ROWS, splits
-from tests.test_top_corpus import write_stop, write_top, write_topv2
+from tests.prepare.tree_corpora import MORE_ROWS, splits, write_stop, write_top, write_topv2
 
 VOICES = (
     "data.voices={train: {espeak/en-us: 1}, valid: {espeak/en-us: 1}, test: {nanotts/en-US: 1}}"
@@ -21,7 +20,7 @@ def prepare(tmp_path, corpus, *overrides):
 
 
 def test_a_share_of_the_sentences_with_all_their_renderings_is_low(tmp_path):
-    twice = [*ROWS, ROWS[-1]]  # a sentence that stands in the corpus twice
+    twice = [*MORE_ROWS, MORE_ROWS[-1]]  # a sentence that stands in the corpus twice
     voices = prepare(tmp_path, write_topv2(tmp_path / "v2", twice), "data.renderings=2")
     assert tuple(voices) == music_lowres.SPOKEN and voices["test"] == "nanotts/en-US 100%"
     found = splits(tmp_path)
@@ -38,18 +37,20 @@ def test_a_share_of_the_sentences_with_all_their_renderings_is_low(tmp_path):
 def test_a_larger_share_has_the_sentences_of_a_smaller_one(tmp_path):
     found = []
     for share in (0.25, 0.5):
-        prepare(tmp_path, write_stop(tmp_path / str(share), ROWS), f"data.low_resource={share}")
+        prepare(
+            tmp_path, write_stop(tmp_path / str(share), MORE_ROWS), f"data.low_resource={share}"
+        )
         found.append(set(splits(tmp_path)["train_low"].text.values()))
     assert found[0] < found[1]
 
 
 def test_domains_can_be_chosen(tmp_path):
-    prepare(tmp_path, write_topv2(tmp_path / "v2", ROWS), "data.domains=[navigation]")
+    prepare(tmp_path, write_topv2(tmp_path / "v2", MORE_ROWS), "data.domains=[navigation]")
     assert {len(directory.ids) for directory in splits(tmp_path).values()} == {1, 3, 4}
 
 
 def test_stop_is_spoken_by_people(tmp_path):
-    assert set(prepare(tmp_path, write_stop(tmp_path / "s", ROWS)).values()) == {"people"}
+    assert set(prepare(tmp_path, write_stop(tmp_path / "s", MORE_ROWS)).values()) == {"people"}
     for split in music_lowres.SPOKEN:
         paths = kaldi_dir.read(tmp_path / "data" / split).wav_scp.values()
         assert all("/stop/" in path for path in paths)
@@ -69,5 +70,5 @@ def test_stop_is_spoken_by_people(tmp_path):
 )
 def test_a_mistake_is_told_and_nothing_is_written(tmp_path, write, override, reason):
     with pytest.raises(ValueError, match=reason):
-        prepare(tmp_path, write(tmp_path / "corpus", ROWS), override)
+        prepare(tmp_path, write(tmp_path / "corpus", MORE_ROWS), override)
     assert not (tmp_path / "data").exists()

@@ -12,7 +12,7 @@ from atat.grammar.grammar import Grammar
 from atat.prepare import commands, spoken_grammar
 from atat.semantics import target_sequence
 
-RECIPE = Path(__file__).parent.parent / "egs" / "commands" / "conf" / "recipe.yaml"
+RECIPE = Path(__file__).parents[2] / "egs" / "commands" / "conf" / "recipe.yaml"
 TOY = """
 context:
   expressions:

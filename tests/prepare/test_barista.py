@@ -10,7 +10,7 @@ from atat.grammar.grammar import Grammar
 from atat.prepare import barista
 from atat.semantics import target_sequence
 
-BENCHMARK = Path(__file__).parents[2] / "shared" / "corpora" / "speech-to-intent-benchmark"
+BENCHMARK = Path(__file__).parents[3] / "shared" / "corpora" / "speech-to-intent-benchmark"
 GRAMMAR = """
 context:
   expressions:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat import toy_corpus
-from atat.prepare import toy_labels
+from atat.prepare import toy_corpus, toy_labels
+from atat.prepare.toy_corpus import LAYOUTS, Size
 from atat.synthesis import toy_sentences
-from atat.toy_corpus import LAYOUTS, Size
+from atat.toy_corpus import main
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -252,13 +252,13 @@ def test_the_command_renders_and_says_that_it_is_no_corpus(tmp_path, monkeypatch
     out = tmp_path / "out"
     arguments = ["--layout", "librispeech", "--out", out, "--cache", tmp_path / "cache"]
     monkeypatch.setattr(sys, "argv", ["toy_corpus", *map(str, arguments)])
-    toy_corpus.main()
+    main()
     assert (
         "written: sentences of our own by synthesisers, not LibriSpeech" in capsys.readouterr().out
     )
     samples, rate = soundfile.read(next(out.rglob("*.flac")))
     assert rate == 16000 and len(samples) > rate and np.abs(samples).max() > 0.3
-    toy_corpus.main()
+    main()
     assert "is there already" in capsys.readouterr().out
 
 

@@ -10,67 +10,15 @@ from atat.common import cli
 from atat.prepare import corpus, top_corpus
 from atat.semantics import bracket_trees, target_sequence
 from atat.semantics.target_sequence import Node
+from tests.prepare.tree_corpora import ROWS, write_stop, write_top, write_topv2
 
-CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
-ROWS = [  # domain, utterance, tree
-    (
-        "event",
-        "What's on, tomorrow's or 5:30 PM?",
-        "[IN:GET_EVENT What 's on , [SL:DATE_TIME tomorrow ] 's or [SL:DATE_TIME 5:30 PM ] ? ]",
-    ),
-    (
-        "navigation",
-        "Don't take the kids' road",
-        "[IN:UPDATE_DIRECTIONS Do n't take [SL:PATH_AVOID the kids ' road ] ]",
-    ),
-    ("alarm", "wake me (up)", "[IN:CREATE_ALARM wake me ( up ) ]"),
-    ("weather", "will it snow", "[IN:UNSUPPORTED_WEATHER will it snow ]"),
-]
+CORPORA = Path(__file__).parents[3] / "shared" / "corpora"
 SEQUENCES = [
     "GetEvent( what's on DateTime( tomorrow )DateTime 's or DateTime( 5 30 pm )DateTime )GetEvent",
     "UpdateDirections( don't take PathAvoid( the kids road )PathAvoid )UpdateDirections",
     "CreateAlarm( wake me up )CreateAlarm",
     "UnsupportedWeather( will it snow )UnsupportedWeather",
 ]
-
-
-def write_top(root, rows=ROWS):
-    root.mkdir(exist_ok=True)
-    text = "".join(f"{said}\t{said}\t{tree}\n" for _, said, tree in rows)
-    for split in top_corpus.SPLITS:
-        (root / f"{split}.tsv").write_text(text, encoding="utf-8")
-    return root
-
-
-def write_topv2(root, rows=ROWS):
-    root.mkdir(exist_ok=True)
-    for split in top_corpus.SPLITS:
-        for domain in {row[0] for row in rows}:
-            lines = ["\t".join(row) for row in rows if row[0] == domain]
-            text = "\n".join(["\t".join(top_corpus.TOPV2_COLUMNS), *lines]) + "\n"
-            (root / f"{domain}_{split}.tsv").write_text(text, encoding="utf-8")
-    return root
-
-
-def write_stop(root, rows=ROWS, with_audio=True):
-    """STOP's layout; as there, eval and test say a folder that the disk calls otherwise."""
-    (root / "stop" / "manifests").mkdir(parents=True)
-    header = "file_id domain gender native utterance seqlogical normalized_utterance"
-    header = [*header.split(), "normalized_seqlogical", "decoupled_normalized_seqlogical"]
-    for split in top_corpus.SPLITS:
-        lines = ["\t".join(header)]
-        for number, (domain, said, tree) in enumerate(rows):
-            place = f"{domain}_{split}/{number:08d}.wav"
-            folder = split if split == "train" else f"{split}_0"
-            lines.append(
-                "\t".join([f"{folder}/{place}", domain, "f", "yes", "?", "?", said, tree, "?"])
-            )
-            if with_audio:
-                wav = root / "stop" / split / place
-                wav.parent.mkdir(parents=True, exist_ok=True)
-                wav.write_bytes(b"RIFF")
-        (root / "stop" / "manifests" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.mark.parametrize(
