@@ -12,6 +12,8 @@ from pathlib import Path
 from atat.common import cli
 from atat.config import config_file
 from atat.data import feature_store, kaldi_dir
+from atat.models.checkpoint import check_experiment
+from atat.training import launch
 from atat.training.adaptation import (
     SHARE,
     changes,
@@ -35,14 +37,11 @@ def main() -> None:
     args = parser.parse_args()
     recordings = check_recordings(args.recordings)
 
-    from atat.models.checkpoint import check_experiment
-
     check_experiment(args.exp)
     if (args.out / "model.pth").exists():
         raise ValueError(f"--out: {args.out} holds a trained model; expected another directory")
 
     from atat.inference.predictor import SpeechToSemantics
-    from atat.training import launch
 
     left_out = []
     if recordings.text is None:

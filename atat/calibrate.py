@@ -16,6 +16,7 @@ from atat.common import cli
 from atat.evaluation import confidence_fitting
 from atat.evaluation.confidence_fitting import WANTED, calibrate, evaluate
 from atat.inference.decode_runs import load_settings
+from atat.models.checkpoint import check_experiment
 from atat.models.experiment_files import CONFIDENCE
 
 
@@ -68,8 +69,6 @@ def main() -> None:
     is_evaluation = args.evaluate_in is not None or args.evaluate_out is not None
     if not is_evaluation and (args.data is None or args.dump is None):
         parser.error("got no --data or no --dump, expected both where there is something to fit")
-
-    from atat.models.checkpoint import check_experiment
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)

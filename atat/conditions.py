@@ -11,6 +11,8 @@ from pathlib import Path
 
 from atat.common import cli, parallel
 from atat.common.files import atomic_directory
+from atat.common.provenance import commit
+from atat.common.seeds import rng
 from atat.data import kaldi_dir
 from atat.evaluation import metrics
 from atat.evaluation.recording_conditions import (
@@ -27,6 +29,7 @@ from atat.evaluation.recording_conditions import (
 )
 from atat.evaluation.scoring import hypothesis_key
 from atat.inference.decode_runs import load_settings, runs_over, search_options
+from atat.models.checkpoint import check_experiment, digest
 
 
 def main() -> None:
@@ -47,8 +50,6 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from atat.models.checkpoint import check_experiment, digest
-
     check_experiment(args.exp)
     wanted = {name: getattr(args, name) for name in ("split", "run", "seed", "limit")}
     if args.if_needed and is_tried(args.exp, wanted):
@@ -65,8 +66,6 @@ def main() -> None:
 
     import torch
 
-    from atat.common.provenance import commit
-    from atat.common.seeds import rng
     from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)

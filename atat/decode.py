@@ -8,7 +8,7 @@ read here: stage 6 alone opens them.
 from pathlib import Path
 
 from atat.common import cli
-from atat.data import kaldi_dir
+from atat.data import feature_store, kaldi_dir
 from atat.inference import crf_tagger
 from atat.inference.decode_runs import (
     chosen_runs,
@@ -18,6 +18,7 @@ from atat.inference.decode_runs import (
     search_options,
     table,
 )
+from atat.models.checkpoint import check_experiment
 
 
 def main() -> None:
@@ -28,9 +29,6 @@ def main() -> None:
     parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
-
-    from atat.data import feature_store
-    from atat.models.checkpoint import check_experiment
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from atat.common import cli
 from atat.common.files import atomic_write
+from atat.common.provenance import commit
 from atat.evaluation.few_shot_learning import SHOTS, adapt, parts_of, shots_of, table, understood
 from atat.evaluation.scoring import hypothesis_key
 from atat.inference.decode_runs import load_settings, runs_over
+from atat.models.checkpoint import check_experiment, digest
 from atat.training.adaptation import SHARE, check_recordings
 
 
@@ -34,8 +36,6 @@ def main() -> None:
     add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
     args = parser.parse_args()
 
-    from atat.models.checkpoint import check_experiment, digest
-
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])
     runs = runs_over(settings, args.split, args.run)
@@ -49,8 +49,6 @@ def main() -> None:
     key = hypothesis_key(args.data)
 
     import torch
-
-    from atat.common.provenance import commit
 
     torch.set_num_threads(settings.train.num_threads)
     out, further = args.exp / "few_shot", ["--share", str(args.share), *args.overrides]

@@ -12,6 +12,7 @@ import numpy as np
 
 from atat.common import cli
 from atat.common.files import atomic_directory
+from atat.common.provenance import commit
 from atat.data import kaldi_dir
 from atat.evaluation import metrics, plots
 from atat.evaluation.noisy_speech import (
@@ -25,6 +26,7 @@ from atat.evaluation.noisy_speech import (
 )
 from atat.evaluation.scoring import hypothesis_key
 from atat.inference.decode_runs import load_settings, runs_over, search_options
+from atat.models.checkpoint import check_experiment, digest
 from atat.synthesis import noise
 
 
@@ -54,8 +56,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the noise")
     args = parser.parse_args()
 
-    from atat.models.checkpoint import check_experiment, digest
-
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])
     runs = runs_over(settings, args.split, args.run)
@@ -71,7 +71,6 @@ def main() -> None:
 
     import torch
 
-    from atat.common.provenance import commit
     from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)

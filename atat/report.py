@@ -12,7 +12,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config import experiment_tables
-from atat.evaluation import report_tables
+from atat.evaluation import report_page, report_tables
 from atat.evaluation.hints import Driver
 from atat.evaluation.report_output import (
     CURVES,
@@ -47,7 +47,6 @@ def main() -> None:
         help="that was run, with its options: what hints begin with",
     )
     args = parser.parse_args()
-    from atat.evaluation import report_page
 
     if args.part:
         places = [Place(path / "exp", path / "data", path.name) for path in args.part]

@@ -5,19 +5,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from atat.common.files import atomic_write, sha256
+from atat.common.seeds import rng
 from atat.common.text_table import align
+from atat.config.schema import Config, DecodeRun
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import metrics
+from atat.evaluation import metrics, noisy_speech
 from atat.evaluation.scoring import percent
 from atat.inference.decode_runs import load_settings, search_options
 from atat.training.adaptation import changes
-
-if TYPE_CHECKING:
-    from atat.config.schema import Config, DecodeRun
 
 SHOTS = (10, 50, 100)
 
@@ -28,8 +26,6 @@ def parts_of(split: DataDir, num_parts: int, seed: int) -> list[list[str]]:
     Raises:
         ValueError: there are fewer speakers than parts.
     """
-    from atat.common.seeds import rng
-
     speaker_of = split.utt2spk or {i: i for i in split.ids}
     speakers = sorted(set(speaker_of.values()))
     if not 2 <= num_parts <= len(speakers):
@@ -50,8 +46,6 @@ def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
     Raises:
         ValueError: there are not as many.
     """
-    from atat.common.seeds import rng
-
     others = sorted(set(split.ids) - set(tested))
     if num > len(others):
         raise ValueError(
@@ -97,10 +91,9 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
 
 
 def understood(
-    exp: Path, settings: "Config", runs: dict[str, "DecodeRun"], split: DataDir, ids: list[str], key
+    exp: Path, settings: Config, runs: dict[str, DecodeRun], split: DataDir, ids: list[str], key
 ) -> dict[str, dict[str, bool]]:
     """Run -> utterance -> whether the experiment understands it right."""
-    from atat.evaluation import noisy_speech
     from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp, with_confidence=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from atat.common import cli
+from atat.common.seeds import rng
 from atat.common.text_table import align
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank, kaldi_dir
@@ -27,8 +28,6 @@ def heard(
 
     One that cannot be used is dropped, as stage 2 does, and understood wrong.
     """
-    from atat.common.seeds import rng
-
     feats, dropped = {}, {}
     desc = CLEAN if kind is None else f"{kind} {snr_db:g} dB"
     for key, path in cli.progress(wavs.items(), desc=desc):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atat.common import cli, parallel
+from atat.data import audio
 from atat.evaluation import metrics, scoring
 from atat.grammar.grammar import Grammar
+from atat.inference.length_batches import batches
 from atat.inference.result import read, slots
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
@@ -57,7 +59,6 @@ def observe(
 ) -> Iterator[tuple[str, float, "Examined"]]:
     """Id, seconds and what the search sees of each utterance: nothing, where nobody speaks."""
     from atat.inference.confidence import Examined, examine
-    from atat.inference.length_batches import batches
 
     source = iter(speech)
     while group := list(itertools.islice(source, TOGETHER)):
@@ -131,8 +132,6 @@ def _decode_files(
     files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
 ) -> list[Example]:
     """Of a few files, in one of the processes that share the work."""
-    from atat.data import audio
-
     model = _model_of(exp)
     rate_hz = model.settings.features.sample_rate_hz
 

@@ -11,17 +11,20 @@ import numpy as np
 import soxr
 
 from atat.common.json_file import read_json
+from atat.common.seeds import rng
 from atat.common.text_table import align
 from atat.data import audio
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import metrics
 from atat.evaluation.intents import understood as intent_of
 from atat.evaluation.scoring import percent
+from atat.inference.result import Result
+from atat.models import experiment_files
+from atat.models.checkpoint import digest
 from atat.synthesis import noise
 
 if TYPE_CHECKING:
     from atat.inference.predictor import SpeechToSemantics
-    from atat.inference.result import Result
 
 RATE_HZ = audio.SAMPLE_RATE_HZ
 LIMIT = 100  # utterances
@@ -144,7 +147,7 @@ def read(wavs: dict[str, str], limit_s: float) -> dict[str, np.ndarray | None]:
 
 def understand(
     model: "SpeechToSemantics", heard: Sequence[Sound | None], **options: Any
-) -> "Iterator[Result | None]":
+) -> Iterator[Result | None]:
     """The result of each recording, in order; None where there is none, or it is refused as audio.
 
     All are heard first, so that batches are of like length.
@@ -160,7 +163,7 @@ def understand(
     return (None if recording is None else next(results) for recording in recordings)
 
 
-def score(results: Sequence["Result | None"], references: Sequence[str], key) -> dict[str, Any]:
+def score(results: Sequence[Result | None], references: Sequence[str], key) -> dict[str, Any]:
     """Metrics of the results: em_hyp, whether believed or not; understood; of all, those that are
     understood and wrong."""
     right, believed = [], []
@@ -204,10 +207,8 @@ def try_one(
     wavs: tuple[tuple[str, str], ...],
     options: dict[str, Any],
     seed: int,
-) -> "list[Result | None]":
+) -> list[Result | None]:
     """The results of a condition, or of a kind of sound in which nothing is said."""
-    from atat.common.seeds import rng
-
     model, speech = _of_process(exp, wavs)
     heard: list[Sound | None]
     if name in NOTHING_SAID:
@@ -224,9 +225,6 @@ def try_one(
 
 def is_tried(exp: Path, wanted: dict[str, Any]) -> bool:
     """Whether the model that is there now, with its confidence, was tried as wanted."""
-    from atat.models import experiment_files
-    from atat.models.checkpoint import digest
-
     path, fitted = exp / "conditions" / "scores.json", exp / experiment_files.CONFIDENCE
     if not path.is_file() or (fitted.is_file() and newer(fitted, path)):
         return False

@@ -7,18 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atat.evaluation import report_measured, slot_errors
 from atat.evaluation.intents import MALFORMED, understood
 from atat.evaluation.report_audio import Recordings
+from atat.evaluation.report_cells import Table
 from atat.evaluation.results import Result, Results
 from atat.evaluation.slot_errors import SlotErrors
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
-
-if TYPE_CHECKING:
-    from atat.evaluation.report_cells import Table
 
 MAX_INTENTS = 25
 
@@ -77,7 +75,7 @@ class Section:
 
 def render(
     results: Results,
-    tables: "list[Table]",
+    tables: list[Table],
     title: str,
     pictures: dict[str, bytes],
     out: Path,

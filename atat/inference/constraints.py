@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from atat.data.tokenizer import Tokenizer
 from atat.grammar import automaton
 from atat.grammar.automaton import Automaton
 from atat.grammar.grammar import Grammar
@@ -20,8 +21,6 @@ from atat.semantics.tag_nesting import OUTSIDE, Nesting
 
 if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
     from torch import Tensor
-
-    from atat.data.tokenizer import Tokenizer
 
 DEAD = -1  # the state after a token that was not allowed
 ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end
@@ -43,7 +42,7 @@ class Acceptor(Protocol):
 
 
 def make(
-    tokenizer: "Tokenizer",
+    tokenizer: Tokenizer,
     constraint: str,
     with_tags: bool,
     grammar: str | Path | None = None,
@@ -71,7 +70,7 @@ def make(
     return from_grammar(Grammar.load(grammar), tokenizer, with_tags)
 
 
-def from_grammar(grammar: Grammar, tokenizer: "Tokenizer", with_tags: bool) -> "Table":
+def from_grammar(grammar: Grammar, tokenizer: Tokenizer, with_tags: bool) -> "Table":
     """Accepts the target sequences of a grammar, or (without tags) its sentences.
 
     Raises:
@@ -83,7 +82,7 @@ def from_grammar(grammar: Grammar, tokenizer: "Tokenizer", with_tags: bool) -> "
         raise ValueError(f"{grammar.path}: {error}") from error
 
 
-def from_meaning(grammar: Grammar, frame: target_sequence.Frame, tokenizer: "Tokenizer") -> "Table":
+def from_meaning(grammar: Grammar, frame: target_sequence.Frame, tokenizer: Tokenizer) -> "Table":
     """Accepts the target sequences of a grammar that have this intent and these slots.
 
     Raises:
@@ -97,7 +96,7 @@ def from_meaning(grammar: Grammar, frame: target_sequence.Frame, tokenizer: "Tok
     return _from_automaton(sentences, tokenizer)
 
 
-def from_sequences(sequences: Iterable[str], tokenizer: "Tokenizer") -> "Table":
+def from_sequences(sequences: Iterable[str], tokenizer: Tokenizer) -> "Table":
     """Accepts the given target sequences or texts.
 
     Raises:
@@ -106,7 +105,7 @@ def from_sequences(sequences: Iterable[str], tokenizer: "Tokenizer") -> "Table":
     return _from_automaton(automaton.from_sequences(s.split() for s in sequences), tokenizer)
 
 
-def any_words(tokenizer: "Tokenizer") -> "Table":
+def any_words(tokenizer: Tokenizer) -> "Table":
     """Accepts every text: no tags, no special symbols."""
     words = np.array(_word_ids(tokenizer))
     zeros = np.zeros_like(words)
@@ -193,7 +192,7 @@ class WellFormed:
 
     def __init__(
         self,
-        tokenizer: "Tokenizer",
+        tokenizer: Tokenizer,
         nesting: Nesting | None = None,
         max_depth: int = 8,
     ):
@@ -265,14 +264,14 @@ def _num_needed(source: np.ndarray, target: np.ndarray, final: np.ndarray) -> np
         needed = shorter
 
 
-def _word_ids(tokenizer: "Tokenizer") -> list[int]:
+def _word_ids(tokenizer: Tokenizer) -> list[int]:
     """Pieces of words: what is neither special nor a task token nor a tag."""
     others = {tokenizer.blank, tokenizer.pad, tokenizer.unk, tokenizer.eos}
     others |= tokenizer.tag_ids | set(tokenizer.task_ids.values())
     return [token for token in range(len(tokenizer)) if token not in others]
 
 
-def _from_automaton(words: Automaton, tokenizer: "Tokenizer") -> Table:
+def _from_automaton(words: Automaton, tokenizer: Tokenizer) -> Table:
     """The automaton over words and tags as one over tokens."""
 
     def spelling(symbol: str) -> list[int]:

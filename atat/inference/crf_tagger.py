@@ -15,7 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from atat.common.files import atomic_directory
+from atat.common.json_file import read_json
+from atat.common.provenance import commit
+from atat.config.tasks import WORD_TASKS
 from atat.data import kaldi_dir
+from atat.inference.hypotheses import read_hypotheses
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node
 
@@ -131,8 +135,6 @@ def tag(
     Raises:
         ValueError, FileNotFoundError: as `train` and `kaldi_dir.read`.
     """
-    from atat.common.provenance import commit
-
     start, cpu_start = time.perf_counter(), time.process_time()
     lines = []
     with tempfile.TemporaryDirectory() as models:
@@ -174,10 +176,6 @@ def read_texts(path: Path) -> tuple[dict[str, str], str]:
     Raises:
         FileNotFoundError, ValueError: it is neither, or a decoding of something else than words.
     """
-    from atat.common.json_file import read_json
-    from atat.config.tasks import WORD_TASKS
-    from atat.inference.hypotheses import read_hypotheses
-
     if (path / "hyp.jsonl").is_file():
         run = read_json(path / "run.json")
         if run.get("task") not in WORD_TASKS:

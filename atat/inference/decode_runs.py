@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from atat.common import cli
 from atat.common.files import atomic_directory
+from atat.common.provenance import commit
+from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
+from atat.data.feature_archive import FeatureReader
+from atat.inference.hypotheses import read_hypotheses
+from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from atat.data.feature_archive import FeatureReader
     from atat.inference.beam_search import Hypothesis
     from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
@@ -149,9 +153,6 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
     Raises:
         FileNotFoundError: the split or its features are not there, or the hypotheses to read.
     """
-    from atat.data.feature_archive import FeatureReader
-    from atat.inference.length_batches import text_size
-
     if run.source == "text":
         texts = _column(data / run.split / "text")
         return Inputs(sorted(texts), {i: text_size(text) for i, text in texts.items()}, texts=texts)
@@ -171,9 +172,6 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
 
 def heard_by(path: Path) -> Inputs:
     """The words that a run has heard, in its `hyp.jsonl`, as they are: the words of training."""
-    from atat.inference.hypotheses import read_hypotheses
-    from atat.inference.length_batches import MAX_TEXT_TOKENS, text_size
-
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
     # A model that has hardly learned the task may give tags too.
@@ -204,8 +202,6 @@ def decode_run(
     Returns:
         What `run.json` says.
     """
-    from atat.common.provenance import commit
-
     lines = {
         i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
         for i in inputs.ids
@@ -252,8 +248,6 @@ def decode_run(
 
 def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
     """Every utterance with its n best, in batches of like length."""
-    from atat.inference.length_batches import batches
-
     ids = list(inputs.sizes)
     limit = model.settings.decode.batch_frames
     for batch in batches(list(inputs.sizes.values()), limit):
@@ -273,7 +267,7 @@ def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:
 
 
 def _column(path: Path) -> dict[str, str]:
-    """Id -> value of one file of a data directory (kaldi_dir.read would open the references too)."""
+    """Id -> value of one file of a data directory (`kaldi_dir.read` opens references too)."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file, which a run of decode.runs needs; run stage 1"
@@ -284,8 +278,6 @@ def _column(path: Path) -> dict[str, str]:
 
 def table(abouts: list[dict[str, object]]) -> str:
     """The runs with their times, as text."""
-    from atat.common.text_table import align
-
     rows = [["run", "task", "constraint", "utterances", "seconds", "ms each", "real-time factor"]]
     for about in abouts:
         seconds, audio_seconds = about["seconds"], about["audio_seconds"]

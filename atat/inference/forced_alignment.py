@@ -12,12 +12,13 @@ import numpy as np
 
 from atat.common import cli, parallel
 from atat.config.schema import FeaturesConfig
-from atat.data import ctm, kaldi_dir
+from atat.data import audio, ctm, filter_bank, kaldi_dir
+from atat.data.feature_archive import FeatureReader
+from atat.inference.length_batches import batches
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from atat.data.feature_archive import FeatureReader
     from atat.inference.predictor import SpeechToSemantics
 
 # CTC marks a word by spikes somewhere within it. Blank frames between two words are shared by them,
@@ -105,7 +106,7 @@ def word_spans(path_T: np.ndarray, word_N: np.ndarray, reach: float) -> np.ndarr
 
 
 def align(
-    model: "SpeechToSemantics", reader: "FeatureReader", texts: dict[str, str]
+    model: "SpeechToSemantics", reader: FeatureReader, texts: dict[str, str]
 ) -> Iterator[tuple[str, list[ctm.Word] | None]]:
     """Every utterance with its words, in no order; None where it has more tokens than frames.
 
@@ -118,8 +119,6 @@ def align(
         ValueError: the model has no CTC.
     """
     import torch
-
-    from atat.inference.length_batches import batches
 
     if model.model.ctc is None:
         raise ValueError(
@@ -167,8 +166,6 @@ def feature_seconds(num_frames: int, settings: FeaturesConfig) -> float:
 
 def speech_start_s(path: str, settings: FeaturesConfig) -> float:
     """Where in an audio file its features begin, in seconds."""
-    from atat.data import audio, filter_bank
-
     if settings.trim_db is None:
         return 0.0
     samples = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
@@ -191,8 +188,6 @@ def write_ctm(
         ValueError: the split has no text or the model no CTC; more than 1 % of the utterances
             cannot be aligned and `allow_drops` is off. Nothing is written then.
     """
-    from atat.data.feature_archive import FeatureReader
-
     directory = kaldi_dir.read(data_dir)
     if directory.text is None or directory.wav_scp is None:
         raise ValueError(f"{data_dir}: needs wav.scp and text, expected both; choose another split")

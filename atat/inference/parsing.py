@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from atat.inference.result import Result
+from atat.inference.whisper_grammar import WhisperGrammar
+from atat.models.checkpoint import check_experiment
+
 if TYPE_CHECKING:
     from atat.inference.predictor import SpeechToSemantics
-    from atat.inference.result import Result
-    from atat.inference.whisper_grammar import WhisperGrammar
 
 TOGETHER = 16  # files decoded as one batch
 
@@ -51,7 +53,7 @@ def understand(
         yield from zip((kind for kind, _ in group), outcomes, strict=True)
 
 
-def line(name: str, kind: str, result: "Result", with_nbest: bool, has_tags: bool = True) -> str:
+def line(name: str, kind: str, result: Result, with_nbest: bool, has_tags: bool = True) -> str:
     """A result as a line of JSON; what has nothing to say is left out.
 
     Args:
@@ -85,16 +87,12 @@ def load(
 ) -> "SpeechToSemantics | WhisperGrammar":
     """What understands. A mistake in the options is the same for every input: it is said once."""
     if args.exp is not None:
-        from atat.models.checkpoint import check_experiment
-
         check_experiment(args.exp)
     if with_speech or args.exp is not None:
         import torch
 
         torch.set_num_threads(args.num_threads)
     if args.grammar is not None:
-        from atat.inference.whisper_grammar import WhisperGrammar
-
         WhisperGrammar.options(**options)
         WhisperGrammar.threshold(args.threshold)
         return WhisperGrammar.load(

@@ -278,8 +278,8 @@ def aloud(sequence: str) -> str:
 def said(split: str, texts: list[str], settings: Config) -> list[str]:
     """What the synthesisers are given to say: of training speech, as people would (`saying`).
 
-    As in `synthetic_speech.plan`, what becomes of a text depends on how often it occurred before, not on
-    other texts.
+    As in `synthetic_speech.plan`, what becomes of a text depends on how often it occurred before,
+    not on other texts.
     """
     if split in ("valid", "test"):
         return texts

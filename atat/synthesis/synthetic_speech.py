@@ -14,6 +14,7 @@ import numpy as np
 
 from atat.common import parallel
 from atat.common.files import atomic_write, sha256
+from atat.data.audio import active_range
 from atat.synthesis import engines
 
 SAMPLE_RATE_HZ = 16000
@@ -158,8 +159,6 @@ def speak(request: Request) -> np.ndarray:
         ValueError: the engine is not installed, or gave no sound.
     """
     import soxr
-
-    from atat.data.audio import active_range
 
     engine, factor = engines.load(request.engine), request.speaker_factor
     samples, sample_rate_hz = engine.speak(

@@ -8,6 +8,8 @@ from atat.common import cli
 from atat.config.schema import Config, Source
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.grammar.grammar import Grammar
+from atat.inference import constraints
 from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
@@ -34,9 +36,6 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     Raises:
         ValueError: the model came without a grammar. FileNotFoundError: audio that is missing.
     """
-    from atat.grammar.grammar import Grammar
-    from atat.inference import constraints
-
     if model.grammar is None:
         raise ValueError(
             "got recordings without text and a model without grammar, expected one of the two: "

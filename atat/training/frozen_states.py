@@ -23,7 +23,9 @@ import numpy as np
 
 from atat.common import parallel
 from atat.common.files import atomic_directory, sha256
+from atat.common.seeds import rng
 from atat.config.schema import AugmentConfig, Config, FeaturesConfig
+from atat.data import audio, filter_bank
 from atat.data.feature_archive import FeatureReader, FeatureWriter
 
 if TYPE_CHECKING:
@@ -189,8 +191,6 @@ def _paths(wav_scp: Path) -> dict[str, str]:
 
 def _clipped(path: str, settings: FeaturesConfig, over_db: float) -> np.ndarray:
     """Features of a recording that was so far too loud for its microphone; float32 (T, F)."""
-    from atat.data import audio, filter_bank
-
     samples = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
     start, end = filter_bank.speech_range(samples, settings)
     gain = 10 ** (over_db / 20) / max(np.abs(samples).max(), 1e-6)
@@ -203,7 +203,6 @@ def _states_of_copy(
     """Of one augmented utterance, (S', D); others of the split may speak behind it."""
     import torch
 
-    from atat.common.seeds import rng
     from atat.data.augmentation import Augmenter, active_frames
 
     torch.set_num_threads(1)

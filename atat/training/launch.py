@@ -18,6 +18,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.models.checkpoint import FORMAT
 from atat.training import frozen_states
 from atat.training.run_directory import PREVIOUS, prepare_experiment, put_back
+from atat.training.train_log import TrainLog
 
 
 def check_gpu(num_gpus: int) -> None:
@@ -111,7 +112,6 @@ def _work(
     import torch
 
     from atat.training.espnet_task import AtatTask, AtatTrainer
-    from atat.training.train_log import TrainLog
 
     if meeting is not None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
