@@ -25,7 +25,7 @@ model: {width: 48, num_heads: 2, front_channels: 4, speech_layers: 1, speech_ffn
         text_layers: 1, text_ffn: 96, decoder_layers: 1, decoder_ffn: 96}
 train: {num_processes: 1, num_threads: 1, num_workers: 0, num_valid: 8, batch_frames: 600}
 """
-TIMES = {"minutes", "cpu_minutes", "audio_hours_per_hour", "seconds", "steps_per_second"}
+TIMES = {"minutes", "cpu_minutes", "audio_s_per_s"}
 
 
 class Case(NamedTuple):
