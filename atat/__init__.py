@@ -7,7 +7,7 @@ __all__ = ["SpeechToSemantics"]
 def __getattr__(name: str):
     # torch costs seconds to import: only who asks for the model pays.
     if name == "SpeechToSemantics":
-        from atat.inference import SpeechToSemantics
+        from atat.inference.predictor import SpeechToSemantics
 
         return SpeechToSemantics
     raise AttributeError(f"module 'atat' has no attribute '{name}'")

@@ -10,237 +10,14 @@ what need not be accepted is given up to refuse 95 % of them; no hour counts the
 """
 
 import argparse
-import sys
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from atat import calibration, datadir, metrics, negatives, plots, score
-from atat.adapt import check_recordings
-from atat.common import cli, text_table
-from atat.common.files import atomic_write, sha256
-from atat.config import config_file, tasks
-from atat.config.schema import Config, DecodeRun
-from atat.decode import load_settings
-from atat.metrics import Metric
-from atat.observed import IN_DOMAIN, Example, in_domain, near_misses, out_of_domain
-from atat.semantics import target_sequence
-
-if TYPE_CHECKING:
-    from atat.confidence import Confidence
-    from atat.inference import SearchOptions
-
-ROOT = config_file.ROOT
-NEAR_REFUSED = 0.95  # of near misses, where that costs little
-WANTED = ("false_accepts_per_hour", "accept")  # options that say what the threshold is to meet
-
-
-def chosen_run(settings: Config, name: str | None) -> DecodeRun:
-    """The run whose options are calibrated: the one named, else the grammar's, else the first.
-
-    Raises:
-        ValueError: no run understands speech, or not the one that is named.
-    """
-    runs = {
-        name: run
-        for name, run in settings.decode.runs.items()
-        if run.source == "speech" and run.task in tasks.TAGGED_TASKS
-    }
-    if not runs or (name is not None and name not in runs):
-        raise ValueError(
-            f"--run: got '{name}', expected a run of decode.runs that gives the semantics of "
-            f"speech: {', '.join(sorted(runs)) or 'there is none'}"
-        )
-    if name is not None:
-        return runs[name]
-    return min(runs.values(), key=lambda run: run.constraint != "grammar")
-
-
-def is_calibrated(exp: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the model that is there now was calibrated on made negatives, as wanted."""
-    from atat import confidence
-
-    try:
-        stored = confidence.load(exp)
-    except ValueError:  # damaged, or another model's
-        return False
-    about = (wanted | {"negatives": "made from the seed"}).items()
-    return stored is not None and about <= stored.about.items()
-
-
-def check_split(settings: Config, split: str) -> None:
-    """Raise ValueError unless the split is for validation and no test."""
-    valid = settings.train.valid_splits
-    if split not in valid:
-        raise ValueError(
-            f"--split: got '{split}', expected one of train.valid_splits ({', '.join(valid)}): "
-            "what is calibrated on a test split says nothing about it"
-        )
-
-
-def is_for_fitting(example: Example) -> bool:
-    """Whether an example is fitted on; figures come from the rest. Parts of a file go together."""
-    return int(sha256("calibrate", example.id.partition("#")[0])[:8], 16) % 2 == 0
-
-
-def fit(
-    examples: list[Example],
-    options: "SearchOptions",
-    false_accepts_per_hour: float,
-    accept: float,
-    about: dict[str, Any],
-) -> tuple["Confidence", str | None]:
-    """Fit and choose the threshold; in-domain speech and negatives weigh the same.
-
-    Returns:
-        the confidence, and one line on what the threshold does not meet, or None.
-
-    Raises:
-        ValueError: there are no negatives or no in-domain speech, or all is right or wrong.
-    """
-    from atat import confidence
-
-    known = [example for example in examples if example.measures is not None]
-    is_in_N = np.array([example.kind == IN_DOMAIN for example in known], bool)
-    if not is_in_N.any() or is_in_N.all():
-        raise ValueError(
-            f"got {is_in_N.sum()} utterances of the domain and {(~is_in_N).sum()} others to fit "
-            "on, expected some of both (more audio, or another split)"
-        )
-    x_NK = np.array([example.measures for example in known])
-    share_N = np.where(is_in_N, 1.0, is_in_N.sum() / (~is_in_N).sum())
-    # As it is in the domain: noise is so far off that it would hide the rest.
-    mean_K = x_NK[is_in_N].mean(0)
-    scale_K = x_NK[is_in_N].std(0).clip(min=confidence.MIN_SCALE)
-    z_NK = confidence.standardise(x_NK, mean_K, scale_K)
-    weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
-    fitted = confidence.Confidence(
-        options={name: asdict(options)[name] for name in confidence.CALIBRATED},
-        names=list(confidence.Measures._fields),
-        mean=mean_K.tolist(),
-        scale=scale_K.tolist(),
-        weights=weights_K.tolist(),
-        bias=bias,
-        threshold=0.0,
-        about=about,
-    )
-    inside, outside = _by_domain(examples)
-    p_in_N = fitted.probability([e.measures for e in inside])
-    threshold, problem = calibration.choose_threshold(
-        p_in_N,
-        fitted.probability([e.measures for e in outside]),
-        _hours(outside),
-        false_accepts_per_hour,
-        accept,
-    )
-    near = [example.measures for example in examples if example.kind == negatives.NEAR]
-    if near and accept < 1:
-        # As far as most of them take it, but not beyond a quarter of what need not be accepted.
-        given_up = np.quantile(p_in_N, (1 - accept) / 4, method="inverted_cdf")
-        wanted = np.quantile(fitted.probability(near), NEAR_REFUSED, method="inverted_cdf")
-        threshold = max(threshold, float(min(given_up, np.nextafter(wanted, np.inf))))
-    return replace(fitted, threshold=threshold), problem
-
-
-def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]:
-    """What the figures are on examples, by name; a part only where there are examples for it."""
-    inside, outside = _by_domain(examples)
-    near = [example for example in examples if example.kind == negatives.NEAR]
-    found: dict[str, Any] = {"threshold": confidence.threshold}
-    p_in_N = confidence.probability([e.measures for e in inside])
-    p_out_N = confidence.probability([e.measures for e in outside])
-    right_N = np.array([e.right for e in inside], bool)
-    if inside:
-        accepted_N = p_in_N >= confidence.threshold
-        found["accepted"] = metrics.proportion(int(accepted_N.sum()), len(inside))
-        found["exact_match"] = metrics.proportion(int(right_N.sum()), len(inside))
-        if accepted_N.any():
-            of_accepted = int(right_N[accepted_N].sum()), int(accepted_N.sum())
-            found["exact_match_accepted"] = metrics.proportion(*of_accepted)
-        found["ece"] = calibration.expected_error(p_in_N, right_N)
-        pairs = [
-            (probability, e.right_slots[name])
-            for e in inside
-            if e.examined and e.right_slots
-            for name, probability in confidence.slot_probabilities(e.examined).items()
-        ]
-        if pairs:
-            slot_M, slot_right_M = (np.array(column) for column in zip(*pairs, strict=True))
-            found["slot_ece"] = calibration.expected_error(slot_M, slot_right_M)
-            found["num_slots"] = len(pairs)
-    if outside:
-        is_accepted_N = p_out_N >= confidence.threshold
-        found["false_accepts"] = calibration.rate(int(is_accepted_N.sum()), _hours(outside))
-        found["false_accepts_by_kind"] = {
-            kind: calibration.rate(
-                sum(bool(a) for a, e in zip(is_accepted_N, outside, strict=True) if e.kind == kind),
-                _hours([e for e in outside if e.kind == kind]),
-            )
-            for kind in sorted({e.kind for e in outside})
-        }
-    if near:
-        p_near_N = confidence.probability([e.measures for e in near])
-        num_refused = int((p_near_N < confidence.threshold).sum())
-        found["near_misses_refused"] = metrics.proportion(num_refused, len(near))
-    if inside and outside:
-        share_N = np.repeat([1.0, len(inside) / len(outside)], [len(inside), len(outside)])
-        found["num_both"] = len(inside) + len(outside)
-        found["ece_both"] = calibration.expected_error(
-            np.concatenate([p_in_N, p_out_N]),
-            np.concatenate([right_N, np.zeros(len(outside), bool)]),
-            share_N,
-        )
-    return found
-
-
-def table(measured: dict[str, Any]) -> str:
-    """The figures as text, with 95 % intervals."""
-    rows = [["measure", "value", "n"], ["threshold", f"{measured['threshold']:.4f}", ""]]
-    titles = {
-        "exact_match": "exact match, all (%)",
-        "accepted": "in domain, accepted (%)",
-        "exact_match_accepted": "exact match, accepted (%)",
-        "near_misses_refused": "near misses, refused (%)",
-    }
-    for key, title in titles.items():
-        if key in measured:
-            rows.append([title, score.percent(measured[key]), str(measured[key]["n"])])
-    errors = {
-        "ece": "expected calibration error, in domain",
-        "ece_both": "expected calibration error, half negatives",
-        "slot_ece": "expected calibration error, slots",
-    }
-    sizes = {"slot_ece": measured.get("num_slots", 0), "ece_both": measured.get("num_both", 0)}
-    num = measured["accepted"]["n"] if "accepted" in measured else 0
-    for key, title in errors.items():
-        if key in measured:
-            rows.append([title, f"{measured[key]:.3f}", str(sizes.get(key, num))])
-    if "false_accepts" in measured:
-        rates = {"all": measured["false_accepts"], **measured["false_accepts_by_kind"]}
-        for kind, found in rates.items():
-            rows.append([f"false accepts an hour, {kind}", _per_hour(found), _of_hours(found)])
-    return text_table.align(rows)
-
-
-def _by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
-    """Those of the domain, and what is counted by the hour: near misses are of neither."""
-    inside = [example for example in examples if example.kind == IN_DOMAIN]
-    outside = [e for e in examples if e.kind not in (IN_DOMAIN, negatives.NEAR)]
-    return inside, outside
-
-
-def _hours(examples: list[Example]) -> float:
-    return sum(example.duration_s for example in examples) / 3600
-
-
-def _per_hour(metric: Metric) -> str:
-    return f"{metric['value']:.1f} ({metric['low']:.1f}-{metric['high']:.1f})"
-
-
-def _of_hours(metric: Metric) -> str:
-    return f"{metric['hours']:.2f} h"
+from atat.common import cli
+from atat.evaluation import confidence_fitting
+from atat.evaluation.confidence_fitting import WANTED, calibrate, evaluate
+from atat.inference.decode_runs import load_settings
+from atat.models.checkpoint import check_experiment
+from atat.models.experiment_files import CONFIDENCE
 
 
 def _share(text: str) -> float:
@@ -259,32 +36,6 @@ def _not_negative(text: str) -> float:
     if not 0.0 <= (value := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"got '{text}', expected a number of 0 or more")
     return value
-
-
-def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
-    """Print the figures of the stored confidence on given audio.
-
-    Raises:
-        ValueError: the experiment is not calibrated, or the audio cannot be used.
-    """
-    from atat.inference import SpeechToSemantics
-
-    model = SpeechToSemantics.load(exp)
-    if model.confidence is None:
-        raise ValueError("the experiment is not calibrated: run this command without --evaluate")
-    options = model.options(**model.confidence.options)
-    examples = []
-    if inside is not None:
-        split = check_recordings(inside)
-        speech = (
-            (id_, heard.feats_TF, heard.duration_s)
-            for id_, path in (split.wav_scp or {}).items()
-            for heard in [model.hear(path)]
-        )
-        examples += in_domain(model, options, speech, split.semantics, inside.parent)
-    if outside is not None:
-        examples += out_of_domain(exp, options, negatives.find([outside]))
-    print(table(measure(model.confidence, examples)))
 
 
 def main() -> None:
@@ -319,16 +70,10 @@ def main() -> None:
     if not is_evaluation and (args.data is None or args.dump is None):
         parser.error("got no --data or no --dump, expected both where there is something to fit")
 
-    from atat.model_file import check_experiment
-
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)
 
     import torch
-
-    from atat import confidence, decode, features
-    from atat.common.provenance import commit
-    from atat.inference import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)
     if is_evaluation:
@@ -336,65 +81,20 @@ def main() -> None:
         return
     wanted = {name: getattr(args, name) for name in ("split", "hours", *WANTED)}
     wanted["hours"] = args.hours or settings.decode.negative_hours
-    if args.if_needed and not args.negatives and is_calibrated(args.exp, wanted):
-        print(f"calibrated already: {args.exp / confidence.FILE}")
+    if args.if_needed and not args.negatives and confidence_fitting.is_calibrated(args.exp, wanted):
+        print(f"calibrated already: {args.exp / CONFIDENCE}")
         return
-    check_split(settings, args.split)
-    run = chosen_run(settings, args.run)
-    dump = features.of_kind(args.data, args.dump, settings.features, settings.train.num_processes)
-    inputs = decode.open_inputs(DecodeRun(split=args.split), args.data, dump, args.exp)
-    references = datadir.read(args.data / args.split)
-    if references.semantics is None:
-        raise ValueError(f"{args.data / args.split}: has no semantics, expected what was meant")
-    model = SpeechToSemantics.load(args.exp, with_confidence=False)
-    options = model.options(**decode.search_options(run))
-    if args.negatives:
-        files = negatives.find(args.negatives)
-    else:
-        known = {
-            word for s in references.semantics.values() for word in target_sequence.words(s).split()
-        }
-        cache = ROOT / settings.data.cache
-        misses = near_misses(args.exp, references.semantics, settings.seed)
-        files = negatives.make(
-            wanted["hours"], settings.seed, known, settings.data, cache, args.nj, misses
-        )
-    frame_s = settings.features.frame_shift_ms / 1000
-    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
-    examples = in_domain(model, options, speech, references.semantics, args.data)
-    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
-    examples += out_of_domain(args.exp, options, files, args.nj)
-
-    fitted_on = [example for example in examples if is_for_fitting(example)]
-    rest = [example for example in examples if not is_for_fitting(example)]
-    inside, outside = _by_domain(fitted_on)
-    about = wanted | {
-        "negatives": [str(path) for path in args.negatives] or "made from the seed",
-        "seed": settings.seed,
-        "num_in_domain": len(inside),
-        "num_right": sum(example.right for example in inside),
-        "num_negatives": len(outside),
-        "negative_hours": round(_hours(outside), 3),
-        "commit": commit(),
-    }
-    try:
-        fitted, problem = fit(fitted_on, options, args.false_accepts_per_hour, args.accept, about)
-    except confidence.CannotFitError as e:
-        if not args.if_needed:
-            raise
-        print(f"atat.calibrate: WARNING: not calibrated, nothing is refused: {e}", file=sys.stderr)
-        return
-    about["measured_on_the_other_half"] = measured = measure(fitted, rest)
-    inside, _ = _by_domain(rest)
-    p_N = fitted.probability([example.measures for example in inside])
-    right_N = np.array([example.right for example in inside], bool)
-    with atomic_write(args.exp / "coverage.png", "wb") as file:
-        plots.coverage(p_N, right_N, fitted.threshold, file)
-    confidence.save(fitted, args.exp)
-    print(table(measured))
-    if problem:
-        print(f"atat.calibrate: WARNING: the threshold is a compromise: {problem}", file=sys.stderr)
-    print(f"python -m atat.parse --exp {args.exp} FILE has confidences now")
+    calibrate(
+        args.exp,
+        args.data,
+        args.dump,
+        settings,
+        run=args.run,
+        wanted=wanted,
+        negative_files=args.negatives,
+        num_jobs=args.nj,
+        must_fit=not args.if_needed,
+    )
 
 
 if __name__ == "__main__":

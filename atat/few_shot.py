@@ -7,137 +7,16 @@ Writes EXP/few_shot/scores.json; the adapted models stay beside it, and are not 
 """
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from atat import datadir, metrics
-from atat.adapt import SHARE, changes, check_recordings
 from atat.common import cli
-from atat.common.files import atomic_write, sha256
-from atat.common.text_table import align
-from atat.datadir import DataDir
-from atat.decode import load_settings, runs_over, search_options
-from atat.score import hypothesis_key, percent
-
-if TYPE_CHECKING:
-    from atat.config.schema import Config, DecodeRun
-
-SHOTS = (10, 50, 100)
-
-
-def parts_of(split: DataDir, num_parts: int, seed: int) -> list[list[str]]:
-    """The utterances in parts of about the same number of speakers, none in two of them.
-
-    Raises:
-        ValueError: there are fewer speakers than parts.
-    """
-    from atat.common.seeds import rng
-
-    speaker_of = split.utt2spk or {i: i for i in split.ids}
-    speakers = sorted(set(speaker_of.values()))
-    if not 2 <= num_parts <= len(speakers):
-        raise ValueError(
-            f"--folds: got {num_parts}, expected 2 to {len(speakers)}, the number of speakers"
-        )
-    order = rng(seed, "few_shot").permutation(len(speakers))
-    part_of = {speakers[s]: place % num_parts for place, s in enumerate(order)}
-    parts: list[list[str]] = [[] for _ in range(num_parts)]
-    for i in split.ids:
-        parts[part_of[speaker_of[i]]].append(i)
-    return parts
-
-
-def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
-    """So many utterances that are not tested; those of a smaller number are among them.
-
-    Raises:
-        ValueError: there are not as many.
-    """
-    from atat.common.seeds import rng
-
-    others = sorted(set(split.ids) - set(tested))
-    if num > len(others):
-        raise ValueError(
-            f"--shots: got {num}, expected at most {len(others)}: the others are tested on"
-        )
-    chosen = [others[i] for i in rng(seed, "shots", *tested).permutation(len(others))[:num]]
-    columns = {
-        name: {i: entries[i] for i in chosen}
-        for name in ("wav_scp", "text", "semantics", "utt2spk")
-        if (entries := getattr(split, name)) is not None
-    }
-    return DataDir(**columns)
-
-
-def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further: list[str]) -> None:
-    """Adapt the experiment to recordings, unless `out` is just that already.
-
-    Args:
-        further: arguments of `atat.adapt`, beside those that name directories.
-
-    Raises:
-        ValueError: the training failed; it has said why.
-    """
-    from atat.model_file import is_trained, model_path
-
-    weights = model_path(exp).read_bytes()
-    settings = load_settings(exp, [])
-    training = changes(settings, exp, out.name, repeat=1)
-    key = sha256(weights, json.dumps([vars(shots), training], sort_keys=True), *further)
-    marker = out / "made_from"
-    if is_trained(out) and marker.is_file() and marker.read_text(encoding="utf-8") == key:
-        return
-    if not (marker.is_file() and marker.read_text(encoding="utf-8") == key):
-        # Checkpoints too: going on from them would keep what other recordings have taught.
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        with atomic_write(marker) as file:
-            file.write(key)
-    recordings = out.parent / "recordings" / out.name
-    datadir.write(recordings, shots)
-    command = [sys.executable, "-m", "atat.adapt", "--exp", exp, "--recordings", recordings]
-    command += ["--data", data, "--dump", dump, "--out", out, *further]
-    if subprocess.run(list(map(str, command)), check=False).returncode != 0:
-        raise ValueError(f"{out}: adapting failed (see above); the same command goes on")
-
-
-def understood(
-    exp: Path, settings: "Config", runs: dict[str, "DecodeRun"], split: DataDir, ids: list[str], key
-) -> dict[str, dict[str, bool]]:
-    """Run -> utterance -> whether the experiment understands it right."""
-    from atat import noise_curve
-    from atat.inference import SpeechToSemantics
-
-    model = SpeechToSemantics.load(exp, with_confidence=False)
-    wavs = {i: split.wav_scp[i] for i in ids}
-    inputs = noise_curve.heard(wavs, None, 0.0, settings.features, None, settings.seed)
-    return {
-        name: noise_curve.understood(
-            model, inputs, model.options(**search_options(run)), split.semantics, key
-        )
-        for name, run in runs.items()
-    }
-
-
-def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict]]:
-    """A row for each k and run, and the same as values; compared with k = 0."""
-    rows = [["recordings", "run", "EM Hyp (%)", "points more", "p"]]
-    values = []
-    for num, runs in sorted(right.items()):
-        for name, of_utterance in runs.items():
-            ids = sorted(of_utterance)
-            before = [right[0][name][i] for i in ids]
-            after = [of_utterance[i] for i in ids]
-            score = metrics.proportion(sum(after), len(ids))
-            p = metrics.mcnemar(after, before)
-            more = 100 * (sum(after) - sum(before)) / len(ids)
-            values.append({"shots": num, "run": name, "em_hyp": score, "p": p})
-            compared = [f"{more:+.1f}", f"{p:.3f}"] if num else ["", ""]
-            rows.append([str(num), name, percent(score), *compared])
-    return align(rows), values
+from atat.common.files import atomic_write
+from atat.common.provenance import commit
+from atat.evaluation.few_shot_learning import SHOTS, adapt, parts_of, shots_of, table, understood
+from atat.evaluation.scoring import hypothesis_key
+from atat.inference.decode_runs import load_settings, runs_over
+from atat.models.checkpoint import check_experiment, digest
+from atat.training.adaptation import SHARE, check_recordings
 
 
 def main() -> None:
@@ -157,8 +36,6 @@ def main() -> None:
     add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
     args = parser.parse_args()
 
-    from atat.model_file import check_experiment, digest
-
     check_experiment(args.exp)
     settings = load_settings(args.exp, [])
     runs = runs_over(settings, args.split, args.run)
@@ -172,8 +49,6 @@ def main() -> None:
     key = hypothesis_key(args.data)
 
     import torch
-
-    from atat.common.provenance import commit
 
     torch.set_num_threads(settings.train.num_threads)
     out, further = args.exp / "few_shot", ["--share", str(args.share), *args.overrides]

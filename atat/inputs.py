@@ -20,7 +20,7 @@ from atat.config.stage_inputs import (
     of_data,
     of_experiment,
 )
-from atat.model_file import check_experiment
+from atat.models.checkpoint import check_experiment
 
 
 def main() -> None:

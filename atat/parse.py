@@ -8,179 +8,16 @@ error; the others are still understood, and the exit code is 2.
 """
 
 import argparse
-import json
-import shutil
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atat.common import cli
 from atat.config.tasks import TAGGED_TASKS
+from atat.data.microphone import record
+from atat.inference.parsing import line, load, understand
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from atat.inference import SpeechToSemantics
-    from atat.reading import Result
-    from atat.whisper_grammar import WhisperGrammar
-
-TOGETHER = 16  # files decoded as one batch
 NOT_UNDERSTOOD = 3  # exit code, on request
-MIC_RATE_HZ = 16000
-# What records raw samples (int16, mono) to standard output, and the package that has it.
-RECORDERS = {
-    "arecord": ("alsa-utils", ["-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r"]),
-    "parec": ("pulseaudio-utils", ["--raw", "--format=s16le", "--channels=1", "--rate"]),
-}
-PATIENCE_S = 5.0  # beyond the recording's length, until the first sample
-
-
-def understand(
-    model: "SpeechToSemantics | WhisperGrammar",
-    inputs: list[tuple[str, Any]],
-    max_duration_s: float | None = None,
-    threshold: float | None = None,
-    **options: Any,
-) -> Iterator[tuple[str, "Result | ValueError | OSError"]]:
-    """What the model makes of each input, in order.
-
-    Args:
-        inputs: kind ("file" or "text") and source of each: a sentence, a path, an open file, or
-            (samples, sample rate).
-        max_duration_s, threshold, options: as `SpeechToSemantics`.
-
-    Yields:
-        The input's kind, and its result, or the error that says why there is none.
-    """
-    for first in range(0, len(inputs), TOGETHER):
-        group = inputs[first : first + TOGETHER]
-        outcomes: list[Any] = [None] * len(group)
-        heard = []
-        for i, (kind, source) in enumerate(group):
-            try:
-                if kind == "text":
-                    outcomes[i] = model(text=source, **options | {"ctc_weight": 0.0})
-                else:
-                    samples, rate = source if isinstance(source, tuple) else (source, None)
-                    heard.append((i, model.hear(samples, rate, max_duration_s)))
-            except (ValueError, OSError) as e:
-                outcomes[i] = e
-        if heard:
-            results = model.understand([recording for _, recording in heard], threshold, **options)
-            for (i, _), result in zip(heard, results, strict=True):
-                outcomes[i] = result
-        yield from zip((kind for kind, _ in group), outcomes, strict=True)
-
-
-def line(name: str, kind: str, result: "Result", with_nbest: bool, has_tags: bool = True) -> str:
-    """A result as a line of JSON; what has nothing to say is left out.
-
-    Args:
-        has_tags: false where words were asked for, which have no intent and slots.
-    """
-    about = result.to_dict()
-    nbest = about.pop("nbest")
-    if has_tags:
-        about = {"is_understood": about.pop("is_understood"), **about}
-    else:
-        about, *nbest = ({"words": r["semantics"], **r} for r in (about, *nbest))
-        for reading in (about, *nbest):
-            for key in ("is_understood", "intent", "slots", "semantics"):
-                reading.pop(key, None)
-    for reading in (about, *nbest):
-        if reading["score"] is not None:
-            reading["score"] = round(reading["score"], 4)
-    for key in ("reason", "unknown", "duration_s"):
-        if not about[key]:
-            del about[key]
-    for key in ("confidence", "accepted", "slot_confidence", "spoken_slots"):
-        if about[key] is None:
-            del about[key]
-    if with_nbest:
-        about["nbest"] = nbest
-    return json.dumps({kind: name, **about}, ensure_ascii=False)
-
-
-def record(seconds: float) -> tuple["np.ndarray", int]:
-    """Samples (num_samples,) of the default microphone and their rate in Hz.
-
-    By sounddevice where it is installed, else by arecord or parec.
-
-    Raises:
-        ValueError: none of them is there, or no microphone that they can open.
-    """
-    try:
-        import sounddevice
-    except (ImportError, OSError) as e:  # OSError: the PortAudio library is missing
-        return record_by_program(seconds, str(e)), MIC_RATE_HZ
-    try:
-        print(f"listening for {seconds:g} s ...", file=sys.stderr)
-        num = round(seconds * MIC_RATE_HZ)
-        samples = sounddevice.rec(num, MIC_RATE_HZ, channels=1, dtype="float32")
-        sounddevice.wait()
-    except sounddevice.PortAudioError as e:
-        raise ValueError(f"--mic: the microphone cannot be opened: {e}") from e
-    return samples[:, 0], MIC_RATE_HZ
-
-
-def record_by_program(seconds: float, why: str = "") -> "np.ndarray":
-    """int16 (num_samples,) at MIC_RATE_HZ, from the first of RECORDERS that gives them.
-
-    Args:
-        why: sounddevice is not used.
-
-    Raises:
-        ValueError: none is installed, or none can record.
-    """
-    import numpy as np
-
-    failures = []
-    for program, (_, arguments) in RECORDERS.items():
-        if (path := shutil.which(program)) is None:
-            continue
-        print(f"listening for {seconds:g} s ({program}) ...", file=sys.stderr)
-        command = [path, *arguments, str(MIC_RATE_HZ)]
-        try:
-            return np.frombuffer(_first_bytes(command, seconds), "<i2")
-        except (ValueError, OSError) as e:
-            failures.append(f"{program}: {e}")
-    if failures:
-        raise ValueError(f"--mic: the microphone cannot be recorded: {'; '.join(failures)}")
-    packages = " or ".join(f"{package} ({name})" for name, (package, _) in RECORDERS.items())
-    raise ValueError(
-        "--mic needs sounddevice and PortAudio, arecord or parec, and found none of them"
-        f"{f' ({why})' if why else ''}; pip install sounddevice and apt-get install libportaudio2, "
-        f"or apt-get install {packages}"
-    )
-
-
-def _first_bytes(command: list[str], seconds: float) -> bytes:
-    """So many seconds of samples from a program that would go on, which is then stopped.
-
-    Raises:
-        ValueError: it ended before, or gave nothing for too long.
-    """
-    num_bytes = 2 * round(seconds * MIC_RATE_HZ)
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        watch = threading.Timer(seconds + PATIENCE_S, process.kill)
-        watch.start()
-        try:
-            content = process.stdout.read(num_bytes)
-        finally:
-            watch.cancel()
-            process.kill()
-        said = process.stderr.read().decode(errors="replace").split()
-    if len(content) < num_bytes:
-        got_s = len(content) / 2 / MIC_RATE_HZ
-        said = said or ["no reason given"]
-        raise ValueError(f"got {got_s:.1f} s of {seconds:g} s: {' '.join(said)}")
-    return content
 
 
 def _seconds(text: str) -> float:
@@ -278,36 +115,6 @@ def main() -> None:
         sys.exit(cli.USAGE)
     if missed and args.exit_code:
         sys.exit(NOT_UNDERSTOOD)
-
-
-def load(
-    args: argparse.Namespace, options: dict[str, Any], with_speech: bool
-) -> "SpeechToSemantics | WhisperGrammar":
-    """What understands. A mistake in the options is the same for every input: it is said once."""
-    if args.exp is not None:
-        from atat.model_file import check_experiment
-
-        check_experiment(args.exp)
-    if with_speech or args.exp is not None:
-        import torch
-
-        torch.set_num_threads(args.num_threads)
-    if args.grammar is not None:
-        from atat.whisper_grammar import WhisperGrammar
-
-        WhisperGrammar.options(**options)
-        WhisperGrammar.threshold(args.threshold)
-        return WhisperGrammar.load(
-            args.grammar, args.whisper, args.device, with_speech, args.spoken_values
-        )
-
-    from atat import confidence
-    from atat.inference import SpeechToSemantics
-
-    model = SpeechToSemantics.load(args.exp, args.device, spoken_values=args.spoken_values)
-    chosen = asdict(model.options(**options))
-    confidence.judge(model.confidence, chosen, args.threshold)
-    return model
 
 
 if __name__ == "__main__":

@@ -1,168 +1,15 @@
-"""Stage 3: the vocabulary. Words are split by SentencePiece; tags and task tokens are atomic.
+"""Stage 3: learn the tokenizer from the training splits."""
 
-Paper, section 3.2 and appendix A: one vocabulary for all tasks; only English words are split.
-Words are encoded one at a time, so a word has the same tokens wherever it stands: that is what
-makes decoding exact and lets a grammar over words become an acceptor over tokens.
-"""
-
-import io
-import json
-from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
-from atat import datadir
 from atat.common import cli
-from atat.common.files import atomic_directory, sha256
 from atat.config import config_file
-from atat.config.tasks import TASKS
-from atat.semantics import target_sequence
-
-SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
-WORD_START = "\u2581"  # SentencePiece's mark for the beginning of a word
-
-
-class Tokenizer:
-    """Target sequences and texts to token ids and back.
-
-    The ids are, in order: the special symbols, the task tokens, the tags, the pieces of words.
-    """
-
-    blank, pad, unk, eos = range(4)
-
-    def __init__(self, tags: Iterable[str], word_model: bytes):
-        """
-        Args:
-            tags: opening and closing tags, `Name(` and `)Name`.
-            word_model: a serialised SentencePiece model of the words.
-        """
-        import sentencepiece
-
-        self._word_model = word_model
-        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=word_model)
-        pieces = [
-            self._pieces.id_to_piece(i)
-            for i in range(self._pieces.get_piece_size())
-            if not (self._pieces.is_control(i) or self._pieces.is_unknown(i))
-        ]
-        self.tags = sorted(set(tags))
-        tasks = [f"<{task}>" for task in TASKS]
-        self.symbols = [*SPECIALS, *tasks, *self.tags, *pieces]
-        self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
-        self.task_ids = {task: self._ids[f"<{task}>"] for task in TASKS}
-        self.tag_ids = {self._ids[tag] for tag in self.tags}
-        self.encode_word = lru_cache(maxsize=100_000)(self._encode_word)
-
-    def __len__(self) -> int:
-        return len(self.symbols)
-
-    def __reduce__(self) -> tuple:
-        return Tokenizer, (self.tags, self._word_model)
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the vocabulary: a model works with the tokenizer it was trained with only."""
-        return sha256(*self.symbols)
-
-    @classmethod
-    def train(cls, sequences: Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Learn the pieces from the words of target sequences or texts.
-
-        Args:
-            sequences: what the model will read and write; tags are found among the words.
-            vocab_size: upper limit for the number of pieces; small corpora have fewer.
-
-        Raises:
-            ValueError: there are no words.
-        """
-        import sentencepiece
-
-        tags, words = set(), []
-        for sequence in sequences:
-            tags.update(target_sequence.tags(sequence))
-            words.append(target_sequence.words(sequence))
-        if not any(words):
-            raise ValueError("no words to learn a tokenizer from: the training splits hold no text")
-        model = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(words),
-            model_writer=model,
-            # Frequent words become whole: the fewer tokens, the easier for CTC after subsampling.
-            # (Unigram leaves 2.5 pieces a word where bpe has 1.0: it has too few words to start.)
-            model_type="bpe",
-            vocab_size=vocab_size,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            normalization_rule_name="identity",
-            bos_id=-1,
-            eos_id=-1,
-            num_threads=1,
-            minloglevel=2,
-        )
-        return cls(tags, model.getvalue())
-
-    @classmethod
-    def load(cls, directory: str | Path) -> "Tokenizer":
-        """Read a tokenizer that `save` wrote.
-
-        Raises:
-            FileNotFoundError: it is not there. ValueError: the files do not belong together.
-        """
-        directory = Path(directory)
-        for name in ("tokenizer.json", "words.model"):
-            if not (directory / name).is_file():
-                raise FileNotFoundError(f"{directory / name}: no tokenizer there (run stage 3)")
-        try:
-            about = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
-            tokenizer = cls(about["tags"], (directory / "words.model").read_bytes())
-        except (ValueError, KeyError, TypeError, RuntimeError) as e:
-            raise ValueError(f"{directory}: not a tokenizer ({e}); rerun stage 3") from e
-        if tokenizer.fingerprint != about["fingerprint"]:
-            raise ValueError(f"{directory}: tokenizer.json and words.model differ; rerun stage 3")
-        return tokenizer
-
-    def save(self, directory: str | Path) -> None:
-        """Write `tokenizer.json` and `words.model`, whole or not at all."""
-        about = {"tags": self.tags, "size": len(self), "fingerprint": self.fingerprint}
-        with atomic_directory(directory) as temporary:
-            (temporary / "tokenizer.json").write_text(json.dumps(about, indent=1), "utf-8")
-            (temporary / "words.model").write_bytes(self._word_model)
-
-    def encode(self, sequence: str) -> list[int]:
-        """Token ids of a target sequence or a text; what is not in the vocabulary is `unk`."""
-        ids: list[int] = []
-        for token in sequence.split():
-            if target_sequence.is_tag(token):
-                ids.append(self._ids.get(token, self.unk))
-            else:
-                ids.extend(self.encode_word(token))
-        return ids
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The sequence that token ids spell, without task tokens and special symbols but `unk`."""
-        out: list[str] = []
-        glue = False  # the last entry is a word that the next piece may continue
-        for i in ids:
-            symbol = self.symbols[i]
-            if i in self.tag_ids:
-                out.append(symbol)
-                glue = False
-            elif i == self.unk or i >= len(SPECIALS) + len(TASKS):
-                starts_word = symbol.startswith(WORD_START) or not glue
-                piece = symbol.removeprefix(WORD_START)
-                if starts_word:
-                    out.append(piece)
-                else:
-                    out[-1] += piece
-                glue = True
-        return " ".join(token for token in out if token)
-
-    def _encode_word(self, word: str) -> list[int]:
-        return [self._ids.get(piece, self.unk) for piece in self._pieces.encode(word, out_type=str)]
+from atat.data import kaldi_dir
+from atat.data.tokenizer import Tokenizer
 
 
 def main() -> None:
-    parser = cli.parser("Stage 3: learn the tokenizer from the training splits.")
+    parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, action="append", help="the recipe's YAML")
     parser.add_argument("--data", required=True, help="directory with the splits")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
@@ -171,7 +18,7 @@ def main() -> None:
 
     sequences: list[str] = []
     for split in settings.splits:
-        data = datadir.read(Path(args.data) / split)
+        data = kaldi_dir.read(Path(args.data) / split)
         for kind in (data.semantics, data.text):
             sequences.extend((kind or {}).values())
     tokenizer = Tokenizer.train(sequences, settings.vocab_size)

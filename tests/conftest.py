@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from atat import datadir, model_file
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
+from atat.data.tokenizer import Tokenizer
 from atat.semantics import target_sequence
-from atat.tokenizer import Tokenizer
-from atat.train import no_loopback
+from atat.training.launch import no_loopback
 
 # Started in the background, a shell's child ignores Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -111,8 +111,8 @@ def toy_experiment(tmp_path_factory, toy_wavs):
 
 def overfit(settings, tokenizer, wavs):
     """A model that gives the sequences for the sounds, and for their words."""
-    from atat import audio, features
-    from atat.model import build
+    from atat.data import audio, filter_bank
+    from atat.models.espnet_model import build
 
     def pad(sequences):
         rows = [torch.as_tensor(s) for s in sequences]
@@ -121,7 +121,7 @@ def overfit(settings, tokenizer, wavs):
 
     torch.manual_seed(1)
     model = build(settings, tokenizer)
-    feats = [features.extract(audio.read(path), settings.features) for path in wavs]
+    feats = [filter_bank.extract(audio.read(path), settings.features) for path in wavs]
     model.set_cmvn(np.concatenate(feats).mean(0), np.concatenate(feats).std(0))
     targets = [tokenizer.encode(s) for s in SEQUENCES]
     words = [tokenizer.encode(target_sequence.words(s)) for s in SEQUENCES]
@@ -150,7 +150,7 @@ def overfit(settings, tokenizer, wavs):
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory, toy_wavs):
     """(data, dump) with a test split of the noises, through stage 2."""
-    from atat.features import write_split
+    from atat.data.feature_store import write_split
 
     root = tmp_path_factory.mktemp("data")
     data = DataDir(
@@ -159,6 +159,6 @@ def toy_data(tmp_path_factory, toy_wavs):
         semantics=dict(zip(toy_wavs, SEQUENCES, strict=True)),
         utt2spk=dict.fromkeys(toy_wavs, "anna"),
     )
-    datadir.write(root / "data" / "test", data)
+    kaldi_dir.write(root / "data" / "test", data)
     write_split(root / "data" / "test", root / "dump" / "test", toy_settings().features, 1)
     return root / "data", root / "dump"

@@ -7,15 +7,15 @@ import pytest
 import torch
 import yaml
 
-from atat import train
 from atat.config import config_file, experiment_tables
 from atat.config.schema import FeaturesConfig, Source
-from atat.dataset import Batches
-from atat.examples import Examples
-from atat.model import build
-from atat.text_source import text_tokenizer
-from atat.tokenizer import Tokenizer
-from tests import test_mlm as tones
+from atat.data.text_tokenization import text_tokenizer
+from atat.data.tokenizer import Tokenizer
+from atat.models.espnet_model import build
+from atat.training import launch
+from atat.training.batching import Batches
+from atat.training.training_data import Examples
+from tests import tones
 
 CONF = config_file.BASE.parent
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *tones.WORDS]
@@ -50,7 +50,7 @@ def test_the_papers_model_takes_training_steps_in_all_its_tasks(tmp_path, bert, 
     examples = Examples(sources, tmp_path / "data", tmp_path / "dump", tokenizer, encode)
     batches = Batches(examples, settings, tokenizer, training=True)
     model = build(settings, tokenizer).to(device)
-    options = train.espnet_options(settings)
+    options = launch.espnet_options(settings)
     assert options["optim"] == "adam" and options["scheduler"] == "noamlr"
     optimizer = torch.optim.Adam(model.parameters(), **options["optim_conf"])
     schedule = NoamLR(optimizer, **options["scheduler_conf"])

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from atat import toy_corpus
 from atat.config import config_file, experiment_tables
+from atat.prepare import toy_corpus
 
 # Whole runs, each of a few trainings: minutes on a busy machine.
 pytestmark = pytest.mark.timeout(1800)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atat.grammar.grammar import Grammar
-from atat.reading import Result
+from atat.inference.result import Result
 from atat.semantics import target_sequence
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import datadir
-from atat.archive import FeatureWriter
+from atat.data import kaldi_dir
+from atat.data.feature_archive import FeatureWriter
+from atat.data.tokenizer import Tokenizer
 from atat.semantics import target_sequence
-from atat.tokenizer import Tokenizer
 
 SENTENCES = [
     "turnOn( turn on the room( kitchen )room light )turnOn",
@@ -42,9 +42,9 @@ def write(root: Path, sentences: list[str] = SENTENCES) -> tuple[Path, Path]:
     data, dump = root / "data", root / "dump"
     ids = [f"toy-{i}" for i in range(len(sentences))]
     for split in ("train", "valid", "test"):
-        datadir.write(
+        kaldi_dir.write(
             data / split,
-            datadir.DataDir(
+            kaldi_dir.DataDir(
                 wav_scp={i: f"{i}.wav" for i in ids},
                 text={i: target_sequence.words(s) for i, s in zip(ids, sentences, strict=True)},
                 semantics=dict(zip(ids, sentences, strict=True)),

@@ -1,4 +1,4 @@
-"""Render a small corpus in the layout of a real one: see atat/toy_corpus.py, and --help."""
+"""Render a small corpus in the layout of a real one: see atat/prepare/toy_corpus.py, and --help."""
 
 import sys
 from pathlib import Path

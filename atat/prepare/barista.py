@@ -8,11 +8,11 @@ import json
 import sys
 from pathlib import Path
 
-from atat import datadir
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.grammar.grammar import Grammar
 from atat.prepare import corpus, spoken_grammar
 from atat.semantics import target_sequence
@@ -129,10 +129,10 @@ def prepare(
     spoken = {split: sequences[split] for split in ("train", "valid")}
     spoken |= spoken_grammar.texts_alone(grammar, sequences, settings)
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
-    datadir.write(data / "test", test)
+    kaldi_dir.write(data / "test", test)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
     spoken_grammar.write_grammar(data, grammar)
-    num = len(datadir.read(data / "test").ids)
+    num = len(kaldi_dir.read(data / "test").ids)
     rendered = spoken_grammar.who_speaks(settings.data, {**sequences, "test": []})
     speech = f"test recorded: {num} orders by people, whose number is not known; {rendered}"
     corpus.write_about(data, "Picovoice's speech-to-intent benchmark (barista)", speech)

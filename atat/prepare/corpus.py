@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 from pathlib import Path
 
-from atat import datadir
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import DataConfig
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 
-HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/metrics.py)
+HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/evaluation/metrics.py)
 TRAINING = ("train", "train_low", "train_rest", "asr", "foreign")  # splits that are trained on
 WRITTEN = ".splits"  # in the data directory: those that this module wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples
@@ -132,7 +132,7 @@ def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: fl
     Raises:
         ValueError: a split without utterances, an id that comes twice, too much missing audio (as
             `drop_missing`), a recording in several (`check_apart`), or what the format does not
-            allow (atat/datadir.py).
+            allow (atat/data/kaldi_dir.py).
     """
     check_apart({s: [u.id for u in us if u.wav is not None] for s, us in splits.items()})
     directories = {
@@ -142,7 +142,7 @@ def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: fl
     before = record.read_text(encoding="utf-8").split() if record.is_file() else []
     with ExitStack() as pending:
         for split, directory in directories.items():
-            datadir.write(data / split, directory, pending)
+            kaldi_dir.write(data / split, directory, pending)
     for path in list(data.iterdir()) if before else ():
         if path.name in before and path.name not in splits:
             shutil.rmtree(path)

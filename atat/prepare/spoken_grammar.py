@@ -14,16 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat import datadir, negatives, synth
 from atat.common.files import atomic_write
 from atat.config import config_file
 from atat.config.schema import Config, DataConfig
-from atat.datadir import DataDir
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
 from atat.grammar import sentence_splits
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import cardinal
-from atat.prepare import corpus, pronunciation, saying
+from atat.prepare import corpus
 from atat.semantics import target_sequence
+from atat.synthesis import disfluency, negatives, pronunciation, synthetic_speech
 
 ROOT = config_file.ROOT
 SPOKEN = ("train", "valid", "test")
@@ -217,7 +218,7 @@ def write_spoken(
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
     """
-    saying.check(settings.data)
+    disfluency.check(settings.data)
     spoken = {
         word
         for split in sequences
@@ -228,7 +229,7 @@ def write_spoken(
         print(f"data.pronunciations: '{word}' is in no sentence that is spoken", file=sys.stderr)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
-        split: synth.plan(
+        split: synthetic_speech.plan(
             said(split, list(map(aloud, sequences[split])), settings),
             settings.data.voices["train" if split in TEXT_ALONE else split],
             settings.seed,
@@ -240,7 +241,7 @@ def write_spoken(
     }
     requests = [request for plan in plans.values() for request in plan]
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
-    paths = iter(synth.render(requests, ROOT / settings.data.cache, num_jobs))
+    paths = iter(synthetic_speech.render(requests, ROOT / settings.data.cache, num_jobs))
     for split, plan in plans.items():
         directory = DataDir({}, {}, None if split in TEXT_ALONE else {}, {})
         for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
@@ -253,7 +254,7 @@ def write_spoken(
             if directory.semantics is not None:
                 directory.semantics[utterance] = sequence
             directory.utt2spk[utterance] = request.speaker
-        datadir.write(data / split, directory)
+        kaldi_dir.write(data / split, directory)
 
 
 # "six am" would be read like "I am", the letter A like an article.
@@ -277,8 +278,8 @@ def aloud(sequence: str) -> str:
 def said(split: str, texts: list[str], settings: Config) -> list[str]:
     """What the synthesisers are given to say: of training speech, as people would (`saying`).
 
-    As in `synth.plan`, what becomes of a text depends on how often it occurred before, not on
-    other texts.
+    As in `synthetic_speech.plan`, what becomes of a text depends on how often it occurred before,
+    not on other texts.
     """
     if split in ("valid", "test"):
         return texts
@@ -287,7 +288,7 @@ def said(split: str, texts: list[str], settings: Config) -> list[str]:
     for text in texts:
         rng = random.Random(f"{settings.seed} saying {text} {occurrences[text]}")
         occurrences[text] += 1
-        result.append(saying.said(text, settings.data, rng))
+        result.append(disfluency.said(text, settings.data, rng))
     return result
 
 
@@ -295,7 +296,7 @@ def write_text(data: Path, split: str, sequences: list[str]) -> None:
     """Write a split without speech: text and semantics."""
     ids = {f"{split}-{number:06d}": sequence for number, sequence in enumerate(sequences)}
     texts = {key: target_sequence.words(sequence) for key, sequence in ids.items()}
-    datadir.write(data / split, DataDir(text=texts, semantics=ids))
+    kaldi_dir.write(data / split, DataDir(text=texts, semantics=ids))
 
 
 def write_grammar(data: Path, grammar: Grammar) -> None:
@@ -319,7 +320,7 @@ def summarise(data: Path, split: str) -> Summary:
     """Read a split back and count."""
     import soundfile
 
-    directory = datadir.read(data / split)
+    directory = kaldi_dir.read(data / split)
     hours = None
     if directory.wav_scp:
         hours = 0.0

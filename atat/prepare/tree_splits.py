@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from atat import synth
 from atat.common.files import sha256
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.prepare import corpus, spoken_grammar, top_corpus
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_corpus import Corpus, Sentence
+from atat.synthesis import synthetic_speech
 
 
 def read(source: Corpus, settings: Config, domains: Iterable[str]) -> dict[str, list[Sentence]]:
@@ -75,7 +75,7 @@ def speak(
     """
     data = settings.data
     plans = {
-        split: synth.plan(
+        split: synthetic_speech.plan(
             [top_corpus.joined(sentence.text) for sentence in said],
             data.voices.get(split) or data.voices["train"],
             settings.seed,
@@ -87,7 +87,7 @@ def speak(
     }
     requests = [request for plan in plans.values() for request in plan]
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
-    paths = iter(synth.render(requests, spoken_grammar.ROOT / data.cache, num_jobs))
+    paths = iter(synthetic_speech.render(requests, spoken_grammar.ROOT / data.cache, num_jobs))
     spoken: dict[str, list[Utterance]] = {split: [] for split in sentences}
     for split, plan in plans.items():
         times: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """Which tags the target sequences of a training have directly inside which, and which at the root.
 
 A search that is held to well-formed sequences puts tags together as training had them and in no
-other way (atat/acceptor.py): a room has no artist in it.
+other way (atat/inference/constraints.py): a room has no artist in it.
 """
 
 import json

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat import metrics
+from atat.evaluation import metrics
 from atat.semantics import bracket_trees, target_sequence
 from atat.semantics.target_sequence import Frame, Node
 

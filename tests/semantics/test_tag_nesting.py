@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from atat import train
 from atat.config.schema import Config, Source
-from atat.examples import target_sequences
-from atat.inference import SpeechToSemantics
+from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import tag_nesting
+from atat.training import run_directory
+from atat.training.training_data import target_sequences
 from tests import toy
 
 SEQUENCES = [
@@ -51,7 +51,7 @@ def test_a_training_keeps_the_nesting_of_what_it_is_taught(tmp_path):
         Source("train", ["slu"], exclude_intents=["setVolume"]),
         Source("valid", ["asr"]),
     ]
-    train.prepare_experiment(c, data, tmp_path / "exp", True)
+    run_directory.prepare_experiment(c, data, tmp_path / "exp", True)
     taught = [s for s in toy.SENTENCES if not s.startswith("setVolume")]
     assert tag_nesting.load(tmp_path / "exp") == tag_nesting.of(taught)
 
@@ -63,7 +63,7 @@ def test_sources_that_are_not_there_cost_nothing_that_is(tmp_path):
     c = Config()
     c.train.sources = [Source("nowhere", ["slu"])]
     with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
-        train.prepare_experiment(c, data, tmp_path / "exp", True)
+        run_directory.prepare_experiment(c, data, tmp_path / "exp", True)
     assert (tmp_path / "exp" / "model.pth").read_bytes() == b"trained before"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
+from atat.evaluation.scoring import percent
 from atat.grammar.grammar import Grammar
-from atat.score import percent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GRAMMARS = Path("egs/commands/grammars")
@@ -58,7 +58,7 @@ def worst_condition(tried: dict[str, Any]) -> str:
 
 def minutes(exp: Path) -> str:
     """Of training, by the clock and of computing, as its log has them."""
-    from atat import train_log
+    from atat.training import train_log
 
     last = train_log.read(exp / "train.jsonl")[-1]
     return f"{last['minutes']:.1f} ({last['cpu_minutes']:.1f})"

@@ -15,10 +15,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from atat import reading
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.text_table import align
+from atat.inference.result import Result
 
 SENTENCES = Path(__file__).resolve().parents[2] / "egs" / "commands" / "hard_sentences.tsv"
 COLUMNS = ["kind", "sentence", "wanted"]
@@ -61,7 +61,7 @@ def load(path: Path) -> list[Sentence]:
     return sentences
 
 
-def outcome(wanted: tuple[str, dict] | None, result: reading.Result) -> str:
+def outcome(wanted: tuple[str, dict] | None, result: Result) -> str:
     """One of OUTCOMES: "right" is what is wanted, refusing what is to be refused "refused"."""
     if not result.is_understood:
         return "refused"
@@ -79,9 +79,11 @@ def table(counts: Counter, kinds: list[str]) -> str:
 
 def speech(sentences: list[str], engine: str, cache: Path) -> list[Path | None]:
     """Rendered audio of each; None where the synthesiser fails."""
-    from atat import synth
+    from atat.synthesis import synthetic_speech
 
-    return synth.render(synth.plan(sentences, {engine: 1.0}, seed=1), cache, num_jobs=1)
+    return synthetic_speech.render(
+        synthetic_speech.plan(sentences, {engine: 1.0}, seed=1), cache, num_jobs=1
+    )
 
 
 def main() -> None:
@@ -99,11 +101,11 @@ def main() -> None:
         parser.error("expected one of --exp and --grammar")
     sentences = load(args.sentences)
     if args.grammar is not None:
-        from atat.whisper_grammar import WhisperGrammar
+        from atat.inference.whisper_grammar import WhisperGrammar
 
         model = WhisperGrammar.load(args.grammar, with_speech=args.engine is not None)
     else:
-        from atat.inference import SpeechToSemantics
+        from atat.inference.predictor import SpeechToSemantics
 
         model = SpeechToSemantics.load(args.exp)
     texts = [sentence for _, sentence, _ in sentences]

@@ -23,18 +23,22 @@ from pathlib import Path
 
 import numpy as np
 
-from atat import acceptor, audio, datadir, metrics, noise
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.text_table import align
+from atat.data import audio, kaldi_dir
+from atat.evaluation import metrics
+from atat.evaluation.noisy_speech import others_speech
+from atat.evaluation.scoring import hypothesis_key, percent
 from atat.grammar.automaton import Automaton, spell
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
-from atat.listener import WINDOW_S, Listener
-from atat.noise_curve import decibels, others_speech
-from atat.score import hypothesis_key, percent
+from atat.inference import constraints
+from atat.inference.typed_text import normalize
+from atat.inference.whisper_listener import WINDOW_S, Listener
+from atat.noise_curve import decibels
 from atat.semantics import target_sequence
-from atat.typed_text import normalize
+from atat.synthesis import noise
 
 SEED = 1  # of the noise: what atat.noise_curve mixes by default
 
@@ -45,7 +49,7 @@ class Opponent:
     def __init__(self, source: str, grammar: Grammar, padding: bool):
         self.listener = Listener(source, WINDOW_S if padding else None)
         self.grammar = grammar
-        self.acceptor = acceptor.from_grammar(grammar, self.listener.words, with_tags=False)
+        self.acceptor = constraints.from_grammar(grammar, self.listener.words, with_tags=False)
 
     def hear(self, samples_N: np.ndarray, beam: int, constrained: bool) -> str:
         """The words of one recording."""
@@ -112,7 +116,7 @@ def systems(
 
 def ours(exp: Path) -> tuple[dict[str, Callable[[np.ndarray], str]], int]:
     """A trained experiment's ways of giving the semantics of samples; its parameters."""
-    from atat.inference import SpeechToSemantics
+    from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp, with_confidence=False)
     # As in the recipes' runs, where there is a CTC.
@@ -176,7 +180,7 @@ def main() -> None:
     from atat.common.seeds import rng
 
     torch.set_num_threads(1)
-    held = datadir.read(args.data / args.split)
+    held = kaldi_dir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
     ids = sorted(held.wav_scp)[: args.limit]

@@ -1,0 +1,154 @@
+"""Audio samples to log mel features, Kaldi's or Whisper's."""
+
+# T frames, F mel bins, N samples
+
+import functools
+
+import numpy as np
+
+from atat.config.schema import FeaturesConfig
+from atat.data.audio import active_range, at_level
+
+INT16_SCALE = 32768.0  # Kaldi's samples are 16-bit integers
+
+
+def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Log mel filter bank as Kaldi defines it: no dither, snip edges, povey window, from 20 Hz.
+
+    Args:
+        samples: float (N,) within [-1, 1] at `settings.sample_rate_hz`.
+
+    Returns:
+        float32 (T, F), natural logarithm of power at 16-bit scale.
+
+    Raises:
+        ValueError: less than one frame of audio.
+    """
+    import kaldi_native_fbank
+
+    bank = kaldi_native_fbank.OnlineFbank(
+        _options(
+            settings.sample_rate_hz,
+            settings.num_mel_bins,
+            settings.frame_length_ms,
+            settings.frame_shift_ms,
+        )
+    )
+    bank.accept_waveform(settings.sample_rate_hz, (samples * np.float32(INT16_SCALE)).tolist())
+    bank.input_finished()
+    if bank.num_frames_ready == 0:
+        raise ValueError(
+            f"{len(samples) / settings.sample_rate_hz:.3f} s of audio, expected a frame of "
+            f"{settings.frame_length_ms / 1000} s or more"
+        )
+    return np.stack([bank.get_frame(t) for t in range(bank.num_frames_ready)])
+
+
+def log_mel(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Log mel features of the kind that `settings.kind` names; the rest as in `fbank`."""
+    if settings.kind == "kaldi":
+        return fbank(samples, settings)
+    if settings.kind == "whisper":
+        return whisper_mel(samples, settings)
+    raise ValueError(f"features.kind: got '{settings.kind}', expected kaldi or whisper")
+
+
+def whisper_mel(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Log mel power as Whisper's encoder was trained on (Radford et al. 2022, section 2.2).
+
+    Frames around multiples of the shift, Hann window, Slaney's mel filters. Whisper's own limit to
+    80 dB and its scale are applied to the normalised features (`whisper.normalize`), after
+    augmentation.
+
+    Arguments and errors as in `fbank`; float32 (T, F), natural logarithm of power, T = N / shift.
+    """
+    rate = settings.sample_rate_hz
+    length = round(settings.frame_length_ms * rate / 1000)
+    shift = round(settings.frame_shift_ms * rate / 1000)
+    if len(samples) < length:
+        raise ValueError(
+            f"{len(samples) / rate:.3f} s of audio, expected a frame of {length / rate} s or more"
+        )
+    padded = np.pad(samples.astype(np.float32), length // 2, mode="reflect")
+    frames_TN = np.lib.stride_tricks.sliding_window_view(padded, length)[::shift]
+    frames_TN = frames_TN[: len(samples) // shift]
+    window_N = np.hanning(length + 1)[:-1].astype(np.float32)
+    power_TK = np.abs(np.fft.rfft(frames_TN * window_N)) ** 2
+    power_TF = power_TK @ _slaney_filters(settings.num_mel_bins, length, rate)
+    return np.log(np.maximum(power_TF, 1e-10)).astype(np.float32)
+
+
+def extract(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Features of one recording as the model takes them: speech found if `trim_db` is set, and
+    brought to `level_db` if that is.
+
+    Arguments, result and errors as in `fbank`, and:
+
+    Raises:
+        ValueError: shorter than `settings.min_duration_s`.
+        audio.NoSpeechError: silent, where a level is wanted.
+    """
+    start, end = speech_range(samples, settings)
+    return of_speech(samples[start:end], settings)
+
+
+def of_speech(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """As `extract`, of the part of a recording that `speech_range` has found."""
+    if settings.level_db is not None:
+        samples = at_level(samples, settings.level_db, settings.sample_rate_hz)
+    return log_mel(samples, settings)
+
+
+def speech_range(samples: np.ndarray, settings: FeaturesConfig) -> tuple[int, int]:
+    """The part of a recording that features are made of: all of it unless `trim_db` is set.
+
+    Returns:
+        its first sample and the one after its last.
+
+    Raises:
+        ValueError: the recording is shorter than `settings.min_duration_s`.
+    """
+    duration_s = len(samples) / settings.sample_rate_hz
+    if duration_s < settings.min_duration_s:
+        raise ValueError(
+            f"{duration_s:.3f} s long, expected {settings.min_duration_s} s or more "
+            "(features.min_duration_s)"
+        )
+    if settings.trim_db is None:
+        return 0, len(samples)
+    return active_range(samples, settings.sample_rate_hz, settings.trim_db)
+
+
+@functools.cache
+def _options(sample_rate_hz: int, num_mel_bins: int, length_ms: float, shift_ms: float):
+    import kaldi_native_fbank
+
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = sample_rate_hz
+    options.frame_opts.frame_length_ms = length_ms
+    options.frame_opts.frame_shift_ms = shift_ms
+    options.frame_opts.dither = 0.0
+    options.frame_opts.snip_edges = True
+    options.frame_opts.window_type = "povey"
+    options.frame_opts.preemph_coeff = 0.97
+    options.mel_opts.num_bins = num_mel_bins
+    options.mel_opts.low_freq = 20.0
+    options.mel_opts.high_freq = 0.0  # up to half the sample rate
+    options.use_energy = False
+    return options
+
+
+@functools.cache
+def _slaney_filters(num_mel_bins: int, length: int, sample_rate_hz: int) -> np.ndarray:
+    """(K, F), K bins of the spectrum."""
+    from transformers.audio_utils import mel_filter_bank
+
+    return mel_filter_bank(
+        num_frequency_bins=length // 2 + 1,
+        num_mel_filters=num_mel_bins,
+        min_frequency=0.0,
+        max_frequency=sample_rate_hz / 2,
+        sampling_rate=sample_rate_hz,
+        norm="slaney",
+        mel_scale="slaney",
+    ).astype(np.float32)

@@ -1,0 +1,43 @@
+"""The tokens of a written source: our own, or those of a pretrained text encoder's tokenizer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from atat.common.files import atomic_directory
+from atat.config.schema import ModelConfig
+from atat.data.tokenizer import Tokenizer
+
+
+def text_tokenizer(c: ModelConfig, tokenizer: Tokenizer) -> Callable[[str], list[int]]:
+    """Text -> ids for `AtatModel.encode_text`.
+
+    Raises:
+        ValueError: the pretrained encoder's tokenizer cannot be loaded.
+    """
+    if c.text_encoder != "pretrained":
+        return tokenizer.encode
+    pretrained = _pretrained_tokenizer(c.text_pretrained)
+    return lambda text: pretrained.encode(text, truncation=True)
+
+
+def keep_description(c: ModelConfig, directory: Path) -> None:
+    """Write a pretrained text encoder's sizes and tokenizer (not its weights, which the model has):
+    with them an experiment can be used where the pretrained model is not."""
+    from transformers import AutoConfig
+
+    tokenizer = _pretrained_tokenizer(c.text_pretrained)
+    with atomic_directory(directory) as temporary:
+        AutoConfig.from_pretrained(c.text_pretrained).save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _pretrained_tokenizer(name: str):
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        raise ValueError(
+            f"model.text_pretrained: no tokenizer in '{name}' ({str(e).splitlines()[0]}); give a "
+            "local directory, or a name that Hugging Face knows while there is a network"
+        ) from e

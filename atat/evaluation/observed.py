@@ -1,0 +1,157 @@
+"""Utterances as a model understands them, to calibrate it: of the domain, or without meaning."""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atat.common import cli, parallel
+from atat.data import audio
+from atat.evaluation import metrics, scoring
+from atat.grammar.grammar import Grammar
+from atat.inference.length_batches import batches
+from atat.inference.result import read, slots
+from atat.semantics import target_sequence
+from atat.synthesis import negatives
+
+if TYPE_CHECKING:
+    from atat.inference.confidence import Examined, Measures
+    from atat.inference.options import SearchOptions
+    from atat.inference.predictor import SpeechToSemantics
+
+NUM_NEAR = 300  # near misses to make; half of them are fitted on
+PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
+TOGETHER = 64  # recordings held at a time
+
+Speech = tuple[str, np.ndarray, float]  # id, features (T, F), seconds of audio
+IN_DOMAIN = "in domain"
+
+
+@dataclass
+class Example:
+    """An utterance as it was understood.
+
+    Attributes:
+        kind: `in domain`, or of what kind a negative is.
+        examined: None for an utterance that stage 2 dropped.
+        right: whether intent and slots are the reference's.
+        right_slots: whether each slot that was understood is.
+    """
+
+    id: str
+    kind: str
+    duration_s: float
+    examined: "Examined | None"
+    right: bool = False
+    right_slots: dict[str, bool] | None = None
+
+    @property
+    def measures(self) -> "Measures | None":
+        return self.examined.measures if self.examined else None
+
+
+def observe(
+    model: "SpeechToSemantics", options: "SearchOptions", speech: Iterable[Speech]
+) -> Iterator[tuple[str, float, "Examined"]]:
+    """Id, seconds and what the search sees of each utterance: nothing, where nobody speaks."""
+    from atat.inference.confidence import Examined, examine
+
+    source = iter(speech)
+    while group := list(itertools.islice(source, TOGETHER)):
+        limit = model.settings.decode.batch_frames
+        silent = [entry for entry in group if not len(entry[1])]
+        yield from ((id_, duration_s, Examined([], None, {})) for id_, _, duration_s in silent)
+        group = [entry for entry in group if len(entry[1])]
+        for batch in batches([len(feats_TF) for _, feats_TF, _ in group], limit):
+            found = examine(model, [group[i][1] for i in batch], options)
+            for i, examined in zip(batch, found, strict=True):
+                yield group[i][0], group[i][2], examined
+
+
+def in_domain(
+    model: "SpeechToSemantics",
+    options: "SearchOptions",
+    speech: Iterable[Speech],
+    references: dict[str, str] | None,
+    data: Path,
+) -> list[Example]:
+    """Decode speech of a split and compare it with its references.
+
+    Args:
+        data: the directory of the splits, which says what is compared.
+
+    Raises:
+        ValueError: the split has no semantics.
+    """
+    if references is None:
+        raise ValueError(f"{data}: the split has no 'semantics' to compare with")
+    key = scoring.hypothesis_key(data)
+    examples = []
+    observed = cli.progress(observe(model, options, speech), desc="decoding")
+    for id_, duration_s, examined in observed:
+        example = Example(id_, IN_DOMAIN, duration_s, examined)
+        if examined.hypotheses:
+            hypothesis = model.tokenizer.decode(examined.hypotheses[0].tokens)
+            example.right = metrics.judge(references[id_], hypothesis, key).em_hyp
+            wanted = slots(target_sequence.frame(references[id_]))
+            got = read(hypothesis, 0.0, True).slots
+            example.right_slots = {name: wanted.get(name) == got[name] for name in got}
+        examples.append(example)
+    return examples
+
+
+def out_of_domain(
+    exp: Path, options: "SearchOptions", files: dict[str, Path], num_jobs: int = 1
+) -> list[Example]:
+    """Decode audio that means nothing; the kind of a file is its id up to the first `-`."""
+    names = list(files.items())
+    groups = [names[i : i + TOGETHER] for i in range(0, len(names), TOGETHER)]
+    function = functools.partial(_decode_files, exp=exp, options=options)
+    found = parallel.run(
+        function, groups, num_jobs, total=len(groups), desc="negatives", chunk_size=1
+    )
+    return [example for group in found for example in group]
+
+
+@functools.cache
+def _model_of(exp: Path) -> "SpeechToSemantics":
+    """Read once a process."""
+    import torch
+
+    from atat.inference.predictor import SpeechToSemantics
+
+    torch.set_num_threads(1)
+    return SpeechToSemantics.load(exp, with_confidence=False)
+
+
+def _decode_files(
+    files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
+) -> list[Example]:
+    """Of a few files, in one of the processes that share the work."""
+    model = _model_of(exp)
+    rate_hz = model.settings.features.sample_rate_hz
+
+    def heard() -> Iterator[Speech]:
+        for id_, path in files:
+            samples = audio.read(path, rate_hz, max_duration_s=float("inf"))
+            for number, part in enumerate(negatives.pieces(samples, rate_hz, PIECE_S)):
+                recording = model.hear(part, rate_hz)
+                yield f"{id_}#{number}", recording.feats_TF, recording.duration_s
+
+    return [
+        Example(id_, id_.partition("-")[0], duration_s, examined)
+        for id_, duration_s, examined in observe(model, options, heard())
+    ]
+
+
+def near_misses(exp: Path, references: dict[str, str], seed: int) -> list[str]:
+    """Near misses of validation's sentences; none where the experiment has no grammar."""
+    if not (exp / "grammar.yaml").is_file():
+        return []
+    grammar = Grammar.load(exp / "grammar.yaml")
+    texts = [target_sequence.words(references[id_]) for id_ in sorted(references)]
+    return negatives.near_misses(texts, NUM_NEAR, seed, lambda text: bool(grammar.parse(text)))

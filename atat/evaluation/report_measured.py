@@ -1,0 +1,180 @@
+"""The tables of what other commands measured of the model that an experiment has now.
+
+Those are `atat.conditions`, `atat.noise_curve`, `atat.calibrate` and `atat.few_shot`.
+"""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from atat.evaluation.report_cells import Table, p_value, percent
+from atat.evaluation.results import Results
+
+_MADE_BY = ("run", "seed", "commit")  # columns of what atat.conditions wrote
+
+
+def all_tables(results: Results) -> list[Table | None]:
+    """In the report's order."""
+    return [
+        conditions_table(results),
+        nothing_said_table(results),
+        noise_table(results),
+        confidence_table(results),
+        few_shot_table(results),
+    ]
+
+
+def conditions_table(results: Results) -> Table | None:
+    """What `atat.conditions` measured of speech; None where it was not run."""
+    header = ["Experiment", "condition", "EM Hyp", "understood", "understood, and wrong", "n"]
+    rows, names = [], ("em_hyp", "understood", "understood_wrong")
+    for name, experiment in results.experiments.items():
+        for line in experiment.conditions.get("scores", []):
+            cells = [percent(line[metric]) for metric in names]
+            rows.append([name, line["condition"], *cells, str(line["em_hyp"]["n"])])
+    note = (
+        "EM Hyp counts what is right whether or not it is believed; understood is what is believed "
+        "enough to act on (atat.calibrate)."
+    )
+    return Table("Conditions", [*header, *_MADE_BY], _made(rows, results), note) if rows else None
+
+
+def nothing_said_table(results: Results) -> Table | None:
+    """What `atat.conditions` measured of sound in which nothing is said."""
+    rows = [
+        [name, line["condition"], percent(line["refused"]), str(line["refused"]["n"])]
+        for name, experiment in results.experiments.items()
+        for line in experiment.conditions.get("nothing_said", [])
+    ]
+    header = ["Experiment", "sound", "refused", "n", *_MADE_BY]
+    return Table("Nothing said", header, _made(rows, results)) if rows else None
+
+
+def _made(rows: list[list[str]], results: Results) -> list[list[str]]:
+    """Rows of `atat.conditions` with what was run."""
+    about = {name: e.conditions for name, e in results.experiments.items()}
+    return [
+        [
+            *row,
+            about[row[0]]["run"] or "as parse",
+            str(about[row[0]]["seed"]),
+            about[row[0]]["commit"][:12],
+        ]
+        for row in rows
+    ]
+
+
+def noise_table(results: Results) -> Table | None:
+    """What `atat.noise_curve` measured: a row for each kind; None where it was not run."""
+    found = {name: e.noise for name, e in results.experiments.items() if e.noise}
+    ratios = {line["snr_db"] for record in found.values() for line in record["scores"]} - {None}
+    if not ratios:
+        return None
+    ratios = sorted(ratios, reverse=True)
+    header = ["Experiment", "run", "noise", "clean", "mean in noise"]
+    header += [*(f"{ratio:g} dB" for ratio in ratios), "n", "seed", "commit"]
+    rows = []
+    for name, record in found.items():
+        at = {(line["noise"], line["snr_db"]): line["runs"] for line in record["scores"]}
+        (clean,) = (runs for (_, ratio), runs in at.items() if ratio is None)
+        kinds = list(dict.fromkeys(kind for kind, ratio in at if ratio is not None))
+        for run, whole in clean.items():
+            for kind in kinds:
+                scores = [at[kind, ratio][run] if (kind, ratio) in at else None for ratio in ratios]
+                values = [score["value"] for score in scores if score]
+                rows.append(
+                    [
+                        *(name, run, Path(kind).name, percent(whole)),
+                        f"{100 * statistics.mean(values):.1f} %",
+                        *(percent(score) if score else "" for score in scores),
+                        *(str(whole["n"]), str(record["seed"]), record["commit"][:12]),
+                    ]
+                )
+    note = (
+        "EM Hyp, by the ratio of speech to noise (of their loudest frames); the mean is of those "
+        "shown."
+    )
+    return Table("Noise", header, rows, note)
+
+
+def confidence_table(results: Results) -> Table | None:
+    """What `atat.calibrate` measured on what it did not fit; None where it was not run."""
+    header = ["Experiment", "target", "threshold", "accepted", "of them right", "n"]
+    header += ["false accepts an hour", "hours", "calibration error", "seed", "commit"]
+    rows = []
+    for name, experiment in results.experiments.items():
+        about = experiment.confidence.get("about", {})
+        measured = about.get("measured_on_the_other_half")
+        if not measured:
+            continue
+        false = measured["false_accepts"]
+        missed = missed_targets(about)
+        right = measured.get("exact_match_accepted")
+        rows.append(
+            [
+                *(name, "MISSED" if missed else "met", f"{measured['threshold']:.2f}"),
+                *(percent(measured["accepted"]), percent(right) if right else ""),
+                str(measured["accepted"]["n"]),
+                f"{false['value']:.1f} ({false['low']:.1f}\u2013{false['high']:.1f})",
+                f"{false['hours']:.2f}",
+                f"{measured['ece']:.3f}",
+                *(str(about["seed"]), str(about["commit"])[:12]),
+            ]
+        )
+    note = (
+        "On the half of validation speech, and of audio that means nothing to the recipe, that the "
+        "probabilities were not fitted on. Calibration error: expected, of validation speech."
+    )
+    return Table("Confidence", header, rows, note) if rows else None
+
+
+def missed_targets(about: dict[str, Any]) -> list[str]:
+    """What a calibration does not reach of what it was told to, on what it was not fitted on.
+
+    Args:
+        about: of confidence.json.
+    """
+    measured = about["measured_on_the_other_half"]
+    false, accepted = measured["false_accepts"]["value"], measured["accepted"]["value"]
+    wanted, least = about.get("false_accepts_per_hour"), about.get("accept")
+    missed = []
+    if wanted is not None and false > wanted:
+        missed.append(f"{false:.1f} false accepts an hour, at most {wanted:g} are wanted")
+    if least is not None and accepted < least:
+        missed.append(
+            f"{100 * accepted:.1f} % of speech accepted, at least {100 * least:g} % are wanted"
+        )
+    return missed
+
+
+def warnings(results: Results) -> list[str]:
+    """A sentence for each experiment whose calibration misses its target."""
+    about = {name: e.confidence.get("about", {}) for name, e in results.experiments.items()}
+    return [
+        f"TARGET MISSED by {name}: {'; '.join(missed)}."
+        for name, one in about.items()
+        if "measured_on_the_other_half" in one and (missed := missed_targets(one))
+    ]
+
+
+def few_shot_table(results: Results) -> Table | None:
+    """What `atat.few_shot` measured; None where it was not run."""
+    header = ["Experiment", "recordings", "run", "EM Hyp", "p", "n", "parts", "seed", "commit"]
+    rows = []
+    for name, experiment in results.experiments.items():
+        record = experiment.few_shot
+        for line in record.get("scores", []):
+            score = line["em_hyp"]
+            rows.append(
+                [
+                    *(name, str(line["shots"]), line["run"], percent(score)),
+                    p_value(line["p"]).removeprefix("= ") if line["shots"] else "",
+                    *(str(score["n"]), str(record["folds"]), str(record["seed"])),
+                    record["commit"][:12],
+                ]
+            )
+    note = (
+        "Adapted to so many recordings of the other parts of the split; p: McNemar's exact test "
+        "against none."
+    )
+    return Table("A few recordings", header, rows, note) if rows else None

@@ -1,0 +1,425 @@
+"""The result table of a recipe as data: each row with its scores and its comparison."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atat.common import json_file
+from atat.config import config_file, schema
+from atat.config.experiment_tables import Row, Tables, Training
+from atat.data import kaldi_dir
+from atat.evaluation import metrics, scoring, seed_pooling
+from atat.evaluation.hints import NOT_TRAINED, Driver, Hint
+from atat.evaluation.metrics import Metric
+from atat.evaluation.seed_pooling import Counts
+from atat.inference import hypotheses
+from atat.models.checkpoint import digest
+from atat.models.experiment_files import CONFIDENCE
+from atat.training import train_log
+
+SIGNIFICANT = 0.05
+STAND_IN = (
+    "The corpus is a stand-in, rendered here by synthesisers from sentences of our own "
+    "(atat/toy_corpus.py): no number is about the corpus that the recipe is named after."
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a recipe's experiments and data are; those of one part, if its corpus has parts."""
+
+    expdir: Path
+    data: Path
+    part: str | None = None
+
+    def name(self, what: str) -> str:
+        """A name of an experiment or utterance that no other part has."""
+        return what if self.part is None else f"{self.part}/{what}"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What one training said to the utterances of a row, those of all its parts together."""
+
+    lines: list[dict[str, Any]]  # of hyp.jsonl, each `id` with its part before it
+    speakers: list[str] | None  # None where they are not known
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row against another experiment on the same utterances.
+
+    differences: metric name -> this row minus the other one, with interval and p (fractions);
+    empty where `problem` says why the two cannot be compared.
+    """
+
+    against: str
+    run: str
+    differences: dict[str, Metric] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def main(self) -> tuple[str, Metric] | None:
+        """The difference that decides: of the exact match that the paper has, or of EM Hyp, or of
+        WER where there are only words."""
+        return next(iter(self.differences.items()), None)
+
+    @property
+    def is_real(self) -> bool:
+        return self.main is not None and self.main[1]["p"] < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: what was scored, or what is missing and how to get it."""
+
+    row: Row
+    scores: dict[str, Metric]
+    missing: Hint | None
+    lines: list[dict[str, Any]]  # of hyp.jsonl, those of the row's subset; of the first seed
+    comparison: Comparison | None
+    seeds: dict[str, dict[str, float]] = field(default_factory=dict)  # seed -> metric -> value
+
+    @property
+    def num_utterances(self) -> int | None:
+        return next((score["n"] for score in self.scores.values()), None)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is known of one experiment: its directory's records, each empty if it is not there."""
+
+    name: str
+    directory: Path
+    about: str = ""
+
+    @cached_property
+    def env(self) -> dict[str, Any]:
+        path = self.directory / "env.json"
+        return json_file.read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def data_settings(self) -> schema.DataConfig | None:
+        """None where they are not there, or are another version's."""
+        try:
+            return config_file.load_resolved(self.directory / "config.yaml").data
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @cached_property
+    def curve(self) -> list[dict[str, Any]]:
+        return train_log.read(self.directory / "train.jsonl")
+
+    @cached_property
+    def noise(self) -> dict[str, Any]:
+        """What `atat.noise_curve` wrote of the model that is there now."""
+        return self._of_this_model("noise/scores.json")
+
+    @cached_property
+    def confidence(self) -> dict[str, Any]:
+        """What `atat.calibrate` wrote of the model that is there now."""
+        return self._of_this_model(CONFIDENCE)
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """What `atat.conditions` wrote of the model that is there now."""
+        return self._of_this_model("conditions/scores.json")
+
+    @cached_property
+    def few_shot(self) -> dict[str, Any]:
+        """What `atat.few_shot` wrote of the model that is there now."""
+        return self._of_this_model("few_shot/scores.json")
+
+    @cached_property
+    def _digest(self) -> str | None:
+        return digest(self.directory) if is_trained(self.directory) else None
+
+    def _of_this_model(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
+        record = json_file.read_json(path) if path.is_file() else {}
+        return record if record and record.get("model") == self._digest else {}
+
+    def last(self, key: str) -> float | None:
+        """The newest number of that name in `train.jsonl`."""
+        values = (line.get(key) for line in reversed(self.curve))
+        return next((v for v in values if v is not None and np.isfinite(v)), None)
+
+    def run(self, name: str) -> dict[str, Any]:
+        path = self.directory / f"decode_{name}" / "run.json"
+        return json_file.read_json(path) if path.is_file() else {}
+
+
+class Results:
+    """Everything stage 7 shows, read once.
+
+    Args:
+        tables: the recipe's rows.
+        places: of the parts of its corpus; one where it has none. Each has a directory an
+            experiment, and the splits, for speakers and audio files; those are not needed.
+        driver: the command that makes what is missing.
+
+    Raises:
+        ValueError: a row of parts that are not there.
+    """
+
+    def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()):  # noqa: B008
+        self.tables, self.places, self.driver = tables, list(places), driver
+        self._lines: dict[Path, list[dict[str, Any]]] = {}
+        self._splits: dict[Path, kaldi_dir.DataDir] = {}
+        self._pools: dict[tuple, Pool] = {}
+        self.experiments = {
+            place.name(training.name): Experiment(
+                place.name(training.name), place.expdir / training.name, what.about
+            )
+            for place in self.places
+            for name, what in tables.experiments.items()
+            for training in tables.trainings(name)
+        }
+        self.rows = [self._result(row) for row in tables.table]
+
+    @property
+    def there(self) -> list[Result]:
+        """The rows that have scores, or others' numbers."""
+        return [result for result in self.rows if not result.missing]
+
+    @property
+    def shown(self) -> list[str]:
+        """Names of the metrics that have a number in some row, ours or the paper's, or EM Hyp."""
+        known = {name for result in self.there for name in (*result.scores, *result.row.paper)}
+        # Well-formed is a column of trees; for flat sequences EM tells the same.
+        hidden = set() if "tree_f1" in known else {"tree_valid"}
+        return [name for name in metrics.TITLES if name in known - hidden] or ["em_hyp"]
+
+    @property
+    def speech(self) -> str | None:
+        """A sentence on where the speech comes from; None where nothing is known of it.
+
+        Stage 1 may leave it in `about.json` (`speech`); else the voices are in the settings.
+        """
+        parts = []
+        for place in self.places:
+            about = place.data / "about.json"
+            if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
+                parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
+        settings = [e.data_settings for e in self.experiments.values() if e.data_settings]
+        if not parts and (voices := next((data.voices for data in settings if data.voices), None)):
+            by = (f"{split} by {', '.join(sorted(v))}" for split, v in sorted(voices.items()))
+            parts = [f"Speech: rendered by synthesisers, not recorded: {'; '.join(by)}."]
+        if any(data.stand_in for data in settings):
+            parts.insert(0, STAND_IN)
+        return " ".join(parts) or None
+
+    def places_of(self, row: Row) -> list[Place]:
+        """The places whose utterances a row pools.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if row.parts is None:
+            return self.places
+        places = [p for p in self.places if p.part and p.part.rpartition("_")[0] == row.parts]
+        if not places:
+            known = {p.part.rpartition("_")[0] for p in self.places if p.part}
+            raise ValueError(
+                f"table row '{row.row}': parts: got '{row.parts}', expected "
+                f"{' or '.join(sorted(known)) or 'none: the corpus has no parts'}"
+            )
+        return places
+
+    def runs_of(self, row: Row) -> list[tuple[str, dict[str, Any]]]:
+        """The runs of a row: its directory's name for people, and its `run.json` ({} if none)."""
+        return [
+            (
+                place.name(f"{training.name}/decode_{row.run}"),
+                self._experiment(place, training).run(row.run),
+            )
+            for place in self.places_of(row)
+            for training in self._trainings_of(row)
+        ]
+
+    def seeds_of(self, row: Row) -> str:
+        """The seeds of a row's trainings, e.g. `1, 2, 3`."""
+        seeds = [
+            training.seed
+            if training.seed is not None
+            else self._experiment(place, training).env.get("seed")
+            for place in self.places_of(row)
+            for training in self._trainings_of(row)
+        ]
+        return ", ".join(str(seed) for seed in dict.fromkeys(seeds) if seed is not None)
+
+    def audio(self, row: Row) -> dict[str, str]:
+        """Utterance (with its part) -> path of its recording, as far as they are there."""
+        return {
+            place.name(id_): path
+            for training in self._trainings_of(row)[:1]
+            for place in self.places_of(row)
+            for id_, path in (self._split_of(place, training, row.run).wav_scp or {}).items()
+        }
+
+    def _experiment(self, place: Place, training: Training) -> Experiment:
+        return self.experiments[place.name(training.name)]
+
+    def _split_of(self, place: Place, training: Training, run: str) -> kaldi_dir.DataDir:
+        """The split of a run; all None where it is not there any more."""
+        name = self._experiment(place, training).run(run).get("split")
+        path = place.data / str(name)
+        if path not in self._splits:
+            is_there = name is not None and path.is_dir()
+            self._splits[path] = kaldi_dir.read(path) if is_there else kaldi_dir.DataDir()
+        return self._splits[path]
+
+    def _trainings_of(self, row: Row) -> list[Training]:
+        return [] if row.experiment is None else self.tables.trainings(row.experiment)
+
+    def _result(self, row: Row) -> Result:
+        if row.experiment is None:
+            return Result(row, {}, None, [], None)
+        places = self.places_of(row)
+        missing = self._missing(row.experiment, row.run, row.subset, places)
+        if missing:
+            return Result(row, {}, missing, [], None)
+        trainings = self.tables.trainings(row.experiment)
+        pools = self._pooled(row.experiment, row.run, row.subset, places)
+        comparison = self._compare(row, pools) if row.against else None
+        if len(pools) == len(places) == 1:
+            path = self._directory(places[0], trainings[0], row.run) / _scores_name(row.subset)
+            return Result(row, json_file.read_json(path), None, pools[0].lines, comparison)
+        counts = [pool.counts for pool in pools]
+        scores = seed_pooling.scores(counts, pools[0].speakers)
+        seeds = {
+            str(training.seed): {name: seed_pooling.value(one, name) for name in scores}
+            for training, one in zip(trainings, counts, strict=True)
+            if len(trainings) > 1
+        }
+        return Result(row, scores, None, pools[0].lines, comparison, seeds)
+
+    def _directory(self, place: Place, training: Training, run: str) -> Path:
+        return place.expdir / training.name / f"decode_{run}"
+
+    def _missing(
+        self, experiment: str, run: str, subset: str | None, places: list[Place]
+    ) -> Hint | None:
+        """What is not there yet, and the command that makes it; None if all is there."""
+        wanted = [(p, t) for p in places for t in self.tables.trainings(experiment)]
+        missing = [m for p, t in wanted if (m := self._missing_of(p, t, run, subset))]
+        if len(wanted) == 1 or not missing:
+            return next(iter(missing), None)
+        what = f"{missing[0].what} ({len(missing)} of {len(wanted)} runs missing)"
+        return Hint(what, missing[0].command)
+
+    def _missing_of(
+        self, place: Place, training: Training, run: str, subset: str | None
+    ) -> Hint | None:
+        def hint(what: str, *stage: str) -> Hint:
+            options = [
+                "--experiment",
+                training.name,
+                *(["--part", place.part] if place.part else []),
+            ]
+            return Hint(what, self.driver.with_options(*options, *stage))
+
+        directory, exp = self._directory(place, training, run), place.expdir / training.name
+        if not is_trained(exp):
+            begun = (exp / "train.jsonl").is_file()
+            return hint("training not finished" if begun else NOT_TRAINED)
+        if not (directory / "hyp.jsonl").is_file():
+            return hint("not decoded", "--stage", "5")
+        is_scored = (directory / _scores_name(subset)).is_file()
+        is_whole = subset is not None and (directory / _scores_name(None)).is_file()
+        if not is_scored or any("reference" not in line for line in self._read(directory)):
+            if is_whole and not self._select(place, training, run, subset):
+                return Hint("none of these utterances is in the split")
+            return hint("not scored", "--stage", "6")
+        if subset is not None:
+            scores = json_file.read_json(directory / _scores_name(subset))
+            num = len(self._select(place, training, run, subset))
+            if any(part["n"] != num for part in scores.values()):
+                return hint(f"scored when '{subset}' was another", "--stage", "6")
+        return None
+
+    def _read(self, directory: Path) -> list[dict[str, Any]]:
+        if directory not in self._lines:
+            self._lines[directory] = hypotheses.read_hypotheses(directory / "hyp.jsonl")
+        return self._lines[directory]
+
+    def _pooled(
+        self, experiment: str, run: str, subset: str | None, places: list[Place]
+    ) -> list[Pool]:
+        """What each training of an experiment said in a run, those of all places together."""
+        pools = []
+        for training in self.tables.trainings(experiment):
+            key = training.name, run, subset, tuple(place.part for place in places)
+            if key not in self._pools:
+                self._pools[key] = self._pool(training, run, subset, places)
+            pools.append(self._pools[key])
+        return pools
+
+    def _pool(self, training: Training, run: str, subset: str | None, places: list[Place]) -> Pool:
+        lines, speakers = [], []
+        for place in places:
+            chosen = self._select(place, training, run, subset)
+            utt2spk = self._split_of(place, training, run).utt2spk or {}
+            speakers += [utt2spk.get(line["id"]) for line in chosen]
+            lines += [line | {"id": place.name(line["id"])} for line in chosen]
+        key = scoring.hypothesis_key(places[0].data)
+        known = None not in speakers
+        return Pool(
+            lines, speakers if known else None, seed_pooling.counts(lines, key) if lines else {}
+        )
+
+    def _select(
+        self, place: Place, training: Training, run: str, subset: str | None
+    ) -> list[dict[str, Any]]:
+        """The lines of a run, sorted by utterance, those of a subset."""
+        lines = sorted(
+            self._read(self._directory(place, training, run)), key=lambda line: line["id"]
+        )
+        if subset is None:
+            return lines
+        split = self._split_of(place, training, run)
+        part = self.tables.subsets[subset]
+        sequences = split.semantics or {line["id"]: line["reference"] for line in lines}
+        return [line for line in lines if part.has(line["id"], sequences.get(line["id"]))]
+
+    def _compare(self, row: Row, ours: list[Pool]) -> Comparison | None:
+        """None where the other experiment is not scored, which its own row says."""
+        places, other = self.places_of(row), self._run_against(row)
+        # The other run's own subset scores are not needed: the lines are chosen here.
+        if self._missing(row.against, other, None, places):
+            return None
+        theirs = self._pooled(row.against, other, row.subset, places)
+        lines = [pool.lines for pool in (*ours, *theirs)]
+        if not lines[0] or any(_column(x, "id") != _column(lines[0], "id") for x in lines):
+            return Comparison(row.against, other, problem="was scored on other utterances")
+        if any(_column(x, "reference") != _column(lines[0], "reference") for x in lines):
+            return Comparison(row.against, other, problem="was scored against other references")
+        counts = [[pool.counts for pool in pools] for pools in (ours, theirs)]
+        published = {name for one in self.tables.table for name in one.paper}
+        changes = seed_pooling.differences(*counts, ours[0].speakers, published)
+        return Comparison(row.against, other, changes)
+
+    def _run_against(self, row: Row) -> str:
+        """The run of the other experiment: the same, or else the one that the table shows of it.
+
+        A model without text input, say, has no `test_nlu`; its spoken run is what to compare with.
+        """
+        place, training = self.places_of(row)[0], self.tables.trainings(row.against)[0]
+        if (self._directory(place, training, row.run) / "hyp.jsonl").is_file():
+            return row.run
+        others = [other for other in self.tables.table if other.experiment == row.against]
+        others.sort(key=lambda other: other.subset != row.subset)
+        return others[0].run if others else row.run
+
+
+def _column(lines: list[dict[str, Any]], key: str) -> list[str]:
+    return [line[key] for line in lines]
+
+
+def _scores_name(subset: str | None) -> str:
+    return "scores.json" if subset is None else f"scores.{subset}.json"

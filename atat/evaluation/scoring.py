@@ -1,0 +1,207 @@
+"""Hypotheses of decoded runs against their references, and what is written of them."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from atat.common.files import atomic_write
+from atat.common.json_file import read_json
+from atat.common.text_table import align
+from atat.config import experiment_tables
+from atat.config.tasks import TAGGED_TASKS, WORD_TASKS
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
+from atat.evaluation import intents, metrics
+from atat.evaluation.metrics import Metric
+from atat.inference.hypotheses import read_hypotheses
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
+
+FIRST_KEYS = ("id", "task", "reference", "hypothesis", "em_hyp", "em_full", "reason")
+
+
+def run_directories(experiment: Path, run: str | None = None) -> list[Path]:
+    """The decoded runs of an experiment, `decode_<run>/`, sorted by name.
+
+    Raises:
+        FileNotFoundError: nothing is decoded there, or not the run that is asked for.
+    """
+    if run is not None:
+        directories = [experiment / f"decode_{run}"]
+    else:
+        directories = sorted(path for path in experiment.glob("decode_*") if path.is_dir())
+    if not directories:
+        raise FileNotFoundError(f"{experiment}: no decode_<run>/hyp.jsonl here; run stage 5 first")
+    for directory in directories:
+        if not (directory / "hyp.jsonl").is_file():
+            raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; run stage 5 first")
+    return directories
+
+
+class NoReference(ValueError):
+    """A split has nothing that a run's task could be compared with."""
+
+
+def hypothesis_key(data: Path) -> Callable[[str], Frame]:
+    """What EM Hyp compares in these data: as `about.json` says, else intent and slots.
+
+    Raises:
+        ValueError: about.json names something else.
+    """
+    path = data / "about.json"
+    name = read_json(path).get("hypothesis", "frame") if path.is_file() else "frame"
+    if name not in metrics.HYPOTHESES:
+        known = ", ".join(metrics.HYPOTHESES)
+        raise ValueError(f"{path}: hypothesis is {name!r}, expected one of {known}; rerun stage 1")
+    return metrics.HYPOTHESES[name]
+
+
+def score_run(
+    directory: Path, data: Path, subsets: dict[str, experiment_tables.Subset]
+) -> dict[str | None, dict[str, Metric]]:
+    """Score one run and write what is found beside its hypotheses; the rest as in `compare`."""
+    lines, scores = compare(directory, data, subsets)
+    write(directory, lines, scores)
+    return scores
+
+
+def compare(
+    directory: Path, data: Path, subsets: dict[str, experiment_tables.Subset]
+) -> tuple[list[dict[str, Any]], dict[str | None, dict[str, Metric]]]:
+    """Score one run, and write nothing.
+
+    Args:
+        directory: has `hyp.jsonl` and `run.json` of stage 5.
+        data: the splits of stage 1.
+        subsets: name -> what belongs to it.
+
+    Returns:
+        The lines of `hyp.jsonl` with references and verdicts, and scores by subset, None for the
+        whole split. A subset without utterances here is left out.
+
+    Raises:
+        NoReference: the split lacks what the run's task is compared with.
+        ValueError: hypotheses and references are not of the same utterances.
+    """
+    path = directory / "hyp.jsonl"
+    run, lines = read_json(directory / "run.json"), read_hypotheses(path)
+    for key in ("split", "task"):
+        if not isinstance(run.get(key), str):
+            raise ValueError(f"{directory / 'run.json'}: '{key}' is missing; rerun stage 5")
+    split = data / run["split"]
+    references = kaldi_dir.read(split)
+    _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
+    outcomes = _judge(lines, run, references, split, hypothesis_key(data))
+
+    sequences = references.semantics or {}
+    parts: dict[str | None, list[int]] = {None: list(range(len(lines)))}
+    for name, subset in subsets.items():
+        chosen = [
+            i for i, line in enumerate(lines) if subset.has(line["id"], sequences.get(line["id"]))
+        ]
+        if chosen:
+            parts[name] = chosen
+    scores = {
+        name: _scores([lines[i] for i in chosen], [outcomes[i] for i in chosen], references)
+        for name, chosen in parts.items()
+    }
+    return lines, scores
+
+
+def write(
+    directory: Path, lines: list[dict[str, Any]], scores: dict[str | None, dict[str, Metric]]
+) -> None:
+    """Write what `compare` has found beside the hypotheses."""
+    with atomic_write(directory / "hyp.jsonl") as file:
+        for line in lines:
+            ordered = {key: line[key] for key in FIRST_KEYS if key in line} | line
+            file.write(json.dumps(ordered, ensure_ascii=False) + "\n")
+    for name, part in scores.items():
+        suffix = "" if name is None else f".{name}"
+        with atomic_write(directory / f"scores{suffix}.json") as file:
+            file.write(json.dumps(part, indent=2) + "\n")
+
+
+def percent(metric: Metric) -> str:
+    """Value and interval, in percent.
+
+    >>> percent({"value": 0.912, "n": 500, "low": 0.884, "high": 0.934})
+    '91.2 (88.4-93.4)'
+    """
+    return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}-{100 * metric['high']:.1f})"
+
+
+def _check_same_ids(path: Path, got: Iterable[str], split: Path, expected: Iterable[str]) -> None:
+    got, expected = set(got), set(expected)
+    for ids, where, lacking in ((expected - got, split, path), (got - expected, path, split)):
+        if ids:
+            shown = ", ".join(sorted(ids)[:5]) + (", ..." if len(ids) > 5 else "")
+            raise ValueError(
+                f"{lacking}: {len(ids)} utterances of {where} are not in it: {shown} "
+                "(rerun stage 5 on the data that are scored)"
+            )
+
+
+def _judge(
+    lines: list[dict[str, Any]],
+    run: dict[str, Any],
+    references: DataDir,
+    split: Path,
+    key: Callable[[str], Frame],
+) -> list[metrics.Outcome | None]:
+    """Add the reference and the verdict to each line; an outcome a line, None for a text task."""
+    task = run["task"]
+    if task in WORD_TASKS:
+        if references.text is None:
+            raise NoReference(f"{split}: has no 'text', which an '{task}' run is scored against")
+        for line in lines:
+            line["reference"] = references.text[line["id"]]
+        return [None] * len(lines)
+    if task not in TAGGED_TASKS:
+        raise ValueError(f"got a run of task '{task}', expected slu, nlu, asr or mlm")
+    if references.semantics is None:
+        raise NoReference(f"{split}: has no 'semantics', which an '{task}' run is scored against")
+    outcomes = []
+    for line in lines:
+        line["reference"] = references.semantics[line["id"]]
+        outcome = metrics.judge(line["reference"], line["hypothesis"], key)
+        line["em_hyp"] = outcome.em_hyp
+        # Without `text` the references have no carrier words: the whole sequence says nothing.
+        line["em_full"] = None if references.text is None else outcome.em_full
+        # Stage 5 knows better why there is no hypothesis at all.
+        said = line.get("reason") if not line["hypothesis"] else None
+        line["reason"] = said or outcome.reason
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _scores(
+    lines: list[dict[str, Any]], outcomes: list[metrics.Outcome | None], references: DataDir
+) -> dict[str, Metric]:
+    ids = [line["id"] for line in lines]
+    speakers = [references.utt2spk[id_] for id_ in ids] if references.utt2spk else None
+    is_semantic = outcomes[0] is not None
+    scores = metrics.semantic_scores(outcomes, speakers) if is_semantic else {}
+    if is_semantic and (macro := intents.counts(outcomes)):
+        scores["em_hyp_macro"] = intents.macro(*macro)
+    if references.text is None:
+        # These look at carrier words.
+        for name in ("em_full", "tree_precision", "tree_recall", "tree_f1"):
+            scores.pop(name, None)
+    else:
+        hypotheses = [line["hypothesis"] for line in lines]
+        if is_semantic:
+            hypotheses = [target_sequence.words(hypothesis) for hypothesis in hypotheses]
+        words = [references.text[id_] for id_ in ids]
+        scores["wer"] = metrics.word_error_rate(words, hypotheses, speakers)
+    return {name: scores[name] for name in metrics.TITLES if name in scores}
+
+
+def table(rows: list[tuple[str, dict[str, Metric]]]) -> str:
+    shown = [name for name in metrics.TITLES if any(name in scores for _, scores in rows)]
+    cells = [["run", *(metrics.TITLES[name] for name in shown), "n"]]
+    for run, scores in rows:
+        values = [percent(scores[name]) if name in scores else "" for name in shown]
+        cells.append([run, *values, str(next(iter(scores.values()))["n"])])
+    return align(cells)

@@ -1,0 +1,138 @@
+"""Scores of several runs together: of the parts of a corpus, of the seeds of an experiment.
+
+Every metric is a ratio of sums over utterances, so runs are pooled by their counts: those of parts
+one after the other, those of seeds by their mean for each utterance. A single run pooled has the
+scores that stage 6 gives it.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from atat.evaluation import intents, metrics
+from atat.evaluation.metrics import Metric, Overlap
+from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
+
+SHARES = ("em_hyp", "em_full", "intent_accuracy", "tree_valid")  # 0 or 1 an utterance
+ERROR_RATES = ("semer", "wer")  # lower is better, and they may exceed 1
+
+# Metric -> numerators and denominators, float (n,) each, one an utterance.
+Counts = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def counts(lines: Sequence[dict[str, Any]], key: Callable[[str], Frame]) -> Counts:
+    """What the metrics sum over, from scored lines of `hyp.jsonl`.
+
+    Args:
+        lines: of one run (or of its parts), at least one.
+        key: what EM Hyp compares, see `metrics.judge`.
+
+    Returns:
+        The metrics that apply, in the order of `metrics.TITLES`.
+    """
+    references = [line["reference"] for line in lines]
+    hypotheses = [line["hypothesis"] for line in lines]
+    if "em_hyp" not in lines[0]:
+        return {"wer": metrics.word_error_counts(references, hypotheses)}
+    outcomes = [metrics.judge(a, b, key) for a, b in zip(references, hypotheses, strict=True)]
+    ones = np.ones(len(lines))
+    found = {
+        "em_hyp": (_array(line["em_hyp"] for line in lines), ones),
+        "intent_accuracy": (_array(o.intent for o in outcomes), ones),
+        "tree_valid": (_array(o.well_formed for o in outcomes), ones),
+        "semer": metrics.semer_counts(outcomes),
+    }
+    if macro := intents.counts(outcomes):
+        found["em_hyp_macro"] = macro
+    if any(o.slots.reference for o in outcomes):
+        found["slot_f1"] = _overlaps([o.slots for o in outcomes])["f1"]
+    if lines[0]["em_full"] is not None:  # the references have carrier words
+        found["em_full"] = _array(line["em_full"] for line in lines), ones
+        words = [[target_sequence.words(s) for s in side] for side in (references, hypotheses)]
+        found["wer"] = metrics.word_error_counts(*words)
+        if any(o.nested for o in outcomes):
+            brackets = _overlaps([o.brackets for o in outcomes])
+            found |= {f"tree_{name}": pair for name, pair in brackets.items()}
+    return {name: found[name] for name in metrics.TITLES if name in found}
+
+
+def mean(runs: Sequence[Counts], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators and denominators of a metric: the mean of runs of the same utterances."""
+    pairs = [run[name] for run in runs]
+    numerators, denominators = (np.mean(side, axis=0) for side in zip(*pairs, strict=True))
+    return numerators, denominators
+
+
+def scores(runs: Sequence[Counts], speakers: Sequence[Hashable] | None = None) -> dict[str, Metric]:
+    """Metrics of runs of the same utterances, one a seed.
+
+    Shares of a single run have Wilson's interval, the mean over intents has `intents.macro`'s. All
+    else is resampled over utterances (over speakers, as `metrics.ratio` does), each with the mean
+    of its runs. Such an interval says what other utterances might have given, not what other seeds
+    might; `value` by seed says that.
+    """
+    found = {}
+    for name in runs[0]:
+        numerators, denominators = mean(runs, name)
+        if name in SHARES and len(runs) == 1:
+            found[name] = metrics.proportion(int(numerators.sum()), len(numerators))
+        elif name == "em_hyp_macro":
+            found[name] = intents.macro(numerators, denominators)
+        elif denominators.any():
+            highest = inf if name in ERROR_RATES else 1.0
+            found[name] = metrics.ratio(numerators, denominators, speakers, highest)
+    return found
+
+
+def value(run: Counts, name: str) -> float:
+    """A metric of one run, without interval."""
+    numerators, denominators = run[name]
+    return float(numerators.sum() / denominators.sum())
+
+
+def differences(
+    ours: Sequence[Counts],
+    theirs: Sequence[Counts],
+    speakers: Sequence[Hashable] | None = None,
+    published: Collection[str] = (),
+) -> dict[str, Metric]:
+    """Ours minus theirs on the same utterances, the main metric first, each with interval and p.
+
+    Exact match of one run a side has McNemar's p. All else, and exact match where seeds are pooled,
+    has that of the paired bootstrap (`metrics.difference`).
+
+    Args:
+        ours, theirs: one a seed, of the same utterances in the same order.
+        speakers: as for `metrics.ratio`.
+        published: metrics that the table has the paper's numbers of; EM Full and the F1 of trees
+            are compared too where they are among them, and EM Full is the main one where EM Hyp is
+            not.
+    """
+    names = ["em_hyp", "semer"] if "em_hyp" in ours[0] else ["wer"]
+    names += [name for name in ("em_full", "tree_f1") if name in published and name in ours[0]]
+    if "em_full" in names and "em_hyp" not in published:
+        names.sort(key=lambda name: name != "em_full")
+    found = {
+        name: metrics.difference(mean(ours, name), mean(theirs, name), speakers) for name in names
+    }
+    for name in ("em_hyp", "em_full"):
+        if name in found and len(ours) == len(theirs) == 1:
+            right = [run[name][0] > 0 for run in (*ours, *theirs)]
+            found[name]["p"] = metrics.mcnemar(*right)
+    return found
+
+
+def _array(values) -> np.ndarray:
+    return np.fromiter(map(float, values), float)
+
+
+def _overlaps(overlaps: Sequence[Overlap]) -> Counts:
+    matched, reference, hypothesis = np.array(overlaps, dtype=float).T
+    return {
+        "f1": (2 * matched, reference + hypothesis),
+        "precision": (matched, hypothesis),
+        "recall": (matched, reference),
+    }

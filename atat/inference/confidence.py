@@ -1,0 +1,376 @@
+"""How sure an understanding is: the probability that it is right, from what the search has seen.
+
+`examine` searches, and measures how far the best hypothesis is from what would make it doubtful;
+`Confidence`, fitted by `python -m atat.calibrate`, turns that into probabilities.
+"""
+
+# B utterances, T memory frames, V vocabulary; N examples, K measures.
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atat.common.files import atomic_write
+from atat.config.tasks import TAGGED_TASKS
+from atat.data.tokenizer import Tokenizer
+from atat.inference.beam_search import CTC_FLOOR, Hypothesis
+from atat.inference.options import SearchOptions
+from atat.inference.result import Reading, read
+from atat.models import checkpoint
+from atat.models.experiment_files import CONFIDENCE
+
+FORMAT = 2
+NBEST = 4  # hypotheses among which a rival is looked for
+MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
+# Costs spread over orders of magnitude, and what is right has hardly any: their logarithms tell
+# right from foreign where the costs themselves leave all that is foreign at the edge (docs/log.md).
+SMALL_COST = 0.01
+# How far from its mean a measure can pull, in deviations: noise can be arbitrarily far off.
+MAX_Z = 4.0
+# The least deviation of a measure. CTC's cost is nothing at all wherever a good model is right in
+# validation: what hardly varies there tells most where it does (docs/log.md).
+MIN_SCALE = 0.3
+# Options that change what the measures mean. The number of readings shown does not.
+CALIBRATED = ("task", "constraint", "ctc_weight", "beam", "max_length", "length_bonus")
+
+
+class Measures(NamedTuple):
+    """What speaks for and against the best hypothesis; all natural logarithms.
+
+    Attributes:
+        cost: logarithm of its negative score a token, the end counted.
+        margin: its score over that of the best hypothesis with another meaning, at most MAX_MARGIN.
+        constraint_cost: logarithm of what the constraint takes from the best score, a token.
+        ctc_cost: logarithm of what CTC's best path has over that of the words, a token.
+    """
+
+    cost: float
+    margin: float
+    constraint_cost: float
+    ctc_cost: float
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What `examine` finds of one utterance.
+
+    Attributes:
+        hypotheses: best first; none where the constraint accepts nothing.
+        measures: of the best; None without one.
+        slot_margins: slot of the best -> as `margin`, over the best hypothesis that has another
+            value for it.
+    """
+
+    hypotheses: list[Hypothesis]
+    measures: Measures | None
+    slot_margins: dict[str, float]
+
+
+class Searched(Protocol):
+    """What `examine` needs of a predictor (`SpeechToSemantics`, which needs this module)."""
+
+    tokenizer: Tokenizer
+
+    def encode_features(self, feats: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Decoder memory, its mask and CTC's scores, of one batch."""
+
+    def search_encoded(
+        self, memory_BTD: Tensor, mask_BT: Tensor, ctc_BTV: Tensor | None, options: SearchOptions
+    ) -> list[list[Hypothesis]]:
+        """The n best of each utterance of a batch that is encoded already."""
+
+
+def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions) -> list[Examined]:
+    """Search as `SpeechToSemantics.search_features` does, and measure; one batch.
+
+    Where there is a constraint, a second search without it shows what it costs.
+    """
+    encoded = model.encode_features(feats)
+    found_B = model.search_encoded(*encoded, replace(options, nbest=max(NBEST, options.nbest)))
+    free_B = found_B
+    if options.constraint != "none":
+        free_B = model.search_encoded(*encoded, replace(options, constraint="none", nbest=1))
+    _, mask_BT, ctc_BTV = encoded
+    tokenizer = model.tokenizer
+    spoken_B = [
+        [token for token in found[0].tokens if token not in tokenizer.tag_ids] if found else []
+        for found in found_B
+    ]
+    ctc_cost_B = [0.0] * len(feats)
+    if ctc_BTV is not None:
+        ctc_cost_B = ctc_costs(ctc_BTV, mask_BT, spoken_B, tokenizer.blank)
+    examined = []
+    for found, free, ctc_cost in zip(found_B, free_B, ctc_cost_B, strict=True):
+        if not found:
+            examined.append(Examined([], None, {}))
+            continue
+        best, num_tokens = found[0], len(found[0].tokens) + 1
+        readings = [
+            read(tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS) for h in found
+        ]
+        measures = Measures(
+            cost=log_cost(-best.score / num_tokens),
+            margin=margin(readings, meaning),
+            # Beam search may miss the best that there is.
+            constraint_cost=log_cost((free[0].score - best.score) / num_tokens if free else 0.0),
+            ctc_cost=log_cost(ctc_cost),
+        )
+        slot_margins = {
+            name: margin(readings, lambda reading, name=name: reading.slots.get(name))
+            for name in readings[0].slots
+        }
+        examined.append(Examined(found, measures, slot_margins))
+    return examined
+
+
+def log_cost(cost: float) -> float:
+    """Logarithm of a cost of nats, at least that of SMALL_COST.
+
+    >>> [round(log_cost(cost), 6) for cost in (-3.0, 0.0, 0.99)]
+    [-4.60517, -4.60517, 0.0]
+    """
+    return math.log(max(cost, 0.0) + SMALL_COST)
+
+
+def meaning(reading: Reading) -> object:
+    """What two readings have in common that mean the same."""
+    return (reading.intent, reading.slots) if reading.intent is not None else reading.semantics
+
+
+def margin(readings: Sequence[Reading], part: Any) -> float:
+    """Score of the first over the first that differs from it in a part, at most MAX_MARGIN.
+
+    Args:
+        readings: best first.
+        part: of a reading, what is compared.
+
+    >>> go, other = (Reading("go", {"to": town}, "", score) for town, score in
+    ...              (("oslo", -1.0), ("rome", -3.5)))
+    >>> margin([go, other], meaning), margin([go, other], lambda reading: reading.intent)
+    (2.5, 10.0)
+    """
+    best = readings[0]
+    rivals = (r.score for r in readings[1:] if part(r) != part(best))
+    return min(best.score - next(rivals, -math.inf), MAX_MARGIN)
+
+
+def ctc_costs(
+    ctc_BTV: torch.Tensor, mask_BT: torch.Tensor, labels_B: Sequence[Sequence[int]], blank: int
+) -> list[float]:
+    """Log-probability of CTC's best path over that of the labels, a label and the end.
+
+    Args:
+        ctc_BTV: log-softmax outputs; mask_BT: True where a frame is real.
+        labels_B: tokens without tags.
+    """
+    length_B = mask_BT.sum(1)
+    best_B = ctc_BTV.max(-1).values.masked_fill(~mask_BT, 0.0).sum(1)
+    num_labels_B = torch.tensor([len(labels) for labels in labels_B])
+    loss_B = torch.nn.functional.ctc_loss(
+        ctc_BTV.transpose(0, 1).float().cpu(),
+        torch.tensor([token for labels in labels_B for token in labels], dtype=torch.long),
+        length_B.cpu(),
+        num_labels_B,
+        blank=blank,
+        reduction="none",
+    ).clamp_max(-CTC_FLOOR)
+    return ((best_B.cpu() + loss_B).clamp_min(0.0) / (num_labels_B + 1)).tolist()
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """A logistic regression over standardised measures, and the threshold that goes with it.
+
+    Attributes:
+        options: those of CALIBRATED that it holds for.
+        names: the measures in use; mean, scale, weights: one each.
+        threshold: the least probability that is accepted.
+        about: what it was fitted on and what was measured then.
+    """
+
+    options: dict[str, Any]
+    names: list[str]
+    mean: list[float]
+    scale: list[float]
+    weights: list[float]
+    bias: float
+    threshold: float
+    about: dict[str, Any]
+
+    def probability(self, measures: Sequence[Measures | None]) -> np.ndarray:
+        """float64 (N,): that each utterance is understood right; 0 where there is no hypothesis."""
+        known = [m for m in measures if m is not None]
+        result_N = np.zeros(len(measures))
+        if known:
+            x_NK = np.array([[getattr(m, name) for name in self.names] for m in known])
+            z_NK = standardise(x_NK, np.array(self.mean), np.array(self.scale))
+            is_known_N = np.array([m is not None for m in measures])
+            result_N[is_known_N] = sigmoid(z_NK @ np.array(self.weights) + self.bias)
+        return result_N
+
+    def slot_probabilities(self, examined: Examined) -> dict[str, float]:
+        """That each slot of the best hypothesis is right.
+
+        The utterance's probability with the margin over the next that has another value for the
+        slot, in place of that over the next that means anything else. It is never below the
+        utterance's: where all is right, so is each slot.
+        """
+        if examined.measures is None:
+            return {}
+        measures = [
+            examined.measures._replace(margin=margin) for margin in examined.slot_margins.values()
+        ]
+        lowest = self.probability([examined.measures])[0]
+        slots_S = np.maximum(self.probability(measures), lowest)
+        return dict(zip(examined.slot_margins, slots_S.tolist(), strict=True))
+
+
+class Judge:
+    """What a result says of its confidence, by a threshold."""
+
+    def __init__(self, confidence: Confidence, threshold: float):
+        self._confidence, self._threshold = confidence, threshold
+
+    def __call__(self, examined: Examined) -> dict[str, Any]:
+        """The attributes `confidence`, `accepted` and `slot_confidence` of a `Result`, and `doubt`:
+        why it is not accepted, None where it is."""
+        probability = float(self._confidence.probability([examined.measures])[0])
+        slots = self._confidence.slot_probabilities(examined)
+        accepted = probability >= self._threshold
+        return {
+            "confidence": round(probability, 4),
+            "accepted": accepted,
+            "doubt": None
+            if accepted
+            else f"confidence {probability:.3f}, expected {self._threshold:.3f} or more",
+            "slot_confidence": {name: round(value, 4) for name, value in slots.items()},
+        }
+
+
+def judge(
+    confidence: Confidence | None, options: dict[str, Any], threshold: float | None
+) -> Judge | None:
+    """What judges the results of these options; None where nothing was calibrated for them.
+
+    Args:
+        options: of the search, by name.
+        threshold: instead of the calibrated one.
+
+    Raises:
+        ValueError: a threshold that is no probability, or that there is nothing to compare with.
+    """
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold: got {threshold}, expected 0 to 1")
+    wanted = {name: options[name] for name in CALIBRATED}
+    if confidence is not None and confidence.options == wanted:
+        return Judge(confidence, confidence.threshold if threshold is None else threshold)
+    if threshold is None:
+        return None
+    if confidence is None:
+        raise ValueError(
+            f"threshold: the experiment has no {CONFIDENCE}; python -m atat.calibrate makes it"
+        )
+    different = [name for name in CALIBRATED if confidence.options[name] != wanted[name]]
+    expected = ", ".join(f"{name} {confidence.options[name]}" for name in different)
+    raise ValueError(f"threshold: the experiment is calibrated for other options: {expected}")
+
+
+class CannotFitError(ValueError):
+    """Examples that no probability can be learned from."""
+
+
+def fit(x_NK: np.ndarray, right_N: np.ndarray, share_N: np.ndarray, l2: float = 1.0) -> tuple:
+    """Logistic regression by Newton's method, with an L2 penalty on the weights, not the bias.
+
+    Args:
+        x_NK: standardised measures, float.
+        right_N: bool.
+        share_N: weight of each example, float; their sum counts against the penalty.
+        l2: half of it times the squared weights is added to the weighted negative log-likelihood.
+
+    Returns:
+        weights float64 (K,), and the bias.
+
+    Raises:
+        CannotFitError: all are right, or none is.
+    """
+    if right_N.all() or not right_N.any():
+        raise CannotFitError(
+            f"got {len(right_N)} examples that are all {'right' if right_N[0] else 'wrong'}, "
+            "expected some of both to fit confidence on"
+        )
+    design_NJ = np.column_stack([x_NK, np.ones(len(x_NK))])
+    penalty_J = np.full(design_NJ.shape[1], l2)
+    penalty_J[-1] = 1e-6
+
+    def loss(w_J: np.ndarray) -> float:
+        logit_N = design_NJ @ w_J
+        return share_N @ (np.logaddexp(0, logit_N) - right_N * logit_N) + penalty_J @ w_J**2 / 2
+
+    w_J = np.zeros(design_NJ.shape[1])
+    for _ in range(100):
+        p_N = sigmoid(design_NJ @ w_J)
+        gradient_J = design_NJ.T @ (share_N * (p_N - right_N)) + penalty_J * w_J
+        hessian_JJ = (design_NJ.T * (share_N * p_N * (1 - p_N))) @ design_NJ + np.diag(penalty_J)
+        step_J = np.linalg.solve(hessian_JJ, gradient_J)
+        size = 1.0  # halved where a whole step would overshoot
+        while loss(w_J - size * step_J) > loss(w_J) and size > 1e-6:
+            size /= 2
+        w_J = w_J - size * step_J
+        if np.abs(step_J).max() < 1e-8:
+            break
+    return w_J[:-1], float(w_J[-1])
+
+
+def standardise(x_NK: np.ndarray, mean_K: np.ndarray, scale_K: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1, within MAX_Z of the mean."""
+    return ((x_NK - mean_K) / scale_K).clip(-MAX_Z, MAX_Z)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(x / 2))
+
+
+def save(confidence: Confidence, exp: Path) -> None:
+    """Write EXP/confidence.json."""
+    content = {"format": FORMAT, "model": checkpoint.digest(exp), **asdict(confidence)}
+    with atomic_write(exp / CONFIDENCE) as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+
+
+def load(exp: Path) -> Confidence | None:
+    """Read what `save` wrote; None where nothing is calibrated.
+
+    Raises:
+        ValueError: the file is damaged, or belongs to other weights.
+    """
+    path = exp / CONFIDENCE
+    if not path.is_file():
+        return None
+    again = "rerun atat.calibrate, or remove it"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            raise ValueError(f"expected format {FORMAT}")
+        digest = content.pop("model")
+        confidence = Confidence(**content)
+        sizes = {len(x) for x in (confidence.names, confidence.mean, confidence.scale)}
+        if sizes != {len(confidence.weights)} or set(confidence.options) != set(CALIBRATED):
+            raise ValueError("its parts do not fit together")
+        if min(confidence.scale) <= 0:
+            raise ValueError("it has values out of range")
+        value = confidence.probability([Measures(*[0.0] * len(Measures._fields))])[0]
+        if not math.isfinite(value) or not 0.0 <= confidence.threshold <= 1.0:
+            raise ValueError("it has values out of range")
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        raise ValueError(f"{path}: damaged ({e}); {again}") from e
+    if digest != checkpoint.digest(exp):
+        raise ValueError(f"{path}: was fitted for another model.pth; {again}")
+    return confidence

@@ -1,0 +1,302 @@
+"""What beam search may put out: automata over tokens, asked for all hypotheses at once.
+
+An acceptor has a `start` state, says which tokens may follow a state, and which state follows. A
+state is one integer. Words are spelled as the tokenizer spells them, tags are one token.
+"""
+
+# N hypotheses, V vocabulary.
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from atat.data.tokenizer import Tokenizer
+from atat.grammar import automaton
+from atat.grammar.automaton import Automaton
+from atat.grammar.grammar import Grammar
+from atat.semantics import target_sequence
+from atat.semantics.tag_nesting import OUTSIDE, Nesting
+
+if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
+    from torch import Tensor
+
+DEAD = -1  # the state after a token that was not allowed
+ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end
+
+
+class Acceptor(Protocol):
+    start: int
+
+    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+        """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end.
+
+        Args:
+            room: how many more tokens there can be, the end not counted. A token after which they
+                do not suffice to reach an end is not allowed.
+        """
+
+    def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
+        """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
+
+
+def make(
+    tokenizer: Tokenizer,
+    constraint: str,
+    with_tags: bool,
+    grammar: str | Path | None = None,
+    nesting: Nesting | None = None,
+) -> Acceptor:
+    """The acceptor of a constraint's name.
+
+    Args:
+        constraint: "well_formed" or "grammar".
+        with_tags: the output is a target sequence (tasks slu, nlu), not a text (asr, mlm).
+        grammar: file of the grammar, which "grammar" needs.
+        nesting: for "well_formed": which tags may stand in which; None: any.
+
+    Raises:
+        ValueError: no grammar where one is needed, or one that the tokenizer cannot spell.
+    """
+    if constraint == "well_formed":
+        if not with_tags:
+            return any_words(tokenizer)
+        return WellFormed(tokenizer, nesting)
+    if constraint != "grammar":
+        raise ValueError(f"got constraint '{constraint}', expected well_formed or grammar")
+    if grammar is None:
+        raise ValueError("the constraint 'grammar' needs a grammar, and this model came without")
+    return from_grammar(Grammar.load(grammar), tokenizer, with_tags)
+
+
+def from_grammar(grammar: Grammar, tokenizer: Tokenizer, with_tags: bool) -> "Table":
+    """Accepts the target sequences of a grammar, or (without tags) its sentences.
+
+    Raises:
+        ValueError: the tokenizer lacks a tag or a letter of the grammar.
+    """
+    try:
+        return _from_automaton(grammar.automaton(with_tags), tokenizer)
+    except ValueError as error:
+        raise ValueError(f"{grammar.path}: {error}") from error
+
+
+def from_meaning(grammar: Grammar, frame: target_sequence.Frame, tokenizer: Tokenizer) -> "Table":
+    """Accepts the target sequences of a grammar that have this intent and these slots.
+
+    Raises:
+        ValueError: there are none, or the tokenizer lacks a tag or a letter of them.
+    """
+    sentences = grammar.with_meaning(frame)
+    if sentences is None:
+        raise ValueError(
+            f"{grammar.path}: has no sentence that means {target_sequence.build(frame)}"
+        )
+    return _from_automaton(sentences, tokenizer)
+
+
+def from_sequences(sequences: Iterable[str], tokenizer: Tokenizer) -> "Table":
+    """Accepts the given target sequences or texts.
+
+    Raises:
+        ValueError: the tokenizer lacks a tag or a letter of them.
+    """
+    return _from_automaton(automaton.from_sequences(s.split() for s in sequences), tokenizer)
+
+
+def any_words(tokenizer: Tokenizer) -> "Table":
+    """Accepts every text: no tags, no special symbols."""
+    words = np.array(_word_ids(tokenizer))
+    zeros = np.zeros_like(words)
+    return Table(zeros, words, zeros, np.array([True]), len(tokenizer), tokenizer.eos)
+
+
+class Table:
+    """A finite automaton as a list of arcs, sorted by state and token."""
+
+    def __init__(
+        self,
+        source: np.ndarray,
+        token: np.ndarray,
+        target: np.ndarray,
+        final: np.ndarray,
+        vocab_size: int,
+        eos: int,
+        start: int = 0,
+    ):
+        """
+        Args:
+            source, token, target: int64, (num_arcs,), no two with the same source and token.
+            final: bool, (num_states,), where a sequence may end.
+        """
+        order = np.lexsort((token, source))
+        degree = np.bincount(source, minlength=len(final))
+        # Arrays by state end with DEAD's row, so that index -1 finds it; those by key with a key
+        # that no token has, so that a search always finds some arc.
+        self._arrays = {
+            "key": np.append(source[order] * vocab_size + token[order], np.iinfo(np.int64).max),
+            "target": np.append(target[order], DEAD),
+            "token": token[order],
+            "degree": np.append(degree, 0),
+            "first": np.append(np.cumsum(degree) - degree, 0),
+            "final": np.append(final, False),
+            "needed": np.append(_num_needed(source, target, final)[target[order]], 0),
+        }
+        self._tensors: dict = {}  # device -> the arrays there
+        self.start, self.num_states = start, len(final)
+        self._vocab_size, self._eos = vocab_size, eos
+
+    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+        """As `Acceptor.allowed`."""
+        import torch
+
+        arrays = self._on(state_N.device)
+        degree_N = arrays["degree"][state_N]
+        rows = torch.repeat_interleave(degree_N)  # the hypothesis of each arc that leaves its state
+        begin_N = arrays["first"][state_N] - (degree_N.cumsum(0) - degree_N)
+        arcs = torch.arange(len(rows), device=rows.device) + begin_N[rows]
+        allowed_NV = torch.zeros(
+            len(state_N), self._vocab_size, dtype=torch.bool, device=state_N.device
+        )
+        allowed_NV[rows, arrays["token"][arcs]] = arrays["needed"][arcs] < room
+        allowed_NV[:, self._eos] = arrays["final"][state_N]
+        return allowed_NV
+
+    def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
+        """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
+        import torch
+
+        arrays = self._on(state_N.device)
+        key_N = state_N * self._vocab_size + token_N
+        arc_N = torch.searchsorted(arrays["key"], key_N)
+        return torch.where(arrays["key"][arc_N] == key_N, arrays["target"][arc_N], DEAD)
+
+    def _on(self, device) -> dict:
+        import torch
+
+        if device not in self._tensors:
+            self._tensors[device] = {
+                name: torch.from_numpy(array).to(device) for name, array in self._arrays.items()
+            }
+        return self._tensors[device]
+
+
+class WellFormed:
+    """Accepts every target sequence with one root and matching tags that stand where they may,
+    whatever the words.
+
+    The open tags are a state's digits to base `num_labels + 2`, the innermost last: 0 is the start,
+    1 to num_labels are labels, the greatest digit alone is the end.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        nesting: Nesting | None = None,
+        max_depth: int = 8,
+    ):
+        """
+        Args:
+            nesting: label -> labels that may stand directly inside it, and `nesting.OUTSIDE` ->
+                those that may stand at the root; None: any anywhere.
+            max_depth: most tags open at a time; fewer where 64 bits do not hold as many.
+        """
+        labels = sorted(tag[:-1] for tag in tokenizer.tags if tag.endswith("("))
+        self.start = 0
+        self._base = len(labels) + 2
+        self._end = self._base - 1
+        while self._base**max_depth >= 2**63:
+            max_depth -= 1
+        self._max_depth = max_depth
+
+        opens = np.zeros(len(tokenizer), np.int64)  # token -> label opened, 0: none
+        closes = np.zeros(len(tokenizer), bool)
+        by_top = np.zeros((self._base, len(tokenizer)), bool)  # innermost label -> tokens allowed
+        by_top[1 : self._end, _word_ids(tokenizer)] = True
+        by_top[self._end, tokenizer.eos] = True
+        for number, label in enumerate(labels, start=1):
+            (opening,), (closing,) = tokenizer.encode(f"{label}("), tokenizer.encode(f"){label}")
+            opens[opening], closes[closing] = number, True
+            for top, outer in enumerate((OUTSIDE, *labels)):
+                by_top[top, opening] = nesting is None or label in nesting.get(outer, ())
+            by_top[number, closing] = True
+        powers = self._base ** np.arange(max_depth, dtype=np.int64)  # reached: so many open tags
+        self._arrays = {"opens": opens, "closes": closes, "by_top": by_top, "powers": powers}
+        self._tensors: dict = {}
+
+    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+        """As `Acceptor.allowed`."""
+        arrays = self._on(state_N.device)
+        allowed_NV = arrays["by_top"][state_N % self._base]
+        depth_N1 = (state_N[:, None] >= arrays["powers"]).sum(1, keepdim=True)
+        opens_V, closes_V = arrays["opens"] > 0, arrays["closes"]
+        # Each open tag has to be closed, one that is opened now too; the end closes nothing.
+        needed_NV = depth_N1 + opens_V.long() - closes_V.long()
+        allowed_NV &= (needed_NV < room) | (state_N == self._end)[:, None]
+        allowed_NV &= ~(opens_V & (depth_N1 >= self._max_depth))
+        return allowed_NV & (state_N >= 0)[:, None]
+
+    def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
+        """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
+        import torch
+
+        arrays = self._on(state_N.device)
+        opened_N = arrays["opens"][token_N]
+        outer_N = state_N // self._base
+        closed_N = torch.where(outer_N == 0, self._end, outer_N)
+        next_N = torch.where(arrays["closes"][token_N], closed_N, state_N)
+        next_N = torch.where(opened_N > 0, state_N * self._base + opened_N, next_N)
+        is_allowed_N = self.allowed(state_N).gather(1, token_N[:, None])[:, 0]
+        return torch.where(is_allowed_N & (state_N != self._end), next_N, DEAD)
+
+    _on = Table._on
+
+
+def _num_needed(source: np.ndarray, target: np.ndarray, final: np.ndarray) -> np.ndarray:
+    """Fewest tokens from each state to one where a sequence may end, (num_states,) int64."""
+    needed = np.where(final, 0, ANY_ROOM)
+    while True:
+        shorter = needed.copy()
+        np.minimum.at(shorter, source, np.minimum(needed[target] + 1, ANY_ROOM))
+        if (shorter == needed).all():
+            return needed
+        needed = shorter
+
+
+def _word_ids(tokenizer: Tokenizer) -> list[int]:
+    """Pieces of words: what is neither special nor a task token nor a tag."""
+    others = {tokenizer.blank, tokenizer.pad, tokenizer.unk, tokenizer.eos}
+    others |= tokenizer.tag_ids | set(tokenizer.task_ids.values())
+    return [token for token in range(len(tokenizer)) if token not in others]
+
+
+def _from_automaton(words: Automaton, tokenizer: Tokenizer) -> Table:
+    """The automaton over words and tags as one over tokens."""
+
+    def spelling(symbol: str) -> list[int]:
+        tokens = tokenizer.encode(symbol)
+        if tokenizer.unk in tokens or not tokens:
+            kind = "tag" if target_sequence.is_tag(symbol) else "word"
+            raise ValueError(
+                f"the {kind} '{symbol}' is not in the model's vocabulary; "
+                "train a model with this grammar, or use the grammar that it was trained with"
+            )
+        return tokens
+
+    spelled = automaton.spell(words, spelling)
+    arcs = [
+        (state, token, target)
+        for state, arcs_of in enumerate(spelled.arcs)
+        for token, target in arcs_of.items()
+    ]
+    source, token, target = np.array(arcs, np.int64).reshape(-1, 3).T
+    return Table(
+        source,
+        token,
+        target,
+        np.array(spelled.final, bool),
+        len(tokenizer),
+        tokenizer.eos,
+        spelled.start,
+    )

@@ -1,0 +1,295 @@
+"""The runs of `decode.runs`: what each reads, and its hypotheses (`hyp.jsonl`, `run.json`)."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atat.common import cli
+from atat.common.files import atomic_directory
+from atat.common.provenance import commit
+from atat.common.text_table import align
+from atat.config import config_file
+from atat.config.schema import Config, DecodeRun
+from atat.config.tasks import WORD_TASKS
+from atat.data.feature_archive import FeatureReader
+from atat.inference.hypotheses import read_hypotheses
+from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
+from atat.semantics import target_sequence
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from atat.inference.beam_search import Hypothesis
+    from atat.inference.options import SearchOptions
+    from atat.inference.predictor import SpeechToSemantics
+
+SOURCES = ("speech", "text", "hypotheses")
+
+
+@dataclass
+class Inputs:
+    """What a run decodes: features of speech, or sentences.
+
+    Attributes:
+        ids: of all utterances of the split, sorted.
+        sizes: id -> feature frames (speech) or its like (text), of those that can be decoded.
+        reader: id -> features; None for text.
+        texts: id -> sentence; None for speech.
+        dropped: id -> why there is nothing to decode.
+    """
+
+    ids: list[str]
+    sizes: dict[str, int]
+    reader: "FeatureReader | dict[str, np.ndarray] | None" = None
+    texts: dict[str, str] | None = None
+    dropped: dict[str, str] = field(default_factory=dict)
+
+
+def load_settings(exp: Path, overrides: list[str]) -> Config:
+    """The experiment's own settings; only those of decoding can still change.
+
+    Raises:
+        ValueError: an override of something else.
+    """
+    trained = config_file.load_resolved(exp / "config.yaml")
+    if not overrides:
+        return trained
+    settings = config_file.load([exp / "config.yaml"], overrides)
+    for override in overrides:
+        if override.startswith("decode.runs="):  # all of them are given, not some changed
+            given = config_file.load([], [override]).decode.runs
+            settings.decode.runs = {name: settings.decode.runs[name] for name in given}
+    for part in fields(Config):
+        if part.name != "decode" and getattr(settings, part.name) != getattr(trained, part.name):
+            raise ValueError(
+                f"got {' '.join(overrides)}, expected decode.NAME=value only: '{part.name}' was "
+                "settled in training (stage 4 trains with other settings)"
+            )
+    return settings
+
+
+def chosen_runs(settings: Config, only: str | None) -> dict[str, DecodeRun]:
+    """The runs to decode, by name, each after the one whose hypotheses it reads.
+
+    Raises:
+        ValueError: there is none, or not the one that is asked for, or an input that cannot be.
+    """
+    runs = settings.decode.runs
+    if not runs:
+        raise ValueError("decode.runs is empty in the experiment's config.yaml: nothing to decode")
+    for name, run in runs.items():
+        check_source(name, run, runs)
+    if only is None:
+        return dict(sorted(runs.items(), key=lambda item: item[1].source == "hypotheses"))
+    if only not in runs:
+        raise ValueError(f"--run: got '{only}', expected one of {', '.join(sorted(runs))}")
+    return {only: runs[only]}
+
+
+def runs_over(settings: Config, split: str, only: Iterable[str] | None) -> dict[str, DecodeRun]:
+    """The runs that understand the speech of a split, or those of them that are asked for.
+
+    Raises:
+        ValueError: there is none, or not those that are asked for.
+    """
+    able = {
+        name: run
+        for name, run in chosen_runs(settings, None).items()
+        if run.source == "speech" and run.task in ("slu", "nlu")
+    }
+    runs = {name: run for name, run in able.items() if run.split == split}
+    if not runs:
+        raise ValueError(
+            f"--split: got '{split}', expected one whose speech a run of decode.runs understands: "
+            f"{', '.join(sorted({run.split for run in able.values()})) or 'there is none'}"
+        )
+    unknown = set(only or ()) - runs.keys()
+    if unknown:
+        raise ValueError(
+            f"--run: got {', '.join(sorted(unknown))}, expected runs of decode.runs that "
+            f"understand the speech of '{split}': {', '.join(runs)}"
+        )
+    return {name: run for name, run in runs.items() if not only or name in only}
+
+
+def search_options(run: DecodeRun) -> dict[str, Any]:
+    """What a run says of the search, for `SpeechToSemantics.options`."""
+    return {name: getattr(run, name) for name in ("task", "constraint", "ctc_weight", "beam")}
+
+
+def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:
+    """Raises ValueError where a run's source or input is not one that there is."""
+    where = f"decode.runs.{name}"
+    if run.source not in SOURCES:
+        raise ValueError(f"{where}: source: got '{run.source}', expected {' or '.join(SOURCES)}")
+    if run.tagger is not None and (run.tagger != "crf" or run.source == "speech"):
+        raise ValueError(
+            f"{where}: tagger: got '{run.tagger}' for {run.source}, expected crf for hypotheses or "
+            "text, or none"
+        )
+    if run.source != "hypotheses":
+        if run.input is not None:
+            raise ValueError(f"{where}: got an input, which only the source hypotheses has")
+        return
+    heard = {k: r for k, r in runs.items() if r.task in WORD_TASKS and r.source == "speech"}
+    if run.input not in heard:
+        raise ValueError(
+            f"{where}: input: got '{run.input}', expected a run that gives the words of speech: "
+            f"{', '.join(sorted(heard)) or 'there is none'}"
+        )
+    if heard[run.input].split != run.split:
+        raise ValueError(
+            f"{where}: its split is '{run.split}', expected that of its input, "
+            f"'{heard[run.input].split}'"
+        )
+
+
+def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
+    """Find what a run decodes.
+
+    Raises:
+        FileNotFoundError: the split or its features are not there, or the hypotheses to read.
+    """
+    if run.source == "text":
+        texts = _column(data / run.split / "text")
+        return Inputs(sorted(texts), {i: text_size(text) for i, text in texts.items()}, texts=texts)
+    if run.source == "hypotheses":
+        return heard_by(exp / f"decode_{run.input}" / "hyp.jsonl")
+    reader = FeatureReader(dump / run.split)
+    # What stage 2 dropped is still in the split, and will count as wrong.
+    reasons = _column(dump / run.split / "dropped")
+    dropped = {i: f"dropped by stage 2: {reason}" for i, reason in reasons.items()}
+    ids = sorted(_column(data / run.split / "wav.scp"))
+    if set(ids) != {*reader.ids, *dropped}:
+        raise ValueError(
+            f"{dump / run.split}: its utterances are not those of {data / run.split}; rerun stage 2"
+        )
+    return Inputs(ids, dict(reader.num_frames), reader=reader, dropped=dropped)
+
+
+def heard_by(path: Path) -> Inputs:
+    """The words that a run has heard, in its `hyp.jsonl`, as they are: the words of training."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
+    # A model that has hardly learned the task may give tags too.
+    texts = {
+        line["id"]: target_sequence.words(line["hypothesis"]) for line in read_hypotheses(path)
+    }
+    useless = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
+    # A token has a character at least, and only a model that never learned the task rambles on.
+    useless |= {
+        i: f"{path.parent.name} heard {len(text)} characters, expected at most {MAX_TEXT_TOKENS}"
+        for i, text in texts.items()
+        if len(text) > MAX_TEXT_TOKENS
+    }
+    sizes = {i: text_size(text) for i, text in texts.items() if i not in useless}
+    return Inputs(sorted(texts), sizes, texts=texts, dropped=useless)
+
+
+def decode_run(
+    model: "SpeechToSemantics",
+    name: str,
+    run: DecodeRun,
+    options: "SearchOptions",
+    inputs: Inputs,
+    directory: Path,
+) -> dict[str, object]:
+    """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
+
+    Returns:
+        What `run.json` says.
+    """
+    lines = {
+        i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
+        for i in inputs.ids
+    }
+    start, cpu_start = time.perf_counter(), time.process_time()
+    with cli.progress(total=len(inputs.sizes), desc=name) as bar:
+        for i, hypotheses in decoded(model, inputs, options):
+            nbest = [
+                {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
+                for h in hypotheses
+            ]
+            if nbest:
+                lines[i] |= {**nbest[0], "nbest": nbest}
+            else:
+                lines[i]["reason"] = f"nothing that '{options.constraint}' accepts was found"
+            bar.update()
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    for i, reason in inputs.dropped.items():
+        lines[i]["reason"] = reason
+    about = {
+        "run": name,
+        "split": run.split,
+        "source": run.source,
+        "input": run.input,
+        "task": options.task,
+        "beam": options.beam,
+        "constraint": options.constraint,
+        "ctc_weight": options.ctc_weight,
+        "length_bonus": options.length_bonus,
+        "num_utterances": len(lines),
+        "num_dropped": len(inputs.dropped),
+        "audio_seconds": _audio_seconds(model.settings, inputs),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
+        "commit": commit(),
+    }
+    # Replacing the whole directory takes the scores of an earlier decoding away with it.
+    with atomic_directory(directory) as temporary:
+        with (temporary / "hyp.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values())
+        (temporary / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return about
+
+
+def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
+    """Every utterance with its n best, in batches of like length."""
+    ids = list(inputs.sizes)
+    limit = model.settings.decode.batch_frames
+    for batch in batches(list(inputs.sizes.values()), limit):
+        names = [ids[index] for index in batch]
+        if inputs.reader is not None:
+            found = model.search_features([inputs.reader[i] for i in names], options)
+        else:
+            found = model.search_texts([inputs.texts[i] for i in names], options)
+        yield from zip(names, found, strict=True)
+
+
+def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:
+    """Seconds of speech in the features; None for text."""
+    if inputs.reader is None:
+        return None
+    return round(sum(inputs.sizes.values()) * settings.features.frame_shift_ms / 1000, 2)
+
+
+def _column(path: Path) -> dict[str, str]:
+    """Id -> value of one file of a data directory (`kaldi_dir.read` opens references too)."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file, which a run of decode.runs needs; run stage 1"
+        )
+    entries = (line.rstrip("\n").partition(" ") for line in path.open(encoding="utf-8"))
+    return {key: value for key, _, value in entries}
+
+
+def table(abouts: list[dict[str, object]]) -> str:
+    """The runs with their times, as text."""
+    rows = [["run", "task", "constraint", "utterances", "seconds", "ms each", "real-time factor"]]
+    for about in abouts:
+        seconds, audio_seconds = about["seconds"], about["audio_seconds"]
+        rows.append(
+            [
+                about["run"],
+                about["task"],
+                about["constraint"],
+                str(about["num_utterances"]),
+                f"{seconds:.1f}",
+                f"{1000 * seconds / about['num_utterances']:.1f}",
+                f"{seconds / audio_seconds:.4f}" if audio_seconds else "",
+            ]
+        )
+    return align(rows)

@@ -1,0 +1,29 @@
+"""How to search: task, constraint, beam and what else a call can choose."""
+
+from dataclasses import dataclass
+
+from atat.config.tasks import TASKS
+from atat.config.validation import CONSTRAINTS
+from atat.inference.beam_search import check_options
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to decode; docs in conf/base.yaml, `decode`."""
+
+    task: str = "slu"
+    beam: int = 4
+    nbest: int = 1
+    max_length: int = 80
+    constraint: str = "well_formed"
+    ctc_weight: float = 0.0
+    length_bonus: float = 0.0
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("task", self.task, TASKS),
+            ("constraint", self.constraint, CONSTRAINTS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
+        check_options(self.beam, self.nbest, self.max_length, self.ctc_weight)

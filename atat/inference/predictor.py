@@ -1,0 +1,434 @@
+"""Use a trained model: audio or text in, intent and slots out.
+
+from atat import SpeechToSemantics
+model = SpeechToSemantics.load("egs/commands/exp/atat")
+model("kitchen.wav").slots                      # {'room': 'kitchen'}
+model(["a.wav", "b.flac"])                      # a list of results, decoded as a batch
+model(samples, sample_rate=8000)                # NumPy array, (num_samples,) or with channels
+model(text="turn on the lights", nbest=3).nbest
+"""
+
+# B utterances, T feature frames, F mel bins, L text tokens
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atat.config import config_file
+from atat.config.schema import Config
+from atat.config.tasks import TAGGED_TASKS
+from atat.data.text_tokenization import text_tokenizer
+from atat.data.tokenizer import Tokenizer
+from atat.grammar.grammar import Grammar
+from atat.inference import audio_input, confidence, constraints
+from atat.inference.audio_input import AudioSource, Recording
+from atat.inference.beam_search import MAX_BEAM, Hypothesis, search
+from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
+from atat.inference.options import SearchOptions
+from atat.inference.result import Reading, Result, read
+from atat.inference.typed_text import NBEST, TypedText, as_written, normalize
+from atat.models.checkpoint import check_experiment, fill, read_weights
+from atat.models.espnet_model import AtatModel, build
+from atat.models.experiment_files import TEXT_ENCODER
+from atat.semantics import tag_nesting
+
+RIVALS = 4  # hypotheses looked for, to find one of another meaning
+
+# The n best of an utterance, and what of a result's attributes is known with them.
+Found = tuple[list[Hypothesis], dict[str, Any]]
+
+
+class SpeechToSemantics:
+    """A trained model with its tokenizer and settings. Made by `load`, used by calling it."""
+
+    def __init__(
+        self,
+        model: AtatModel,
+        tokenizer: Tokenizer,
+        settings: Config,
+        grammar: str | Path | None = None,
+        nested: tag_nesting.Nesting | None = None,
+        spoken_values: bool = False,
+    ):
+        """
+        Args:
+            model, tokenizer, settings: that belong together.
+            grammar: file of the grammar, for the constraint "grammar".
+            nested: which tags may stand in which, for the constraint "well_formed"; None: any.
+            spoken_values: slots have the words that are said, not what the grammar writes for them.
+        """
+        self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
+        self.grammar, self.nested, self.spoken_values = grammar, nested, spoken_values
+        self.confidence: confidence.Confidence | None = None
+        self._acceptors: dict[tuple[str, bool], constraints.Acceptor] = {}
+
+    @classmethod
+    def load(
+        cls,
+        exp_dir: str | Path,
+        device: str = "cpu",
+        with_confidence: bool = True,
+        spoken_values: bool = False,
+    ) -> "SpeechToSemantics":
+        """Read an experiment that stage 4 finished.
+
+        Args:
+            with_confidence: read its confidence.json, where there is one.
+            spoken_values: slots as they are said ("twenty five"), not as its grammar writes them.
+
+        Raises:
+            FileNotFoundError: there is no experiment, or no model in it.
+            ValueError: its files do not belong together, or are not what they should be.
+        """
+        exp_dir = Path(exp_dir)
+        check_experiment(exp_dir)
+        settings = config_file.load_resolved(exp_dir / "config.yaml")
+        if (exp_dir / TEXT_ENCODER).is_dir():
+            settings.model.text_pretrained = str(exp_dir / TEXT_ENCODER)
+        tokenizer = Tokenizer.load(exp_dir / "tokenizer")
+        path = model_path(exp_dir)
+        weights = read_weights(path, tokenizer)
+        model = build(settings, tokenizer, load_pretrained=False)
+        fill(model, weights, path)
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as e:
+            raise ValueError(f"device: got '{device}', which torch cannot use here ({e})") from e
+        grammar = exp_dir / "grammar.yaml"
+        loaded = cls(
+            model,
+            tokenizer,
+            settings,
+            grammar if grammar.is_file() else None,
+            tag_nesting.load(exp_dir),
+            spoken_values,
+        )
+        if with_confidence:
+            loaded.confidence = confidence.load(exp_dir)
+        return loaded
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        source: AudioSource | Sequence[AudioSource] | None = None,
+        *,
+        text: str | Sequence[str] | None = None,
+        sample_rate: int | None = None,
+        max_duration_s: float | None = None,
+        threshold: float | None = None,
+        **options: Any,
+    ) -> Result | list[Result]:
+        """Understand audio or text.
+
+        Args:
+            source: path or open file of audio, or samples: (num_samples,) or (num_samples,
+                num_channels), floats within -1..1 or integers; or a list of these.
+            text: a sentence or a list of them, instead of audio.
+            sample_rate: of arrays, in Hz.
+            max_duration_s: longer audio is refused; the features' limit by default.
+            threshold: least confidence of audio that is accepted, instead of the calibrated one.
+            options: task slu (default for audio), nlu (default for text), asr or mlm; constraint
+                "none", "well_formed" (default) or "grammar"; ctc_weight 0 to 1; beam, nbest,
+                max_length, length_bonus (default: `options`).
+
+        Returns:
+            A result for a single input, a list of results for a list.
+
+        Raises:
+            ValueError, FileNotFoundError: an input or option that cannot be used, by name.
+        """
+        if (source is None) == (text is None):
+            raise ValueError("got both audio and text or neither, expected one of them")
+        if text is not None:
+            if threshold is not None:
+                raise ValueError("threshold: got one for text, expected it for audio alone")
+            single = isinstance(text, str)
+            results = self.understand_texts([text] if single else list(text), **options)
+        else:
+            single = not isinstance(source, (list, tuple))
+            sources = [source] if single else source
+            heard = [self.hear(s, sample_rate, max_duration_s) for s in sources]
+            results = self.understand(heard, threshold, **options)
+        return results[0] if single else results
+
+    def hear(
+        self,
+        source: AudioSource,
+        sample_rate: int | None = None,
+        max_duration_s: float | None = None,
+    ) -> Recording:
+        """Read one audio file or array and make the features of it; arguments and errors as in a
+        call."""
+        return audio_input.hear(source, self.settings.features, sample_rate, max_duration_s)
+
+    @torch.inference_mode()
+    def understand(
+        self, recordings: Sequence[Recording], threshold: float | None = None, **options: Any
+    ) -> list[Result]:
+        """Understand what `hear` gave, in batches of like length; arguments as in a call."""
+        chosen = self.options("slu", **options)
+        judge = confidence.judge(self.confidence, asdict(chosen), threshold)
+        searched = _with_rivals(chosen)
+        spoken = [recording for recording in recordings if recording.reason is None]
+
+        def find(batch: list[int]) -> Iterable[Found]:
+            feats = [spoken[i].feats_TF for i in batch]
+            if judge is None:
+                return ((found, {}) for found in self.search_features(feats, searched))
+            examined = confidence.examine(self, feats, searched)
+            return ((e.hypotheses, judge(e)) for e in examined)
+
+        understood = iter(
+            self._in_batches(
+                [len(recording.feats_TF) for recording in spoken],
+                find,
+                chosen,
+                [{"duration_s": r.duration_s, "seconds": r.seconds} for r in spoken],
+            )
+        )
+        # Silence is refused whatever the threshold.
+        nothing = {} if judge is None else {"confidence": 0.0, "accepted": False}
+        return [
+            next(understood)
+            if r.reason is None
+            else Result(
+                None, {}, "", None, r.reason, duration_s=r.duration_s, seconds=r.seconds, **nothing
+            )
+            for r in recordings
+        ]
+
+    @torch.inference_mode()
+    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
+        """Understand sentences; options as in a call.
+
+        Where there is a grammar, its sentences are read by it; the model is asked about others,
+        and believed where `TypedText.second` does.
+        """
+        chosen = self.options("nlu", **options)
+        if self.typed is None or chosen.task not in TAGGED_TASKS:
+            return self._read_texts(texts, chosen)
+        results = [self.typed.read(text, chosen.nbest) for text in texts]
+        left = [i for i, result in enumerate(results) if result is None]
+        wider = replace(chosen, nbest=max(chosen.nbest, NBEST))
+        for i, guess in zip(left, self._read_texts([texts[i] for i in left], wider), strict=True):
+            result = self.typed.second(texts[i], guess)
+            results[i] = replace(result, nbest=result.nbest[: chosen.nbest])
+        return results
+
+    @cached_property
+    def typed(self) -> TypedText | None:
+        """Reads typed text by the experiment's grammar, if it has one."""
+        if self.grammar is None:
+            return None
+        grammar = Grammar.load(self.grammar)
+        grammar.spoken_values = self.spoken_values
+        return TypedText(grammar)
+
+    def _read_texts(self, texts: Sequence[str], chosen: SearchOptions) -> list[Result]:
+        """What the model makes of sentences."""
+        sentences = [normalize(text) for text in texts]
+        for text, sentence in zip(texts, sentences, strict=True):
+            if not sentence:
+                raise ValueError(f"text {text!r}: has no words")
+        return self._in_batches(
+            [text_size(sentence) for sentence in sentences],
+            lambda batch: (
+                (found, {})
+                for found in self.search_texts([sentences[i] for i in batch], _with_rivals(chosen))
+            ),
+            chosen,
+            [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
+        )
+
+    def options(self, default_task: str = "slu", **given: Any) -> SearchOptions:
+        """The decoding options of a call: what is given and not None, else the experiment's.
+
+        Of audio: those that it is calibrated for, else CTC's share and the beam of its run `test`,
+        so that a user's recordings are understood as well as the scored ones.
+
+        Raises:
+            ValueError: an option that does not exist, or that this model cannot do.
+        """
+        decode = self.settings.decode
+        defaults = SearchOptions(
+            task=default_task,
+            beam=decode.beam,
+            nbest=decode.nbest,
+            max_length=decode.max_length,
+            length_bonus=decode.length_bonus,
+        )
+        if default_task == "slu" and self.confidence is not None:  # of audio
+            defaults = replace(defaults, **self.confidence.options)
+        elif default_task == "slu" and self.model.ctc is not None and "test" in decode.runs:
+            test = decode.runs["test"]
+            defaults = replace(
+                defaults, ctc_weight=test.ctc_weight, beam=test.beam or defaults.beam
+            )
+        unknown = given.keys() - asdict(defaults).keys()
+        if unknown:
+            known = ", ".join(asdict(defaults))
+            raise ValueError(f"got option '{min(unknown)}', expected some of {known}")
+        options = replace(defaults, **{k: v for k, v in given.items() if v is not None})
+        if options.ctc_weight > 0 and self.model.ctc is None:
+            raise ValueError("ctc_weight: expected 0: the model has no CTC (model.ctc_weight is 0)")
+        self._acceptor(options)
+        return options
+
+    @torch.inference_mode()
+    def search_features(
+        self, feats: Sequence[np.ndarray], options: SearchOptions
+    ) -> list[list[Hypothesis]]:
+        """The n best of each utterance, decoded as one batch.
+
+        Args:
+            feats: log mel features, float32 (T, F) each, as stage 2 writes them.
+        """
+        return self.search_encoded(*self.encode_features(feats), options)
+
+    @torch.inference_mode()
+    def encode_features(
+        self, feats: Sequence[np.ndarray]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Decoder memory, its mask and CTC's scores, as `AtatModel.encode_speech`; one batch."""
+        speech_BTF = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(np.array(f)) for f in feats], batch_first=True
+        )
+        lengths_B = torch.tensor([len(f) for f in feats])
+        return self.model.encode_speech(speech_BTF.to(self._device), lengths_B.to(self._device))
+
+    @torch.inference_mode()
+    def search_texts(self, texts: Sequence[str], options: SearchOptions) -> list[list[Hypothesis]]:
+        """The n best of each sentence of training's words (`normalize`), decoded as one batch."""
+        tokens = [torch.tensor(self._encode_text(text)) for text in texts]
+        for text, ids in zip(texts, tokens, strict=True):
+            if len(ids) > MAX_TEXT_TOKENS:
+                raise ValueError(
+                    f"text '{text[:40]}...': got {len(ids)} tokens, expected at most "
+                    f"{MAX_TEXT_TOKENS}"
+                )
+        token_BL = torch.nn.utils.rnn.pad_sequence(
+            tokens, batch_first=True, padding_value=self.tokenizer.pad
+        )
+        lengths_B = torch.tensor([len(ids) for ids in tokens])
+        memory_BLD, mask_BL = self.model.encode_text(
+            token_BL.to(self._device), lengths_B.to(self._device)
+        )
+        return self.search_encoded(memory_BLD, mask_BL, None, options)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.cmvn_mean_F.device
+
+    @cached_property
+    def _encode_text(self):
+        return text_tokenizer(self.settings.model, self.tokenizer)
+
+    def _unknown(self, sentence: str) -> tuple[str, ...]:
+        unk, encode_word = self.tokenizer.unk, self.tokenizer.encode_word
+        return tuple(word for word in sentence.split() if unk in encode_word(word))
+
+    def _in_batches(
+        self,
+        sizes: Sequence[int],
+        find: Callable[[list[int]], Iterable[Found]],
+        options: SearchOptions,
+        abouts: Sequence[dict[str, Any]],
+    ) -> list[Result]:
+        """A result each, in order; `abouts` hold what is known already, seconds spent among it."""
+        results: dict[int, Result] = {}
+        for batch in batches(sizes, self.settings.decode.batch_frames):
+            start = time.perf_counter()
+            found = list(find(batch))
+            share = (time.perf_counter() - start) / len(batch)
+            for i, (hypotheses, judged) in zip(batch, found, strict=True):
+                about = abouts[i] | judged | {"seconds": round(abouts[i]["seconds"] + share, 4)}
+                results[i] = self._result(hypotheses, options, **about)
+        return [results[i] for i in range(len(sizes))]
+
+    def _result(
+        self, hypotheses: Sequence[Hypothesis], options: SearchOptions, **about: Any
+    ) -> Result:
+        if not hypotheses:
+            reason = (
+                f"found nothing that the constraint '{options.constraint}' accepts and that has "
+                f"at most {options.max_length} tokens (decode.max_length)"
+            )
+            return Result(None, {}, "", None, reason, **about)
+        readings: dict[str, Reading] = {}
+        for h in hypotheses:
+            one = read(self.tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
+            readings.setdefault(repr(confidence.meaning(one)), one)  # the best of each meaning
+        nbest = tuple(readings.values())[: options.nbest]
+        doubt = about.pop("doubt", None)
+        if self.typed is None or options.task not in TAGGED_TASKS:
+            result = Result(**asdict(nbest[0]), nbest=nbest, **about)
+        else:
+            result = as_written(self.typed.grammar, nbest, options.nbest, **about)
+        if doubt is not None and result.reason is None:
+            result = replace(result, intent=None, slots={}, spoken_slots=None, reason=doubt)
+        return result
+
+    @torch.inference_mode()
+    def search_encoded(
+        self,
+        memory_BTD: torch.Tensor,
+        mask_BT: torch.Tensor,
+        ctc_BTV: torch.Tensor | None,
+        options: SearchOptions,
+        accepted: constraints.Acceptor | None = None,
+    ) -> list[list[Hypothesis]]:
+        """The n best of each utterance of a batch that is encoded already.
+
+        Args:
+            accepted: what may come out, instead of the constraint of the options.
+        """
+        tokenizer = self.tokenizer
+        banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
+        if options.task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
+            banned |= set(tokenizer.tag_ids)
+        first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
+        memory_mask_BT = mask_BT
+        reads_ctc = self.model.config.ctc_to_text_share > 0
+        if ctc_BTV is not None and options.task == "nlu" and reads_ctc:
+            memory_BTD, memory_mask_BT = self.model.read_heard(ctc_BTV, mask_BT)
+        return search(
+            self.model.decoder,
+            memory_BTD,
+            memory_mask_BT,
+            first_B.to(memory_BTD.device),
+            eos=tokenizer.eos,
+            beam=options.beam,
+            nbest=options.nbest,
+            max_length=options.max_length,
+            banned=banned,
+            acceptor=accepted or self._acceptor(options),
+            ctc_log_probs_BTV=ctc_BTV,
+            ctc_mask_BT=mask_BT,
+            ctc_weight=options.ctc_weight,
+            ctc_silent_tokens=tokenizer.tag_ids,
+            blank=tokenizer.blank,
+            length_bonus=options.length_bonus,
+        )
+
+    def _acceptor(self, options: SearchOptions) -> constraints.Acceptor | None:
+        """The automaton of a constraint; made once."""
+        if options.constraint == "none":
+            return None
+        key = options.constraint, options.task in TAGGED_TASKS
+        if key not in self._acceptors:
+            self._acceptors[key] = constraints.make(self.tokenizer, *key, self.grammar, self.nested)
+        return self._acceptors[key]
+
+
+def _with_rivals(options: SearchOptions) -> SearchOptions:
+    """The options with which more hypotheses are kept than are shown: some may mean the same."""
+    if options.nbest == 1:
+        return options
+    nbest = min(RIVALS * options.nbest, MAX_BEAM)
+    return replace(options, nbest=nbest, beam=min(max(options.beam, nbest), MAX_BEAM))

@@ -1,0 +1,304 @@
+"""Typed sentences by a grammar: what is one of its sentences is read exactly, all else refused.
+
+A sentence may be typed in other ways than the grammar has it: digits, hyphens, contractions, words
+joined or apart, hesitations and politeness. What differs from a sentence by "the" and "a" alone is
+near it: a model may be asked whether that is what was meant.
+"""
+
+import heapq
+import itertools
+import math
+import re
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+
+from atat.grammar.grammar import Grammar
+from atat.grammar.spelling import spell_out
+from atat.inference.result import Reading, Result, read
+from atat.semantics import target_sequence
+
+# What changes no meaning wherever it stands; a grammar that has them keeps them.
+FILLERS = (
+    *("uh", "um", "uhm", "er", "erm", "hm", "hmm", "mm", "ah", "oh", "eh", "well", "just"),
+    *("please", "kindly", "thanks", "thank you", "ok", "okay", "hey", "hi", "hello", "o'clock"),
+)
+# And what does not at the beginning.
+OPENINGS = (
+    *("can you", "could you", "would you", "will you"),
+    *("i want you to", "i would like you to", "i'd like you to"),
+)
+DETERMINERS = frozenset(
+    ("a", "an", "the", "my", "our", "your", "some", "this", "that", "these", "those")
+)
+# How a number is said beside the way of `spell_out`.
+EQUALS = (("a hundred", "one hundred"), ("hundred and", "hundred"), ("a thousand", "one thousand"))
+ENDINGS = {"s": ("is", "has", "us"), "re": ("are",), "ll": ("will",), "ve": ("have",)}
+ENDINGS |= {"d": ("would", "had"), "m": ("am",)}
+MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
+NBEST = 2  # readings of the model: the best, and another meaning
+MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
+MAX_STEPS = 20_000  # of a search for what is near
+
+Words = tuple[str, ...]
+
+
+class TypedText:
+    """Reads typed text by a grammar."""
+
+    def __init__(self, grammar: Grammar):
+        self.grammar = grammar
+        self._automaton = grammar.automaton(with_tags=False)
+        self._words = {word for arcs in self._automaton.arcs for word in arcs}
+        self._bare = {bare(word): word for word in self._words}
+        self._equal: dict[Words, list[Words]] = {}  # words -> what may stand for them
+        for one, other in EQUALS:
+            self._add(one.split(), other.split())
+        for word in self._words:
+            for apart in contraction(word):
+                self._add(apart.split(), (word,))
+
+    def read(self, text: str, nbest: int = 1) -> Result | None:
+        """What a sentence of the grammar means, sure; None for what is none.
+
+        Raises:
+            ValueError: no words, or no Unicode.
+        """
+        start = time.perf_counter()
+        sentence = self.sentence(text)
+        if sentence is None:
+            return None
+        seconds = round(time.perf_counter() - start, 4)
+        return self.of_sentence(sentence, nbest, confidence=1.0, accepted=True, seconds=seconds)
+
+    def of_sentence(self, sentence: str, nbest: int = 1, **about) -> Result:
+        """The result of a sentence of the grammar; `about`: what else is known of it."""
+        readings = [read(r, None, True) for r in self.grammar.readings(sentence)]
+        return as_written(self.grammar, readings, nbest, **about)
+
+    def sentence(self, text: str) -> str | None:
+        """The sentence of the grammar that a text is but for how it is written.
+
+        >>> typed.sentence("Uh, set the kitchen lights to 50%, please!")  # doctest: +SKIP
+        'set the kitchen lights to fifty percent'
+        """
+        return next(itertools.chain.from_iterable(map(self._search, spellings(text))), None)
+
+    def near(self, text: str) -> str | None:
+        """The sentence that a text differs from by determiners; None unless all such mean one."""
+        found: dict[tuple, str] = {}
+        for words in spellings(text):
+            for sentence in self._search(words, MAX_EDITS):
+                for frame in self.grammar.parse(sentence):
+                    found.setdefault(frame.key, sentence)
+        return next(iter(found.values())) if len(found) == 1 else None
+
+    def unknown(self, text: str) -> list[str]:
+        """Words that are in no sentence of the grammar, as the text has them; each once."""
+        known = self._words | DETERMINERS | set(" ".join((*FILLERS, *OPENINGS)).split())
+
+        def is_known(word: str) -> bool:
+            return word in known or any(
+                set(part) <= known for _, part, _ in self._ways((word,), 0) if part
+            )
+
+        return list(dict.fromkeys(w for w in spellings(text)[-1] if not is_known(w)))
+
+    def why_not(self, text: str) -> str:
+        """Why a text that is no sentence of the grammar is refused, in one line."""
+        if unknown := self.unknown(text):
+            words = ", ".join(f"'{word}'" for word in unknown)
+            return f"the grammar has no word{'s' if len(unknown) > 1 else ''} {words}"
+        near = self.near(text)
+        return "not a sentence of the grammar" + (f"; near it: '{near}'" if near else "")
+
+    def second(self, text: str, guess: Result) -> Result:
+        """A model's result for a text that is no sentence of the grammar, believed or refused.
+
+        It is believed where the text is near a sentence that means what the model reads.
+        """
+        near = self.near(text)
+        meant = None if near is None else self.of_sentence(near)
+        is_meant = meant is not None and key(guess) == key(meant)
+        confidence = round(share(guess.nbest), 4) if is_meant else 0.0
+        about = {"confidence": confidence, "accepted": confidence >= MIN_SHARE}
+        if about["accepted"]:
+            return replace(guess, slots=meant.slots, spoken_slots=meant.spoken_slots, **about)
+        why = f"the model does not take it for '{near}'" if near else self.why_not(text)
+        return replace(guess, intent=None, slots={}, spoken_slots=None, reason=why, **about)
+
+    def refused(self, text: str) -> Result:
+        """The result of a text that is no sentence of the grammar, where there is no model."""
+        near = self.near(text)
+        nbest = self.of_sentence(near).nbest if near else ()
+        about = {"nbest": nbest, "confidence": 0.0, "accepted": False}
+        return Result(None, {}, "", None, self.why_not(text), **about)
+
+    def _add(self, words, other) -> None:
+        self._equal.setdefault(tuple(words), []).append(tuple(other))
+
+    def _search(self, words: Words, max_edits: int = 0) -> Iterator[str]:
+        """Sentences in the order of changes; without edits the first alone."""
+        arcs, final, order = self._automaton.arcs, self._automaton.final, itertools.count()
+        ways_P = [list(self._ways(words, place)) for place in range(len(words))] + [[]]
+        # changes, order, edits, state, words taken, sentence so far
+        queue: list[tuple] = [(0, next(order), 0, self._automaton.start, 0, ())]
+        seen: set[tuple] = set()
+        for _ in range(MAX_STEPS):
+            if not queue:
+                return
+            cost, _, edits, state, place, said = heapq.heappop(queue)
+            # Of two ways to the same state the first takes fewer changes; with edits, all count.
+            known = (place, said) if max_edits else (place, state)
+            if known in seen:
+                continue
+            seen.add(known)
+            if place == len(words) and final[state]:
+                yield " ".join(said)
+            steps = [(edits, *way) for way in ways_P[place]]
+            if edits < max_edits:
+                steps += [(edits + 1, *edit) for edit in self._edits(words, place, state)]
+            for num_edits, taken, part, change in steps:
+                target = state
+                for word in part:
+                    target = arcs[target].get(word) if target is not None else None
+                if target is not None:
+                    step = (cost + change, next(order), num_edits, target, place + taken)
+                    heapq.heappush(queue, (*step, (*said, *part)))
+
+    def _ways(self, words: Words, place: int) -> Iterator[tuple[int, Words, int]]:
+        """(words taken at a place, what they may be in the grammar, 1 where that is a change)."""
+        word = words[place]
+        yield 1, (word,), 0
+        phrases = FILLERS
+        if all(before in FILLERS for before in words[:place]):
+            phrases = (*FILLERS, *OPENINGS)
+        for phrase in phrases:
+            parts = tuple(phrase.split())
+            if words[place : place + len(parts)] == parts:
+                yield len(parts), (), 1
+        for size in (1, 2):
+            if place + size <= len(words):
+                for other in self._equal.get(words[place : place + size], ()):
+                    yield size, other, 1
+        for apart in contraction(word):
+            yield 1, tuple(apart.split()), 1
+        if bare(word) in self._bare:
+            yield 1, (self._bare[bare(word)],), 1
+        if "-" in word:
+            yield 1, tuple(spell_out(word.replace("-", " ")).split()), 1
+        for following in words[place + 1 : place + 2]:
+            yield 2, (word + following,), 1
+            yield 2, (f"{word}-{following}",), 1
+        for cut in range(1, len(word)):
+            if word[:cut] in self._words and word[cut:] in self._words:
+                yield 1, (word[:cut], word[cut:]), 1
+
+    def _edits(self, words: Words, place: int, state: int) -> Iterator[tuple[int, Words, int]]:
+        """As `_ways`: a determiner left out or put in. A sentence that ends in one is cut off."""
+        if place < len(words) - 1 and words[place] in DETERMINERS:
+            yield 1, (), 1
+        if place < len(words):
+            for word in DETERMINERS & self._automaton.arcs[state].keys():
+                yield 0, (word,), 1
+
+
+def spellings(text: str) -> list[Words]:
+    """The words of a text as typed, and where that differs, spelled out.
+
+    Raises:
+        ValueError: no words, or no Unicode.
+    """
+    as_typed = normalize(text)
+    if not as_typed:
+        raise ValueError(f"text {text!r}: has no words")
+    spelled = normalize(spell_out(text))
+    return [tuple(words.split()) for words in dict.fromkeys((as_typed, spelled)) if words]
+
+
+def normalize(text: str) -> str:
+    r"""A typed sentence as training texts are: lower case, no punctuation around words.
+
+    >>> normalize("  Turn ON the (kitchen) lights, please! ")
+    'turn on the kitchen lights please'
+    >>> normalize("what\u2019s 7:30 o'clock?")
+    "what's 7:30 o'clock"
+    """
+    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"text {text!r}: expected a sentence, in Unicode characters")
+    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+    words = (word.strip("!\"',-.:;?") for word in re.sub(r"[()]", " ", text).split())
+    return " ".join(word for word in words if word)
+
+
+def bare(word: str) -> str:
+    """A word without apostrophes and hyphens.
+
+    >>> bare("o'clock"), bare("e-mail")
+    ('oclock', 'email')
+    """
+    return re.sub("['-]", "", word)
+
+
+def contraction(word: str) -> list[str]:
+    """What a contracted word stands for; nothing for another word.
+
+    >>> contraction("what's"), contraction("can't"), contraction("what")
+    (['what is', 'what has', 'what us'], ['can not', 'cannot'], [])
+    """
+    irregular = {"can't": ["can not", "cannot"], "won't": ["will not"], "shan't": ["shall not"]}
+    if word in irregular:
+        return irregular[word]
+    if word.endswith("n't"):
+        return [f"{word[:-3]} not"]
+    start, mark, end = word.rpartition("'")
+    return [f"{start} {whole}" for whole in ENDINGS.get(end, ())] if mark and start else []
+
+
+def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **about) -> Result:
+    """The result of readings, best first, their slots as the grammar file writes them.
+
+    Args:
+        nbest: how many of them it keeps; of those that mean the same the first.
+        about: what else is known.
+    """
+    readings = list(readings)
+    shown: dict[tuple, Reading] = {}
+    for reading in readings:
+        meaning = key(reading) or reading.semantics  # without tags each is its own
+        shown.setdefault(meaning, replace(reading, slots=written(grammar, reading.slots)))
+    best, spoken = next(iter(shown.values())), readings[0].slots
+    about |= {"nbest": tuple(shown.values())[:nbest]}
+    return Result(**asdict(best) | about, spoken_slots=None if spoken == best.slots else spoken)
+
+
+def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+    """Slots as the grammar file writes their values, of slots as they are said."""
+    return {
+        name: grammar.written(name, value)
+        if isinstance(value, str)
+        else [grammar.written(name, one) for one in value]
+        for name, value in slots.items()
+    }
+
+
+def key(reading: Reading) -> object:
+    """Equal for two readings that mean the same, however slots are written; None without tags."""
+    return target_sequence.frame(reading.semantics).key if reading.intent is not None else None
+
+
+def share(readings: tuple[Reading, ...]) -> float:
+    """Of the probability of all readings, what is with the meaning of the first.
+
+    >>> from math import log
+    >>> go, stay = (Reading(name, {}, f"{name}( ){name}", log(share))
+    ...             for name, share in (("go", 0.6), ("stay", 0.2)))
+    >>> round(share((go, stay)), 4), share((go,))
+    (0.75, 1.0)
+    """
+    best = readings[0]
+    weights = [math.exp(r.score - best.score) for r in readings]
+    same = [key(r) == key(best) for r in readings]
+    total = sum(weights)
+    return sum(w for w, is_same in zip(weights, same, strict=True) if is_same) / total

@@ -1,0 +1,31 @@
+"""What CTC has heard, as the input of the text encoder."""
+
+# B utterances, T frames, N labels, V vocabulary
+
+import torch
+from torch import Tensor
+
+
+def heard(log_probs_BTV: Tensor, mask_BT: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+    """The labels of CTC's best path, each as the mean of what its frames say.
+
+    Args:
+        log_probs_BTV: CTC's log-softmax outputs. mask_BT: bool, true for real frames.
+        blank: id of the blank.
+
+    Returns:
+        probs_BNV, float: the probability of each label but blank, of every label that is heard;
+        num_labels_B, int64. N is the largest of these, at least 1.
+    """
+    best_BT = log_probs_BTV.argmax(-1).masked_fill(~mask_BT, blank)
+    before_BT = torch.nn.functional.pad(best_BT, (1, 0), value=blank)[:, :-1]
+    is_label_BT = best_BT != blank
+    starts_BT = is_label_BT & (best_BT != before_BT)
+    num_labels_B = starts_BT.sum(-1)
+    which_BT = (starts_BT.cumsum(-1) - 1).clamp(min=0)
+    probs_BTV = log_probs_BTV.exp() * is_label_BT[..., None]
+    probs_BTV[..., blank] = 0.0
+    batch, _, vocabulary = probs_BTV.shape
+    probs_BNV = probs_BTV.new_zeros(batch, max(1, int(num_labels_B.max())), vocabulary)
+    probs_BNV.scatter_add_(1, which_BT[..., None].expand_as(probs_BTV), probs_BTV)
+    return probs_BNV / probs_BNV.sum(-1, keepdim=True).clamp(min=1e-9), num_labels_B

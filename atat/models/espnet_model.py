@@ -1,0 +1,429 @@
+"""AT-AT (Rongali et al. 2021): speech and text rows of one batch, one decoder, a task token each.
+
+This file holds the idea. A batch has speech rows and text rows; each goes through its encoder, and
+all targets, of whatever task, go through one decoder that is told the task by its first token. So
+what the decoder learns from text it can use for speech.
+"""
+
+# B sources (speech rows, then text rows), R targets (r of one kind), F mel bins, T feature frames,
+# S memory positions, L tokens, N tokens of words, or of all targets without padding, D width, V
+# vocabulary
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import atat.common.espnet_compat  # noqa: F401  (before espnet2)
+from atat.config.schema import Config, ModelConfig
+from atat.config.tasks import TASKS
+from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
+from atat.data.tokenizer import WORD_START, Tokenizer
+from atat.models import ctc, whisper
+from atat.models.decoder import Decoder
+from atat.models.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
+
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+# Frames quieter than this below an utterance's loudest are lifted to it: rendered speech has
+# digital silence (log of nothing), which no microphone ever gives.
+FLOOR_DB = 60.0
+
+
+class AtatModel(AbsESPnetModel):
+    """The joint model, in ESPnet's form: `forward(**batch) -> (loss, stats, weight)`.
+
+    Args:
+        c: sizes and switches.
+        tokenizer: gives the vocabulary, the task tokens and the tags.
+        num_bins: F, mel bins of the features.
+        task_weights: factor of each task's loss; 1 where not named.
+        label_smoothing: paper: 0.1.
+        tasks: those that statistics are kept of.
+        load_pretrained: false leaves a Hugging Face encoder's weights to be filled later.
+    """
+
+    def __init__(
+        self,
+        c: ModelConfig,
+        tokenizer: Tokenizer,
+        num_bins: int = 80,
+        task_weights: dict[str, float] | None = None,
+        label_smoothing: float = 0.1,
+        tasks: Iterable[str] = TASKS,
+        load_pretrained: bool = True,
+    ):
+        super().__init__()
+        self.config = c
+        self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
+        self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
+        self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
+        self.label_smoothing = label_smoothing
+        # Parameters that another experiment gave (atat/training/warm_start.py): name -> rows, None
+        # for all.
+        self.pretrained: dict[str, Tensor | None] = {}
+
+        self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
+        self.register_buffer("cmvn_std_F", torch.ones(num_bins))
+        self.frozen_encoder = None
+        if c.frozen_encoder is not None:
+            self.frozen_encoder = whisper.FrozenEncoder(
+                num_bins, c.frozen_encoder_width, c.frozen_encoder_layers
+            )
+        if c.speech_encoder == "whisper":
+            self.speech_encoder = whisper.WhisperEncoder(
+                num_bins,
+                c.width,
+                c.num_heads,
+                c.speech_ffn,
+                c.speech_layers,
+                c.dropout,
+                c.speech_frozen_layers,
+            )
+        else:
+            self.speech_encoder = SpeechEncoder(num_bins, c)
+        if c.decoder not in ("transformer", "whisper"):
+            raise ValueError(f"model.decoder: got '{c.decoder}', expected transformer or whisper")
+        self.decoder = Decoder(
+            len(tokenizer),
+            c.width,
+            c.num_heads,
+            c.decoder_ffn,
+            c.decoder_layers,
+            c.dropout,
+            num_positions=whisper.MAX_TOKENS if c.decoder == "whisper" else 0,
+        )
+        if c.text_encoder == "transformer":
+            self.text_encoder = TextEncoder(c)
+        elif c.text_encoder == "pretrained":
+            self.text_encoder = PretrainedTextEncoder(
+                c.text_pretrained, c.width, c.text_frozen, load_pretrained
+            )
+        else:
+            raise ValueError(
+                f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
+            )
+        self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
+        if not 0 <= c.ctc_to_text_share <= 1:
+            raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
+        for name in ("token_residual", "ctc_to_text_share"):
+            if getattr(c, name) > 0 and (self.ctc is None or c.text_encoder != "transformer"):
+                raise ValueError(
+                    f"model.{name} needs model.ctc_weight > 0 and text_encoder transformer"
+                )
+        if c.token_residual:
+            self.bridge_gain = nn.Parameter(torch.ones(()))
+            self.bridge_norm = nn.LayerNorm(c.width)
+        characters = [len(symbol.removeprefix(WORD_START)) for symbol in tokenizer.symbols]
+        self.register_buffer(
+            "num_characters_V", torch.tensor(characters).clamp(min=1), persistent=False
+        )
+
+    @property
+    def subsampling(self) -> int:
+        """Feature frames a state of the speech encoder (and of CTC)."""
+        whispers = self.config.speech_encoder == "whisper"
+        return whisper.SUBSAMPLING if whispers else self.config.subsampling
+
+    # Encoders
+
+    def set_cmvn(self, mean_F: np.ndarray, std_F: np.ndarray) -> None:
+        """Mean and standard deviation of the training features; saved with the weights."""
+        self.cmvn_mean_F.copy_(torch.as_tensor(mean_F))
+        self.cmvn_std_F.copy_(torch.as_tensor(std_F))
+
+    def normalize(self, speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """Lift the floor, subtract the mean, divide by the deviation of the training data.
+
+        The mean is that of the utterance's speech (`model.utterance_mean`), which takes the
+        colour of microphone and voice away, or that of the training data. Whisper's encoder has
+        its own way (`whisper.normalize`).
+        """
+        if self.config.speech_encoder == "whisper":
+            return whisper.normalize(speech_BTF, lengths_B)
+        mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
+        loudest_B11 = speech_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
+        speech_BTF = torch.maximum(speech_BTF, loudest_B11 - FLOOR_DB * NATS_PER_DB)
+        mean_F = self.cmvn_mean_F
+        if self.config.utterance_mean:
+            level_BT1 = speech_BTF.amax(dim=2, keepdim=True)
+            active_BT1 = (level_BT1 > loudest_B11 - ACTIVE_DB * NATS_PER_DB) & mask_BT1
+            mean_F = (speech_BTF * active_BT1).sum(dim=1, keepdim=True)
+            mean_F = mean_F / active_BT1.sum(dim=1, keepdim=True)  # (B, 1, F)
+        return (speech_BTF - mean_F) / self.cmvn_std_F * mask_BT1
+
+    def encode_speech(
+        self, speech_BTF: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log mel features -> decoder memory.
+
+        With `model.frozen_encoder`, the states of it are taken too, as training keeps them.
+
+        Returns:
+            memory (B, S, D), mask (B, S), CTC log probabilities (B, S, V) or None without CTC.
+        """
+        if self.frozen_encoder is None:
+            speech_BTF = self.normalize(speech_BTF, lengths_B)
+        elif speech_BTF.size(2) == len(self.cmvn_mean_F):
+            speech_BTF, lengths_B = self.frozen_encoder(speech_BTF, lengths_B)
+        states_BSD, mask_BS = self.speech_encoder(speech_BTF, lengths_B)
+        if self.ctc is None:
+            return states_BSD, mask_BS, None
+        ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
+        if self.config.token_residual:
+            # What CTC hears, in the embedding of the tokens that the text encoder reads. Detached:
+            # the decoder shall use the posteriors, not bend them.
+            heard_BSV = ctc_BSV.detach().exp()
+            states_BSD = self._bridge(states_BSD, heard_BSV @ self.decoder.embedding.weight)
+        return states_BSD, mask_BS, ctc_BSV
+
+    def encode_text(self, token_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Source tokens -> decoder memory (B, L, D) and mask (B, L)."""
+        if self.config.text_encoder == "pretrained":
+            return self.text_encoder(token_BL, lengths_B)
+        return self._read(self.decoder.embedding(token_BL), lengths_B)
+
+    def read_heard(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """CTC's log probabilities -> what the text encoder makes of the words in them.
+
+        A decoder that has met semantics beside text alone cannot read them from speech states, but
+        from this (`model.ctc_to_text_share`; docs/log.md; not in the paper).
+
+        Returns:
+            memory (B, N, D) and mask (B, N); N at most S. Where CTC hears nothing, one position.
+        """
+        # Detached, as for the bridge.
+        heard_BNV, lengths_B = ctc.heard(ctc_BSV.detach(), mask_BS, self.blank)
+        return self._read(heard_BNV @ self.decoder.embedding.weight, lengths_B.clamp(min=1))
+
+    def _read(self, words_BLD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of words -> the text encoder's memory and its mask."""
+        states_BLD, mask_BL = self.text_encoder(words_BLD * math.sqrt(self.config.width), lengths_B)
+        if self.config.token_residual:
+            states_BLD = self._bridge(states_BLD, words_BLD)
+        return states_BLD, mask_BL
+
+    def _some_heard(
+        self, memory_BSD: Tensor, mask_BS: Tensor, ctc_BSV: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The memory with `read_heard` in place of `model.ctc_to_text_share` of the utterances."""
+        read_BND, read_BN = self.read_heard(ctc_BSV, mask_BS)
+        rest = memory_BSD.size(1) - read_BND.size(1)
+        share = self.config.ctc_to_text_share
+        chosen_B = torch.rand(len(memory_BSD), device=memory_BSD.device) < share
+        memory_BSD = torch.where(
+            chosen_B[:, None, None], F.pad(read_BND, (0, 0, 0, rest)), memory_BSD
+        )
+        return memory_BSD, torch.where(chosen_B[:, None], F.pad(read_BN, (0, rest)), mask_BS)
+
+    def _bridge(self, states: Tensor, words: Tensor) -> Tensor:
+        """LayerNorm(states + gain * words): both modalities where the decoder can use one for the
+        other (docs/log.md; not in the paper)."""
+        gain = self.bridge_gain * math.sqrt(self.config.width)
+        return self.bridge_norm(states + gain * words)
+
+    # Training
+
+    def forward(
+        self,
+        target: Tensor,
+        target_lengths: Tensor,
+        target_source: Tensor,
+        target_task: Tensor,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        text: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+        words: Tensor | None = None,
+        words_lengths: Tensor | None = None,
+        active: Tensor | None = None,
+        flat_start: Tensor | None = None,
+        **_: object,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss of a mixed batch.
+
+        Args:
+            target: (R, L) token ids, padded. target_lengths: (R,).
+            target_source: (R,) which source a target belongs to: speech rows first, then text rows.
+            target_task: (R,) id of the task token.
+            speech: (B1, T, F) log mel features, or states (`encode_speech`), or None.
+            speech_lengths: (B1,).
+            text: (B2, L) source token ids, or None. text_lengths: (B2,).
+            words: (B1, N) token ids that CTC shall hear. words_lengths: (B1,), 0 where unknown.
+            active: (B1, 2) first frame of speech and the frame after its last.
+            flat_start: (1,) 1 while frames are taught words spread evenly, 0 when CTC is.
+
+        Returns:
+            loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, of the
+            tasks that the batch has; weight (1,) = B.
+        """
+        memories, masks = [], []
+        loss_ctc = None
+        if speech is not None:
+            memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
+            frames_B = mask.sum(dim=1)
+            if self.training and self.config.ctc_to_text_share > 0:
+                memory, mask = self._some_heard(memory, mask, ctc_BSV)
+            memories.append(memory)
+            masks.append(mask)
+            if ctc_BSV is not None and words is not None:
+                if flat_start is not None and bool(flat_start.any()):
+                    loss_ctc = self._flat_start_loss(
+                        ctc_BSV, frames_B, words, words_lengths, active
+                    )
+                else:
+                    loss_ctc = self._ctc_loss(ctc_BSV, frames_B, words, words_lengths)
+        if text is not None:
+            memory, mask = self.encode_text(text, text_lengths)
+            memories.append(memory)
+            masks.append(mask)
+        stats: dict[str, Tensor] = {}
+        loss = memories[0].new_zeros(())
+        if len(target):
+            loss = self._decoder_loss(
+                memories, masks, target, target_lengths, target_source, target_task, stats
+            )
+        if loss_ctc is not None:
+            loss = loss + self.config.ctc_weight * loss_ctc
+            stats["loss_ctc"] = loss_ctc.detach()
+        stats["loss"] = loss.detach()
+        num_sources = loss.new_tensor(sum(len(memory) for memory in memories))
+        return force_gatherable((loss, stats, num_sources), loss.device)
+
+    def _decoder_loss(
+        self,
+        memories: list[Tensor],
+        masks: list[Tensor],
+        target: Tensor,
+        target_lengths: Tensor,
+        target_source: Tensor,
+        target_task: Tensor,
+        stats: dict[str, Tensor],
+    ) -> Tensor:
+        """Cross-entropy of all targets, the tasks weighted; statistics by task go to `stats`.
+
+        One decoder, but speech and text go through it one after the other: together, each would
+        be padded to the other's longest target and memory (docs/log.md has what that costs).
+        """
+        losses, corrects, rows, first = [], [], [], 0
+        for memory_BSD, mask_BS in zip(memories, masks, strict=True):
+            source_R = target_source - first
+            row_r = ((source_R >= 0) & (source_R < len(memory_BSD))).nonzero().squeeze(1)
+            first += len(memory_BSD)
+            if not len(row_r):
+                continue
+            lengths_r = target_lengths[row_r]
+            target_rL = target[row_r, : int(lengths_r.max())]
+            label_rL = F.pad(target_rL, (0, 1), value=self.pad)
+            label_rL.scatter_(1, lengths_r[:, None], self.eos)
+            valid_rL = label_rL != self.pad
+            label_N = label_rL[valid_rL]
+            token_rL = torch.cat([target_task[row_r, None], target_rL], dim=1)
+            logits_NV = self.decoder(token_rL, memory_BSD, mask_BS, source_R[row_r], valid_rL)
+            losses.append(
+                F.cross_entropy(
+                    logits_NV, label_N, label_smoothing=self.label_smoothing, reduction="none"
+                )
+            )
+            corrects.append(logits_NV.detach().argmax(dim=-1) == label_N)
+            rows.append(row_r.repeat_interleave(lengths_r + 1))
+        loss_N, correct_N, row_N = torch.cat(losses), torch.cat(corrects), torch.cat(rows)
+        # Greedy decoding gives the target exactly when every next token, the end included, is the
+        # most probable after the target so far: no decoding is needed to count exact matches.
+        exact_R = torch.ones_like(target_task, dtype=torch.bool)
+        exact_R[row_N[~correct_N]] = False
+        exact_R, correct_N = exact_R.float(), correct_N.float()
+        stats |= {"acc": correct_N.mean(), "em": exact_R.mean()}
+        loss, task_N = loss_N.new_zeros(()), target_task[row_N]
+        for token, task in self.task_tokens.items():
+            chosen_N = task_N == token
+            if not bool(chosen_N.any()):
+                continue
+            task_loss = loss_N[chosen_N].mean()
+            loss = loss + self.task_weights[task] * task_loss
+            stats[f"loss_{task}"] = task_loss.detach()
+            stats[f"acc_{task}"] = correct_N[chosen_N].mean()
+            stats[f"em_{task}"] = exact_R[target_task == token].mean()
+        return loss
+
+    def collect_feats(
+        self, speech: Tensor, speech_lengths: Tensor, **_: object
+    ) -> dict[str, Tensor]:
+        """ESPnet's hook for feature statistics: the features are the input."""
+        return {"feats": speech, "feats_lengths": speech_lengths}
+
+    def _ctc_loss(
+        self, ctc_BSV: Tensor, frames_B: Tensor, words_BN: Tensor, words_lengths_B: Tensor
+    ) -> Tensor:
+        """CTC of the words, per word token (Graves et al. 2006)."""
+        loss_B = F.ctc_loss(
+            ctc_BSV.transpose(0, 1),
+            words_BN,
+            frames_B,
+            words_lengths_B,
+            blank=self.blank,
+            reduction="none",
+            zero_infinity=True,  # more words than frames, after strong speeding up
+        )
+        return loss_B[words_lengths_B > 0].sum() / words_lengths_B.sum().clamp(min=1)
+
+    def _flat_start_loss(
+        self,
+        ctc_BSV: Tensor,
+        frames_B: Tensor,
+        words_BN: Tensor,
+        words_lengths_B: Tensor,
+        active_B2: Tensor,
+    ) -> Tensor:
+        """Cross-entropy of every frame, the words spread over the speech by their length.
+
+        As monophone training starts from equal alignments: without it CTC stays on its plateau of
+        blanks for thousands of steps (docs/log.md).
+        """
+        position_S = torch.arange(ctc_BSV.size(1), device=ctc_BSV.device)
+        begin_B1, end_B1 = (active_B2 / self.subsampling).split(1, dim=1)
+        share_BS = (position_S + 0.5 - begin_B1) / (end_B1 - begin_B1).clamp(min=1.0)
+        size_BN = self.num_characters_V[words_BN] * length_mask(words_lengths_B, words_BN.size(1))
+        ends_BN = size_BN.cumsum(dim=1) / size_BN.sum(dim=1, keepdim=True).clamp(min=1)
+        index_BS = torch.searchsorted(ends_BN, share_BS.clamp(0.0, 1.0).contiguous())
+        label_BS = words_BN.gather(1, index_BS.clamp(max=words_BN.size(1) - 1))
+        label_BS = label_BS.masked_fill((share_BS < 0) | (share_BS >= 1), self.blank)
+        known_BS = length_mask(frames_B, ctc_BSV.size(1)) & (words_lengths_B > 0)[:, None]
+        label_BS = label_BS.masked_fill(~known_BS, -100)
+        return F.nll_loss(
+            ctc_BSV.transpose(1, 2), label_BS, reduction="sum"
+        ) / known_BS.sum().clamp(min=1)
+
+
+def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:
+    """The model that a configuration describes, with fresh weights.
+
+    Raises:
+        ValueError: settings that do not go together.
+    """
+    c = config.model
+    if c.frozen_encoder is not None and c.speech_encoder == "whisper":
+        raise ValueError(
+            f"model.frozen_encoder: got {c.frozen_encoder} below model.speech_encoder whisper, "
+            "expected conformer or transformer above it"
+        )
+    takes_whisper = c.speech_encoder == "whisper" or c.frozen_encoder is not None
+    if takes_whisper != (config.features.kind == "whisper"):
+        raise ValueError(
+            f"features.kind: got {config.features.kind} for model.speech_encoder "
+            f"{c.speech_encoder} and model.frozen_encoder {c.frozen_encoder}, expected whisper "
+            "where one of them is Whisper, and there alone"
+        )
+    return AtatModel(
+        config.model,
+        tokenizer,
+        num_bins=config.features.num_mel_bins,
+        task_weights=config.train.task_weights,
+        label_smoothing=config.train.label_smoothing,
+        tasks=sorted({task for source in config.train.sources for task in source.tasks}) or TASKS,
+        load_pretrained=load_pretrained,
+    )

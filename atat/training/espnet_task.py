@@ -1,0 +1,149 @@
+"""How ESPnet builds and trains the model: its task, trainer and checkpoints; our data."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from torch.optim import Optimizer
+
+import atat.common.espnet_compat
+from atat.config import config_file, schema
+from atat.data.text_tokenization import text_tokenizer
+from atat.data.tokenizer import Tokenizer
+from atat.models import whisper
+from atat.models.espnet_model import AtatModel, build
+from atat.training import learning_rate, local_sgd, warm_start
+from atat.training.batching import Batches, IterFactory
+from atat.training.train_log import TrainLog
+from atat.training.training_data import Examples, validation_sources
+
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.trainer import Trainer
+
+atat.common.espnet_compat.make_checkpoints_safe()
+
+
+class AtatTrainer(Trainer):
+    """ESPnet's trainer, telling a `TrainLog` what happens."""
+
+    log: TrainLog
+    sync_every: int | None = None  # steps between averages of several processes; None: one process
+
+    @classmethod
+    def train_one_epoch(cls, model, iterator, optimizers, reporter, options, **rest) -> bool:
+        batches = cls.log.watch(iterator, reporter.get_epoch())
+        if cls.sync_every is not None:
+            batches = local_sgd.averaged(batches, model, optimizers[0], cls.sync_every)
+        invalid = super().train_one_epoch(
+            model=model,
+            iterator=batches,
+            optimizers=optimizers,
+            reporter=reporter,
+            options=options,
+            **rest,
+        )
+        cls.log.trained(reporter)
+        return invalid
+
+    @classmethod
+    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+        super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
+        cls.log.validated(reporter)
+
+
+class AtatTask(AbsTask):
+    """ESPnet's task: which model, which data.
+
+    Beside ESPnet's own options it has `--experiment_dir` (with config.yaml and tokenizer/),
+    `--data_dir`, `--dump_dir`, and `--rank` among the training processes.
+    """
+
+    num_optimizers = 1
+    class_choices_list = ()
+    trainer = AtatTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        group = parser.add_argument_group("AT-AT")
+        group.add_argument("--experiment_dir", type=str, help="has config.yaml and tokenizer/")
+        group.add_argument("--data_dir", type=str, help="stage 1 and 3 wrote it")
+        group.add_argument("--dump_dir", type=str, help="stage 2 wrote it")
+        group.add_argument("--rank", type=int, default=0, help="of the training processes")
+        parser.set_defaults(required=["output_dir", "experiment_dir", "data_dir", "dump_dir"])
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> AtatModel:
+        import numpy as np
+
+        settings, tokenizer = _load(args)
+        model = build(settings, tokenizer)
+        cmvn = np.load(Path(args.dump_dir) / "cmvn.npz")
+        model.set_cmvn(cmvn["mean"], cmvn["std"])
+        if settings.model.frozen_encoder is not None:
+            whisper.start_base(model.frozen_encoder, settings.model.frozen_encoder)
+        if settings.model.speech_pretrained is not None:
+            whisper.start(model, settings.model, tokenizer)
+        if settings.train.init_from is not None:
+            warm_start.match(model, settings, tokenizer).fill(model)
+        return model
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model: AtatModel) -> list[Optimizer]:
+        optimizers = super().build_optimizers(args, model)
+        schedule = _load(args)[0].train.pretrained_schedule
+        if model.pretrained and schedule:
+            parameters = dict(model.named_parameters())
+            slow = [(parameters[name], rows) for name, rows in model.pretrained.items()]
+            learning_rate.follow(optimizers[0], slow, schedule)
+        return optimizers
+
+    @classmethod
+    def build_task_iter_factory(
+        cls, args: argparse.Namespace, iter_options: object, mode: str
+    ) -> IterFactory:
+        settings, tokenizer = _load(args)
+        training = mode == "train"
+        sources = settings.train.sources
+        if not training:
+            sources = validation_sources(settings, Path(args.data_dir))
+        examples = Examples(
+            sources,
+            Path(args.data_dir),
+            Path(args.dump_dir),
+            tokenizer,
+            text_tokenizer(settings.model, tokenizer),
+            settings.seed,
+            settings.features.allow_drops,
+            settings.augment.copies if training else 0,
+            settings.train.ctm,
+        )
+        if args.rank == 0:
+            for note in examples.notes:
+                print(note, file=sys.stderr)
+        batches = Batches(examples, settings, tokenizer, training=training, rank=args.rank)
+        return IterFactory(batches, settings.train.num_workers)
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ("target", "target_source", "target_task")
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ("speech", "text", "words", "active", "flat_start")
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+        # ESPnet asks for one before it knows that the batches are ours; it is never called.
+        return list
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> None:
+        return None
+
+
+def _load(args: argparse.Namespace) -> tuple[schema.Config, Tokenizer]:
+    directory = Path(args.experiment_dir)
+    return config_file.load_resolved(directory / "config.yaml"), Tokenizer.load(
+        directory / "tokenizer"
+    )

@@ -1,0 +1,175 @@
+"""The directory of an experiment before its training: checked, resumed or begun anew."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atat.common.files import atomic_write
+from atat.common.provenance import environment
+from atat.config import config_file
+from atat.config.schema import Config
+from atat.data import kaldi_dir, text_tokenization
+from atat.data.tokenizer import Tokenizer
+from atat.models.experiment_files import CONFIDENCE, TEXT_ENCODER
+from atat.semantics import tag_nesting
+
+if TYPE_CHECKING:
+    from atat.training.warm_start import Start
+
+PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
+# What belongs to one training; the model comes first: without it the rest is an unfinished one.
+OF_TRAINING = (
+    *("model.pth", CONFIDENCE, "train.jsonl", "checkpoints", "config.yaml", "env.json"),
+    *("tokenizer", "grammar.yaml", "nesting.json", TEXT_ENCODER),
+)
+
+
+def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) -> str:
+    """Bring the experiment's directory into the state from which training goes on.
+
+    Returns:
+        "resumed" when checkpoints of the same settings and data are there and training is not
+        finished, else "started" (what an unfinished training left is removed, a trained model
+        waits in PREVIOUS). Where the start has a trained CTC, `settings` lose the phases that
+        teach it.
+
+    Raises:
+        FileNotFoundError, ValueError: something does not fit; nothing has been changed then.
+    """
+    from atat.training.training_data import target_sequences, validation_sources
+
+    checkpoints = exp / "checkpoints"
+    unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    # What cannot be used shows before anything is removed.
+    start = find_start(settings, tokenizer, exp)
+    if start and start.counts["ctc"][0]:  # what it has learned already
+        settings.train.flat_start_fraction = settings.train.ctc_first_fraction = 0.0
+    check_whisper(settings, tokenizer)
+    text_tokenization.text_tokenizer(settings.model, tokenizer)
+    validation_sources(settings, data)
+    size = num_parameters(settings, tokenizer)
+    nested = tag_nesting.of(target_sequences(settings.train.sources, data, settings.seed))
+    splits = dict.fromkeys(source.split for source in settings.train.sources)
+    about: dict[str, object] = {"data": kaldi_dir.fingerprint(data / split for split in splits)}
+    if start:
+        about["init_from"] = start.summary()
+    same = (
+        unfinished
+        and (exp / "config.yaml").is_file()
+        and config_file.load_resolved(exp / "config.yaml") == settings
+        and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
+        and _origin(exp) == about
+    )
+    if (exp / "model.pth").is_file():
+        set_aside(exp)
+    elif not (resume and same):
+        for name in ("train.jsonl", CONFIDENCE):
+            (exp / name).unlink(missing_ok=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    config_file.save(settings, exp / "config.yaml")
+    tokenizer.save(exp / "tokenizer")
+    # What a search may be held to: the sentences of the grammar, or tags nested as in training.
+    if (data / "grammar.yaml").is_file():
+        with atomic_write(exp / "grammar.yaml") as file:
+            file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
+    tag_nesting.save(nested, exp)
+    if settings.model.text_encoder == "pretrained":
+        text_tokenization.keep_description(settings.model, exp / TEXT_ENCODER)
+    about |= environment(settings.seed) | {"num_parameters": size}
+    if start:
+        print(start.account())
+    with atomic_write(exp / "env.json") as file:
+        json.dump(about, file, indent=1)
+    return "resumed" if resume and same else "started"
+
+
+def set_aside(exp: Path) -> None:
+    """Move what belongs to the trained model of an experiment to PREVIOUS."""
+    shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
+    (exp / PREVIOUS).mkdir()
+    for name in OF_TRAINING:
+        if (exp / name).exists():
+            os.replace(exp / name, exp / PREVIOUS / name)
+
+
+def put_back(exp: Path) -> None:
+    """Undo `set_aside`, and what a training has written since."""
+    for name in reversed(OF_TRAINING):
+        if (exp / name).is_dir():
+            shutil.rmtree(exp / name)
+        else:
+            (exp / name).unlink(missing_ok=True)
+        if (exp / PREVIOUS / name).exists():
+            os.replace(exp / PREVIOUS / name, exp / name)
+    (exp / PREVIOUS).rmdir()
+
+
+def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
+    """Raise ValueError where `model.speech_pretrained`, `.speech_base` or copies of what it hears
+    cannot be had."""
+    c, copies = settings.model, settings.augment.copies
+    if copies and (copies < 0 or c.speech_base is None or not settings.augment.enabled):
+        raise ValueError(
+            f"augment.copies: got {copies}, expected 0: more are for model.speech_base, with "
+            "augment.enabled (all others augment anew at every step)"
+        )
+    if c.speech_pretrained is None and c.speech_base is None:
+        return
+    import torch
+
+    from atat.models import whisper
+    from atat.models.espnet_model import build
+
+    with torch.device("meta"):
+        model = build(settings, tokenizer, load_pretrained=False)
+    if c.speech_pretrained is not None:
+        whisper.match(model, c, tokenizer)
+    if c.speech_base is not None:
+        whisper.start_base(model.speech_base, c.speech_base)
+
+
+def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | None":
+    """What `train.init_from` gives the experiment; None where it is not set.
+
+    Raises:
+        FileNotFoundError, ValueError: it cannot be started from; nothing has been changed then.
+    """
+    from atat.training import learning_rate
+
+    learning_rate.check(settings.train.pretrained_schedule)
+    if settings.train.init_from is None:
+        return None
+    if Path(settings.train.init_from).resolve() == exp.resolve():
+        raise ValueError(f"train.init_from: {exp} cannot start from itself; give another --exp")
+    import torch
+
+    from atat.models.espnet_model import build
+    from atat.training import warm_start
+
+    with torch.device("meta"):
+        model = build(settings, tokenizer, load_pretrained=False)
+    return warm_start.match(model, settings, tokenizer)
+
+
+def _origin(exp: Path) -> dict[str, object]:
+    """What the training in `exp` learns from and started from, as `env.json` has it."""
+    try:
+        about = json.loads((exp / "env.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return {name: about[name] for name in ("data", "init_from") if name in about}
+
+
+def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
+    """Size of the model that the settings describe, without making it."""
+    import torch
+
+    from atat.models.espnet_model import build
+
+    with torch.device("meta"):
+        model = build(settings, tokenizer, load_pretrained=False)
+    return sum(parameter.numel() for parameter in model.parameters())

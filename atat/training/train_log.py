@@ -1,0 +1,112 @@
+"""What a user sees of training; `train.jsonl`, a line an epoch, has the curves."""
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from atat.common import cli
+from atat.common.files import atomic_write
+from atat.config.schema import Config
+
+SHOWN = ("slu", "nlu", "asr", "mlm")
+
+
+class TrainLog:
+    """Follows a training, over all its sittings.
+
+    Args:
+        path: `train.jsonl`; lines of earlier sittings are kept and their minutes counted.
+        settings: for the number of steps and the frame shift.
+        quiet: says and writes nothing; of several processes one is not.
+    """
+
+    def __init__(self, path: Path, settings: Config, quiet: bool = False):
+        self.path, self.settings, self.quiet = path, settings, quiet
+        self.lines: list[dict] = read(path)
+        from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
+
+        self._frames_each = FRAMES_PER_STATE if settings.model.speech_base is not None else 1
+        self.epoch = 0
+        self._clock = self._cpu_clock = self._frames = 0.0
+
+    def watch(self, iterator: Iterable, epoch: int) -> Iterator:
+        """Pass an epoch's batches on, with a progress bar and a count of the audio."""
+        # An epoch that was cut off is trained again.
+        self.lines = [line for line in self.lines if line["epoch"] < epoch]
+        self.epoch = epoch
+        self._clock, self._cpu_clock, self._frames = time.perf_counter(), time.process_time(), 0
+        num_epochs = self.settings.train.num_epochs
+        desc = f"epoch {epoch}/{num_epochs}"
+        bar = iterator if self.quiet else cli.progress(iterator, total=len(iterator), desc=desc)
+        for ids, batch in bar:
+            if "speech_lengths" in batch:
+                self._frames += int(batch["speech_lengths"].sum()) * self._frames_each
+            yield ids, batch
+
+    def trained(self, reporter) -> None:
+        """Take the means of the training statistics from ESPnet's reporter."""
+        seconds = time.perf_counter() - self._clock
+        means = _means(reporter)
+        train = self.settings.train
+        # The other processes see about as much as this one.
+        frames = self._frames * train.num_processes
+        audio_s = frames * self.settings.features.frame_shift_ms / 1000.0
+        self._line = {
+            "epoch": self.epoch,
+            "step": train.num_steps * self.epoch // train.num_epochs,
+            "train_loss": means.get("loss"),
+            "train_loss_ctc": means.get("loss_ctc"),
+            "learning_rate": means.get("optim0_lr0"),
+            "audio_s_per_s": audio_s / max(seconds, 1e-9),
+        }
+
+    def validated(self, reporter) -> None:
+        """Close the epoch: write its line, print a row."""
+        means = _means(reporter)
+        before = self.lines[-1] if self.lines else {"minutes": 0.0, "cpu_minutes": 0.0}
+        minutes = before["minutes"] + (time.perf_counter() - self._clock) / 60.0
+        cpu_s = (time.process_time() - self._cpu_clock) * self.settings.train.num_processes
+        cpu_minutes = before["cpu_minutes"] + cpu_s / 60.0
+        scores = {k: v for k, v in means.items() if k == "acc" or k.startswith("em")}
+        self._line |= {"minutes": minutes, "cpu_minutes": cpu_minutes}
+        self._line |= {"valid_loss": means.get("loss"), **scores}
+        self.lines.append(self._line)
+        if self.quiet:
+            return
+        with atomic_write(self.path) as file:
+            file.writelines(json.dumps(line) + "\n" for line in self.lines)
+        print(self._row(minutes), flush=True)
+
+    def _row(self, minutes: float) -> str:
+        line, train = self._line, self.settings.train
+        left = minutes / line["step"] * (train.num_steps - line["step"])
+        exact = "  ".join(
+            f"{task} {100 * line[f'em_{task}']:5.1f} %" for task in SHOWN if f"em_{task}" in line
+        )
+        losses = f"loss {_number(line['train_loss'])}  valid {_number(line['valid_loss'])}"
+        return (
+            f"epoch {line['epoch']:3d}/{train.num_epochs}  step {line['step']:6d}  "
+            f"{losses}  exact match: {exact}  "
+            f"{line['audio_s_per_s']:5.0f} audio-s/s  {minutes:5.1f} min, {left:5.1f} left"
+        )
+
+
+def read(path: Path) -> list[dict]:
+    """The lines of a `train.jsonl`; none where there is no file."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _number(value: float | None) -> str:
+    return "     -" if value is None else f"{value:6.3f}"
+
+
+def _means(reporter) -> dict[str, float]:
+    """Means over the batches that have the statistic."""
+    from espnet2.train.reporter import aggregate
+
+    means = {key: float(aggregate(values)) for key, values in reporter.stats.items()}
+    return {key: mean for key, mean in means.items() if math.isfinite(mean)}

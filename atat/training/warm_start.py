@@ -1,0 +1,219 @@
+"""Start a training from the parameters of a trained experiment: `train.init_from`, `init_parts`.
+
+Parameters go over by name, those that have a row a symbol (embedding, output, CTC) by symbol: the
+vocabularies may differ. What the other training never touched is new here too: its text encoder,
+where it had no NLU, and the tokens of tasks that it did not train.
+"""
+
+# V vocabulary, K symbols that both vocabularies have
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from atat.common.files import sha256
+from atat.config import config_file
+from atat.config.schema import Config, ModelConfig
+from atat.config.tasks import TASKS
+from atat.data.tokenizer import Tokenizer
+from atat.models.checkpoint import check_experiment, read_weights
+from atat.models.espnet_model import AtatModel
+from atat.training.training_data import SPEECH_TASKS, TEXT_TASKS
+
+PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
+TRAINED_BY = {"speech_encoder": SPEECH_TASKS, "ctc": SPEECH_TASKS, "text_encoder": TEXT_TASKS}
+EMBEDDING = "decoder.embedding.weight"
+BY_SYMBOL = (EMBEDDING, "decoder.output_bias", "ctc.weight", "ctc.bias")  # (V, ...) each
+
+# Settings without which the same weights, of the same shapes, compute something else.
+MEANING = {
+    "speech_encoder": ("num_heads", "front", "utterance_mean", "frozen_encoder"),
+    "text_encoder": ("num_heads",),
+    "decoder": ("num_heads", "decoder"),
+    "ctc": (),
+}
+FEATURES = ("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
+MAY_DIFFER = (
+    *("dropout", "text_frozen", "speech_frozen_layers", "speech_pretrained"),
+    *("ctc_weight", "token_residual"),
+)
+
+
+@dataclass
+class Start:
+    """What a model starts from.
+
+    Attributes:
+        experiment: directory of the trained experiment.
+        weights: name -> values; of the tensors BY_SYMBOL only K rows.
+        rows_K: where these rows belong in the new vocabulary.
+        counts: part -> numbers that were loaded, are new, were dropped.
+        new_symbols, dropped_symbols: of the new vocabulary, of the old one.
+    """
+
+    experiment: Path
+    weights: dict[str, Tensor]
+    rows_K: Tensor
+    counts: dict[str, tuple[int, int, int]]
+    new_symbols: list[str]
+    dropped_symbols: list[str]
+
+    def fill(self, model: AtatModel) -> None:
+        """Put the values into the model, and note in `model.pretrained` which they are."""
+        state = model.state_dict()
+        for name, values in self.weights.items():
+            if name in BY_SYMBOL:
+                state[name][self.rows_K] = values.to(state[name])
+            else:
+                state[name].copy_(values)
+        model.pretrained |= {
+            name: self.rows_K if name in BY_SYMBOL else None
+            for name, _ in model.named_parameters()
+            if name in self.weights
+        }
+
+    def summary(self) -> dict[str, object]:
+        """For `env.json`; another model in the same directory has another digest."""
+        digest = sha256(model_path(self.experiment).read_bytes())
+        counts = {part: list(numbers) for part, numbers in self.counts.items()}
+        return {"experiment": str(self.experiment), "sha256": digest, "loaded_new_dropped": counts}
+
+    def account(self) -> str:
+        """What was loaded, is new, was dropped: a table and the symbols."""
+        rows = [("", "loaded", "new", "dropped")]
+        rows += [(part, *(f"{n:,}" for n in numbers)) for part, numbers in self.counts.items()]
+        lines = [f"starts from {self.experiment}"]
+        lines += [f"  {row[0]:<14}" + "".join(f"{cell:>13}" for cell in row[1:]) for row in rows]
+        if len(self.rows_K):
+            lines.append(f"  symbols: {len(self.rows_K)} loaded")
+            for what, symbols in (("new", self.new_symbols), ("dropped", self.dropped_symbols)):
+                shown = " ".join(symbols[:8]) + (" ..." if len(symbols) > 8 else "")
+                lines.append(f"  symbols: {len(symbols)} {what}{': ' if symbols else ''}{shown}")
+        return "\n".join(lines)
+
+
+def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
+    """Find what of the experiment `train.init_from` fits the model, which may be on `meta`.
+
+    Raises:
+        FileNotFoundError: there is no trained experiment. ValueError: a part that is asked for is
+            of another architecture or was not trained there, or the files are damaged.
+    """
+    exp = Path(settings.train.init_from)
+    check_experiment(exp)
+    there = config_file.load_resolved(exp / "config.yaml")
+    old_tokenizer = Tokenizer.load(exp / "tokenizer")
+    weights = read_weights(model_path(exp), old_tokenizer)
+    tasks = {task for source in there.train.sources for task in source.tasks} or set(TASKS)
+    parts = _parts(settings.train.init_parts, tasks, exp)
+    state = model.state_dict()
+    for part in parts:
+        _check(part, state, weights, settings, there, exp)
+
+    old_rows = {symbol: row for row, symbol in enumerate(old_tokenizer.symbols)}
+    untrained = {f"<{task}>" for task in TASKS if task not in tasks}
+    shared = [s for s in tokenizer.symbols if s in old_rows and s not in untrained]
+    new_rows = {symbol: row for row, symbol in enumerate(tokenizer.symbols)}
+    from_K = torch.tensor([old_rows[symbol] for symbol in shared], dtype=torch.long)
+    taken = {}
+    for name in state.keys() & weights.keys():
+        # Our text encoder reads the decoder's embedding: one is nothing without the other.
+        reads = name == EMBEDDING and "text_encoder" in parts
+        if part_of(name) in parts or (reads and settings.model.text_encoder == "transformer"):
+            taken[name] = weights[name][from_K] if name in BY_SYMBOL else weights[name]
+    by_symbol = any(name in BY_SYMBOL for name in taken)
+    return Start(
+        exp,
+        taken,
+        torch.tensor([new_rows[symbol] for symbol in shared if by_symbol], dtype=torch.long),
+        {part: _count(part, taken, state, weights) for part in PARTS},
+        [symbol for symbol in tokenizer.symbols if symbol not in set(shared)],
+        [symbol for symbol in old_tokenizer.symbols if symbol not in set(shared)],
+    )
+
+
+def part_of(name: str) -> str:
+    """The part that a tensor of the model belongs to.
+
+    >>> [part_of(name) for name in ("decoder.norm.bias", "cmvn_mean_F", "bridge_gain")]
+    ['decoder', 'speech_encoder', 'decoder']
+    """
+    if name.startswith("cmvn_"):  # the encoder expects what it was trained on
+        return "speech_encoder"
+    if name.startswith("frozen_encoder."):
+        return "speech_encoder"
+    return "decoder" if name.startswith("bridge_") else name.split(".")[0]
+
+
+def _parts(asked: list[str], tasks: set[str], exp: Path) -> list[str]:
+    """The parts to load."""
+    unknown = [part for part in asked if part not in ("all", *PARTS)]
+    if unknown or not asked:
+        raise ValueError(
+            f"train.init_parts: got {unknown or asked}, expected some of all, {', '.join(PARTS)}"
+        )
+    trained = [part for part in PARTS if tasks & set(TRAINED_BY.get(part, tasks))]
+    for part in asked:
+        if part not in ("all", *trained):
+            raise ValueError(
+                f"train.init_parts: got {part}, which {exp} has not trained (its tasks are "
+                f"{', '.join(sorted(tasks))}); expected some of all, {', '.join(trained)}"
+            )
+    return trained if "all" in asked else [part for part in PARTS if part in asked]
+
+
+def _check(
+    part: str,
+    state: dict[str, Tensor],
+    weights: dict[str, Tensor],
+    here: Config,
+    there: Config,
+    exp: Path,
+) -> None:
+    """Raise ValueError unless the part is the same function in both."""
+    shapes = [
+        {
+            name: tuple(value.shape[1:] if name in BY_SYMBOL else value.shape)
+            for name, value in tensors.items()
+            if part_of(name) == part and not name.startswith("bridge_")
+        }
+        for tensors in (weights, state)
+    ]
+    if part == "ctc" and not all(shapes):
+        return  # one of them has none
+    sections = [(f"model.{f.name}", "model", f.name) for f in fields(ModelConfig)]
+    sections += [(f"features.{name}", "features", name) for name in FEATURES]
+    differing = {
+        title: (getattr(getattr(there, section), name), getattr(getattr(here, section), name))
+        for title, section, name in sections
+        if name not in MAY_DIFFER
+        and getattr(getattr(there, section), name) != getattr(getattr(here, section), name)
+    }
+    meaning = {f"model.{name}" for name in MEANING[part]}
+    if part == "speech_encoder":
+        meaning |= {f"features.{name}" for name in FEATURES}
+    if shapes[0] == shapes[1] and not meaning & differing.keys():
+        return
+    names = sorted(name for name in shapes[0].keys() | shapes[1].keys())
+    said = [f"{title} is {old} there, {new} here" for title, (old, new) in differing.items()] or [
+        f"'{name}' is {shapes[0].get(name)} there, {shapes[1].get(name)} here"
+        for name in names
+        if shapes[0].get(name) != shapes[1].get(name)
+    ][:1]
+    raise ValueError(
+        f"train.init_from: {exp} has another {part}: {'; '.join(said)}; set them alike, or name "
+        "the parts that fit in train.init_parts"
+    )
+
+
+def _count(
+    part: str, taken: dict[str, Tensor], state: dict[str, Tensor], weights: dict[str, Tensor]
+) -> tuple[int, int, int]:
+    """Numbers of a part: loaded, new, dropped."""
+    loaded, needed, given = (
+        sum(value.numel() for name, value in tensors.items() if part_of(name) == part)
+        for tensors in (taken, state, weights)
+    )
+    return loaded, needed - loaded, given - loaded

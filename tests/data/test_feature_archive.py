@@ -1,0 +1,121 @@
+"""What the writer wrote is read by kaldiio and by our reader; damage is noticed."""
+
+import multiprocessing
+import pickle
+
+import kaldiio
+import numpy as np
+import pytest
+
+from atat.data.feature_archive import FeatureReader, FeatureWriter
+
+RNG = np.random.default_rng(0)
+FEATS = {f"spk-{n:03d}": RNG.normal(size=(n + 1, 80)).astype("f4") for n in range(30)}
+
+
+@pytest.fixture
+def directory(tmp_path):
+    with FeatureWriter(tmp_path) as writer:
+        for key, feats in FEATS.items():
+            writer.write(key, feats)
+    return tmp_path
+
+
+def test_reader_gives_what_was_written(directory):
+    reader = FeatureReader(directory)
+    assert reader.ids == list(FEATS) and len(reader) == len(FEATS)
+    assert dict(reader.num_frames) == {key: len(feats) for key, feats in FEATS.items()}
+    for key in reversed(FEATS):
+        assert reader[key].dtype == np.float32 and np.array_equal(reader[key], FEATS[key])
+        assert reader[key].flags.writeable and reader[key].flags.aligned
+    assert "spk-003" in reader and "spk-0031" not in reader and "zzz" not in reader
+    with pytest.raises(KeyError, match="no features of 'spk-9'"):
+        reader["spk-9"]
+    with pytest.raises(KeyError):
+        reader.num_frames["spk-0031"]
+
+
+def test_kaldiio_reads_it_from_its_directory(directory, monkeypatch):
+    monkeypatch.chdir(directory)
+    loaded = kaldiio.load_scp("feats.scp")
+    assert {key: value.tolist() for key, value in loaded.items()} == {
+        key: value.tolist() for key, value in FEATS.items()
+    }
+    assert {k: v.tolist() for k, v in kaldiio.load_ark("feats.ark")} == {
+        k: v.tolist() for k, v in FEATS.items()
+    }
+
+
+def test_a_moved_directory_is_still_whole(directory):
+    moved = directory.rename(directory.with_name("moved"))
+    assert np.array_equal(FeatureReader(moved)["spk-005"], FEATS["spk-005"])
+
+
+def first_sum(reader):
+    return float(reader[reader.ids[0]].sum())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_reader_goes_to_other_processes(directory, method):
+    reader = FeatureReader(directory)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply(first_sum, (reader,)) == first_sum(reader)
+
+
+def test_pickling_takes_no_features_along(directory):
+    assert len(pickle.dumps(FeatureReader(directory))) < 500
+
+
+def test_an_empty_archive_is_empty(tmp_path):
+    with FeatureWriter(tmp_path):
+        pass
+    reader = FeatureReader(tmp_path)
+    assert reader.ids == [] and "a" not in reader
+
+
+@pytest.mark.parametrize("name", ["feats.ark", "feats.scp", "utt2num_frames"])
+def test_a_missing_file_says_to_run_stage_2(directory, name):
+    (directory / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is not there; run stage 2"):
+        FeatureReader(directory)
+
+
+def cut_ark(directory):
+    data = (directory / "feats.ark").read_bytes()
+    (directory / "feats.ark").write_bytes(data[:-4])
+
+
+def drop_last(name):
+    def damage(directory):
+        lines = (directory / name).read_text().splitlines(keepends=True)
+        (directory / name).write_text("".join(lines[:-1]))
+
+    return damage
+
+
+def swap_first(directory):
+    for name in ("feats.scp", "utt2num_frames"):
+        first, second, *rest = (directory / name).read_text().splitlines(keepends=True)
+        (directory / name).write_text("".join([second, first, *rest]))
+
+
+def other_archive(directory):
+    path = directory / "feats.scp"
+    path.write_text(path.read_text().replace("feats.ark", "other.ark"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut_ark, drop_last("feats.scp"), drop_last("utt2num_frames"), swap_first, other_archive],
+)
+def test_files_that_do_not_belong_together_are_refused(directory, damage):
+    damage(directory)
+    with pytest.raises(ValueError, match="rerun stage 2"):
+        FeatureReader(directory)
+
+
+def test_an_archive_cut_after_opening_is_noticed(directory):
+    reader = FeatureReader(directory)
+    cut_ark(directory)
+    with pytest.raises(ValueError, match="ends within 'spk-029'"):
+        reader["spk-029"]

@@ -1,0 +1,77 @@
+"""The curve of exact match in noise, on a toy experiment."""
+
+import json
+import shutil
+
+import pytest
+
+from atat import noise_curve
+from atat.data import kaldi_dir
+
+
+@pytest.fixture
+def curve(command, toy_experiment, toy_data, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+
+    def run(*arguments):
+        return exp, *command(noise_curve.main, "--exp", exp, "--data", toy_data[0], *arguments)
+
+    return run
+
+
+def test_a_model_is_scored_clean_and_in_noise(curve):
+    exp, code, out, err = curve("--noise", "fan", "--snr", "40", "--snr", "-60")
+    assert code == 0, err
+    about = json.loads((exp / "noise" / "scores.json").read_text())
+    values = {
+        (line["noise"], line["snr_db"]): line["runs"]["test"]["value"] for line in about["scores"]
+    }
+    assert values["clean", None] == 1.0  # as decoding the toy split gives
+    assert values["fan", -60.0] < 1.0  # nothing of the speech is left
+    assert all(line["runs"]["test"]["n"] == 4 for line in about["scores"])
+    assert (exp / "noise" / "noise.png").stat().st_size > 1000
+    assert about["commit"] and "n = 4" in out
+    rows = out.splitlines()
+    assert rows[0].split() == ["noise", "SNR", "test", "test_grammar"]
+    mean = 100 * (values["fan", 40.0] + values["fan", -60.0]) / 2
+    (row,) = (row for row in rows if "mean" in row)
+    assert float(row.split()[2]) == pytest.approx(mean, abs=0.06)
+
+
+def test_babble_without_anybody_to_speak_is_made_of_noise_and_that_is_said(curve):
+    exp, code, out, err = curve("--noise", "babble", "--snr", "40", "--run", "test")
+    assert code == 0, err
+    assert "babble is made of noise" in out.splitlines()[0]
+    first = (exp / "noise" / "scores.json").read_bytes()
+    assert curve("--noise", "babble", "--snr", "40", "--run", "test")[1] == 0
+    assert (exp / "noise" / "scores.json").read_bytes() == first
+
+
+def test_what_cannot_be_used_counts_as_wrong(command, toy_experiment, toy_data, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    held = kaldi_dir.read(data / "test")
+    (tmp_path / "damaged.wav").write_bytes(b"not audio")
+    held.wav_scp[held.ids[0]] = str(tmp_path / "damaged.wav")
+    kaldi_dir.write(data / "test", held)
+    arguments = ["--exp", exp, "--data", data, "--noise", "fan", "--snr", "40"]
+    code, _, err = command(noise_curve.main, *arguments)
+    assert code == 0, err
+    clean = json.loads((exp / "noise" / "scores.json").read_text())["scores"][0]
+    assert (clean["runs"]["test"]["k"], clean["runs"]["test"]["n"]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--run", "test_asr"], "--run: got test_asr, expected runs"),
+        (["--snr", "loud"], "got 'loud', expected dB"),
+        (["--snr", "nan"], "got 'nan', expected dB"),
+        (["--noise", "rain"], "got 'rain', expected babble"),
+        (["--split", "valid"], "--split: got 'valid', expected one whose speech"),
+    ],
+)
+def test_mistakes_are_one_line(curve, arguments, message):
+    exp, code, _, err = curve(*arguments)
+    assert code == 2 and message in err and len(err.splitlines()) == 1
+    assert not (exp / "noise").exists()

@@ -1,0 +1,167 @@
+"""A model in the conditions of a user's recordings, on a toy experiment and by itself."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from atat import conditions
+from atat.data import kaldi_dir
+from atat.data.kaldi_dir import DataDir
+from atat.evaluation import recording_conditions
+
+RATE_HZ = 16000
+
+
+@pytest.fixture
+def measured(command, toy_experiment, toy_data, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+
+    def run(*arguments, data=toy_data[0]):
+        return exp, *command(conditions.main, "--exp", exp, "--data", data, *arguments)
+
+    return run
+
+
+def about(exp):
+    return json.loads((exp / "conditions" / "scores.json").read_text())
+
+
+def test_a_model_is_scored_in_every_condition(measured):
+    exp, code, out, err = measured()
+    assert code == 0, err
+    record = about(exp)
+    assert [line["condition"] for line in record["scores"]] == list(
+        recording_conditions.conditions()
+    )
+    as_it_is = record["scores"][0]
+    assert as_it_is["em_hyp"]["k"] == as_it_is["em_hyp"]["n"] == 4  # as decoding the split gives
+    assert record["n"] == 4 and record["commit"] and record["model"]
+    assert not record["is_calibrated"] and "is not calibrated" in out
+    kinds = [line["condition"] for line in record["nothing_said"]]
+    assert kinds == ["digital silence", "white noise", "hum", "two channels that cancel"]
+    assert all(line["refused"]["n"] == 20 for line in record["nothing_said"])
+    rows = out.splitlines()
+    assert rows[0].split() == ["condition", "EM", "Hyp", "understood", "and", "wrong"]
+    assert rows[2].startswith("as it is") and "100.0" in rows[2]
+
+
+def test_the_same_command_gives_the_same_scores_and_a_limit_holds(measured):
+    exp, code, *_ = measured("--limit", "3", "--run", "test_grammar")
+    first = (exp / "conditions" / "scores.json").read_bytes()
+    assert measured("--limit", "3", "--run", "test_grammar")[1] == code == 0
+    assert (exp / "conditions" / "scores.json").read_bytes() == first
+    assert about(exp)["n"] == 3 and about(exp)["run"] == "test_grammar"
+
+
+def test_what_cannot_be_read_counts_as_wrong_and_not_understood(measured, toy_data, tmp_path):
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    held = kaldi_dir.read(data / "test")
+    (tmp_path / "damaged.wav").write_bytes(b"not audio")
+    held.wav_scp[held.ids[0]] = str(tmp_path / "damaged.wav")
+    kaldi_dir.write(data / "test", held)
+    exp, code, _, err = measured(data=data)
+    assert code == 0, err
+    line = about(exp)["scores"][0]
+    assert (line["em_hyp"]["k"], line["understood"]["k"]) == (3, 3)
+    held.wav_scp = dict.fromkeys(held.ids, str(tmp_path / "damaged.wav"))
+    kaldi_dir.write(data / "test", held)
+    _, code, _, err = measured(data=data)
+    assert code == 2 and "not one of 4 recordings can be read" in err
+
+
+def test_what_is_refused_is_not_understood(measured, monkeypatch):
+    """By whatever refuses: of what is believed, the share that is wrong is told too."""
+    from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.result import Result
+
+    understand = SpeechToSemantics.understand
+
+    def doubtful(self, recordings, **options):
+        results = understand(self, recordings, **options)
+        return [Result(None, {}, "", None, "no", nbest=r.nbest) for r in results]
+
+    monkeypatch.setattr(SpeechToSemantics, "understand", doubtful)
+    exp, code, _, err = measured()
+    assert code == 0, err
+    line = about(exp)["scores"][0]
+    assert (line["em_hyp"]["k"], line["understood"]["k"]) == (4, 0)
+    assert line["understood_wrong"]["k"] == 0
+    assert all(line["refused"]["value"] == 1.0 for line in about(exp)["nothing_said"])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--run", "test_asr"], "--run: got test_asr, expected runs"),
+        (["--split", "none"], "none"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_mistakes_are_one_line(measured, arguments, message):
+    exp, code, _, err = measured(*arguments)
+    assert code == 2 and message in err and len(err.splitlines()) == 1
+    assert not (exp / "conditions").exists()
+
+
+@pytest.fixture(scope="module")
+def changed():
+    """Condition -> samples in float64 and rate, of a tone at -10 dBFS of one second."""
+    speech_N = 10**-0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    draw = np.random.default_rng(0)
+    made = {
+        name: change(draw, speech_N) for name, change in recording_conditions.conditions().items()
+    }
+    assert all(samples.dtype == np.int16 for samples, _ in made.values())
+    return {name: (samples / 32768, rate) for name, (samples, rate) in made.items()}
+
+
+def db(value: float) -> float:
+    return 20 * np.log10(value)
+
+
+def test_conditions_are_what_they_are_called(changed):
+    for peak_dbfs in (-50, -30, -20, 0):
+        samples, rate = changed[f"peak at {peak_dbfs} dBFS"]
+        assert db(np.abs(samples).max()) == pytest.approx(peak_dbfs, abs=0.1) and rate == RATE_HZ
+    for pause_s in (0.5, 1, 2):
+        samples, _ = changed[f"{pause_s} s of room around"]
+        assert len(samples) == (1 + 2 * pause_s) * RATE_HZ
+        for end in (samples[: RATE_HZ // 2], samples[-RATE_HZ // 2 :]):
+            assert db(end.std()) == pytest.approx(-60, abs=2)
+    assert changed["DC offset of 0.05"][0].mean() == pytest.approx(0.05, abs=1e-3)
+    samples, rate = changed["8 kHz"]
+    assert rate == 8000 and len(samples) == 8000
+    samples, _ = changed["clipped by 12 dB"]
+    share = 1 - 2 / np.pi * np.arcsin(10 ** (-12 / 20))
+    assert np.mean(np.abs(samples) > 0.999) == pytest.approx(share, abs=0.02)
+    assert np.abs(samples).max() <= 1.0
+
+
+def test_sounds_in_which_nothing_is_said_are_what_they_are_called():
+    speech = [np.random.default_rng(0).normal(0, 0.1, RATE_HZ)]
+    made = recording_conditions.sounds(np.random.default_rng(0), speech)
+    assert all(len(kind) == 20 for kind in made.values())
+    assert all(not samples.any() for samples, _ in made["digital silence"])
+    for samples, rate in made["two channels that cancel"]:
+        assert samples.shape == (RATE_HZ, 2) and rate == RATE_HZ
+        assert samples.any() and not samples.sum(axis=1, dtype=int).any()
+    levels = [db((samples / 32768).std()) for samples, _ in made["white noise"]]
+    assert levels[0] == pytest.approx(-60, abs=1) and levels[-1] == pytest.approx(-20, abs=1)
+    hum, _ = made["hum"][0]
+    spectrum = np.abs(np.fft.rfft(hum))
+    assert np.argmax(spectrum) * RATE_HZ / len(hum) == pytest.approx(50, abs=1)
+
+
+def test_all_intents_are_chosen_alike_and_the_seed_decides():
+    semantics = {f"a{i:02d}": "often( )often" for i in range(50)}
+    semantics |= {f"b{i:02d}": "seldom( )seldom" for i in range(3)} | {"c": "once( )once"}
+    split = DataDir(semantics=semantics, text=dict.fromkeys(semantics, "x"))
+    ids = recording_conditions.chosen(split, 10, np.random.default_rng(1))
+    assert [i for i in ids if i[0] != "a"] == ["b00", "b01", "b02", "c"]
+    assert len(ids) == 10 and ids == recording_conditions.chosen(
+        split, 10, np.random.default_rng(1)
+    )
+    assert ids != recording_conditions.chosen(split, 10, np.random.default_rng(2))
+    assert recording_conditions.chosen(split, 100, np.random.default_rng(1)) == sorted(semantics)

@@ -1,0 +1,218 @@
+"""Confidence: the fit, the measures against what they stand for, the file, what results say."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from atat import SpeechToSemantics
+from atat.evaluation.calibration import expected_error
+from atat.inference import confidence
+from atat.inference.confidence import CALIBRATED, Confidence, Measures
+from atat.inference.ctc_prefix_score import CtcPrefixScorer
+from atat.models import experiment_files
+
+GRAMMAR_OPTIONS = {"constraint": "grammar", "ctc_weight": 0.3}
+
+
+@pytest.fixture(scope="module")
+def model(toy_experiment):
+    return SpeechToSemantics.load(toy_experiment)
+
+
+@pytest.fixture
+def exp(toy_experiment, tmp_path):
+    return shutil.copytree(toy_experiment, tmp_path / "exp")
+
+
+def toy_confidence(model, threshold=0.5, **changes):
+    """Sure where the margin is above 1 nat."""
+    options = model.options(**GRAMMAR_OPTIONS)
+    parts = {
+        "options": {name: getattr(options, name) for name in CALIBRATED},
+        "names": ["margin"],
+        "mean": [1.0],
+        "scale": [1.0],
+        "weights": [2.0],
+        "bias": 0.0,
+        "threshold": threshold,
+        "about": {},
+    }
+    return Confidence(**parts | changes)
+
+
+def draw(rng, num, weights, bias):
+    x_NK = rng.normal(size=(num, len(weights)))
+    return x_NK, rng.random(num) < confidence.sigmoid(x_NK @ weights + bias)
+
+
+def test_the_fit_finds_the_weights_that_made_the_data():
+    x_NK, right_N = draw(np.random.default_rng(0), 40000, np.array([2.0, -1.0, 0.0]), 0.5)
+    weights_K, bias = confidence.fit(x_NK, right_N, np.ones(len(right_N)))
+    assert weights_K == pytest.approx([2.0, -1.0, 0.0], abs=0.06)
+    assert bias == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_weight_of_two_is_the_same_as_being_there_twice():
+    x_NK, right_N = draw(np.random.default_rng(1), 60, np.array([1.0, 0.5]), 0.0)
+    twice = confidence.fit(np.vstack([x_NK, x_NK]), np.tile(right_N, 2), np.ones(120))
+    weighted = confidence.fit(x_NK, right_N, np.full(60, 2.0))
+    assert weighted[0] == pytest.approx(twice[0]) and weighted[1] == pytest.approx(twice[1])
+
+
+def test_the_penalty_holds_what_is_separable():
+    x_NK, right_N = np.array([[-1.0], [-0.5], [0.5], [1.0]]), np.array([False, False, True, True])
+    weak, strong = (confidence.fit(x_NK, right_N, np.ones(4), l2)[0][0] for l2 in (0.01, 10.0))
+    assert 0 < strong < weak < 20
+
+
+def test_fitted_probabilities_are_calibrated_and_a_better_measure_separates_better():
+    rng = np.random.default_rng(2)
+    x_NK, right_N = draw(rng, 8000, np.array([3.0]), 0.0)
+    noisy_NK = x_NK + rng.normal(0, 3, x_NK.shape)
+    spread, errors = [], []
+    for measure_NK in (x_NK, noisy_NK):
+        weights_K, bias = confidence.fit(measure_NK[:4000], right_N[:4000], np.ones(4000))
+        p_N = confidence.sigmoid(measure_NK[4000:] @ weights_K + bias)
+        errors.append(expected_error(p_N, right_N[4000:]))
+        spread.append(p_N[right_N[4000:]].mean() - p_N[~right_N[4000:]].mean())
+    assert max(errors) < 0.04
+    assert spread[0] > spread[1] + 0.2
+    # Overconfidence shows: the same scores, three times as sure.
+    sure_N = confidence.sigmoid(3 * (noisy_NK[4000:] @ weights_K + bias))
+    assert expected_error(sure_N, right_N[4000:]) > errors[1] + 0.05
+
+
+def test_all_right_or_all_wrong_cannot_be_fitted():
+    with pytest.raises(ValueError, match="all right, expected some of both"):
+        confidence.fit(np.zeros((3, 1)), np.ones(3, bool), np.ones(3))
+
+
+def test_ctc_cost_is_what_the_prefix_scorer_says():
+    torch.manual_seed(0)
+    ctc_BTV = torch.randn(2, 6, 5).log_softmax(-1)
+    mask_BT = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    labels_B = [[1, 3], []]
+    costs = confidence.ctc_costs(ctc_BTV, mask_BT, labels_B, blank=0)
+    scorer = CtcPrefixScorer(ctc_BTV, mask_BT, blank=0, eos=4)
+    state = scorer.start(1)
+    zero_BK = torch.zeros(2, 1, dtype=torch.long)
+    empty = scorer.score(state)[1, 0, 4]
+    for token in labels_B[0]:
+        state = scorer.advance(state, zero_BK, torch.full((2, 1), token))
+    full = scorer.score(state)[0, 0, 4]
+    best = [ctc_BTV[0].max(-1).values.sum(), ctc_BTV[1, :4].max(-1).values.sum()]
+    assert costs == pytest.approx([float(best[0] - full) / 3, float(best[1] - empty)], abs=1e-4)
+
+
+def test_more_labels_than_frames_are_unlikely_not_infinite():
+    ctc_BTV = torch.zeros(1, 2, 4).log_softmax(-1)
+    (cost,) = confidence.ctc_costs(ctc_BTV, torch.ones(1, 2, dtype=torch.bool), [[1, 1, 1, 2]], 0)
+    assert 100 < cost < 1000
+
+
+def test_measures_tell_a_sound_that_was_learned_from_noise(model, toy_wavs):
+    options = model.options(**GRAMMAR_OPTIONS)
+    noise = np.random.default_rng(3).normal(0, 0.2, 32000)
+    feats = [model.hear(toy_wavs["anna-0"]).feats_TF, model.hear(noise, 16000).feats_TF]
+    known, strange = (e.measures for e in confidence.examine(model, feats, options))
+    assert known.cost < strange.cost and known.margin > strange.margin
+    assert known.constraint_cost == pytest.approx(confidence.log_cost(0.0), abs=0.05)
+    assert all(np.isfinite([*known, *strange]))
+
+
+def test_examining_finds_what_searching_finds(model, toy_wavs):
+    feats = [model.hear(path).feats_TF for path in toy_wavs.values()]
+    for given in (GRAMMAR_OPTIONS, {"constraint": "none"}):
+        options = model.options(**given)
+        found = [e.hypotheses[0].tokens for e in confidence.examine(model, feats, options)]
+        assert found == [h[0].tokens for h in model.search_features(feats, options)]
+
+
+def test_a_slot_is_as_sure_as_its_own_rival_is_far(model):
+    sure = toy_confidence(model)
+    examined = confidence.Examined([], Measures(0, 1.0, 0, 0), {"room": 9.0, "level": 1.0})
+    slots = sure.slot_probabilities(examined)
+    whole = sure.probability([examined.measures])[0]
+    assert slots["level"] == pytest.approx(whole) == pytest.approx(0.5)
+    assert slots["room"] > 0.99
+    assert sure.probability([None, examined.measures]).tolist() == [0.0, pytest.approx(0.5)]
+
+
+def test_results_have_confidence_only_for_the_calibrated_options(exp, model, toy_wavs):
+    path = toy_wavs["anna-0"]
+    confidence.save(toy_confidence(model), exp)
+    calibrated = SpeechToSemantics.load(exp)
+    result = calibrated(path)  # which are the default of a calibrated experiment
+    assert calibrated(path, **GRAMMAR_OPTIONS).confidence == pytest.approx(result.confidence)
+    assert 0.5 < result.confidence <= 1.0 and result.accepted is True
+    assert result.slot_confidence.keys() == {"room"}
+    assert result.slot_confidence["room"] >= result.confidence
+    assert len(result.nbest) == 1
+    shown = calibrated(path, nbest=3, **GRAMMAR_OPTIONS)
+    assert len(shown.nbest) == 3 and shown.confidence == pytest.approx(result.confidence, abs=1e-3)
+    strict = calibrated(path, threshold=1.0, **GRAMMAR_OPTIONS)
+    assert strict.accepted is (strict.confidence >= 1.0)
+    plain = model(path, **GRAMMAR_OPTIONS)
+    assert (result.semantics, result.score) == (plain.semantics, pytest.approx(plain.score))
+    others = [calibrated(path, constraint="none"), calibrated(path, ctc_weight=0.0), plain]
+    for other in others:
+        assert (other.confidence, other.accepted, other.slot_confidence) == (None, None, None)
+
+
+def test_without_a_file_nothing_more_is_searched(model, toy_wavs, monkeypatch):
+    monkeypatch.setattr(confidence, "examine", None)
+    assert model(toy_wavs["anna-0"], **GRAMMAR_OPTIONS).confidence is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"threshold": 0.5, "constraint": "none", "ctc_weight": 0.0},
+            "calibrated for other options: constraint grammar, ctc_weight 0.3",
+        ),
+        ({"threshold": 1.5, **GRAMMAR_OPTIONS}, "threshold: got 1.5, expected 0 to 1"),
+    ],
+)
+def test_a_threshold_that_cannot_be_used_is_refused(exp, model, toy_wavs, given, message):
+    confidence.save(toy_confidence(model), exp)
+    with pytest.raises(ValueError, match=message):
+        SpeechToSemantics.load(exp)(toy_wavs["anna-0"], **given)
+    with pytest.raises(ValueError, match=r"no confidence\.json|expected 0 to 1"):
+        model(toy_wavs["anna-0"], **given)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: "{",
+        lambda c: "[]",
+        lambda c: json.dumps(c | {"format": 9}),
+        lambda c: json.dumps({k: v for k, v in c.items() if k != "weights"}),
+        lambda c: json.dumps(c | {"weights": [1.0, 2.0]}),
+        lambda c: json.dumps(c | {"names": ["smell"]}),
+        lambda c: json.dumps(c | {"bias": "high"}),
+        lambda c: json.dumps(c | {"bias": float("nan")}),
+        lambda c: json.dumps(c | {"scale": [0.0], "mean": [0.0]}),
+        lambda c: json.dumps(c | {"threshold": 2.0}),
+        lambda c: json.dumps(c | {"options": {}}),
+    ],
+)
+def test_a_damaged_file_is_one_line(exp, model, change):
+    confidence.save(toy_confidence(model), exp)
+    path = exp / experiment_files.CONFIDENCE
+    path.write_text(change(json.loads(path.read_text())))
+    with pytest.raises(ValueError, match=r"confidence\.json: damaged .*; rerun atat\.calibrate"):
+        SpeechToSemantics.load(exp)
+
+
+def test_confidence_of_other_weights_is_refused(exp, model):
+    confidence.save(toy_confidence(model), exp)
+    weights = model_file.read_weights(exp / model_file.FILE, model.tokenizer)
+    next(iter(weights.values())).add_(1.0)
+    model_file.write(weights, model.settings.model, model.tokenizer, exp)
+    with pytest.raises(ValueError, match=r"was fitted for another model"):
+        SpeechToSemantics.load(exp)

@@ -1,0 +1,154 @@
+"""CTC prefix scores against the sum over every alignment."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from atat.inference.ctc_prefix_score import CtcPrefixScorer, _scan
+from atat.models.ctc import heard
+
+BLANK, EOS = 0, 1
+
+
+def collapse(path):
+    return tuple(label for label, _ in itertools.groupby(path) if label != BLANK)
+
+
+def oracle(log_probs_TV, prefix, exactly):
+    """log P(the labels begin with `prefix`, or are `prefix`), by enumeration of all V^T paths."""
+    num_frames, num_labels = log_probs_TV.shape
+    total = 0.0
+    for path in itertools.product(range(num_labels), repeat=num_frames):
+        labels = collapse(path)
+        if labels == prefix if exactly else labels[: len(prefix)] == prefix:
+            total += math.exp(sum(float(log_probs_TV[t, v]) for t, v in enumerate(path)))
+    return math.log(total) if total > 0 else -math.inf
+
+
+def outputs(*shape, seed=0, sharp=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(shape, generator=generator) * sharp).log_softmax(-1)
+
+
+def walk(scorer, tokens):
+    """State of one hypothesis after `tokens`, as two identical hypotheses of every utterance."""
+    state = scorer.start(2)
+    num_utterances = state.last_BK.shape[0]
+    parent_BK = torch.tensor([[0, 1]]).expand(num_utterances, -1)
+    for token in tokens:
+        state = scorer.advance(state, parent_BK, torch.full_like(parent_BK, token))
+    return state
+
+
+def close(got, expected):
+    return got == expected or math.isclose(got, expected, rel_tol=1e-5, abs_tol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [(), (2,), (2, 3), (2, 2), (3, 2, 2), (2, 3, 2, 3)])
+def test_scores_are_the_sum_over_all_alignments(tokens):
+    log_probs_BTV = outputs(2, 4, 4, seed=len(tokens))
+    scorer = CtcPrefixScorer(log_probs_BTV, torch.ones(2, 4, dtype=torch.bool), eos=EOS)
+    state = walk(scorer, tokens)
+    score_BKV = scorer.score(state)
+    for b in range(2):
+        assert close(float(score_BKV[b, 0, EOS]), oracle(log_probs_BTV[b], tokens, exactly=True))
+        assert close(float(state.prefix_BK[b, 0]), oracle(log_probs_BTV[b], tokens, exactly=False))
+        for token in (2, 3):
+            expected = oracle(log_probs_BTV[b], (*tokens, token), exactly=False)
+            assert close(float(score_BKV[b, 1, token]), expected), (b, token)
+
+
+def test_padded_frames_change_nothing():
+    log_probs_BTV = outputs(1, 7, 5, seed=3)
+    short = CtcPrefixScorer(log_probs_BTV[:, :4], torch.ones(1, 4, dtype=torch.bool), eos=EOS)
+    padded = CtcPrefixScorer(log_probs_BTV, torch.arange(7)[None] < 4, eos=EOS)
+    for tokens in [(), (2, 3), (4, 4)]:
+        a, b = (scorer.score(walk(scorer, tokens))[..., 1:] for scorer in (short, padded))
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_silent_tokens_leave_the_prefix_as_it_is():
+    scorer = CtcPrefixScorer(
+        outputs(2, 6, 7), torch.ones(2, 6, dtype=torch.bool), eos=EOS, silent=[5, 6]
+    )
+    plain, tagged = walk(scorer, (2, 2, 3)), walk(scorer, (5, 2, 6, 2, 5, 5, 3, 6))
+    torch.testing.assert_close(scorer.score(plain), scorer.score(tagged), rtol=0, atol=0)
+    silent_BK2 = scorer.score(plain)[..., 5:]
+    assert torch.equal(silent_BK2, plain.prefix_BK[..., None].expand_as(silent_BK2))
+
+
+def test_advance_follows_the_parents_and_select_utterances_the_utterances():
+    scorer = CtcPrefixScorer(outputs(3, 5, 5), torch.ones(3, 5, dtype=torch.bool), eos=EOS)
+    state = scorer.advance(
+        scorer.start(2), torch.zeros(3, 2, dtype=torch.long), torch.tensor([[2, 3]] * 3)
+    )
+    crossed = scorer.advance(state, torch.tensor([[1, 0]] * 3), torch.tensor([[4, 4]] * 3))
+    expected_34, expected_24 = (scorer.score(walk(scorer, t)) for t in [(3, 4), (2, 4)])
+    got = scorer.score(crossed)
+    torch.testing.assert_close(got[:, 0], expected_34[:, 0])
+    torch.testing.assert_close(got[:, 1], expected_24[:, 0])
+    kept = torch.tensor([2, 0])
+    state = scorer.select_utterances(kept, crossed)
+    torch.testing.assert_close(scorer.score(state), got[kept])
+
+
+def test_impossible_is_minus_infinity_and_never_nan():
+    log_probs_BTV = torch.full((3, 3, 4), -torch.inf)
+    log_probs_BTV[0, :, 2] = 0.0  # one label for sure
+    log_probs_BTV[1, :, BLANK] = 0.0  # silence for sure
+    mask_BT = torch.tensor([[True] * 3, [True] * 3, [False] * 3])  # the last has no frame at all
+    scorer = CtcPrefixScorer(log_probs_BTV, mask_BT, eos=EOS)
+    for tokens in [(), (2,), (3,), (2, 2), (2, 3, 2, 3, 2)]:
+        state = walk(scorer, tokens)
+        score_BKV = scorer.score(state)
+        assert not score_BKV.isnan().any() and not state.prefix_BK.isnan().any()
+        assert score_BKV[0, 0, EOS] == (0.0 if tokens == (2,) else -math.inf)
+        assert score_BKV[1, 0, EOS] == score_BKV[2, 0, EOS] == (0.0 if tokens == () else -math.inf)
+
+
+def test_extreme_outputs_stay_finite_where_the_truth_is():
+    log_probs_BTV = outputs(2, 400, 50, sharp=30.0)
+    scorer = CtcPrefixScorer(log_probs_BTV, torch.ones(2, 400, dtype=torch.bool), eos=EOS)
+    state = walk(scorer, range(2, 20))
+    assert state.prefix_BK.isfinite().all()
+    assert not scorer.score(state).isnan().any()
+
+
+def test_scan_is_the_recursion_frame_by_frame():
+    enter_T, stay_T = outputs(1, 1, 13)[0, 0], outputs(1, 1, 13, seed=1)[0, 0]
+    reached = [torch.tensor(-torch.inf)]
+    for t in range(13):
+        reached.append(torch.logaddexp(reached[-1], enter_T[t]) + stay_T[t])
+    got_S = _scan(enter_T[None, None], stay_T[None, None])[0, 0]
+    torch.testing.assert_close(got_S, torch.stack(reached), rtol=0, atol=1e-5)
+
+
+def test_what_is_heard_is_the_best_path_each_label_the_mean_of_its_frames():
+    log_probs_BTV = outputs(5, 12, 6, seed=3)
+    lengths = [12, 9, 5, 1, 0]
+    mask_BT = torch.arange(12) < torch.tensor(lengths)[:, None]
+    probs_BNV, num_labels_B = heard(log_probs_BTV, mask_BT, BLANK)
+    for b, length in enumerate(lengths):
+        probs_TV = log_probs_BTV[b, :length].exp()
+        best = probs_TV.argmax(-1).tolist()
+        runs, t = [], 0
+        for label, frames in itertools.groupby(best):
+            size = len(list(frames))
+            if label != BLANK:
+                runs.append(probs_TV[t : t + size, 1:].sum(0))
+            t += size
+        assert int(num_labels_B[b]) == len(runs)
+        for got_V, run_V in zip(probs_BNV[b], runs, strict=False):
+            assert got_V[BLANK] == 0
+            torch.testing.assert_close(got_V[1:], run_V / run_V.sum(), atol=1e-6, rtol=0)
+        assert not probs_BNV[b, len(runs) :].any()
+    assert probs_BNV.shape[1] == int(num_labels_B.max())
+
+
+def test_where_nothing_is_heard_there_is_one_empty_place():
+    silence_BTV = torch.full((2, 3, 4), -20.0)
+    silence_BTV[..., BLANK] = 0.0
+    probs_BNV, num_labels_B = heard(silence_BTV, torch.ones(2, 3, dtype=torch.bool), BLANK)
+    assert probs_BNV.shape == (2, 1, 4) and not probs_BNV.any() and not num_labels_B.any()

@@ -1,0 +1,282 @@
+"""Stage 5 on a toy experiment and split."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from atat import decode
+from atat.common import cli
+from atat.config import config_file, schema
+from atat.config.schema import DecodeRun
+from atat.data import feature_store, kaldi_dir
+from atat.data.kaldi_dir import DataDir
+from atat.evaluation import scoring
+from atat.inference import decode_runs
+
+
+@pytest.fixture
+def exp(toy_experiment, tmp_path):
+    return shutil.copytree(toy_experiment, tmp_path / "exp")
+
+
+def run(monkeypatch, capfd, exp, toy_data, *arguments):
+    """(exit code, stdout, lines on stderr)"""
+    data, dump = toy_data
+    command = ["atat.decode", "--exp", exp, "--data", data, "--dump", dump, *arguments]
+    monkeypatch.setattr(sys, "argv", list(map(str, command)))
+    code = 0
+    try:
+        cli.run(decode.main)
+    except SystemExit as e:
+        code = e.code
+    out, err = capfd.readouterr()
+    return code, out, err.splitlines()
+
+
+def lines_of(directory):
+    return [json.loads(line) for line in (directory / "hyp.jsonl").open(encoding="utf-8")]
+
+
+def test_all_runs_are_decoded_and_can_be_scored(monkeypatch, capfd, exp, toy_data):
+    code, out, err = run(monkeypatch, capfd, exp, toy_data)
+    assert (code, err) == (0, [])
+    assert [line.split()[0] for line in out.splitlines()[2:]] == [
+        "test",
+        "test_grammar",
+        "test_asr",
+    ]
+    references = kaldi_dir.read(toy_data[0] / "test")
+    for name, reference in (
+        ("test", references.semantics),
+        ("test_grammar", references.semantics),
+        ("test_asr", references.text),
+    ):
+        lines = lines_of(exp / f"decode_{name}")
+        assert [line["id"] for line in lines] == references.ids
+        assert {line["id"]: line["hypothesis"] for line in lines} == reference
+        assert all(line["nbest"][0]["hypothesis"] == line["hypothesis"] for line in lines)
+        scores = scoring.score_run(exp / f"decode_{name}", toy_data[0], {})[None]
+        assert scores["wer"]["value"] == 0.0
+    assert (exp / "decode_test" / "scores.json").is_file()
+
+
+def test_run_json_says_what_was_done(monkeypatch, capfd, exp, toy_data):
+    run(monkeypatch, capfd, exp, toy_data, "--run", "test_grammar")
+    about = json.loads((exp / "decode_test_grammar" / "run.json").read_text())
+    assert {k: about[k] for k in ("run", "split", "task", "beam", "constraint", "ctc_weight")} == {
+        "run": "test_grammar",
+        "split": "test",
+        "task": "slu",
+        "beam": 2,
+        "constraint": "grammar",
+        "ctc_weight": 0.3,
+    }
+    assert about["num_utterances"] == 4 and about["num_dropped"] == 0
+    assert about["audio_seconds"] == pytest.approx(1.6 + 3.0 + 2.4 + 2.0, abs=0.1)
+    assert about["seconds"] > 0 and about["cpu_seconds"] > 0 and about["commit"]
+    assert not (exp / "decode_test").exists()
+
+
+def test_decoding_again_takes_old_scores_away(monkeypatch, capfd, exp, toy_data):
+    run(monkeypatch, capfd, exp, toy_data, "--run", "test")
+    first = lines_of(exp / "decode_test")
+    (exp / "decode_test" / "scores.json").write_text("{}")
+    run(monkeypatch, capfd, exp, toy_data, "--run", "test")
+    assert lines_of(exp / "decode_test") == first
+    assert sorted(p.name for p in (exp / "decode_test").iterdir()) == ["hyp.jsonl", "run.json"]
+
+
+def test_references_are_not_opened(monkeypatch, capfd, exp, toy_data, tmp_path):
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    for name in ("text", "semantics"):
+        (data / "test" / name).write_bytes(b"\xff not to be read")
+    code, _, err = run(monkeypatch, capfd, exp, (data, toy_data[1]))
+    assert (code, err) == (0, [])
+
+
+def test_decoding_settings_can_change_and_others_cannot(monkeypatch, capfd, exp, toy_data):
+    arguments = ["--run", "test", "decode.nbest=3", "decode.beam=5", "model.width=32"]
+    assert run(monkeypatch, capfd, exp, toy_data, *arguments)[0] == 0  # the width it has
+    assert all(1 < len(line["nbest"]) <= 3 for line in lines_of(exp / "decode_test"))
+    assert json.loads((exp / "decode_test" / "run.json").read_text())["beam"] == 5
+    for override, message in (
+        ("train.num_steps=70", "'train' was settled in training"),
+        ("decode.bean=3", "did you mean 'decode.beam'"),
+        ("beam", "expected key=value"),
+    ):
+        code, _, err = run(monkeypatch, capfd, exp, toy_data, override)
+        assert code == 2 and len(err) == 1 and message in err[0]
+
+
+def test_runs_given_as_a_whole_replace_those_of_training(monkeypatch, capfd, exp, toy_data):
+    override = 'decode.runs={"test": {"split": "test", "task": "nlu"}}'
+    assert run(monkeypatch, capfd, exp, toy_data, override)[0] == 0
+    assert [path.name for path in exp.glob("decode_*")] == ["decode_test"]
+    assert json.loads((exp / "decode_test" / "run.json").read_text())["task"] == "nlu"
+
+
+def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
+    from atat.inference.predictor import SpeechToSemantics
+
+    data, dump = toy_data
+    run = DecodeRun(split="test", source="text", task="nlu")
+    model = SpeechToSemantics.load(toy_experiment)
+    inputs = decode_runs.open_inputs(run, data, dump, toy_experiment)
+    about = decode_runs.decode_run(
+        model, "written", run, model.options(task="nlu"), inputs, tmp_path / "decode_written"
+    )
+    assert (about["source"], about["audio_seconds"]) == ("text", None)
+    references = kaldi_dir.read(data / "test").semantics
+    lines = lines_of(tmp_path / "decode_written")
+    assert {line["id"]: line["hypothesis"] for line in lines} == references
+    assert decode_runs.table([about]).splitlines()[2].split()[0] == "written"
+
+
+def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
+    """Those of a user are normalised; "'s" alone and "a.m." are words of the corpora."""
+    texts = {"a-1": "mom 's birthday at 6 a.m."}
+    kaldi_dir.write(tmp_path / "test", kaldi_dir.DataDir(text=texts))
+    (tmp_path / "decode_heard").mkdir()
+    (tmp_path / "decode_heard" / "hyp.jsonl").write_text(
+        json.dumps({"id": "a-1", "task": "asr", "hypothesis": f"play( {texts['a-1']}"}) + "\n"
+    )
+    taken = []
+
+    class Model:
+        settings = config_file.load_resolved(toy_experiment / "config.yaml")
+
+        def search_texts(self, sentences, options):
+            taken.extend(sentences)
+            return [[] for _ in sentences]
+
+    of_text = DecodeRun(split="test", source="text", task="nlu")
+    of_run = DecodeRun(split="test", source="hypotheses", input="heard", task="nlu")
+    for run_ in (of_text, of_run):
+        inputs = decode_runs.open_inputs(run_, tmp_path, tmp_path, tmp_path)
+        list(decode_runs.decoded(Model(), inputs, None))
+    assert taken == [texts["a-1"]] * 2
+
+
+def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp, toy_data):
+    settings = config_file.load_resolved(exp / "config.yaml")
+    # Listed before what it reads.
+    two_stage = DecodeRun(source="hypotheses", input="test_asr", task="nlu")
+    settings.decode.runs = {"two_stage": two_stage, **settings.decode.runs}
+    config_file.save(settings, exp / "config.yaml")
+    code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "two_stage")
+    assert code == 2 and "decode_test_asr/hyp.jsonl: no such file" in err[0]
+
+    assert run(monkeypatch, capfd, exp, toy_data)[0] == 0
+    references = kaldi_dir.read(toy_data[0] / "test")
+    heard = {line["id"]: line["hypothesis"] for line in lines_of(exp / "decode_test_asr")}
+    assert heard == references.text
+    understood = {line["id"]: line["hypothesis"] for line in lines_of(exp / "decode_two_stage")}
+    assert understood == references.semantics
+    about = json.loads((exp / "decode_two_stage" / "run.json").read_text())
+    assert (about["source"], about["input"], about["audio_seconds"]) == (
+        "hypotheses", "test_asr", None
+    )  # fmt: skip
+
+    # What was heard is what is understood, right or wrong; nothing, or endless words, is nothing.
+    path = exp / "decode_test_asr" / "hyp.jsonl"
+    lines = lines_of(exp / "decode_test_asr")
+    words = [lines[1]["hypothesis"], "", "word " * 103, *(line["hypothesis"] for line in lines[3:])]
+    wrong = [line | {"hypothesis": w} for line, w in zip(lines, words, strict=True)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in wrong))
+    code, out, _ = run(monkeypatch, capfd, exp, toy_data, "--run", "two_stage")
+    assert code == 0 and "two_stage: 2 of 4 utterances were dropped" in out
+    first, second, third, _ = lines_of(exp / "decode_two_stage")
+    assert first["hypothesis"] == references.semantics[second["id"]]
+    assert (second["hypothesis"], second["reason"]) == ("", "decode_test_asr heard no words")
+    assert third["hypothesis"] == "" and "heard 514 characters, expected at most" in third["reason"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "smell"}, "source: got 'smell', expected speech or text or hypotheses"),
+        ({"source": "hypotheses"}, "input: got 'None', expected a run that gives the words"),
+        ({"source": "hypotheses", "input": "slu"}, "input: got 'slu'"),
+        ({"source": "hypotheses", "input": "two"}, "of speech: asr"),
+        ({"source": "hypotheses", "input": "asr", "split": "dev"}, "expected that of its input"),
+        ({"input": "asr"}, "which only the source hypotheses has"),
+    ],
+)
+def test_a_run_whose_source_cannot_be_is_a_value_error(change, message):
+    settings = schema.Config()
+    runs = {"two": DecodeRun(**change), "asr": DecodeRun(task="asr"), "slu": DecodeRun()}
+    settings.decode.runs = runs
+    with pytest.raises(ValueError, match=message):
+        decode_runs.chosen_runs(settings, "asr")
+
+
+def test_small_batches_give_the_same_hypotheses(monkeypatch, capfd, exp, toy_data):
+    run(monkeypatch, capfd, exp, toy_data, "--run", "test")
+    together = lines_of(exp / "decode_test")
+    run(monkeypatch, capfd, exp, toy_data, "--run", "test", "decode.batch_frames=1")
+    alone = lines_of(exp / "decode_test")
+    for a, b in zip(together, alone, strict=True):
+        assert a["hypothesis"] == b["hypothesis"]
+        assert a["score"] == pytest.approx(b["score"], abs=2e-4)
+
+
+def test_what_stage_2_dropped_counts_as_wrong(
+    monkeypatch, capfd, exp, toy_data, toy_wavs, tmp_path
+):
+    import soundfile
+
+    soundfile.write(tmp_path / "short.wav", [0.0] * 500, 16000)
+    wav_scp = {i: str(path) for i, path in toy_wavs.items()} | {
+        "bert-1": str(tmp_path / "short.wav")
+    }
+    data, dump = tmp_path / "data", tmp_path / "dump"
+    labels = dict.fromkeys(wav_scp, "turnOn( light )turnOn")
+    text = dict.fromkeys(wav_scp, "light")
+    speakers = {i: i.partition("-")[0] for i in wav_scp}
+    kaldi_dir.write(data / "test", DataDir(wav_scp, text, labels, speakers))
+    settings = config_file.load_resolved(exp / "config.yaml").features
+    settings.allow_drops = True
+    feature_store.write_split(data / "test", dump / "test", settings, 1)
+    code, out, _ = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")
+    assert code == 0 and "test: 1 of 5 utterances were dropped" in out
+    last = lines_of(exp / "decode_test")[-1]
+    assert (last["id"], last["hypothesis"], last["nbest"]) == ("bert-1", "", [])
+    assert "dropped by stage 2" in last["reason"] and "0.031 s long" in last["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "tset"], "--run: got 'tset', expected one of test, test_asr, test_grammar"),
+        (["decode.runs.test.split=dev"], "dev"),
+        (["decode.runs.test.task=sing"], "task: got 'sing'"),
+        (["decode.runs.test.constraint=x"], "constraint: got 'x'"),
+        (["decode.runs.test.ctc_weight=2"], "ctc_weight: got 2.0"),
+    ],
+)
+def test_mistakes_are_one_line_and_found_before_decoding(
+    monkeypatch, capfd, exp, toy_data, arguments, message
+):
+    code, _, err = run(monkeypatch, capfd, exp, toy_data, *arguments)
+    assert code == 2 and len(err) == 1 and message in err[0]
+    assert not list(exp.glob("decode_*"))
+
+
+def test_other_features_than_the_split_are_refused(monkeypatch, capfd, exp, toy_data, tmp_path):
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    path = data / "test" / "wav.scp"
+    path.write_text("".join(path.open().readlines()[:-1]))
+    code, _, err = run(monkeypatch, capfd, exp, (data, toy_data[1]))
+    assert code == 2 and "its utterances are not those of" in err[0]
+
+
+def test_a_full_disk_leaves_nothing_behind(monkeypatch, capfd, exp, toy_data):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(decode_runs.json, "dumps", full)
+    code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "test")
+    assert code == 1 and "disk full" in err[0]
+    assert not [p for p in exp.iterdir() if "decode" in p.name]

@@ -1,0 +1,248 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from atat.config import config_file
+from atat.config.schema import Source
+from atat.data import kaldi_dir
+from atat.training import launch, run_directory
+from tests import toy
+from tests.tiny_training import lines, run, settings, weights
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    toy.write(tmp_path)
+    return tmp_path
+
+
+def test_four_utterances_are_learned_by_heart_in_every_task(corpus):
+    exp = run(settings(num_steps=300), corpus, "atat")
+    last = lines(exp)[-1]
+    assert {task: last[f"em_{task}"] for task in ("asr", "slu", "nlu")} == dict(asr=1, slu=1, nlu=1)
+    assert (exp / "checkpoints" / "tensorboard").is_dir()
+    assert json.loads((exp / "env.json").read_text())["seed"] == 1
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_does_not(corpus):
+    c = settings()
+    first, second = (lines(run(c, corpus, name)) for name in ("a", "b"))
+    assert [x["train_loss"] for x in first] == [x["train_loss"] for x in second]
+    c.seed = 2
+    assert lines(run(c, corpus, "c"))[-1]["train_loss"] != first[-1]["train_loss"]
+
+
+def start(root: Path, name: str, *overrides: str) -> subprocess.Popen:
+    """Train in a process of its own."""
+    config_file.save(settings(), root / "resolved.yaml")
+    command = [sys.executable, "-m", "atat.train", "--config", str(root / "resolved.yaml")]
+    command += ["--data", str(root / "data"), "--dump", str(root / "dump")]
+    command += ["--exp", str(root / "exp" / name), *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.several_processes)])
+def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus):
+    steps = 300 // num_processes  # of a batch a process
+    c = settings(num_steps=steps, num_epochs=10, num_processes=num_processes)
+    whole = run(c, corpus, "whole")
+    more = [f"train.{name}={getattr(c.train, name)}" for name in ("num_steps", "num_epochs")]
+    more.append(f"train.num_processes={num_processes}")
+    process = start(corpus, "killed", *more)
+    log = corpus / "exp" / "killed" / "train.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        log.exists() and len(log.read_text().split("\n")) > 3
+    ):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (corpus / "exp" / "killed" / model_file.FILE).exists()
+    output, _ = start(corpus, "killed", *more).communicate(timeout=120)
+    assert "resumed" in output
+    killed = corpus / "exp" / "killed"
+    assert [x["epoch"] for x in lines(killed)] == list(range(1, 11))
+    assert [x["train_loss"] for x in lines(killed)] == pytest.approx(
+        [x["train_loss"] for x in lines(whole)], rel=1e-5
+    )
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(killed)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_other_settings_and_a_finished_training_start_anew(corpus):
+    c = settings()
+    exp = corpus / "exp" / "atat"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    launch.train(c, corpus / "data", corpus / "dump", exp)
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    (exp / "checkpoints" / "checkpoint.pth").touch()
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    (exp / "confidence.json").touch()
+    c.train.learning_rate = 1e-4
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert not (exp / "confidence.json").exists()  # it judged the model that is gone
+    assert not (exp / "checkpoints" / "checkpoint.pth").exists()
+
+
+def test_other_data_under_the_same_name_start_anew(corpus):
+    c, exp = settings(), corpus / "exp" / "atat"
+    run_directory.prepare_experiment(c, corpus / "data", exp, True)
+    (exp / "checkpoints" / "checkpoint.pth").touch()
+    split = kaldi_dir.read(corpus / "data" / "train")
+    first = split.ids[0]
+    split.semantics[first] = split.semantics[split.ids[1]]
+    split.text[first] = split.text[split.ids[1]]
+    kaldi_dir.write(corpus / "data" / "train", split)
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert not (exp / "checkpoints" / "checkpoint.pth").exists()
+
+
+@pytest.mark.several_processes
+def test_two_processes_train_one_model_and_resume(corpus):
+    c = settings(num_steps=60, num_epochs=3, num_processes=2)
+    exp = run(c, corpus, "two")
+    assert [x["epoch"] for x in lines(exp)] == [1, 2, 3]
+    assert lines(exp)[-1]["train_loss"] < lines(exp)[0]["train_loss"]
+    assert all(key in lines(exp)[-1] for key in ("em_slu", "em_asr", "em_nlu"))
+    again = run(c, corpus, "again")
+    assert [x["train_loss"] for x in lines(again)] == [x["train_loss"] for x in lines(exp)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names the loopback device as Linux does")
+def test_several_processes_without_a_loopback_device_are_refused(corpus, monkeypatch):
+    monkeypatch.setattr(launch, "no_loopback", lambda: "Network is unreachable")
+    with pytest.raises(ValueError, match=r"num_processes: got 2, .*unreachable.*set it to 1"):
+        run(settings(num_processes=2), corpus, "two")
+
+
+def test_speech_only_and_text_only_train(corpus):
+    for tasks in (["slu"], ["nlu"]):
+        exp = run(settings(sources=[Source("train", tasks)], num_steps=6), corpus, tasks[0])
+        assert f"em_{tasks[0]}" in lines(exp)[-1]
+
+
+def test_the_papers_schedule_is_that_of_vaswani(corpus):
+    c = settings(schedule="noam", num_steps=12, num_epochs=12, noam_warmup_steps=4, noam_factor=2.0)
+    exp = run(c, corpus, "noam")
+    for line in lines(exp):
+        step = line["step"]
+        # ESPnet logs the rate after the step's update of it, and starts to count at 1.
+        rates = [2.0 * 32**-0.5 * min(s**-0.5, s * 4**-1.5) for s in (step, step + 1)]
+        assert any(line["learning_rate"] == pytest.approx(rate, rel=1e-3) for rate in rates)
+
+
+def test_a_broken_average_is_refused(corpus, tmp_path):
+    exp = tmp_path / "exp"
+    toy_tokenizer = launch.Tokenizer.load(corpus / "data" / "tokenizer")
+    toy_tokenizer.save(exp / "tokenizer")
+    path = tmp_path / "average.pth"
+    with pytest.raises(ValueError, match="no averaged model"):
+        launch.finish(path, exp)
+    torch.save({}, path)
+    with pytest.raises(ValueError, match="is empty"):
+        launch.finish(path, exp)
+    torch.save({"w": torch.tensor([1.0, float("nan")])}, path)
+    with pytest.raises(ValueError, match="not finite"):
+        launch.finish(path, exp)
+    assert not (exp / "model.pth").exists()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    from atat.common import espnet_compat
+
+    path = tmp_path / "1epoch.pth"
+    espnet_compat.save_aside({"w": torch.ones(2)}, path)
+
+    mkstemp = tempfile.mkstemp
+
+    def full(**where):
+        handle, name = mkstemp(**where)
+        os.dup2(os.open("/dev/full", os.O_WRONLY), handle)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(OSError, match="No space"):
+        espnet_compat.save_aside({"w": torch.zeros(100_000)}, path)
+    assert torch.load(path, weights_only=True)["w"].tolist() == [1.0, 1.0]
+    assert [p.name for p in tmp_path.iterdir()] == ["1epoch.pth"]
+
+
+NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.num_stepz=3"], "did you mean 'train.num_steps'"),
+        (["train.schedule=linear"], "expected one of cosine, noam"),
+        ([NOWHERE], "nowhere"),
+        (["train.valid_splits=[nowhere]"], "nowhere"),
+        (["model.text_encoder=pretrained", "model.text_pretrained=./none"], "no tokenizer in"),
+        pytest.param(
+            ["train.num_gpus=1"],
+            "expected 0: torch finds no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        pytest.param(
+            ["train.num_processes=2", "train.sources=[{split: train, tasks: [asr, mlm]}]"],
+            "no such word alignments",
+            marks=pytest.mark.several_processes,
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(corpus, overrides, message):
+    model = corpus / "exp" / "wrong" / model_file.FILE
+    model.parent.mkdir(parents=True)
+    model.touch()
+    process = start(corpus, "wrong", *overrides)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert message in output and "Traceback" not in output
+    assert model.exists()
+
+
+def files(exp: Path) -> dict[str, tuple[bytes, int]]:
+    found = [path for path in exp.rglob("*") if path.is_file()]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def test_a_trained_model_is_there_until_another_is_trained(corpus, monkeypatch):
+    exp, more = corpus / "exp" / "atat", (corpus / "data", corpus / "dump")
+    launch.run(settings(num_steps=3), *more, exp, True)
+    (exp / "confidence.json").touch()
+    before = files(exp)
+    other = settings(num_steps=3)
+    other.seed = 2
+
+    def ends(error):
+        def training(settings, data, dump, exp):
+            (exp / "checkpoints" / "checkpoint.pth").write_text("of the other")
+            (exp / "train.jsonl").write_text("of the other")
+            raise error
+
+        monkeypatch.setattr(launch, "train", training)
+        with pytest.raises(type(error)):
+            launch.run(other, *more, exp, True)
+
+    # Found in training (it diverged), but nothing has been changed.
+    ends(ValueError("diverged"))
+    assert files(exp) == before
+    # A full disk or Ctrl-C: the other goes on, and the model waits.
+    ends(KeyboardInterrupt())
+    assert not (exp / model_file.FILE).exists() and not (exp / "confidence.json").exists()
+    ends(ValueError("diverged"))
+    assert (exp / "checkpoints" / "checkpoint.pth").exists()
+    assert (exp / run_directory.PREVIOUS / "model.pth").is_file()
+    monkeypatch.undo()
+    launch.run(other, *more, exp, False)
+    assert (exp / "model.pth").is_file() and not (exp / run_directory.PREVIOUS).exists()

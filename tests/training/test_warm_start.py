@@ -1,0 +1,309 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from atat.config import config_file
+from atat.config.schema import Config, Source
+from atat.data.tokenizer import Tokenizer
+from atat.models.espnet_model import build
+from atat.training import run_directory, warm_start
+from tests import toy
+from tests.tiny_training import run, settings, weights
+
+OTHER = ["playMusic( play artist( the kitchen band )artist now )playMusic", *toy.SENTENCES[:2]]
+OLD, NEW = Tokenizer.train(toy.SENTENCES, 60), Tokenizer.train(OTHER, 60)
+PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
+
+
+def taught() -> Config:
+    """Settings of an experiment that trained every task."""
+    return settings(sources=[Source("train", ["asr", "mlm", "slu", "nlu"])])
+
+
+def experiment(directory: Path, c: Config, tokenizer: Tokenizer = OLD, seed: int = 5) -> Path:
+    """What a training leaves behind: here with random weights, biases among them."""
+    config_file.save(c, directory / "config.yaml")
+    tokenizer.save(directory / "tokenizer")
+    torch.manual_seed(seed)
+    model = build(c, tokenizer)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.0)
+    model_file.write(model.state_dict(), c.model, tokenizer, directory)
+    return directory
+
+
+def started(c: Config, tokenizer: Tokenizer = OLD, seed: int = 7):
+    """(what it starts from, its weights; those of the same model made afresh)."""
+    torch.manual_seed(seed)
+    fresh = build(c, tokenizer).state_dict()
+    torch.manual_seed(seed)
+    model = build(c, tokenizer)
+    start = warm_start.match(model, c, tokenizer)
+    start.fill(model)
+    return start, model, fresh
+
+
+def asking(exp: Path, **changes) -> Config:
+    return settings(init_from=str(exp), **changes)
+
+
+def test_with_one_vocabulary_everything_goes_over(tmp_path):
+    exp = experiment(tmp_path / "exp", taught())
+    start, model, _ = started(asking(exp))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights(exp)[name]), name
+    assert model.pretrained.keys() == dict(model.named_parameters()).keys()
+    loaded = sum(value.numel() for value in weights(exp).values())
+    assert [sum(column) for column in zip(*start.counts.values(), strict=True)] == [loaded, 0, 0]
+
+
+def test_rows_go_over_by_symbol(tmp_path):
+    exp = experiment(tmp_path / "exp", taught())
+    start, model, fresh = started(asking(exp), NEW)
+    state, old = model.state_dict(), weights(exp)
+    for name in ("decoder.embedding.weight", "decoder.output_bias", "ctc.weight", "ctc.bias"):
+        for row, symbol in enumerate(NEW.symbols):
+            if symbol in OLD.symbols:
+                assert torch.equal(state[name][row], old[name][OLD.symbols.index(symbol)]), symbol
+            else:
+                assert torch.equal(state[name][row], fresh[name][row]), symbol
+        carried = {NEW.symbols[row] for row in model.pretrained[name].tolist()}
+        assert carried == set(NEW.symbols) & set(OLD.symbols)
+    assert "playMusic(" in start.new_symbols and "setVolume(" in start.dropped_symbols
+    assert torch.equal(state["decoder.norm.weight"], old["decoder.norm.weight"])
+    width = 32
+    loaded, new, dropped = start.counts["ctc"]
+    assert loaded == len(start.rows_K) * (width + 1)
+    assert (loaded + new, loaded + dropped) == tuple(len(t) * (width + 1) for t in (NEW, OLD))
+    text = start.account()
+    assert f"starts from {exp}" in text and f"{loaded:,}" in text
+    assert f"symbols: {len(start.new_symbols)} new: " in text
+
+
+def test_what_nothing_has_trained_is_new(tmp_path):
+    exp = experiment(tmp_path / "exp", settings(sources=[Source("train", ["asr", "mlm"])]))
+    start, model, fresh = started(asking(exp))
+    assert start.counts["text_encoder"][0] == 0
+    for name, value in model.state_dict().items():
+        if name.startswith("text_encoder."):
+            assert torch.equal(value, fresh[name])
+    embedding, row = "decoder.embedding.weight", OLD.task_ids
+    for task in ("asr", "mlm"):
+        assert torch.equal(
+            model.state_dict()[embedding][row[task]], weights(exp)[embedding][row[task]]
+        )
+    for task in ("slu", "nlu"):
+        assert torch.equal(model.state_dict()[embedding][row[task]], fresh[embedding][row[task]])
+    assert start.new_symbols == ["<slu>", "<nlu>"]
+    with pytest.raises(ValueError, match=r"got text_encoder, which .* has not trained .*asr, mlm"):
+        started(asking(exp, init_parts=["text_encoder"]))
+
+
+@pytest.mark.parametrize(
+    ("parts", "prefixes"),
+    [
+        (["speech_encoder"], ("speech_encoder.", "cmvn_")),
+        (["text_encoder"], ("text_encoder.", "decoder.embedding")),
+        (["decoder"], ("decoder.", "bridge_")),
+        (["speech_encoder", "ctc"], ("speech_encoder.", "cmvn_", "ctc.")),
+    ],
+)
+def test_parts_go_over_alone(tmp_path, parts, prefixes):
+    exp = experiment(tmp_path / "exp", taught())
+    start, model, fresh = started(asking(exp, init_parts=parts))
+    for name, value in model.state_dict().items():
+        expected = weights(exp)[name] if name.startswith(prefixes) else fresh[name]
+        assert torch.equal(value, expected), name
+    assert all(name.startswith(prefixes) for name in model.pretrained)
+    assert ("symbols" in start.account()) == (parts != ["speech_encoder"])
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "part"),
+    [
+        ("model", "speech_layers", 2, "speech_encoder"),
+        ("model", "subsampling", 8, "speech_encoder"),
+        ("model", "front", "max", "speech_encoder"),  # the same shapes
+        ("model", "num_heads", 4, "speech_encoder"),  # the same shapes
+        ("model", "speech_encoder", "transformer", "speech_encoder"),
+        ("model", "utterance_mean", True, "speech_encoder"),
+        ("features", "frame_shift_ms", 8.0, "speech_encoder"),
+        ("features", "num_mel_bins", 40, "speech_encoder"),
+        ("model", "text_ffn", 32, "text_encoder"),
+        ("model", "decoder_layers", 3, "decoder"),
+        ("model", "width", 16, "speech_encoder"),
+    ],
+)
+def test_another_architecture_is_one_line_that_names_the_setting(
+    tmp_path, section, key, value, part
+):
+    exp = experiment(tmp_path / "exp", taught())
+    c = asking(exp)
+    old = getattr(getattr(c, section), key)
+    setattr(getattr(c, section), key, value)
+    with torch.device("meta"):
+        model = build(c, OLD)
+    with pytest.raises(
+        ValueError, match=rf"another {part}: .*{section}\.{key} is {old} there, {value}"
+    ):
+        warm_start.match(model, c, OLD)
+    if key not in ("width", "num_heads"):
+        c.train.init_parts = [other for other in PARTS if other != part]
+        assert warm_start.match(model, c, OLD).counts[part][0] <= OLD_EMBEDDING
+
+
+OLD_EMBEDDING = 32 * len(OLD)  # the text encoder brings it
+
+
+def test_another_whisper_below_is_refused(tmp_path):
+    """Both have the same shapes; the states that are kept are of the one that is named."""
+
+    def above(base: str, **train) -> Config:
+        c = settings(sources=[Source("train", ["asr", "slu"])], **train)
+        c.features.kind, c.model.frozen_encoder = "whisper", base
+        c.model.frozen_encoder_width, c.model.frozen_encoder_layers = 64, 1
+        return c
+
+    exp = experiment(tmp_path / "exp", above("tiny"))
+    with torch.device("meta"):
+        model = build(above("tiny.en"), OLD)
+    with pytest.raises(ValueError, match=r"model\.speech_base is tiny there, tiny\.en here"):
+        warm_start.match(model, above("tiny.en", init_from=str(exp)), OLD)
+    assert warm_start.match(model, above("tiny", init_from=str(exp)), OLD).counts["speech_encoder"][
+        0
+    ]
+
+
+def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
+    without, have = taught(), taught()
+    without.model.ctc_weight, without.model.token_residual = 0.0, False
+    exp = experiment(tmp_path / "without", without)
+    start, model, fresh = started(asking(exp))
+    assert start.counts["ctc"][0] == 0 and start.counts["ctc"][1] > 0
+    assert torch.equal(model.state_dict()["bridge_norm.weight"], fresh["bridge_norm.weight"])
+    exp = experiment(tmp_path / "have", have)
+    without.train.init_from = str(exp)
+    start, _, _ = started(without)
+    assert start.counts["ctc"][2] > 0 and start.counts["decoder"][2] == 1 + 2 * 32
+
+
+def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
+    toy.write(tmp_path)
+    exp = experiment(tmp_path / "exp", taught())
+    before = (exp / model_file.FILE).read_bytes()
+    target = experiment(tmp_path / "target", taught())
+
+    def prepare(**changes):
+        run_directory.prepare_experiment(asking(**changes), tmp_path / "data", target, True)
+
+    with pytest.raises(ValueError, match="cannot start from itself"):
+        prepare(exp=tmp_path / "x" / ".." / "target")
+    with pytest.raises(FileNotFoundError, match="no such experiment directory"):
+        prepare(exp=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"init_parts: got \['ears'\], expected some of all"):
+        prepare(exp=exp, init_parts=["ears"])
+    with pytest.raises(ValueError, match=r"init_parts: got \[\]"):
+        prepare(exp=exp, init_parts=[])
+    with pytest.raises(ValueError, match=r"pretrained_schedule: got \[-5, 0\.0\]"):
+        prepare(exp=exp, pretrained_schedule=[[-5, 0.0]])
+    (exp / model_file.FILE).write_bytes(before[:1000])
+    with pytest.raises(ValueError, match="not a model file"):
+        prepare(exp=exp)
+    assert (target / model_file.FILE).is_file() and not (target / "checkpoints").exists()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The toy corpus, with another vocabulary than the experiment beside it."""
+    root = tmp_path_factory.mktemp("init")
+    toy.write(root)
+    vocabulary = [*toy.SENTENCES, "fly( away )fly"]
+    Tokenizer.train(vocabulary, 60).save(root / "data" / "tokenizer")
+    experiment(root / "from", taught())
+    return root
+
+
+def short(corpus: Path, schedule: list[list[float]], **changes) -> Config:
+    options = dict(num_steps=8, num_epochs=2, pretrained_schedule=schedule, batch_frames=2000)
+    return asking(corpus / "from", **(options | changes))
+
+
+@pytest.mark.several_processes
+def test_at_rate_0_old_values_stand_still_and_new_rows_learn(corpus, capfd):
+    c = short(corpus, [[500, 0.0]], num_processes=2, num_steps=2, num_epochs=1)
+    exp = run(c, corpus, "still")
+    assert "starts from" in capfd.readouterr().out
+    assert json.loads((exp / "env.json").read_text())["init_from"]["experiment"] == str(
+        corpus / "from"
+    )
+    new = Tokenizer.load(corpus / "data" / "tokenizer")
+    old, trained = weights(corpus / "from"), weights(exp)
+    torch.manual_seed(c.seed)
+    start, model, _ = started(c, new)
+    assert "fly(" in start.new_symbols
+    for name, rows in model.pretrained.items():
+        if rows is None:
+            assert torch.equal(trained[name], old[name]), name
+        else:
+            assert torch.equal(trained[name][rows], model.state_dict()[name][rows]), name
+    row = new.symbols.index("fly(")
+    assert trained["decoder.output_bias"][row] != 0
+
+
+def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, monkeypatch):
+    from atat.training.espnet_task import AtatTrainer
+
+    c = short(corpus, [[2, 0.0], [3, 0.2], [2, 0.5]], num_steps=8)
+    whole = run(c, corpus, "whole")
+    checkpoint = torch.load(whole / "checkpoints" / "checkpoint.pth", weights_only=True)
+    assert checkpoint["optimizers"][0]["param_groups"][0]["num_updates"] == 8
+
+    train_one_epoch = AtatTrainer.train_one_epoch.__func__
+
+    def stopped(cls, *args, reporter, **rest):
+        if reporter.get_epoch() == 2:
+            raise KeyboardInterrupt
+        return train_one_epoch(cls, *args, reporter=reporter, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AtatTrainer, "train_one_epoch", classmethod(stopped))
+        with pytest.raises(KeyboardInterrupt):
+            run(c, corpus, "stopped")
+    exp = corpus / "exp" / "stopped"
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    resumed = run(c, corpus, "stopped")
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-5, atol=1e-6)
+
+    # Another model in the same place is another start.
+    (exp / "model.pth").unlink()
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
+    experiment(corpus / "from", taught(), seed=6)
+    assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+
+
+@pytest.mark.parametrize(("parts", "left"), [(["all"], 0.0), (["speech_encoder"], 0.1)])
+def test_a_ctc_that_was_taught_is_not_taught_again(corpus, parts, left):
+    c = short(corpus, [], init_parts=parts, flat_start_fraction=0.1, ctc_first_fraction=0.1)
+    exp = corpus / "exp" / "taught"
+    run_directory.prepare_experiment(c, corpus / "data", exp, True)
+    kept = config_file.load_resolved(exp / "config.yaml").train
+    assert kept.flat_start_fraction == kept.ctc_first_fraction == left
+    assert c.train == kept  # what is trained with
+
+
+def test_the_option_names_what_to_start_from(corpus):
+    config_file.save(settings(), corpus / "resolved.yaml")
+    command = [sys.executable, "-m", "atat.train", "--config", str(corpus / "resolved.yaml")]
+    for option in ("data", "dump", "exp"):
+        command += [f"--{option}", str(corpus / option)]
+    done = subprocess.run(
+        [*command, "--init_from", str(corpus / "nowhere")], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"{corpus / 'nowhere'}: no such experiment directory" in done.stderr
