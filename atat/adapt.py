@@ -12,7 +12,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.config import config_file
 from atat.data import feature_store, kaldi_dir
-from atat.models.checkpoint import check_experiment
+from atat.models.checkpoint import check_experiment, is_trained
 from atat.training import launch
 from atat.training.adaptation import (
     SHARE,

@@ -14,6 +14,7 @@ from atat.config.schema import Config, DecodeRun
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.data.tokenizer import Tokenizer
+from atat.models import checkpoint
 from atat.semantics import target_sequence
 from atat.training.launch import no_loopback
 
@@ -105,7 +106,7 @@ def toy_experiment(tmp_path_factory, toy_wavs):
     tokenizer.save(exp / "tokenizer")
     (exp / "grammar.yaml").write_text(GRAMMAR)
     model = overfit(settings, tokenizer, list(toy_wavs.values()))
-    model_file.write(model.state_dict(), settings.model, tokenizer, exp)
+    checkpoint.write(model.state_dict(), settings.model, tokenizer, exp)
     return exp
 
 

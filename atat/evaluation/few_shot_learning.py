@@ -15,6 +15,7 @@ from atat.data.kaldi_dir import DataDir
 from atat.evaluation import metrics, noisy_speech
 from atat.evaluation.scoring import percent
 from atat.inference.decode_runs import load_settings, search_options
+from atat.models.checkpoint import is_trained, model_path
 from atat.training.adaptation import changes
 
 SHOTS = (10, 50, 100)
@@ -69,12 +70,12 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
     Raises:
         ValueError: the training failed; it has said why.
     """
-    weights = (exp / "model.pth").read_bytes()
+    weights = model_path(exp).read_bytes()
     settings = load_settings(exp, [])
     training = changes(settings, exp, out.name, repeat=1)
     key = sha256(weights, json.dumps([vars(shots), training], sort_keys=True), *further)
-    marker, model = out / "made_from", out / "model.pth"
-    if model.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == key:
+    marker = out / "made_from"
+    if is_trained(out) and marker.is_file() and marker.read_text(encoding="utf-8") == key:
         return
     if not (marker.is_file() and marker.read_text(encoding="utf-8") == key):
         # Checkpoints too: going on from them would keep what other recordings have taught.

@@ -17,7 +17,7 @@ from atat.evaluation.hints import NOT_TRAINED, Driver, Hint
 from atat.evaluation.metrics import Metric
 from atat.evaluation.seed_pooling import Counts
 from atat.inference import hypotheses
-from atat.models.checkpoint import digest
+from atat.models.checkpoint import digest, is_trained
 from atat.models.experiment_files import CONFIDENCE
 from atat.training import train_log
 

@@ -372,5 +372,5 @@ def load(exp: Path) -> Confidence | None:
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
     if digest != checkpoint.digest(exp):
-        raise ValueError(f"{path}: was fitted for another model.pth; {again}")
+        raise ValueError(f"{path}: was fitted for another model; {again}")
     return confidence

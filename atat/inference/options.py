@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from atat.config.tasks import TASKS
-from atat.config.validation import CONSTRAINTS
+from atat.config.tasks import CONSTRAINTS, TASKS
 from atat.inference.beam_search import check_options
 
 

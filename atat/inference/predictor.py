@@ -33,7 +33,7 @@ from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.inference.options import SearchOptions
 from atat.inference.result import Reading, Result, read
 from atat.inference.typed_text import NBEST, TypedText, as_written, normalize
-from atat.models.checkpoint import check_experiment, fill, read_weights
+from atat.models.checkpoint import check_experiment, fill, model_path, read_weights
 from atat.models.espnet_model import AtatModel, build
 from atat.models.experiment_files import TEXT_ENCODER
 from atat.semantics import tag_nesting

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atat.common.files import atomic_write
+from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def changes(settings: Config, exp: Path, split: str, repeat: int) -> dict[str, A
             "num_epochs": NUM_EPOCHS,
             "learning_rate": RATE * settings.train.learning_rate,
         },
-        "augment": {"mild_fraction": 0.0},
+        "augment": {"low_strength_fraction": 0.0},
     }
 
 

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 from atat.common import cli
+from atat.config import config_file
 from atat.config.schema import Config
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
-from atat.models.checkpoint import FORMAT
+from atat.models import checkpoint
 from atat.training import frozen_states
 from atat.training.run_directory import PREVIOUS, prepare_experiment, put_back
 from atat.training.train_log import TrainLog
@@ -41,11 +42,11 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
             model that was trained here before is there again then, as it was.
     """
     check_gpu(settings.train.num_gpus)
-    was_trained = (exp / "model.pth").is_file()
+    was_trained = checkpoint.is_trained(exp)
     try:
         _run(settings, data, dump, exp, resume)
     except cli.MISTAKES:
-        if was_trained and not (exp / "model.pth").is_file():
+        if was_trained and not checkpoint.is_trained(exp):
             put_back(exp)
         raise
     shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
@@ -55,16 +56,16 @@ def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> N
     t = settings.train
     state = prepare_experiment(settings, data, exp, resume)
     dump = feature_store.of_kind(data, dump, settings.features, t.num_processes)
-    if settings.model.speech_base is not None:
+    if settings.model.frozen_encoder is not None:
         splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
         dump = frozen_states.of_base(data, dump, settings, splits, t.num_processes, t.spoken_splits)
     print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
     train(settings, data, dump, exp)
-    print(f"trained: {exp / 'model.pth'}")
+    print(f"trained: {checkpoint.model_path(exp)}")
 
 
 def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
-    """Run ESPnet's trainer over the experiment and write `model.pth` from the averaged weights.
+    """Run ESPnet's trainer over the experiment and write the model of the averaged weights.
 
     Raises:
         ValueError: the settings do not fit the data, or training diverged.
@@ -220,14 +221,12 @@ def espnet_options(settings: Config) -> dict[str, object]:
 
 
 def finish(averaged: Path, exp: Path) -> None:
-    """Check the averaged weights and write them as `model.pth`, tied to their tokenizer.
+    """Check the averaged weights and write them as the model, tied to its tokenizer.
 
     Raises:
         ValueError: the average is missing, empty, or not a number somewhere.
     """
     import torch
-
-    from atat.common.espnet_compat import save_aside
 
     if not averaged.is_file() or averaged.stat().st_size == 0:
         raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
@@ -239,5 +238,5 @@ def finish(averaged: Path, exp: Path) -> None:
             raise ValueError(
                 f"{averaged}: '{name}' is not finite: training diverged; lower train.learning_rate"
             )
-    fingerprint = Tokenizer.load(exp / "tokenizer").fingerprint
-    save_aside({"format": FORMAT, "tokenizer": fingerprint, "model": weights}, exp / "model.pth")
+    settings = config_file.load_resolved(exp / "config.yaml")
+    checkpoint.write(weights, settings.model, Tokenizer.load(exp / "tokenizer"), exp)

@@ -12,6 +12,7 @@ from atat.config import config_file
 from atat.config.schema import Config
 from atat.data import kaldi_dir, text_tokenization
 from atat.data.tokenizer import Tokenizer
+from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE, TEXT_ENCODER
 from atat.semantics import tag_nesting
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
-    *("model.pth", CONFIDENCE, "train.jsonl", "checkpoints", "config.yaml", "env.json"),
+    *(checkpoint.FILE, checkpoint.EARLIER_FILE, CONFIDENCE, "train.jsonl", "checkpoints"),
+    *("config.yaml", "env.json"),
     *("tokenizer", "grammar.yaml", "nesting.json", TEXT_ENCODER),
 )
 
@@ -41,7 +43,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     from atat.training.training_data import target_sequences, validation_sources
 
     checkpoints = exp / "checkpoints"
-    unfinished = (checkpoints / "checkpoint.pth").is_file() and not (exp / "model.pth").exists()
+    unfinished = (checkpoints / "checkpoint.pth").is_file() and not checkpoint.is_trained(exp)
     tokenizer = Tokenizer.load(data / "tokenizer")
     # What cannot be used shows before anything is removed.
     start = find_start(settings, tokenizer, exp)
@@ -63,7 +65,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
         and _origin(exp) == about
     )
-    if (exp / "model.pth").is_file():
+    if checkpoint.is_trained(exp):
         set_aside(exp)
     elif not (resume and same):
         for name in ("train.jsonl", CONFIDENCE):
@@ -109,15 +111,15 @@ def put_back(exp: Path) -> None:
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
-    """Raise ValueError where `model.speech_pretrained`, `.speech_base` or copies of what it hears
-    cannot be had."""
+    """Raise ValueError where `model.speech_pretrained`, `.frozen_encoder` or copies of its
+    states cannot be had."""
     c, copies = settings.model, settings.augment.copies
-    if copies and (copies < 0 or c.speech_base is None or not settings.augment.enabled):
+    if copies and (copies < 0 or c.frozen_encoder is None or not settings.augment.enabled):
         raise ValueError(
-            f"augment.copies: got {copies}, expected 0: more are for model.speech_base, with "
+            f"augment.copies: got {copies}, expected 0: more are for model.frozen_encoder, with "
             "augment.enabled (all others augment anew at every step)"
         )
-    if c.speech_pretrained is None and c.speech_base is None:
+    if c.speech_pretrained is None and c.frozen_encoder is None:
         return
     import torch
 
@@ -128,8 +130,8 @@ def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
         model = build(settings, tokenizer, load_pretrained=False)
     if c.speech_pretrained is not None:
         whisper.match(model, c, tokenizer)
-    if c.speech_base is not None:
-        whisper.start_base(model.speech_base, c.speech_base)
+    if c.frozen_encoder is not None:
+        whisper.start_base(model.frozen_encoder, c.frozen_encoder)
 
 
 def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | None":

@@ -27,7 +27,7 @@ class TrainLog:
         self.lines: list[dict] = read(path)
         from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
 
-        self._frames_each = FRAMES_PER_STATE if settings.model.speech_base is not None else 1
+        self._frames_each = FRAMES_PER_STATE if settings.model.frozen_encoder is not None else 1
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
+from atat.config.tasks import SPEECH_TASKS, TEXT_TASKS
 from atat.data import ctm, kaldi_dir
 from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer

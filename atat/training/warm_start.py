@@ -18,7 +18,7 @@ from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.tokenizer import Tokenizer
-from atat.models.checkpoint import check_experiment, read_weights
+from atat.models.checkpoint import check_experiment, model_path, read_weights
 from atat.models.espnet_model import AtatModel
 from atat.training.training_data import SPEECH_TASKS, TEXT_TASKS
 

@@ -12,7 +12,7 @@ from atat.evaluation.calibration import expected_error
 from atat.inference import confidence
 from atat.inference.confidence import CALIBRATED, Confidence, Measures
 from atat.inference.ctc_prefix_score import CtcPrefixScorer
-from atat.models import experiment_files
+from atat.models import checkpoint, experiment_files
 
 GRAMMAR_OPTIONS = {"constraint": "grammar", "ctc_weight": 0.3}
 
@@ -211,8 +211,8 @@ def test_a_damaged_file_is_one_line(exp, model, change):
 
 def test_confidence_of_other_weights_is_refused(exp, model):
     confidence.save(toy_confidence(model), exp)
-    weights = model_file.read_weights(exp / model_file.FILE, model.tokenizer)
+    weights = checkpoint.read_weights(exp / checkpoint.FILE, model.tokenizer)
     next(iter(weights.values())).add_(1.0)
-    model_file.write(weights, model.settings.model, model.tokenizer, exp)
+    checkpoint.write(weights, model.settings.model, model.tokenizer, exp)
     with pytest.raises(ValueError, match=r"was fitted for another model"):
         SpeechToSemantics.load(exp)

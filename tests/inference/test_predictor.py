@@ -16,6 +16,7 @@ from atat import SpeechToSemantics
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference.length_batches import batches
+from atat.models import checkpoint
 from atat.models.checkpoint import read_weights
 
 
@@ -225,26 +226,26 @@ def test_the_constraint_grammar_needs_a_grammar(copy):
 def as_earlier(exp, change=lambda content: None):
     """The model in the file that versions before 0.2 wrote, changed."""
     tokenizer = Tokenizer.load(exp / "tokenizer")
-    weights = read_weights(exp / model_file.FILE, tokenizer)
+    weights = read_weights(exp / checkpoint.FILE, tokenizer)
     content = {"format": 1, "tokenizer": tokenizer.fingerprint, "model": weights}
     change(content)
-    torch.save(content, exp / model_file.EARLIER_FILE)
-    (exp / model_file.FILE).unlink()
+    torch.save(content, exp / checkpoint.EARLIER_FILE)
+    (exp / checkpoint.FILE).unlink()
 
 
 def rewritten(exp, change):
     """The model in its file of now, with changed header and weights."""
-    with safe_open(exp / model_file.FILE, "pt") as file:
+    with safe_open(exp / checkpoint.FILE, "pt") as file:
         header, names = dict(file.metadata()), list(file.keys())
         weights = {name: file.get_tensor(name) for name in names}
     change(header, weights)
-    save_file(weights, exp / model_file.FILE, header)
+    save_file(weights, exp / checkpoint.FILE, header)
 
 
 def test_no_experiment_and_no_model_say_what_to_do(copy):
     with pytest.raises(FileNotFoundError, match=r"no such experiment directory; ./run.sh trains"):
         SpeechToSemantics.load(copy / "nowhere")
-    (copy / model_file.FILE).unlink()
+    (copy / checkpoint.FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"nothing is trained here; `./run.sh --stage 4`"):
         SpeechToSemantics.load(copy)
     (copy / "checkpoints").mkdir()
@@ -280,9 +281,9 @@ def test_a_model_file_of_before_that_is_not_right_is_refused(copy, change, messa
 
 
 @pytest.mark.parametrize("data", [b"", b"not a model", b"PK\x03\x04 cut"])
-@pytest.mark.parametrize("name", [model_file.FILE, model_file.EARLIER_FILE])
+@pytest.mark.parametrize("name", [checkpoint.FILE, checkpoint.EARLIER_FILE])
 def test_a_file_that_is_no_model_is_refused(copy, data, name):
-    (copy / model_file.FILE).unlink()
+    (copy / checkpoint.FILE).unlink()
     (copy / name).write_bytes(data)
     with pytest.raises(ValueError, match="not a model file"):
         SpeechToSemantics.load(copy)
@@ -317,7 +318,7 @@ def test_a_model_of_before_gives_the_same(copy, toy_wavs):
 def test_a_truncated_model_file_is_refused(copy, is_earlier):
     if is_earlier:
         as_earlier(copy)
-    path = model_file.model_path(copy)
+    path = checkpoint.model_path(copy)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not a model file"):
@@ -329,7 +330,7 @@ def test_code_in_a_model_file_is_not_run(copy, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
-    path = copy / model_file.EARLIER_FILE
+    path = copy / checkpoint.EARLIER_FILE
     torch.save({"format": 1, "tokenizer": Evil(), "model": {}}, path)
     with pytest.raises(ValueError, match="not a model file"):
         read_weights(path, Tokenizer.load(copy / "tokenizer"))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from atat.config import config_file
 from atat.config.schema import Source
 from atat.data import kaldi_dir
+from atat.models import checkpoint
 from atat.training import launch, run_directory
 from tests import toy
 from tests.tiny_training import lines, run, settings, weights
@@ -67,7 +67,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus)
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (corpus / "exp" / "killed" / model_file.FILE).exists()
+    assert not (corpus / "exp" / "killed" / checkpoint.FILE).exists()
     output, _ = start(corpus, "killed", *more).communicate(timeout=120)
     assert "resumed" in output
     killed = corpus / "exp" / "killed"
@@ -154,7 +154,7 @@ def test_a_broken_average_is_refused(corpus, tmp_path):
     torch.save({"w": torch.tensor([1.0, float("nan")])}, path)
     with pytest.raises(ValueError, match="not finite"):
         launch.finish(path, exp)
-    assert not (exp / "model.pth").exists()
+    assert not (exp / checkpoint.FILE).exists()
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(corpus, overrides, message):
-    model = corpus / "exp" / "wrong" / model_file.FILE
+    model = corpus / "exp" / "wrong" / checkpoint.FILE
     model.parent.mkdir(parents=True)
     model.touch()
     process = start(corpus, "wrong", *overrides)
@@ -239,10 +239,10 @@ def test_a_trained_model_is_there_until_another_is_trained(corpus, monkeypatch):
     assert files(exp) == before
     # A full disk or Ctrl-C: the other goes on, and the model waits.
     ends(KeyboardInterrupt())
-    assert not (exp / model_file.FILE).exists() and not (exp / "confidence.json").exists()
+    assert not (exp / checkpoint.FILE).exists() and not (exp / "confidence.json").exists()
     ends(ValueError("diverged"))
     assert (exp / "checkpoints" / "checkpoint.pth").exists()
-    assert (exp / run_directory.PREVIOUS / "model.pth").is_file()
+    assert (exp / run_directory.PREVIOUS / checkpoint.FILE).is_file()
     monkeypatch.undo()
     launch.run(other, *more, exp, False)
-    assert (exp / "model.pth").is_file() and not (exp / run_directory.PREVIOUS).exists()
+    assert (exp / checkpoint.FILE).is_file() and not (exp / run_directory.PREVIOUS).exists()

@@ -9,6 +9,7 @@ import torch
 from atat.config import config_file
 from atat.config.schema import Config, Source
 from atat.data.tokenizer import Tokenizer
+from atat.models import checkpoint
 from atat.models.espnet_model import build
 from atat.training import run_directory, warm_start
 from tests import toy
@@ -33,7 +34,7 @@ def experiment(directory: Path, c: Config, tokenizer: Tokenizer = OLD, seed: int
     for value in model.state_dict().values():
         if value.is_floating_point():
             value.uniform_(0.5, 1.0)
-    model_file.write(model.state_dict(), c.model, tokenizer, directory)
+    checkpoint.write(model.state_dict(), c.model, tokenizer, directory)
     return directory
 
 
@@ -172,7 +173,7 @@ def test_another_whisper_below_is_refused(tmp_path):
     exp = experiment(tmp_path / "exp", above("tiny"))
     with torch.device("meta"):
         model = build(above("tiny.en"), OLD)
-    with pytest.raises(ValueError, match=r"model\.speech_base is tiny there, tiny\.en here"):
+    with pytest.raises(ValueError, match=r"model\.frozen_encoder is tiny there, tiny\.en here"):
         warm_start.match(model, above("tiny.en", init_from=str(exp)), OLD)
     assert warm_start.match(model, above("tiny", init_from=str(exp)), OLD).counts["speech_encoder"][
         0
@@ -195,7 +196,7 @@ def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
 def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
     toy.write(tmp_path)
     exp = experiment(tmp_path / "exp", taught())
-    before = (exp / model_file.FILE).read_bytes()
+    before = (exp / checkpoint.FILE).read_bytes()
     target = experiment(tmp_path / "target", taught())
 
     def prepare(**changes):
@@ -211,10 +212,10 @@ def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
         prepare(exp=exp, init_parts=[])
     with pytest.raises(ValueError, match=r"pretrained_schedule: got \[-5, 0\.0\]"):
         prepare(exp=exp, pretrained_schedule=[[-5, 0.0]])
-    (exp / model_file.FILE).write_bytes(before[:1000])
+    (exp / checkpoint.FILE).write_bytes(before[:1000])
     with pytest.raises(ValueError, match="not a model file"):
         prepare(exp=exp)
-    assert (target / model_file.FILE).is_file() and not (target / "checkpoints").exists()
+    assert (target / checkpoint.FILE).is_file() and not (target / "checkpoints").exists()
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +282,7 @@ def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, mon
         torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-5, atol=1e-6)
 
     # Another model in the same place is another start.
-    (exp / "model.pth").unlink()
+    (exp / checkpoint.FILE).unlink()
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
     experiment(corpus / "from", taught(), seed=6)
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
