@@ -159,7 +159,7 @@ def semantic_errors(reference: Frame, hypothesis: Frame) -> list[str]:
 def brackets(tree: Node) -> Counter[tuple[str, int, int]]:
     """Labelled brackets (label, first word, word after the last), the intent's among them.
 
-    Source: labelled bracketing of Gupta et al. 2018 (TOP), where words are counted from the left.
+    Source: labelled bracketing of Gupta et al. 2018, where words are counted from the left.
 
     >>> sorted(brackets(target_sequence.parse("go( to the place( old town )place )go")))
     [('go', 0, 4), ('place', 2, 4)]
