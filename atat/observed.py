@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atat import cli, metrics, negatives, parallel, reading, score, semantics
+from atat.decode import model_of
 from atat.grammar import Grammar
 
 if TYPE_CHECKING:
@@ -111,24 +112,13 @@ def out_of_domain(
     return [example for group in found for example in group]
 
 
-@functools.cache
-def _model_of(exp: Path) -> "SpeechToSemantics":
-    """Read once a process."""
-    import torch
-
-    from atat.inference import SpeechToSemantics
-
-    torch.set_num_threads(1)
-    return SpeechToSemantics.load(exp, with_confidence=False)
-
-
 def _decode_files(
     files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
 ) -> list[Example]:
     """Of a few files, in one of the processes that share the work."""
     from atat import audio
 
-    model = _model_of(exp)
+    model = model_of(exp)
     rate_hz = model.settings.features.sample_rate_hz
 
     def heard() -> Iterator[Speech]:
