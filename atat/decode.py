@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
     parser.add_argument("--dump", required=True, type=Path, metavar="DIR", help="their features")
     parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
+    parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
 
@@ -64,7 +65,7 @@ def main() -> None:
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
             about = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
         else:
-            about = decode_run(model, name, run, options[name], found, directory)
+            about = decode_run(model, name, run, options[name], found, directory, args.exp, args.nj)
         abouts.append(about)
     for about in abouts:
         if about["num_dropped"]:

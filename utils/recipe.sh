@@ -55,7 +55,8 @@ run_part() {
     # Without these, decoding takes the settings that were saved in training.
     mapfile -t decoding < <(inputs_of decode "$name")
     examine 5 calibrate "${decoding[@]}" --data "$data" --dump "$dump" --nj "$nj"
-    stage 5 decode atat.decode --exp "$exp" --data "$data" --dump "$dump" "${decoding[@]}"
+    stage 5 decode atat.decode --exp "$exp" --data "$data" --dump "$dump" --nj "$nj" \
+      "${decoding[@]}"
     stage 6 score atat.score --exp "$exp" --data "$data" --tables "$tables"
     examine 6 conditions --data "$data" --nj "$nj"
   done

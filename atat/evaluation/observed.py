@@ -13,6 +13,7 @@ from atat.common import cli, parallel
 from atat.data import audio
 from atat.evaluation import metrics, scoring
 from atat.grammar.grammar import Grammar
+from atat.inference.decode_runs import model_of
 from atat.inference.length_batches import batches
 from atat.inference.result import read, slots
 from atat.semantics import target_sequence
@@ -117,22 +118,11 @@ def out_of_domain(
     return [example for group in found for example in group]
 
 
-@functools.cache
-def _model_of(exp: Path) -> "SpeechToSemantics":
-    """Read once a process."""
-    import torch
-
-    from atat.inference.predictor import SpeechToSemantics
-
-    torch.set_num_threads(1)
-    return SpeechToSemantics.load(exp, with_confidence=False)
-
-
 def _decode_files(
     files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
 ) -> list[Example]:
     """Of a few files, in one of the processes that share the work."""
-    model = _model_of(exp)
+    model = model_of(exp)
     rate_hz = model.settings.features.sample_rate_hz
 
     def heard() -> Iterator[Speech]:

@@ -26,8 +26,11 @@ from atat.inference.result import Reading, read
 from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
 
-FORMAT = 2
+FORMAT = 3
 NBEST = 4  # hypotheses among which a rival is looked for
+# Tokens that the search without a constraint may take more than the one with it. It shows that
+# something else was said, whatever that is; in noise it would ramble on to `max_length`.
+FREE_ROOM = 4
 MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
 # Costs spread over orders of magnitude, and what is right has hardly any: their logarithms tell
 # right from foreign where the costs themselves leave all that is foreign at the edge (docs/log.md).
@@ -90,13 +93,21 @@ class Searched(Protocol):
 def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions) -> list[Examined]:
     """Search as `SpeechToSemantics.search_features` does, and measure; one batch.
 
-    Where there is a constraint, a second search without it shows what it costs.
+    Where there is a constraint, a second, greedy search without it shows what it costs.
     """
     encoded = model.encode_features(feats)
     found_B = model.search_encoded(*encoded, replace(options, nbest=max(NBEST, options.nbest)))
     free_B = found_B
     if options.constraint != "none":
-        free_B = model.search_encoded(*encoded, replace(options, constraint="none", nbest=1))
+        longest = max((len(found[0].tokens) for found in found_B if found), default=0)
+        free = replace(
+            options,
+            constraint="none",
+            beam=1,
+            nbest=1,
+            max_length=min(options.max_length, longest + FREE_ROOM),
+        )
+        free_B = model.search_encoded(*encoded, free)
     _, mask_BT, ctc_BTV = encoded
     tokenizer = model.tokenizer
     spoken_B = [
@@ -118,7 +129,7 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
         measures = Measures(
             cost=log_cost(-best.score / num_tokens),
             margin=margin(readings, meaning),
-            # Beam search may miss the best that there is.
+            # A greedy search may miss the best that there is.
             constraint_cost=log_cost((free[0].score - best.score) / num_tokens if free else 0.0),
             ctc_cost=log_cost(ctc_cost),
         )

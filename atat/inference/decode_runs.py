@@ -1,13 +1,14 @@
 """The runs of `decode.runs`: what each reads, and its hypotheses (`hyp.jsonl`, `run.json`)."""
 
+import functools
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atat.common import cli
+from atat.common import parallel
 from atat.common.files import atomic_directory
 from atat.common.provenance import commit
 from atat.common.text_table import align
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from atat.inference.predictor import SpeechToSemantics
 
 SOURCES = ("speech", "text", "hypotheses")
+MIN_FRAMES_EACH = 60_000  # of features, ten minutes: fewer do not pay for another process
 
 
 @dataclass
@@ -196,8 +198,14 @@ def decode_run(
     options: "SearchOptions",
     inputs: Inputs,
     directory: Path,
+    exp: Path | None = None,
+    num_jobs: int = 1,
 ) -> dict[str, object]:
     """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
+
+    Args:
+        exp: the directory of the model, which other processes load it from.
+        num_jobs: processes, where there is enough to decode for them.
 
     Returns:
         What `run.json` says.
@@ -206,9 +214,17 @@ def decode_run(
         i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
         for i in inputs.ids
     }
-    start, cpu_start = time.perf_counter(), time.process_time()
-    with cli.progress(total=len(inputs.sizes), desc=name) as bar:
-        for i, hypotheses in decoded(model, inputs, options):
+    start, cpu_seconds = time.perf_counter(), 0.0
+    names, entries = _batches(inputs, model.settings.decode.batch_frames)
+    find = functools.partial(_find, model=model, options=options)
+    if exp is None or sum(inputs.sizes.values()) < num_jobs * MIN_FRAMES_EACH:
+        num_jobs = 1
+    if num_jobs > 1:
+        find = functools.partial(_find_by, exp=exp, options=options)
+    found = parallel.run(find, entries, num_jobs, total=len(names), desc=name, chunk_size=1)
+    for batch, (hypotheses_B, spent) in zip(names, found, strict=True):
+        cpu_seconds += spent
+        for i, hypotheses in zip(batch, hypotheses_B, strict=True):
             nbest = [
                 {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
                 for h in hypotheses
@@ -217,8 +233,7 @@ def decode_run(
                 lines[i] |= {**nbest[0], "nbest": nbest}
             else:
                 lines[i]["reason"] = f"nothing that '{options.constraint}' accepts was found"
-            bar.update()
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    seconds = time.perf_counter() - start
     for i, reason in inputs.dropped.items():
         lines[i]["reason"] = reason
     about = {
@@ -248,15 +263,42 @@ def decode_run(
 
 def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
     """Every utterance with its n best, in batches of like length."""
-    ids = list(inputs.sizes)
-    limit = model.settings.decode.batch_frames
-    for batch in batches(list(inputs.sizes.values()), limit):
-        names = [ids[index] for index in batch]
-        if inputs.reader is not None:
-            found = model.search_features([inputs.reader[i] for i in names], options)
-        else:
-            found = model.search_texts([inputs.texts[i] for i in names], options)
-        yield from zip(names, found, strict=True)
+    for batch, entries in zip(*_batches(inputs, model.settings.decode.batch_frames), strict=True):
+        yield from zip(batch, _find(entries, model, options)[0], strict=True)
+
+
+def _batches(inputs: Inputs, limit: int) -> tuple[list[list[str]], Iterator[list]]:
+    """Ids in batches of like length, and what there is to decode of each, read when it is due."""
+    ids, source = list(inputs.sizes), inputs.texts if inputs.reader is None else inputs.reader
+    names = [[ids[i] for i in batch] for batch in batches(list(inputs.sizes.values()), limit)]
+    return names, ([source[i] for i in batch] for batch in names)
+
+
+def _find(
+    entries: Sequence["np.ndarray | str"], model: "SpeechToSemantics", options: "SearchOptions"
+) -> tuple[list[list["Hypothesis"]], float]:
+    """The n best of a batch of features or sentences, and the CPU seconds that they took."""
+    start = time.process_time()
+    search = model.search_texts if isinstance(entries[0], str) else model.search_features
+    return search(entries, options), time.process_time() - start
+
+
+def _find_by(
+    entries: Sequence["np.ndarray | str"], exp: Path, options: "SearchOptions"
+) -> tuple[list[list["Hypothesis"]], float]:
+    """The same, in one of the processes that share the work."""
+    return _find(entries, model_of(exp), options)
+
+
+@functools.cache
+def model_of(exp: Path) -> "SpeechToSemantics":
+    """Read once a process."""
+    import torch
+
+    from atat.inference.predictor import SpeechToSemantics
+
+    torch.set_num_threads(1)
+    return SpeechToSemantics.load(exp, with_confidence=False)
 
 
 def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:

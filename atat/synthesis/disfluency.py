@@ -25,7 +25,8 @@ def said(text: str, settings: DataConfig, rng: random.Random) -> str:
 
     Args:
         text: words, with a space between.
-        settings: `pronunciations`, `pauses` and `fillers` are used.
+        settings: `pronunciations`, `pauses` and `fillers` are used; people hesitate before the first word
+            as they do between words.
         rng: draws as often for every sentence of as many words, whatever the settings.
 
     >>> said("a mocha please", DataConfig(pronunciations={"mocha": ["mocka"]}), random.Random(5))
@@ -37,11 +38,11 @@ def said(text: str, settings: DataConfig, rng: random.Random) -> str:
     for word in text.split():
         which, chance, filler = rng.random(), rng.random(), rng.random()
         spellings = [word, *settings.pronunciations.get(word, [])]
-        if out:  # a comma is a pause to every synthesiser
-            if chance < settings.fillers:
-                out += f", {FILLERS[int(filler * len(FILLERS))]},"
-            elif chance < settings.fillers + settings.pauses:
-                out += ","
-            out += " "
+        # A comma is a pause to every synthesiser.
+        if chance < settings.fillers:
+            out += f"{', ' if out else ''}{FILLERS[int(filler * len(FILLERS))]},"
+        elif out and chance < settings.fillers + settings.pauses:
+            out += ","
+        out += " " if out else ""
         out += spellings[int(which * len(spellings))]
     return out

@@ -134,6 +134,15 @@ def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
     assert decode_runs.table([about]).splitlines()[2].split()[0] == "written"
 
 
+def test_several_processes_find_what_one_finds(monkeypatch, capfd, exp, toy_data):
+    monkeypatch.setattr(decode_runs, "MIN_FRAMES_EACH", 1)
+    found = []
+    for number in ("1", "2"):
+        assert run(monkeypatch, capfd, exp, toy_data, "--nj", number)[0] == 0
+        found.append([lines_of(path) for path in sorted(exp.glob("decode_*"))])
+    assert found[0] == found[1] and len(found[0]) > 1
+
+
 def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
     """Those of a user are normalised; "'s" alone and "a.m." are words of the corpora."""
     texts = {"a-1": "mom 's birthday at 6 a.m."}
