@@ -5,9 +5,8 @@ all targets, of whatever task, go through one decoder that is told the task by i
 what the decoder learns from text it can use for speech.
 """
 
-# B sources (speech rows, then text rows), R targets (r of one kind), F mel bins, T feature frames,
-# S memory positions, L tokens, N tokens of words, or of all targets without padding, D width, V
-# vocabulary
+# B sources (speech rows, then text rows), R targets, F mel bins, T feature frames, S memory
+# positions, L tokens, N tokens of words, D width, V vocabulary
 
 import math
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
 from atat.data.tokenizer import WORD_START, Tokenizer
-from atat.models import ctc, whisper
+from atat.models import ctc, losses, whisper
 from atat.models.decoder import Decoder
 from atat.models.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
 
@@ -261,142 +260,57 @@ class AtatModel(AbsESPnetModel):
             loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, of the
             tasks that the batch has; weight (1,) = B.
         """
-        memories, masks = [], []
+        memories = []
         loss_ctc = None
         if speech is not None:
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
-            frames_B = mask.sum(dim=1)
+            states_B = mask.sum(dim=1)
             if self.training and self.config.ctc_to_text_share > 0:
                 memory, mask = self._some_heard(memory, mask, ctc_BSV)
-            memories.append(memory)
-            masks.append(mask)
+            memories.append((memory, mask))
             if ctc_BSV is not None and words is not None:
                 if flat_start is not None and bool(flat_start.any()):
-                    loss_ctc = self._flat_start_loss(
-                        ctc_BSV, frames_B, words, words_lengths, active
+                    loss_ctc = losses.flat_start_loss(
+                        ctc_BSV,
+                        states_B,
+                        words,
+                        words_lengths,
+                        active / self.subsampling,
+                        self.num_characters_V,
+                        self.blank,
                     )
                 else:
-                    loss_ctc = self._ctc_loss(ctc_BSV, frames_B, words, words_lengths)
+                    loss_ctc = losses.ctc_loss(ctc_BSV, states_B, words, words_lengths, self.blank)
         if text is not None:
-            memory, mask = self.encode_text(text, text_lengths)
-            memories.append(memory)
-            masks.append(mask)
-        stats: dict[str, Tensor] = {}
-        loss = memories[0].new_zeros(())
+            memories.append(self.encode_text(text, text_lengths))
+        loss, stats = memories[0][0].new_zeros(()), {}
         if len(target):
-            loss = self._decoder_loss(
-                memories, masks, target, target_lengths, target_source, target_task, stats
+            found = losses.next_tokens(
+                self.decoder,
+                memories,
+                target,
+                target_lengths,
+                target_source,
+                target_task,
+                pad=self.pad,
+                eos=self.eos,
+                label_smoothing=self.label_smoothing,
+            )
+            loss, stats = losses.weighted_by_task(
+                found, target_task, self.task_tokens, self.task_weights
             )
         if loss_ctc is not None:
             loss = loss + self.config.ctc_weight * loss_ctc
             stats["loss_ctc"] = loss_ctc.detach()
         stats["loss"] = loss.detach()
-        num_sources = loss.new_tensor(sum(len(memory) for memory in memories))
+        num_sources = loss.new_tensor(sum(len(memory) for memory, _ in memories))
         return force_gatherable((loss, stats, num_sources), loss.device)
-
-    def _decoder_loss(
-        self,
-        memories: list[Tensor],
-        masks: list[Tensor],
-        target: Tensor,
-        target_lengths: Tensor,
-        target_source: Tensor,
-        target_task: Tensor,
-        stats: dict[str, Tensor],
-    ) -> Tensor:
-        """Cross-entropy of all targets, the tasks weighted; statistics by task go to `stats`.
-
-        One decoder, but speech and text go through it one after the other: together, each would
-        be padded to the other's longest target and memory (docs/log.md has what that costs).
-        """
-        losses, corrects, rows, first = [], [], [], 0
-        for memory_BSD, mask_BS in zip(memories, masks, strict=True):
-            source_R = target_source - first
-            row_r = ((source_R >= 0) & (source_R < len(memory_BSD))).nonzero().squeeze(1)
-            first += len(memory_BSD)
-            if not len(row_r):
-                continue
-            lengths_r = target_lengths[row_r]
-            target_rL = target[row_r, : int(lengths_r.max())]
-            label_rL = F.pad(target_rL, (0, 1), value=self.pad)
-            label_rL.scatter_(1, lengths_r[:, None], self.eos)
-            valid_rL = label_rL != self.pad
-            label_N = label_rL[valid_rL]
-            token_rL = torch.cat([target_task[row_r, None], target_rL], dim=1)
-            logits_NV = self.decoder(token_rL, memory_BSD, mask_BS, source_R[row_r], valid_rL)
-            losses.append(
-                F.cross_entropy(
-                    logits_NV, label_N, label_smoothing=self.label_smoothing, reduction="none"
-                )
-            )
-            corrects.append(logits_NV.detach().argmax(dim=-1) == label_N)
-            rows.append(row_r.repeat_interleave(lengths_r + 1))
-        loss_N, correct_N, row_N = torch.cat(losses), torch.cat(corrects), torch.cat(rows)
-        # Greedy decoding gives the target exactly when every next token, the end included, is the
-        # most probable after the target so far: no decoding is needed to count exact matches.
-        exact_R = torch.ones_like(target_task, dtype=torch.bool)
-        exact_R[row_N[~correct_N]] = False
-        exact_R, correct_N = exact_R.float(), correct_N.float()
-        stats |= {"acc": correct_N.mean(), "em": exact_R.mean()}
-        loss, task_N = loss_N.new_zeros(()), target_task[row_N]
-        for token, task in self.task_tokens.items():
-            chosen_N = task_N == token
-            if not bool(chosen_N.any()):
-                continue
-            task_loss = loss_N[chosen_N].mean()
-            loss = loss + self.task_weights[task] * task_loss
-            stats[f"loss_{task}"] = task_loss.detach()
-            stats[f"acc_{task}"] = correct_N[chosen_N].mean()
-            stats[f"em_{task}"] = exact_R[target_task == token].mean()
-        return loss
 
     def collect_feats(
         self, speech: Tensor, speech_lengths: Tensor, **_: object
     ) -> dict[str, Tensor]:
         """ESPnet's hook for feature statistics: the features are the input."""
         return {"feats": speech, "feats_lengths": speech_lengths}
-
-    def _ctc_loss(
-        self, ctc_BSV: Tensor, frames_B: Tensor, words_BN: Tensor, words_lengths_B: Tensor
-    ) -> Tensor:
-        """CTC of the words, per word token (Graves et al. 2006)."""
-        loss_B = F.ctc_loss(
-            ctc_BSV.transpose(0, 1),
-            words_BN,
-            frames_B,
-            words_lengths_B,
-            blank=self.blank,
-            reduction="none",
-            zero_infinity=True,  # more words than frames, after strong speeding up
-        )
-        return loss_B[words_lengths_B > 0].sum() / words_lengths_B.sum().clamp(min=1)
-
-    def _flat_start_loss(
-        self,
-        ctc_BSV: Tensor,
-        frames_B: Tensor,
-        words_BN: Tensor,
-        words_lengths_B: Tensor,
-        active_B2: Tensor,
-    ) -> Tensor:
-        """Cross-entropy of every frame, the words spread over the speech by their length.
-
-        As monophone training starts from equal alignments: without it CTC stays on its plateau of
-        blanks for thousands of steps (docs/log.md).
-        """
-        position_S = torch.arange(ctc_BSV.size(1), device=ctc_BSV.device)
-        begin_B1, end_B1 = (active_B2 / self.subsampling).split(1, dim=1)
-        share_BS = (position_S + 0.5 - begin_B1) / (end_B1 - begin_B1).clamp(min=1.0)
-        size_BN = self.num_characters_V[words_BN] * length_mask(words_lengths_B, words_BN.size(1))
-        ends_BN = size_BN.cumsum(dim=1) / size_BN.sum(dim=1, keepdim=True).clamp(min=1)
-        index_BS = torch.searchsorted(ends_BN, share_BS.clamp(0.0, 1.0).contiguous())
-        label_BS = words_BN.gather(1, index_BS.clamp(max=words_BN.size(1) - 1))
-        label_BS = label_BS.masked_fill((share_BS < 0) | (share_BS >= 1), self.blank)
-        known_BS = length_mask(frames_B, ctc_BSV.size(1)) & (words_lengths_B > 0)[:, None]
-        label_BS = label_BS.masked_fill(~known_BS, -100)
-        return F.nll_loss(
-            ctc_BSV.transpose(1, 2), label_BS, reduction="sum"
-        ) / known_BS.sum().clamp(min=1)
 
 
 def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:

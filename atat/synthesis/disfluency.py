@@ -25,8 +25,8 @@ def said(text: str, settings: DataConfig, rng: random.Random) -> str:
 
     Args:
         text: words, with a space between.
-        settings: `pronunciations`, `pauses` and `fillers` are used; people hesitate before the first word
-            as they do between words.
+        settings: `pronunciations`, `pauses` and `fillers` are used; people hesitate before the
+            first word as they do between words.
         rng: draws as often for every sentence of as many words, whatever the settings.
 
     >>> said("a mocha please", DataConfig(pronunciations={"mocha": ["mocka"]}), random.Random(5))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
+from atat.models import losses
 from atat.models.espnet_model import build
 
 SEQUENCES = [
@@ -267,28 +268,6 @@ def test_ctc_loss_is_that_of_the_words_alone(tokenizer):
     )
 
 
-def test_flat_start_spreads_words_by_their_length(tokenizer):
-    model = build(small(subsampling=4), tokenizer).eval()
-    ids = [tokenizer.encode_word("the")[0], tokenizer.encode_word("volume")[0]]
-    characters = model.num_characters_V[torch.tensor(ids)]
-    frames, begin, end = 20, 4, 16  # encoder frames
-    cut = begin + (end - begin) * float(characters[0] / characters.sum())
-    label = [
-        0 if not begin <= t + 0.5 < end else ids[0] if t + 0.5 <= cut else ids[1]
-        for t in range(frames)
-    ]
-    ctc = torch.randn(1, frames, len(tokenizer)).log_softmax(-1)
-    loss = model._flat_start_loss(
-        ctc,
-        torch.tensor([frames]),
-        torch.tensor([ids]),
-        torch.tensor([2]),
-        torch.tensor([[begin * 4.0, end * 4.0]]),
-    )
-    expected = -ctc[0, torch.arange(frames), torch.tensor(label)].mean()
-    torch.testing.assert_close(loss, expected)
-
-
 def test_a_flat_start_on_whispers_encoder_ends_with_the_speech(tokenizer):
     """Its states are two feature frames each, whatever model.subsampling says."""
     settings = small(speech_encoder="whisper", width=64, num_heads=1)
@@ -298,8 +277,14 @@ def test_a_flat_start_on_whispers_encoder_ends_with_the_speech(tokenizer):
     _, mask_BS, ctc_BSV = model.encode_speech(torch.randn(1, 100, 80), torch.tensor([100]))
     assert mask_BS.sum() == 50
     ctc_BSV = torch.zeros_like(ctc_BSV, requires_grad=True)
-    model._flat_start_loss(
-        ctc_BSV, mask_BS.sum(1), words, torch.tensor([words.size(1)]), torch.tensor([[0.0, 100.0]])
+    losses.flat_start_loss(
+        ctc_BSV,
+        mask_BS.sum(1),
+        words,
+        torch.tensor([words.size(1)]),
+        torch.tensor([[0.0, 100.0]]) / model.subsampling,
+        model.num_characters_V,
+        model.blank,
     ).backward()
     labels_S = ctc_BSV.grad[0].argmin(dim=-1)
     assert labels_S[-1] == words[0, -1] and not (labels_S == model.blank).any()

@@ -1,0 +1,173 @@
+"""The losses that AT-AT is trained with: next tokens of all targets, and CTC of the spoken words.
+
+The paper has the first alone (section 3.1), label-smoothed (section 4.3); CTC on the speech encoder
+and its flat start are ours (docs/log.md).
+"""
+
+# B speech rows, R targets (r of one kind of source), S states of the encoder, L tokens, N tokens
+# of all targets without padding, or of words, V vocabulary
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atat.models.decoder import Decoder
+from atat.models.encoders import length_mask
+
+
+class NextTokens(NamedTuple):
+    """What the decoder makes of the tokens of all targets, the ends included.
+
+    Attributes:
+        loss_N: cross-entropy, float32.
+        is_right_N: whether the token is the most probable one after the target so far.
+        target_N: which target each token belongs to, int64.
+    """
+
+    loss_N: Tensor
+    is_right_N: Tensor
+    target_N: Tensor
+
+
+def next_tokens(
+    decoder: Decoder,
+    memories: list[tuple[Tensor, Tensor]],
+    target_RL: Tensor,
+    lengths_R: Tensor,
+    source_R: Tensor,
+    task_R: Tensor,
+    *,
+    pad: int,
+    eos: int,
+    label_smoothing: float,
+) -> NextTokens:
+    """Teach the decoder all targets, each from its source.
+
+    One decoder, but speech and text go through it one after the other: together, each would be
+    padded to the other's longest target and memory (docs/log.md has what that costs).
+
+    Args:
+        memories: memory (B, S, D) and mask (B, S) of each kind of source, speech before text.
+        target_RL: token ids, padded.
+        lengths_R: tokens of each target.
+        source_R: rows of the targets' sources, counted through all memories.
+        task_R: ids of the task tokens, which the decoder starts from.
+        pad, eos: ids.
+        label_smoothing: share of the probability that is spread over the vocabulary.
+    """
+    losses, right, targets, first = [], [], [], 0
+    for memory_BSD, mask_BS in memories:
+        row_R = source_R - first
+        target_r = ((row_R >= 0) & (row_R < len(memory_BSD))).nonzero().squeeze(1)
+        first += len(memory_BSD)
+        if not len(target_r):
+            continue
+        lengths_r = lengths_R[target_r]
+        given_rL = target_RL[target_r, : int(lengths_r.max())]
+        label_rL = F.pad(given_rL, (0, 1), value=pad)
+        label_rL.scatter_(1, lengths_r[:, None], eos)
+        valid_rL = label_rL != pad
+        label_N = label_rL[valid_rL]
+        token_rL = torch.cat([task_R[target_r, None], given_rL], dim=1)
+        logits_NV = decoder(token_rL, memory_BSD, mask_BS, row_R[target_r], valid_rL)
+        losses.append(
+            F.cross_entropy(logits_NV, label_N, label_smoothing=label_smoothing, reduction="none")
+        )
+        right.append(logits_NV.detach().argmax(dim=-1) == label_N)
+        targets.append(target_r.repeat_interleave(lengths_r + 1))
+    return NextTokens(torch.cat(losses), torch.cat(right), torch.cat(targets))
+
+
+def weighted_by_task(
+    found: NextTokens, task_R: Tensor, tasks: Mapping[int, str], weights: Mapping[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss of each task's tokens, weighted and added up.
+
+    Args:
+        found: of all targets.
+        task_R: ids of the targets' task tokens.
+        tasks: id -> name of a task.
+        weights: name -> factor of its loss.
+
+    Returns:
+        The loss; and, detached, of all targets and of each task that there is: loss, accuracy of
+        the next token, and greedy exact match (`acc`, `em`, `loss_slu`, `acc_slu`, `em_slu`, ...).
+    """
+    # Greedy decoding gives the target exactly when every next token, the end included, is the most
+    # probable after the target so far: no decoding is needed to count exact matches.
+    exact_R = torch.ones_like(task_R, dtype=torch.bool)
+    exact_R[found.target_N[~found.is_right_N]] = False
+    exact_R, right_N = exact_R.float(), found.is_right_N.float()
+    stats = {"acc": right_N.mean(), "em": exact_R.mean()}
+    loss, task_N = found.loss_N.new_zeros(()), task_R[found.target_N]
+    for token, task in tasks.items():
+        of_task_N = task_N == token
+        if not bool(of_task_N.any()):
+            continue
+        task_loss = found.loss_N[of_task_N].mean()
+        loss = loss + weights[task] * task_loss
+        stats[f"loss_{task}"] = task_loss.detach()
+        stats[f"acc_{task}"] = right_N[of_task_N].mean()
+        stats[f"em_{task}"] = exact_R[task_R == token].mean()
+    return loss, stats
+
+
+def ctc_loss(
+    ctc_BSV: Tensor, states_B: Tensor, words_BN: Tensor, lengths_B: Tensor, blank: int
+) -> Tensor:
+    """CTC of the words, per word token (Graves et al. 2006).
+
+    Args:
+        ctc_BSV: log probabilities.
+        states_B: states of each row.
+        words_BN: token ids, padded.
+        lengths_B: their numbers, 0 where the words are not known.
+        blank: id.
+    """
+    loss_B = F.ctc_loss(
+        ctc_BSV.transpose(0, 1),
+        words_BN,
+        states_B,
+        lengths_B,
+        blank=blank,
+        reduction="none",
+        zero_infinity=True,  # more words than states, after strong speeding up
+    )
+    return loss_B[lengths_B > 0].sum() / lengths_B.sum().clamp(min=1)
+
+
+def flat_start_loss(
+    ctc_BSV: Tensor,
+    states_B: Tensor,
+    words_BN: Tensor,
+    lengths_B: Tensor,
+    active_B2: Tensor,
+    characters_V: Tensor,
+    blank: int,
+) -> Tensor:
+    """Cross-entropy of every state, the words spread over the speech by their length.
+
+    As monophone training starts from equal alignments: without it CTC stays on its plateau of
+    blanks for thousands of steps (docs/log.md).
+
+    Args:
+        ctc_BSV, states_B, words_BN, lengths_B, blank: as `ctc_loss` takes them.
+        active_B2: where speech begins and ends, in states.
+        characters_V: characters of each token, at least 1.
+    """
+    position_S = torch.arange(ctc_BSV.size(1), device=ctc_BSV.device)
+    begin_B1, end_B1 = active_B2.split(1, dim=1)
+    share_BS = (position_S + 0.5 - begin_B1) / (end_B1 - begin_B1).clamp(min=1.0)
+    size_BN = characters_V[words_BN] * length_mask(lengths_B, words_BN.size(1))
+    ends_BN = size_BN.cumsum(dim=1) / size_BN.sum(dim=1, keepdim=True).clamp(min=1)
+    index_BS = torch.searchsorted(ends_BN, share_BS.clamp(0.0, 1.0).contiguous())
+    label_BS = words_BN.gather(1, index_BS.clamp(max=words_BN.size(1) - 1))
+    label_BS = label_BS.masked_fill((share_BS < 0) | (share_BS >= 1), blank)
+    known_BS = length_mask(states_B, ctc_BSV.size(1)) & (lengths_B > 0)[:, None]
+    label_BS = label_BS.masked_fill(~known_BS, -100)
+    return F.nll_loss(ctc_BSV.transpose(1, 2), label_BS, reduction="sum") / known_BS.sum().clamp(
+        min=1
+    )
