@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write conf/base.yaml, the reference of all settings, from atat/config/schema.py.
 
-tests/config/test_schema.py fails where the file is not what this writes.
+tests/config/test_validation.py fails where the file is not what this writes.
 """
 
 import dataclasses

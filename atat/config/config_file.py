@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from atat.common.files import atomic_write
-from atat.config.schema import Config, check
+from atat.config.schema import Config
+from atat.config.validation import check
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 BASE = ROOT / "conf" / "base.yaml"

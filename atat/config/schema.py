@@ -5,62 +5,25 @@ says only what differs from it. A resolved configuration is saved in the experim
 stages read that.
 """
 
-import copy
-import dataclasses
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from atat.config.tasks import CONSTRAINTS, TASKS
-
-
-class Expected(NamedTuple):
-    """Which values a setting may have: in words, and as a test that NaN does not pass."""
-
-    said: str
-    fits: Callable[[Any], bool]
-
-
-AT_LEAST_0 = Expected("0 or more", lambda value: value >= 0)
-AT_LEAST_1 = Expected("1 or more", lambda value: value >= 1)
-ABOVE_0 = Expected("above 0", lambda value: 0 < value < math.inf)
-AT_MOST_0 = Expected("0 or less", lambda value: value <= 0)
-SHARE = Expected("0 to 1", lambda value: 0 <= value <= 1)
-SHARE_ABOVE_0 = Expected("above 0 and up to 1", lambda value: 0 < value <= 1)
-BELOW_1 = Expected("0 to below 1", lambda value: 0 <= value < 1)
-ODD = Expected("odd, 1 or more", lambda value: value >= 1 and value % 2 == 1)
-RANGE = Expected("[low, high]", lambda pair: len(pair) == 2 and pair[0] <= pair[1])
-RANGE_ABOVE_0 = Expected("[low, high], both above 0", lambda pair: RANGE.fits(pair) and pair[0] > 0)
-TWO_BELOW_1 = Expected(
-    "two numbers of 0 to below 1", lambda pair: len(pair) == 2 and all(map(BELOW_1.fits, pair))
+from atat.config.setting import (
+    ABOVE_0,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    AT_MOST_0,
+    BELOW_1,
+    ODD,
+    RANGE,
+    RANGE_ABOVE_0,
+    SHARE,
+    SHARE_ABOVE_0,
+    TWO_BELOW_1,
+    one_of,
+    setting,
+    some_of,
 )
-
-
-def one_of(*known: Any) -> Expected:
-    return Expected(f"one of {', '.join(map(str, known))}", lambda value: value in known)
-
-
-def some_of(*known: Any) -> Expected:
-    return Expected(
-        f"some of {', '.join(map(str, known))}", lambda values: values and set(values) <= set(known)
-    )
-
-
-def setting(default: Any, meaning: str, expected: Expected | None = None, *, was: str = "") -> Any:
-    """A field of a settings class.
-
-    Args:
-        default: its value where nothing else is said; a list or mapping is copied.
-        meaning: a line for the reference, with the unit, and the paper's value where that differs.
-        expected: which values it may have; None, where it is set, is always one where the type
-            allows it.
-        was: its name in earlier versions, which is still read.
-    """
-    metadata = {"meaning": meaning, "expected": expected, "was": was}
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+from atat.config.tasks import CONSTRAINTS, TASKS
 
 
 @dataclass
@@ -447,63 +410,3 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
-
-
-def check(settings: Config) -> None:
-    """Raise ValueError for the first setting that cannot be used: what it is, what was expected.
-
-    A value that no stage could use is a mistake that should be said before the first stage, and
-    before anything that an earlier training left is removed.
-    """
-    _check_each(settings, "")
-    for number, source in enumerate(settings.train.sources):
-        _check_each(source, f"train.sources[{number}], split '{source.split}': ")
-    for name, run in settings.decode.runs.items():
-        _check_each(run, f"decode.runs.{name}.")
-    _check_together(settings)
-
-
-def _check_each(part: Any, prefix: str) -> None:
-    """The fields of a settings class, and of those within it."""
-    for one in dataclasses.fields(part):
-        value, expected = getattr(part, one.name), one.metadata.get("expected")
-        if dataclasses.is_dataclass(value):
-            _check_each(value, f"{prefix}{one.name}.")
-        elif expected and value is not None:
-            expect(expected.fits(value), f"{prefix}{one.name}", value, expected.said)
-
-
-def _check_together(settings: Config) -> None:
-    """What depends on more than one setting."""
-    m, f, t = settings.model, settings.features, settings.train
-    expect(
-        m.width % m.num_heads == 0,
-        "model.width",
-        m.width,
-        f"a multiple of model.num_heads, {m.num_heads}",
-    )
-    expect(
-        f.max_duration_s > f.min_duration_s,
-        "features.max_duration_s",
-        f.max_duration_s,
-        f"above features.min_duration_s, {f.min_duration_s}",
-    )
-    expect(
-        t.num_epochs <= t.num_steps,
-        "train.num_epochs",
-        t.num_epochs,
-        f"at most train.num_steps, {t.num_steps}",
-    )
-    expect(
-        t.num_processes == 1 or t.num_gpus == 0,
-        "train.num_processes",
-        t.num_processes,
-        "1 with a GPU",
-    )
-
-
-def expect(fits: bool, name: str, got: Any, expected: str) -> None:
-    """Raise ValueError in the one form that all mistakes in settings have."""
-    if not fits:
-        shown = f"'{got}'" if isinstance(got, str) else got
-        raise ValueError(f"{name}: got {shown}, expected {expected}")

@@ -40,7 +40,7 @@ def found(label_smoothing=0.0):
 
 
 def test_every_target_is_taught_from_its_own_source_and_to_its_end():
-    memories, targets, sources, tasks = mixed()
+    _, targets, sources, tasks = mixed()
     table_VV = Lookup().table_VV
     states = [1.0, 2.0, 3.0]
     for number, target in enumerate(targets):

@@ -2,7 +2,7 @@ import runpy
 
 import pytest
 
-from atat.config import config_file, schema
+from atat.config import config_file, validation
 from atat.config.schema import Config
 
 SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
@@ -73,7 +73,7 @@ def test_base_yaml_is_what_the_schema_says():
 
 
 def test_every_default_is_a_value_that_is_expected():
-    schema.check(Config())
+    validation.check(Config())
 
 
 def test_an_earlier_name_is_read_and_its_new_one_said(tmp_path, capsys):

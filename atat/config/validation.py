@@ -1,0 +1,66 @@
+"""Whether settings can be used: each within its range, and those that depend on one another."""
+
+import dataclasses
+from typing import Any
+
+from atat.config.schema import Config
+
+
+def check(settings: Config) -> None:
+    """Raise ValueError for the first setting that cannot be used: what it is, what was expected.
+
+    A value that no stage could use is a mistake that should be said before the first stage, and
+    before anything that an earlier training left is removed.
+    """
+    _check_each(settings, "")
+    for number, source in enumerate(settings.train.sources):
+        _check_each(source, f"train.sources[{number}], split '{source.split}': ")
+    for name, run in settings.decode.runs.items():
+        _check_each(run, f"decode.runs.{name}.")
+    _check_together(settings)
+
+
+def _check_each(part: Any, prefix: str) -> None:
+    """The fields of a settings class, and of those within it."""
+    for one in dataclasses.fields(part):
+        value, expected = getattr(part, one.name), one.metadata.get("expected")
+        if dataclasses.is_dataclass(value):
+            _check_each(value, f"{prefix}{one.name}.")
+        elif expected and value is not None:
+            expect(expected.fits(value), f"{prefix}{one.name}", value, expected.said)
+
+
+def _check_together(settings: Config) -> None:
+    """What depends on more than one setting."""
+    m, f, t = settings.model, settings.features, settings.train
+    expect(
+        m.width % m.num_heads == 0,
+        "model.width",
+        m.width,
+        f"a multiple of model.num_heads, {m.num_heads}",
+    )
+    expect(
+        f.max_duration_s > f.min_duration_s,
+        "features.max_duration_s",
+        f.max_duration_s,
+        f"above features.min_duration_s, {f.min_duration_s}",
+    )
+    expect(
+        t.num_epochs <= t.num_steps,
+        "train.num_epochs",
+        t.num_epochs,
+        f"at most train.num_steps, {t.num_steps}",
+    )
+    expect(
+        t.num_processes == 1 or t.num_gpus == 0,
+        "train.num_processes",
+        t.num_processes,
+        "1 with a GPU",
+    )
+
+
+def expect(fits: bool, name: str, got: Any, expected: str) -> None:
+    """Raise ValueError in the one form that all mistakes in settings have."""
+    if not fits:
+        shown = f"'{got}'" if isinstance(got, str) else got
+        raise ValueError(f"{name}: got {shown}, expected {expected}")
