@@ -87,8 +87,18 @@ def link(match: re.Match, source: str, page, config, files: Files) -> str:
 
 
 def defined_in(name: str) -> str:
-    """The module that defines a class, found in the sources: atat/__init__.py imports late."""
+    """The module of a class of the API: that of `SpeechToSemantics`, or where it imports it from.
+
+    Found in the sources, since atat/__init__.py imports late and nothing is run.
+    """
+    front = re.compile(r"^class SpeechToSemantics\b", re.MULTILINE)
     for path in sorted((ROOT / "atat").rglob("*.py")):
-        if re.search(rf"^class {name}\b", path.read_text("utf-8"), re.MULTILINE):
-            return ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    raise LookupError(f"no module of atat/ defines {name}")
+        text = path.read_text("utf-8")
+        if front.search(text):
+            if re.search(rf"^class {name}\b", text, re.MULTILINE):
+                return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            imports = r"^from (\S+) import (?:\([^)]*|.*)"
+            for statement in re.finditer(imports, text, re.MULTILINE):
+                if re.search(rf"\b{name}\b", statement.group()):
+                    return statement[1]
+    raise LookupError(f"the module of SpeechToSemantics neither defines nor imports {name}")
