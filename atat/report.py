@@ -4,12 +4,16 @@ Reads the scores of the experiments that `tables.yaml` names and writes `RESULTS
 intervals, the paper's beside ours, paired tests, what was run where), `learning_curves.png`, and
 `report.html`, one file with the same and the errors to read and to listen to. Prints the table.
 What `atat.conditions`, `atat.noise_curve`, `atat.calibrate` and `atat.few_shot` measured is there
-too. `--command` is the driver's, of which hints and title are made.
+too. `--command` is the driver's, of which hints and title are made. `--publish DIR` writes
+`RESULTS.md` and the picture there too, unless rows of the one that is there would be lost.
 """
 
 import io
+import os
 import re
 import textwrap
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +27,14 @@ from atat.results import STAND_IN, Experiment, Place, Result, Results
 CURVES = "learning_curves.png"
 
 
-def markdown(results: Results, sections: list[Table], title: str, has_curves: bool) -> str:
-    """The text of `RESULTS.md`."""
+def markdown(
+    results: Results, sections: list[Table], title: str, has_curves: bool, page: str = "report.html"
+) -> str:
+    """The text of `RESULTS.md`.
+
+    Args:
+        page: path of `report.html`, relative to the directory of the text.
+    """
     parts = [
         f"# Results: {title}",
         f"Written by stage 7 of `{results.driver}`: run it again instead of editing this.",
@@ -44,8 +54,39 @@ def markdown(results: Results, sections: list[Table], title: str, has_curves: bo
             parts.append("\n".join(map(_bullet, section.hints)))
     if has_curves:
         parts.append(f"## Learning curves\n\n![Exact match and loss against minutes]({CURVES})")
-    parts.append("Errors to read and to listen to: `report.html`, beside this file.")
+    where = f"`{page}`, beside this file" if page == "report.html" else f"`{page}`, after a run"
+    parts.append(f"Errors to read and to listen to: {where}.")
     return "\n\n".join(parts) + "\n"
+
+
+def lost_rows(old: str, new: str) -> list[tuple[str, str]]:
+    """Rows, and the picture, of one `RESULTS.md` that another does not have.
+
+    A row without a number, as that of what is not trained, cannot be lost.
+
+    Args:
+        old: its text. new: the text of the other.
+
+    Returns:
+        (heading, first cell), in their order.
+
+    >>> lost_rows("## Scores\\n\\n| Row | EM | n |\\n| --- | --- | --- |\\n| E2E | 91 % | 60 |", "")
+    [('Scores', 'E2E')]
+    """
+    return list((Counter(_rows(old)) - Counter(_rows(new))).elements())
+
+
+def _rows(text: str) -> Iterator[tuple[str, str]]:
+    heading, is_table = "", False
+    for line in text.splitlines():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif line.startswith("!["):
+            yield heading, "picture"
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if is_table and any(set(cell) - {"-"} for cell in cells[2:]):
+            yield heading, cells[0]
+        is_table = line.startswith("|")  # its first line is the header
 
 
 def terminal(results: Results) -> str:
@@ -53,11 +94,9 @@ def terminal(results: Results) -> str:
     there, lines = results.there, []
     if there:
         lines += _scores(results)
-    missing = hints.of(results)
-    if missing:
-        lines.append("\nnot there yet:" if there else "nothing is scored yet:")
-    for hint in missing:
-        lines.append(f"  {hint.what}" + (f"\n    {hint.command}" if hint.command else ""))
+    missing = hints.summary(results)
+    if missing is not None:
+        lines.append(("\nnot there yet: " if there else "nothing is scored yet: ") + str(missing))
     lines += [f"\n{textwrap.fill(text, 100)}" for text in report_measured.warnings(results)]
     if (results.speech or "").startswith(STAND_IN):
         lines.append("\n" + textwrap.fill(STAND_IN, 100))
@@ -144,6 +183,31 @@ def of_grammar(found: tables.Tables) -> tables.Tables:
     return replace(found, table=tuple(rows))
 
 
+def write(directory: Path, text: str, picture: bytes | None, page: str | None = None) -> list[Path]:
+    """Write `RESULTS.md`, its picture and (not where it is published) `report.html`."""
+    files = {CURVES: picture, "report.html": page and page.encode(), "RESULTS.md": text.encode()}
+    for name, content in files.items():
+        if content is not None:
+            with atomic_write(directory / name, "wb") as file:
+                file.write(content)
+    if picture is None:  # nor may an older one stand there
+        (directory / CURVES).unlink(missing_ok=True)
+    return [directory / name for name in ("RESULTS.md", "report.html") if files[name] is not None]
+
+
+def check_published(published: Path, text: str, driver: Driver) -> None:
+    """Raises ValueError where a text would replace one that has more rows."""
+    old = published.read_text(encoding="utf-8") if published.is_file() else ""
+    lost = lost_rows(old, text)
+    if lost:
+        heading, row = lost[0]
+        command = driver.with_options("--stage", "7", "--publish", "true", "--overwrite", "true")
+        raise ValueError(
+            f"{published} would lose {len(lost)} rows, the first '{row}' of '{heading}', "
+            f"expected all of them: run what makes them, or to lose them: {command}"
+        )
+
+
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--tables", required=True, type=Path, metavar="YAML", help="the rows")
@@ -165,6 +229,10 @@ def main() -> None:
         default="./run.sh",
         help="that was run, with its options: what hints begin with",
     )
+    parser.add_argument("--publish", type=Path, metavar="DIR", help="where to write it too")
+    parser.add_argument(
+        "--overwrite", type=cli.boolean, default=False, help="publish, though rows get lost"
+    )
     args = parser.parse_args()
     from atat import report_page
 
@@ -183,18 +251,22 @@ def main() -> None:
         raise ValueError(f"{args.tables}: has no rows under 'table', expected at least one")
     sections = report_tables.all_tables(results, args.out)
     picture = learning_curves(results.experiments)
-    if picture is not None:
-        with atomic_write(args.out / CURVES, "wb") as file:
-            file.write(picture)
-    pictures = {"Learning curves": picture} if picture is not None else {}
+    has_curves = picture is not None
+    published = None
+    if args.publish is not None:
+        there = report_tables.all_tables(results, args.publish)
+        page = os.path.relpath(args.out / "report.html", args.publish)
+        published = markdown(results, there, title, has_curves, page)
+        if not args.overwrite:
+            check_published(args.publish / "RESULTS.md", published, driver)
+    pictures = {"Learning curves": picture} if has_curves else {}
     pictures |= measured_pictures(results.experiments)
     page = report_page.render(results, sections, title, pictures, args.out, args.max_errors)
-    with atomic_write(args.out / "report.html") as file:
-        file.write(page)
-    with atomic_write(args.out / "RESULTS.md") as file:
-        file.write(markdown(results, sections, title, picture is not None))
+    written = write(args.out, markdown(results, sections, title, has_curves), picture, page)
+    if published is not None:
+        written += write(args.publish, published, picture)
     print(terminal(results))
-    print(f"\nwritten: {args.out / 'RESULTS.md'}, {args.out / 'report.html'}")
+    print(f"\nwritten: {', '.join(map(str, written))}")
 
 
 if __name__ == "__main__":
