@@ -4,24 +4,25 @@ Reads the scores of the experiments that `tables.yaml` names and writes `RESULTS
 intervals, the paper's beside ours, paired tests, what was run where), `learning_curves.png`, and
 `report.html`, one file with the same and the errors to read and to listen to. Prints the table.
 What `atat.conditions`, `atat.noise_curve`, `atat.calibrate` and `atat.few_shot` measured is there
-too. `--command` is the driver's, of which hints and title are made.
+too. `--command` is the driver's, of which hints and title are made. `--publish DIR` writes
+`RESULTS.md` and the picture there too, unless rows of the one that is there would be lost.
 """
 
+import os
 from pathlib import Path
 
 from atat.common import cli
-from atat.common.files import atomic_write
 from atat.config import experiment_tables
 from atat.evaluation import report_page, report_tables
 from atat.evaluation.hints import Driver
 from atat.evaluation.report_output import (
-    CURVES,
     learning_curves,
     markdown,
     measured_pictures,
     of_grammar,
     terminal,
 )
+from atat.evaluation.report_publishing import check_published, write
 from atat.evaluation.results import Place, Results
 
 
@@ -46,6 +47,10 @@ def main() -> None:
         default="./run.sh",
         help="that was run, with its options: what hints begin with",
     )
+    parser.add_argument("--publish", type=Path, metavar="DIR", help="where to write it too")
+    parser.add_argument(
+        "--overwrite", type=cli.boolean, default=False, help="publish, though rows get lost"
+    )
     args = parser.parse_args()
 
     if args.part:
@@ -63,18 +68,22 @@ def main() -> None:
         raise ValueError(f"{args.tables}: has no rows under 'table', expected at least one")
     sections = report_tables.all_tables(results, args.out)
     picture = learning_curves(results.experiments)
-    if picture is not None:
-        with atomic_write(args.out / CURVES, "wb") as file:
-            file.write(picture)
-    pictures = {"Learning curves": picture} if picture is not None else {}
+    has_curves = picture is not None
+    published = None
+    if args.publish is not None:
+        there = report_tables.all_tables(results, args.publish)
+        page = os.path.relpath(args.out / "report.html", args.publish)
+        published = markdown(results, there, title, has_curves, page)
+        if not args.overwrite:
+            check_published(args.publish / "RESULTS.md", published, driver)
+    pictures = {"Learning curves": picture} if has_curves else {}
     pictures |= measured_pictures(results.experiments)
     page = report_page.render(results, sections, title, pictures, args.out, args.max_errors)
-    with atomic_write(args.out / "report.html") as file:
-        file.write(page)
-    with atomic_write(args.out / "RESULTS.md") as file:
-        file.write(markdown(results, sections, title, picture is not None))
+    written = write(args.out, markdown(results, sections, title, has_curves), picture, page)
+    if published is not None:
+        written += write(args.publish, published, picture)
     print(terminal(results))
-    print(f"\nwritten: {args.out / 'RESULTS.md'}, {args.out / 'report.html'}")
+    print(f"\nwritten: {', '.join(map(str, written))}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ STUB = f"""#!{sys.executable} -IS
 import json, os, pathlib, subprocess, sys, time
 here = pathlib.Path(__file__).parent
 _, module, *arguments = sys.argv[1:]
-if module == "atat.inputs":
+if module == "atat.inputs" or (module == "atat.report" and (here / "reports").exists()):
     os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
 name = module.removeprefix("atat.")
 with open(here / "log", "a") as log:
@@ -317,7 +317,10 @@ def test_stages_get_the_arguments_of_the_contract(project):
         ["train", [*settings, *experiment, *data, *dump, *exp, "--resume", "true"]],
         ["decode", [*exp, *data, *dump]],
         ["score", [*exp, *data, *tables]],
-        ["report", [*tables, "--expdir", f"{at}/exp", *data, "--out", at, "--command", command]],
+        [
+            "report",
+            [*tables, "--expdir", f"{at}/exp", *data, "--out", f"{at}/exp", "--command", command],
+        ],
     ]
 
 
@@ -400,6 +403,20 @@ def test_expdir_holds_data_and_dump_and_report_too(project):
     told = ["--expdir", "my dir", "--data", "my dir/data", "--out", "my dir", "--command"]
     assert calls["report"][2:-1] == told
     assert project.markers() == []
+
+
+def test_results_are_published_beside_the_recipe_when_that_is_asked_for(finished):
+    finished.run("--publish", "true", "--overwrite", "true")
+    finished.run("--publish", "true", "--set", "train.num_steps=5")
+    published, of_others = (call[1] for call in finished.calls() if call[0] == "report")
+    assert published[-4:] == ["--publish", "./egs/toy", "--overwrite", "true"]
+    assert "--publish" not in shlex.split(published[published.index("--command") + 1])
+    assert of_others[-2:] == ["--publish", "./egs/toy"]
+    (finished.root / "g.yaml").touch()
+    for other in (["--grammar", "g.yaml"], ["--stand_in", "true"], ["--stop_stage", "6"]):
+        result = finished.run("--publish", "true", *other, code=2)
+        assert result.stderr.splitlines()[-1].startswith("run.sh: error: --publish: got --")
+    assert finished.modules() == []
 
 
 def test_another_grammar_leaves_what_the_recipes_own_has_given(finished):
@@ -957,7 +974,7 @@ def test_every_part_has_its_own_data_and_experiments_and_one_report(project):
         assert chunk[4][1] == ["--exp", f"{at}/{part}/exp/atat", *data, *dump]
     tables = ["--tables", "./egs/toy/tables.yaml"]
     places = ["--part", f"{at}/near_1", "--part", f"{at}/near_2"]
-    assert calls[-1][1][:-2] == [*tables, *places, "--out", "./egs/toy"]
+    assert calls[-1][1][:-2] == [*tables, *places, "--out", "./egs/toy/exp"]
     project.run()
     assert project.modules() == ["report"]
     assert {"parts/near_1/data/1", "parts/near_2/exp/atat/6"} < set(project.markers())
@@ -1074,6 +1091,52 @@ def test_the_default_recipe_is_commands(project):
     shutil.copytree(project.recipe, project.root / "egs" / "commands")
     project.shell(["./run.sh", "--python", str(project.python)])
     assert project.modules()[0] == "prepare.commands"
+
+
+def test_no_tracked_file_is_changed_in_a_clone(tmp_path):
+    if not (REPO / ".git").exists():
+        pytest.skip("this is no checkout")
+
+    def git(*arguments: object, at: Path) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=b", *map(str, arguments)]
+        done = subprocess.run(command, cwd=at, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    # The repository as it is here now, committed or not.
+    origin, clone = tmp_path / "origin", tmp_path / "the project"
+    for name in git("ls-files", "-z", "-co", "--exclude-standard", at=REPO).split("\0")[:-1]:
+        if (REPO / name).is_file():
+            (origin / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPO / name, origin / name)
+    git("init", "--quiet", at=origin)
+    git("add", ".", at=origin)
+    git("commit", "--quiet", "--message", "all", at=origin)
+    git("clone", "--quiet", origin, clone, at=tmp_path)
+
+    python = tmp_path / "stub" / "python"
+    python.parent.mkdir()
+    python.write_text(STUB)
+    python.chmod(0o755)
+    (python.parent / "reports").touch()
+    for recipe in ([], ["--recipe", "barista"], ["--recipe", "snips_audio"], ["--seed", "2"]):
+        command = ["./run.sh", "--python", python, *recipe]
+        done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "not trained): ./" in done.stdout
+        assert git("status", "--short", at=clone) == ""
+    for recipe in ("commands", "barista", "snips_audio"):
+        assert (clone / "egs" / recipe / "exp" / "report.html").is_file()
+    # Published rows are not lost by accident.
+    command = ["./run.sh", "--python", python, "--publish", "true"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 2 and "egs/commands/RESULTS.md would lose" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and git("status", "--short", at=clone) == ""
+    again = shlex.split(done.stderr.split("to lose them: ")[1])
+    assert again[-6:] == ["--stage", "7", "--publish", "true", "--overwrite", "true"]
+    subprocess.run(again, cwd=clone, check=True, capture_output=True)
+    changed = git("status", "--short", at=clone).split()
+    assert changed[1::2] == ["egs/commands/RESULTS.md", "egs/commands/learning_curves.png"]
+    assert changed[::2] == ["M", "D"]
 
 
 def test_run_sh_works_from_any_directory(project, tmp_path):

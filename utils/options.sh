@@ -10,7 +10,7 @@ cores() {
 # Defaults of the options; empty means not given.
 stage='' stop_stage=7 experiment=atat table=false corpus_dir='' grammar='' expdir='' seed=''
 nj=$(cores) resume=true dry_run=false python=''
-part='' init_from='' check=false stand_in=false budget='' overwrite=false clean=false
+part='' init_from='' check=false stand_in=false budget='' overwrite=false publish=false clean=false
 configs=() overrides=()
 parts=()       # of the corpus, each trained and tested by itself; a recipe's, not an option
 examined=false # a recipe's: its model is calibrated, and tried as recordings differ
@@ -30,7 +30,8 @@ part        NAME       only this part of the corpus, where a recipe has several
 init_from   DIRECTORY  trained experiment to start from, where tables.yaml names none
 grammar     FILE       what can be said, instead of the grammar of the recipe
 expdir      PATH       where everything is written, instead of a directory named after what differs
-overwrite   BOOL       train anew what was trained with other settings or data, and lose it
+publish     BOOL       put RESULTS.md and its picture beside the recipe too
+overwrite   BOOL       lose what was trained with other settings or data, or published rows
 clean       BOOL       remove features and checkpoints, which can be made again, and stop
 config      FILE       YAML of settings that differ (may be given again)
 set         KEY=VALUE  one setting that differs, a key of conf/base.yaml (may be given again)
@@ -66,7 +67,8 @@ parse_options() {
     fi
     expected "$kind" "$value" >/dev/null ||
       die 2 "--$name: got '$value', expected $(expected "$kind" "$value" || true)"
-    [[ $name == stage || $name == dry_run || $name == overwrite || $name == clean ]] ||
+    [[ $name == stage || $name == dry_run || $name == overwrite || $name == publish ||
+      $name == clean ]] ||
       again+=("--$name" "$value")
     [[ $kind != [DFP]* || $value != -* ]] || value=./$value # a path that looks like an option
     case $name in

@@ -25,6 +25,8 @@ set_paths() {
   expdir=${expdir%/}
   out=${expdir:-$recipe_dir}
   data=$out/data dump=$out/dump expdir=${expdir:-$recipe_dir/exp}
+  report=$expdir publishing=()
+  [[ $publish == false ]] || set_publishing
   places=(--expdir "$expdir" --data "$data") chosen=('') changes=("${overrides[@]}")
   ((${#parts[@]} == 0)) || set_parts
   [[ -z $part || " ${parts[*]-} " == *" $part "* ]] ||
@@ -36,6 +38,15 @@ set_parts() {
   chosen=("${parts[@]}") places=()
   [[ -z $part ]] || chosen=("$part")
   for one in "${parts[@]}"; do places+=(--part "$out/parts/$one"); done
+}
+
+# What is published stands beside the recipe, under version control: its own numbers only.
+set_publishing() {
+  [[ $stand_in == false && -z $grammar ]] ||
+    die 2 "--publish: got --grammar or --stand_in too, expected the recipe's own grammar and corpus"
+  ((stop_stage == 7)) || die 2 "--publish: got --stop_stage $stop_stage, expected stage 7, which does it"
+  publishing=(--publish "$recipe_dir")
+  [[ $overwrite == false ]] || publishing+=(--overwrite true)
 }
 
 # Settings for more time than the recipe takes by itself.

@@ -31,8 +31,8 @@ run_stages() {
       run_part
     done
   done
-  stage 7 report atat.report --tables "$tables" "${places[@]}" --out "$out" \
-    --command "$(quoted "${again[@]}")"
+  stage 7 report atat.report --tables "$tables" "${places[@]}" --out "$report" \
+    --command "$(quoted "${again[@]}")" "${publishing[@]}"
 }
 
 # Stages 1 to 6 of what `enter` has set.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from atat.config.experiment_tables import Tables
+from atat.config.experiment_tables import Row, Tables
 
 NOT_TRAINED = "not trained"
 # Options that say what to do this time; all others say what of, and stay in every hint.
@@ -90,16 +90,8 @@ def of(results: Lacking) -> list[Hint]:
 
     With a grammar of one's own, rows about intents of the recipe's are left out.
     """
-    driver, lacking = results.driver, {}
-    for result in results.rows:
-        hint, row = result.missing, result.row
-        if hint is None or (driver.grammar and _names_intents(results.tables, row)):
-            continue
-        # With the number of missing seeds and parts, where a row has several.
-        key = Hint(hint.what) if hint.what.startswith(NOT_TRAINED) else hint
-        lacking.setdefault(key, []).append(row)
-    found = []
-    for hint, rows in lacking.items():
+    driver, found = results.driver, []
+    for hint, rows in _lacking(results).items():
         which = rows[0].row if len(rows) == 1 else f"{len(rows)} rows"
         command = hint.command
         if hint.what.startswith(NOT_TRAINED):
@@ -113,7 +105,39 @@ def of(results: Lacking) -> list[Hint]:
     return found
 
 
-def _names_intents(tables: Tables, row) -> bool:
+def summary(results: Lacking) -> Hint | None:
+    """The same in one line: how many rows lack what, and the command that makes most of it."""
+    reasons: dict[str, int] = {}
+    for hint, rows in _lacking(results).items():
+        reason = hint.what.partition(" (")[0]
+        reasons[reason] = reasons.get(reason, 0) + len(rows)
+    if not reasons:
+        return None
+    what = ", ".join(reasons)
+    if len(reasons) > 1:
+        what = ", ".join(f"{num} {reason}" for reason, num in reasons.items())
+    commands = list(dict.fromkeys(hint.command for hint in of(results) if hint.command))
+    command = commands[0] if commands else ""
+    if len(commands) > 1 and results.driver.grammar is None:
+        command = results.driver.with_options("--table", "true")
+    num = sum(reasons.values())
+    return Hint(f"{num} row{'s' * (num > 1)} ({what})", command)
+
+
+def _lacking(results: Lacking) -> dict[Hint, list[Row]]:
+    """The rows that lack the same."""
+    lacking: dict[Hint, list[Row]] = {}
+    for result in results.rows:
+        hint, row = result.missing, result.row
+        if hint is None or (results.driver.grammar and _names_intents(results.tables, row)):
+            continue
+        # With the number of missing seeds and parts, where a row has several.
+        key = Hint(hint.what) if hint.what.startswith(NOT_TRAINED) else hint
+        lacking.setdefault(key, []).append(row)
+    return lacking
+
+
+def _names_intents(tables: Tables, row: Row) -> bool:
     """Whether a row is about intents that the recipe names."""
     sources = tables.experiments[row.experiment].config.get("train", {}).get("sources", [])
     of_subset = row.subset is not None and tables.subsets[row.subset].intents

@@ -15,8 +15,14 @@ from atat.evaluation.results import STAND_IN, Experiment, Result, Results
 CURVES = "learning_curves.png"
 
 
-def markdown(results: Results, sections: list[Table], title: str, has_curves: bool) -> str:
-    """The text of `RESULTS.md`."""
+def markdown(
+    results: Results, sections: list[Table], title: str, has_curves: bool, page: str = "report.html"
+) -> str:
+    """The text of `RESULTS.md`.
+
+    Args:
+        page: path of `report.html`, relative to the directory of the text.
+    """
     parts = [
         f"# Results: {title}",
         f"Written by stage 7 of `{results.driver}`: run it again instead of editing this.",
@@ -36,7 +42,8 @@ def markdown(results: Results, sections: list[Table], title: str, has_curves: bo
             parts.append("\n".join(map(_bullet, section.hints)))
     if has_curves:
         parts.append(f"## Learning curves\n\n![Exact match and loss against minutes]({CURVES})")
-    parts.append("Errors to read and to listen to: `report.html`, beside this file.")
+    where = f"`{page}`, beside this file" if page == "report.html" else f"`{page}`, after a run"
+    parts.append(f"Errors to read and to listen to: {where}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,11 +52,9 @@ def terminal(results: Results) -> str:
     there, lines = results.there, []
     if there:
         lines += _scores(results)
-    missing = hints.of(results)
-    if missing:
-        lines.append("\nnot there yet:" if there else "nothing is scored yet:")
-    for hint in missing:
-        lines.append(f"  {hint.what}" + (f"\n    {hint.command}" if hint.command else ""))
+    missing = hints.summary(results)
+    if missing is not None:
+        lines.append(("\nnot there yet: " if there else "nothing is scored yet: ") + str(missing))
     lines += [f"\n{textwrap.fill(text, 100)}" for text in report_measured.warnings(results)]
     if (results.speech or "").startswith(STAND_IN):
         lines.append("\n" + textwrap.fill(STAND_IN, 100))

@@ -199,7 +199,8 @@ class Results:
     def speech(self) -> str | None:
         """A sentence on where the speech comes from; None where nothing is known of it.
 
-        Stage 1 may leave it in `about.json` (`speech`); else the voices are in the settings.
+        Stage 1 leaves it in `about.json` (`speech`); else the voices are in the settings, those of
+        the splits that are rendered: a test that has none there may be recorded.
         """
         parts = []
         for place in self.places:
@@ -208,8 +209,15 @@ class Results:
                 parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
         settings = [e.data_settings for e in self.experiments.values() if e.data_settings]
         if not parts and (voices := next((data.voices for data in settings if data.voices), None)):
-            by = (f"{split} by {', '.join(sorted(v))}" for split, v in sorted(voices.items()))
-            parts = [f"Speech: rendered by synthesisers, not recorded: {'; '.join(by)}."]
+            by = "; ".join(f"{s} by {', '.join(sorted(v))}" for s, v in sorted(voices.items()))
+            runs = (run for row in self.tables.table for _, run in self.runs_of(row))
+            unknown = sorted({run["split"] for run in runs if "split" in run} - voices.keys())
+            parts = [f"Speech: rendered by synthesisers, not recorded: {by}."]
+            if unknown:
+                parts = [
+                    f"Speech: rendered by synthesisers: {by}; it is not on record who speaks in "
+                    f"{', '.join(unknown)}."
+                ]
         if any(data.stand_in for data in settings):
             parts.insert(0, STAND_IN)
         return " ".join(parts) or None

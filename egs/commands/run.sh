@@ -7,6 +7,7 @@
 #   ./run.sh --grammar mine.yaml           another grammar, in a directory of its own: exp_mine
 #   ./run.sh --set train.num_steps=900     other settings, likewise: exp_train.num_steps=900
 #   ./run.sh --clean true                  removes features and checkpoints
+#   ./run.sh --table true --publish true   puts exp/RESULTS.md and its picture beside this file too
 #
 # Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail

@@ -27,6 +27,7 @@ from atat.evaluation import (
     plots,
     report_output,
     report_page,
+    report_publishing,
     report_tables,
     results,
     scoring,
@@ -320,7 +321,7 @@ def test_rows_that_are_not_trained_are_one_line(tmp_path, monkeypatch, capsys):
         shutil.rmtree(paths["expdir"] / experiment)
     run_report(paths, monkeypatch)
     out = capsys.readouterr().out
-    assert "  4 rows: not trained\n    ./run.sh --table true\n" in out
+    assert "\nnot there yet: 4 rows (not trained): ./run.sh --table true\n" in out
     assert out.count("not trained") == 1
     text = (paths["out"] / "RESULTS.md").read_text()
     assert [row[0] for row in table_rows(text, "Experiments")[1:]] == ["atat"]
@@ -341,11 +342,12 @@ def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeyp
     again = "./run.sh --grammar 'my own.yaml' --set seed=2"
     text, out = (paths["out"] / "RESULTS.md").read_text(), capsys.readouterr().out
     assert text.startswith(f"# Results: my own\n\nWritten by stage 7 of `{again}`")
-    assert f"    {again} --experiment atat --stage 5\n" in out
+    assert f"\n- AT-AT, transcript: not decoded: `{again} --experiment atat --stage 5`\n" in text
     # What is about intents of the recipe's grammar, and others' numbers, are of another corpus.
-    assert (
-        f"  2 rows, of experiments e2e, later: not trained\n    {again} --experiment e2e\n" in out
-    )
+    assert f"- 2 rows, of experiments e2e, later: not trained: `{again} --experiment e2e`\n" in text
+    # In one line, and since --table would train what this grammar has no intents for, the first.
+    summary = "not there yet: 3 rows (2 not trained, 1 not decoded): "
+    assert f"\n{summary}{again} --experiment e2e\n" in out
     assert "paper" not in text and "91.7" not in text
     assert "<title>Results: my own</title>" in (paths["out"] / "report.html").read_text()
 
@@ -382,7 +384,7 @@ def test_nothing_trained_is_a_report_too(tmp_path, monkeypatch, capsys):
     paths |= {key: tmp_path / key for key in ("expdir", "data", "out")}
     run_report(paths, monkeypatch)
     out = capsys.readouterr().out
-    assert "nothing is scored yet:\n  6 rows: not trained\n    ./run.sh --table true\n" in out
+    assert "nothing is scored yet: 6 rows (not trained): ./run.sh --table true\n" in out
     assert not (tmp_path / "out" / "learning_curves.png").exists()
     text = (tmp_path / "out" / "RESULTS.md").read_text()
     assert "learning_curves" not in text and "|" not in text
@@ -498,6 +500,70 @@ def test_rendered_speech_is_said_from_the_settings_too(tmp_path):
     )
 
 
+def test_a_test_whose_speaker_is_not_on_record_is_not_said_to_be_rendered(tmp_path):
+    paths = make_recipe(tmp_path)
+    (paths["data"] / "about.json").unlink()
+    (paths["expdir"] / "atat" / "config.yaml").write_text("data: {voices: {train: {espeak: 1}}}\n")
+    assert load(paths).speech == (
+        "Speech: rendered by synthesisers: train by espeak; it is not on record who speaks in test."
+    )
+
+
+def published(paths: dict[str, Path]) -> str:
+    return (paths["tables"].parent / "RESULTS.md").read_text()
+
+
+def links(directory: Path) -> list[Path]:
+    """What a RESULTS.md points to: settings, its picture and the page."""
+    text = (directory / "RESULTS.md").read_text()
+    found = re.findall(r"(?<=\]\()[^)]+|[\w./]+/config\.yaml|[\w./]*report\.html", text)
+    return [directory / one for one in found]
+
+
+def test_links_hold_in_the_directory_of_a_run_and_where_it_is_published(tmp_path, monkeypatch):
+    paths = make_recipe(tmp_path)
+    paths["out"] = paths["expdir"]
+    run_report(paths, monkeypatch, "--publish", str(tmp_path))
+    for directory in (tmp_path, paths["out"]):
+        found = links(directory)
+        assert all(link.is_file() for link in found)
+        assert sorted(link.name for link in found) == [
+            *["config.yaml"] * 3, "learning_curves.png", "report.html"
+        ]  # fmt: skip
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_rows_that_are_published_are_not_lost_unless_that_is_asked_for(
+    tmp_path, monkeypatch, capsys
+):
+    paths = make_recipe(tmp_path)
+    options = ["--publish", str(tmp_path)]
+    run_report(paths, monkeypatch, *options)
+    run_report(paths, monkeypatch, *options)  # the same rows
+    shutil.rmtree(paths["expdir"] / "e2e")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: run_report(paths, monkeypatch, *options))
+    (error,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    assert "RESULTS.md would lose 8 rows, the first 'E2E' of 'Scores'" in error
+    assert error.endswith("./run.sh --stage 7 --publish true --overwrite true")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    run_report(paths, monkeypatch, *options, "--overwrite", "true")
+    assert "- 3 rows: not trained" in published(paths)
+
+
+def test_a_row_without_numbers_is_none_that_could_be_lost():
+    header = "## Scores\n\n| Row | EM | n |\n| --- | --- | --- |\n"
+    old = header + "| a \\| b | 1 | 2 |\n| c | none |  |\n\n![Curves](learning_curves.png)\n"
+    assert report_publishing.lost_rows(old, header) == [
+        ("Scores", r"a \| b"),
+        ("Scores", "picture"),
+    ]
+    assert report_publishing.lost_rows(old, old.replace("1", "3")) == []
+
+
 def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):
     again = written | {"out": written["out"].parent / "again"}
     run_report(again, monkeypatch)
@@ -509,9 +575,7 @@ def test_the_terminal_shows_every_row_there_is_and_no_line_is_wider_than_a_scree
     text = report_output.terminal(load(recipe))
     for row in experiment_tables.load(recipe["tables"]).table[:-1]:
         assert f"\n{row.row}" in text
-    assert text.endswith(
-        "not there yet:\n  Not there: not trained\n    ./run.sh --experiment later"
-    )
+    assert text.endswith("not there yet: 1 row (not trained): ./run.sh --experiment later")
     assert "different from e2e? yes" in text and "different from e2e (test)? " in text
     assert max(map(len, text.splitlines())) <= 132
     assert text.isascii()

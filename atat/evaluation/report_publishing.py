@@ -1,0 +1,65 @@
+"""Where a report stands: beside the experiments, and where it is published, beside the recipe."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from atat.common.files import atomic_write
+from atat.evaluation.hints import Driver
+from atat.evaluation.report_output import CURVES
+
+
+def lost_rows(old: str, new: str) -> list[tuple[str, str]]:
+    """Rows, and the picture, of one `RESULTS.md` that another does not have.
+
+    A row without a number, as that of what is not trained, cannot be lost.
+
+    Args:
+        old: its text. new: the text of the other.
+
+    Returns:
+        (heading, first cell), in their order.
+
+    >>> lost_rows("## Scores\\n\\n| Row | EM | n |\\n| --- | --- | --- |\\n| E2E | 91 % | 60 |", "")
+    [('Scores', 'E2E')]
+    """
+    return list((Counter(_rows(old)) - Counter(_rows(new))).elements())
+
+
+def _rows(text: str) -> Iterator[tuple[str, str]]:
+    heading, is_table = "", False
+    for line in text.splitlines():
+        if line.startswith("## "):
+            heading = line.removeprefix("## ")
+        elif line.startswith("!["):
+            yield heading, "picture"
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if is_table and any(set(cell) - {"-"} for cell in cells[2:]):
+            yield heading, cells[0]
+        is_table = line.startswith("|")  # its first line is the header
+
+
+def write(directory: Path, text: str, picture: bytes | None, page: str | None = None) -> list[Path]:
+    """Write `RESULTS.md`, its picture and (not where it is published) `report.html`."""
+    files = {CURVES: picture, "report.html": page and page.encode(), "RESULTS.md": text.encode()}
+    for name, content in files.items():
+        if content is not None:
+            with atomic_write(directory / name, "wb") as file:
+                file.write(content)
+    if picture is None:  # nor may an older one stand there
+        (directory / CURVES).unlink(missing_ok=True)
+    return [directory / name for name in ("RESULTS.md", "report.html") if files[name] is not None]
+
+
+def check_published(published: Path, text: str, driver: Driver) -> None:
+    """Raises ValueError where a text would replace one that has more rows."""
+    old = published.read_text(encoding="utf-8") if published.is_file() else ""
+    lost = lost_rows(old, text)
+    if lost:
+        heading, row = lost[0]
+        command = driver.with_options("--stage", "7", "--publish", "true", "--overwrite", "true")
+        raise ValueError(
+            f"{published} would lose {len(lost)} rows, the first '{row}' of '{heading}', "
+            f"expected all of them: run what makes them, or to lose them: {command}"
+        )
