@@ -55,7 +55,7 @@ def test_the_papers_model_takes_training_steps_in_all_its_tasks(tmp_path, bert, 
     optimizer = torch.optim.Adam(model.parameters(), **options["optim_conf"])
     schedule = NoamLR(optimizer, **options["scheduler_conf"])
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    for step, speech, text in batches.steps(0, 2):
+    for step, speech, text in batches.sampler.steps(0, 2):
         _, batch = batches.collate(step, speech, text)
         loss, stats, _ = model(**{name: value.to(device) for name, value in batch.items()})
         loss.backward()

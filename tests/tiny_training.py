@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from atat.config.schema import Config, Source
+from atat.models import checkpoint
 from atat.training import launch, run_directory
 
 
@@ -39,4 +41,4 @@ def lines(exp: Path) -> list[dict]:
 
 
 def weights(exp: Path) -> dict[str, torch.Tensor]:
-    return torch.load(exp / "model.pth", weights_only=True)["model"]
+    return load_file(exp / checkpoint.FILE)

@@ -101,6 +101,7 @@ class Examples:
 
     Attributes:
         notes: what was left out, a sentence each.
+        speech_index, text_index: part and place in it of every utterance, and of every sentence.
 
     Raises:
         ValueError: a source that cannot serve its task (what it lacks is named).
@@ -164,8 +165,27 @@ class Examples:
                     )
                 )
         self.tasks = sorted({task for source in sources for task in source.tasks})
+        self.speech_index = _index_of(self.speech)
+        self.text_index = _index_of(self.text)
         self.num_speech = sum(len(part.ids) for part in self.speech)
         self.num_text = sum(len(part.ids) for part in self.text)
+
+
+def _index_of(parts: Sequence[SpeechPart | TextPart]) -> list[tuple[int, int]]:
+    """Every utterance as its part and its place in that."""
+    return [(p, u) for p, part in enumerate(parts) for u in range(len(part.ids))]
+
+
+def rows_of(tasks: list[str]) -> list[list[str]]:
+    """The tasks of an utterance, by the row of speech that they hear: as it is, or masked.
+
+    >>> rows_of(["asr", "slu", "mlm"]), rows_of(["mlm"]), rows_of([])
+    ([['asr', 'slu'], ['mlm']], [['mlm']], [[]])
+    """
+    if "mlm" not in tasks:
+        return [tasks]
+    heard = [task for task in tasks if task != "mlm"]
+    return [heard, ["mlm"]] if heard else [["mlm"]]
 
 
 def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[str]:

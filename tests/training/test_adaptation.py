@@ -148,7 +148,7 @@ def test_each_recording_is_tested_once_for_every_number_of_shots(trained, comman
     assert [(s["shots"], s["em_hyp"]["n"]) for s in about["scores"]] == [(0, 4), (2, 4)]
     assert about["scores"][0]["em_hyp"]["value"] == 1.0
     assert len(kaldi_dir.read(exp / "few_shot" / "recordings" / "test_2_1of2").ids) == 2
-    models = sorted(exp.glob("few_shot/*/model.pth"))
+    models = sorted(exp.glob("few_shot/*/model.safetensors"))
     assert len(models) == 2
     times = [path.stat().st_mtime_ns for path in models]
     code, again, _ = command(few_shot.main, *options, "--shots", "2")

@@ -91,44 +91,47 @@ def test_a_mixed_batch_has_a_target_for_every_task_of_every_row(made):
 
 def test_every_utterance_comes_once_a_pass(made):
     b = batches(made, BOTH)
-    passes = b._speech_passes()
+    passes = b.sampler._speech_passes()
     for _ in range(3):
         assert sorted(i for batch in next(passes) for i in batch) == list(range(NUM))
 
 
 def test_texts_come_once_a_pass_with_others_of_like_length(made):
     b = batches(made, TEXT)
-    b.text_tokens = np.arange(NUM) % 10 * 10 + 10  # as if sentences were 10 to 100 tokens long
-    passes = b._text_passes()
+    b.sampler.text_tokens = (
+        np.arange(NUM) % 10 * 10 + 10
+    )  # as if sentences were 10 to 100 tokens long
+    passes = b.sampler._text_passes()
     orders = [next(passes) for _ in range(3)]
     for order in orders:
         assert sorted(i for batch in order for i in batch) == list(range(NUM))
-        longest = [max(b.text_tokens[batch]) for batch in order]
+        longest = [max(b.sampler.text_tokens[batch]) for batch in order]
         padded = sum(n * len(batch) for n, batch in zip(longest, order, strict=True))
         # With four drawn at random a quarter or more would be padding.
-        assert b.text_tokens.sum() > 0.85 * padded
+        assert b.sampler.text_tokens.sum() > 0.85 * padded
         assert longest != sorted(longest)  # short ones do not always come first
     assert orders[0] != orders[1] != orders[2]
 
 
 def test_batches_keep_within_their_frames(made):
     b = batches(made, BOTH)
-    for batch in next(b._speech_passes()):
-        assert max(b.speech_frames[i] for i in batch) * len(batch) <= 500
+    for batch in next(b.sampler._speech_passes()):
+        assert max(b.sampler.speech_frames[i] for i in batch) * len(batch) <= 500
 
 
 def test_steps_do_not_depend_on_where_one_starts(made):
     b = batches(made, BOTH, TEXT, text_every=3)
-    whole = b.steps(0, 25)
-    assert b.steps(0, 10) + b.steps(10, 15) == whole
-    assert b.steps(7, 5) == whole[7:12]
+    whole = b.sampler.steps(0, 25)
+    assert b.sampler.steps(0, 10) + b.sampler.steps(10, 15) == whole
+    assert b.sampler.steps(7, 5) == whole[7:12]
     assert [bool(text) for _, _, text in whole] == [step % 3 == 0 for step in range(25)]
 
 
 def test_text_alone_trains_at_every_step(made):
     b = batches(made, TEXT, text_every=2)
-    assert len(b.steps(0, 10)) == 10
-    assert b.steps(4, 6) == b.steps(0, 10)[4:]  # a resumed run goes on with the same
+    assert len(b.sampler.steps(0, 10)) == 10
+    # A resumed run goes on with the same.
+    assert b.sampler.steps(4, 6) == b.sampler.steps(0, 10)[4:]
 
 
 def test_the_same_step_gives_the_same_tensors_in_any_process(made):
@@ -148,7 +151,7 @@ def test_validation_sees_everything_once_and_unchanged(made):
     for ids, batch in IterFactory(b, 2).build_iter(1):
         seen += ids
         if "speech" in batch:
-            feats = b.examples.speech[0].reader[ids[0]]
+            feats = b.collate.examples.speech[0].reader[ids[0]]
             assert torch.equal(batch["speech"][0, : len(feats)], torch.from_numpy(feats))
             assert not batch["flat_start"].any()
     assert sorted(seen) == sorted([f"s-{i:03d}" for i in range(NUM)] * 2)
@@ -263,8 +266,8 @@ def test_without_ctc_the_decoder_learns_from_the_first_step_on(made):
 
 def test_the_processes_of_a_step_have_batches_of_like_length(made):
     b = batches(made, BOTH, num_processes=2, batch_frames=120)  # an utterance or two a batch
-    taken = next(b._speech_passes())
-    longest = [max(b.speech_frames[i] for i in batch) for batch in taken]
+    taken = next(b.sampler._speech_passes())
+    longest = [max(b.sampler.speech_frames[i] for i in batch) for batch in taken]
     differences = [abs(one - two) for one, two in zip(longest[::2], longest[1::2], strict=True)]
     # Neighbours in order of length; strangers would differ by 20 frames each.
     assert np.mean(differences) < 8
@@ -273,6 +276,6 @@ def test_the_processes_of_a_step_have_batches_of_like_length(made):
 @pytest.mark.parametrize("num_processes", [2, 3, 7, 50])
 def test_a_pass_has_whole_steps_and_every_utterance(num_processes, made):
     b = batches(made, BOTH, num_processes=num_processes)
-    for _, taken in zip(range(3), b._speech_passes(), strict=False):
+    for _, taken in zip(range(3), b.sampler._speech_passes(), strict=False):
         assert len(taken) % num_processes == 0
         assert {i for batch in taken for i in batch} == set(range(NUM))

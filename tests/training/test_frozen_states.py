@@ -167,7 +167,7 @@ def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder
     for training in (True, False):
         batches = Batches(examples, c, tokenizer, training=training)
         sizes = [4 * kept.num_frames[key] for key in kept.ids]
-        assert batches.speech_frames.tolist() == sizes
+        assert batches.sampler.speech_frames.tolist() == sizes
         for key, u in zip(kept.ids, range(len(sizes)), strict=True):
             _, batch = batches.collate(20, [u], [])
             assert batch["active"].tolist() == [[0.0, sizes[u]]]
@@ -240,7 +240,8 @@ def test_the_command_makes_copies_of_training_speech_and_trains_on_them(
     args = argparse.Namespace(experiment_dir=exp, data_dir=data, dump_dir=directory, rank=0)
     for mode, num_copies in (("train", 2), ("valid", 0)):
         factory = AtatTask.build_task_iter_factory(args, None, mode)
-        assert [len(part.copies) for part in factory.batches.examples.speech] == [num_copies]
+        (part,) = factory.batches.collate.examples.speech
+        assert len(part.copies) == num_copies
 
 
 @pytest.mark.parametrize("change", [("base", 2), ("copies", -1), ("enabled", 2)])

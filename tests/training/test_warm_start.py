@@ -261,8 +261,8 @@ def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, mon
 
     c = short(corpus, [[2, 0.0], [3, 0.2], [2, 0.5]], num_steps=8)
     whole = run(c, corpus, "whole")
-    checkpoint = torch.load(whole / "checkpoints" / "checkpoint.pth", weights_only=True)
-    assert checkpoint["optimizers"][0]["param_groups"][0]["num_updates"] == 8
+    state = torch.load(whole / "checkpoints" / "checkpoint.pth", weights_only=True)
+    assert state["optimizers"][0]["param_groups"][0]["num_updates"] == 8
 
     train_one_epoch = AtatTrainer.train_one_epoch.__func__
 

@@ -94,7 +94,7 @@ def test_masked_frames_are_those_of_the_masked_words_in_the_features_of_stage_2(
     for step in range(10):
         (_, asr, whole, _), (_, mlm, masked, _) = rows(b, step, [2])
         assert (asr, mlm) == ("<asr>", "<mlm>") and whole.shape == masked.shape
-        assert np.array_equal(whole, b.examples.speech[0].reader[IDS[2]])
+        assert np.array_equal(whole, b.collate.examples.speech[0].reader[IDS[2]])
         begin = np.arange(len(whole)) * 0.01 + start
         for word in words_of(TEXTS[IDS[2]]):
             end_s = word.start_s + word.duration_s
@@ -139,8 +139,8 @@ def test_text_rows_follow_the_masked_ones(corpus):
 
 def test_two_rows_of_an_utterance_count_as_two_in_a_batch(corpus):
     b = batches(corpus, "asr", "mlm")
-    longest = int(b.speech_frames.max())
-    assert all(len(batch) == 1 for batch in b._pack(np.arange(6), 2 * longest))
+    longest = int(b.sampler.speech_frames.max())
+    assert all(len(batch) == 1 for batch in b.sampler._pack(np.arange(6), 2 * longest))
     alone = batches(corpus, "mlm")
     assert max(len(batch) for batch in alone._pack(np.arange(6), 2 * longest)) > 1
 
@@ -164,7 +164,7 @@ def test_while_ctc_learns_alone_nothing_is_masked(corpus):
 
 def test_validation_masks_the_same_words_every_time(corpus):
     b = batches(corpus, "mlm", training=False)
-    (plan,) = b.validation()
+    (plan,) = b.sampler.validation()
     first, second = (b.collate(*plan)[1]["speech"] for _ in range(2))
     assert torch.equal(first, second)
 
