@@ -220,7 +220,7 @@ def word_error_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Word errors, and words of the reference, of each utterance: float (n,) twice.
 
-    Semantics count with their words only: give `semantics.words(sequence)`.
+    Semantics count with their words only: give `target_sequence.words(sequence)`.
 
     >>> word_error_counts(["turn it on", "stop"], ["turn on", "stop it"])
     (array([1., 1.]), array([3., 1.]))

