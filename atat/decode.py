@@ -8,7 +8,7 @@ read here: stage 6 alone opens them.
 from pathlib import Path
 
 from atat.common import cli
-from atat.data import feature_store, kaldi_dir
+from atat.data import kaldi_dir
 from atat.inference import crf_tagger
 from atat.inference.decode_runs import (
     chosen_runs,
@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
+
+    from atat.data import feature_store  # with NumPy: help need not wait for it
 
     check_experiment(args.exp)
     settings = load_settings(args.exp, args.overrides)

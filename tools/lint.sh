@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks Python (ruff) and shell (shellcheck, shfmt) without changing anything; --fix formats first.
+# Checks Python (ruff, mypy if there) and shell (shellcheck, shfmt) without changing anything; --fix
+# formats first.
 set -euo pipefail
 
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
@@ -23,6 +24,10 @@ fi
 code=0
 ruff check --quiet . || code=1
 ruff format --quiet --diff . || code=1
+if [[ -x $(command -v mypy) ]]; then
+  # The environment's Python: mypy reads the types of the packages there.
+  mypy --python-executable "$(command -v python)" --no-error-summary || code=1
+fi
 shellcheck --external-sources "${scripts[@]}" || code=1
 "${format[@]}" --diff "${scripts[@]}" || code=1
 if ((code == 0)); then

@@ -6,6 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 # What a user's mistake raises.
@@ -21,7 +25,7 @@ MISTAKES = (
 class Parser(argparse.ArgumentParser):
     """argparse whose mistakes are one line: what was got and what was expected, exit code 2."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
@@ -83,7 +87,9 @@ def run(main: Callable[[], None]) -> None:
         _fail("out of memory: use a smaller batch or fewer jobs (--nj)", FAILED)
 
 
-def progress(iterable: Iterable | None = None, *, total: int | None = None, desc: str = ""):
+def progress(
+    iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = ""
+) -> "tqdm[Any]":
     """A progress bar on stderr; silent when stderr is not a terminal."""
     from tqdm import tqdm
 
@@ -102,6 +108,6 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     print(f"{_program()}: error: {message}", file=sys.stderr)
     sys.exit(code)

@@ -15,6 +15,7 @@ import sys
 import types
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def put_stand_ins() -> list[str]:
     return replaced
 
 
-def save_aside(obj: object, path: str | os.PathLike) -> None:
+def save_aside(obj: Any, path: str | os.PathLike[str]) -> None:
     """`torch.save` to a temporary name, then rename: a kill leaves the old file or the new one.
 
     ESPnet saves `checkpoint.pth` before `<epoch>epoch.pth`; a kill between the two would resume
@@ -64,7 +65,11 @@ def save_aside(obj: object, path: str | os.PathLike) -> None:
             raise
 
 
-def load_weights_only(path: str | os.PathLike, map_location=None, weights_only: bool = True):
+def load_weights_only(
+    path: str | os.PathLike[str],
+    map_location: str | torch.device | None = None,
+    weights_only: bool = True,
+) -> Any:
     """`torch.load` that runs no code from the file, whatever the caller asks for."""
     del weights_only
     return torch.load(path, map_location=map_location, weights_only=True)
@@ -85,7 +90,7 @@ class _SafeTorch(types.ModuleType):
     save = staticmethod(save_aside)
     load = staticmethod(load_weights_only)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
 
 
@@ -93,8 +98,8 @@ def make_checkpoints_safe() -> None:
     """Give ESPnet's trainer and model averaging the safe `save` and `load`."""
     # By full name: espnet2.main_funcs exports a function under the name of its module.
     for name in ("espnet2.train.trainer", "espnet2.main_funcs.average_nbest_models"):
-        importlib.import_module(name)
-        sys.modules[name].torch = _SafeTorch("torch")
+        module: Any = importlib.import_module(name)
+        module.torch = _SafeTorch("torch")
 
 
 put_stand_ins()

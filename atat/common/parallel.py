@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from atat.common.cli import progress
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _stop: Any = None  # the event that tells a worker process to end
 
 
@@ -50,7 +51,7 @@ def run(
         source = iter(items)
         chunks = iter(lambda: list(itertools.islice(source, chunk_size)), [])
         with _pool(num_jobs) as pool:
-            pending: deque[Future] = deque()
+            pending: deque[Future[list[Result]]] = deque()
             try:
                 for chunk in chunks:
                     pending.append(pool.submit(_run_chunk, function, chunk))
@@ -66,7 +67,7 @@ def run(
                 ) from e
 
 
-def _results(pending: deque[Future], bar: Any) -> list:
+def _results(pending: deque[Future[list[Result]]], bar: Any) -> list[Result]:
     results = pending.popleft().result()
     bar.update(len(results))
     return results
@@ -97,7 +98,9 @@ def _start_worker(stop: Any) -> None:
 
 def _exit_with_parent() -> None:
     """A worker whose parent was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # as this is a worker
+    parent.join()
     os._exit(1)
 
 

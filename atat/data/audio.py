@@ -75,9 +75,9 @@ def read(
         name = str(getattr(source, "name", "audio"))
         return _decode(name, _seekable(name, source), sample_rate_hz, max_duration_s)
     with open(source, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file = _seekable(str(source), file)
-        return _decode(str(source), file, sample_rate_hz, max_duration_s)
+        is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        whole = file if is_regular else _seekable(str(source), file)
+        return _decode(str(source), whole, sample_rate_hz, max_duration_s)
 
 
 def files(directory: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from the generator that is given, so a step's augmentation depends on its seed o
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,14 @@ class Augmenter:
             return states_BSD
         return self._mask(states_BSD, lengths_B, _Draw(generator, len(lengths_B), 1.0))
 
-    def _warp(self, speech, lengths_B, active_B2, loudest_B, draw):
+    def _warp(
+        self,
+        speech: Tensor,
+        lengths_B: Tensor,
+        active_B2: Tensor,
+        loudest_B: Tensor,
+        draw: "_Draw",
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Tempo, local changes of it, formants, and silence around: one resampling."""
         tempo_B = draw.log_between(*self.c.tempo)
         before_B, after_B = self._padding(draw), self._padding(draw)
@@ -129,7 +137,7 @@ class Augmenter:
         scale_B1 = (inner_B / lengths_B)[:, None]
         return out, new_lengths_B, active_B2 * scale_B1 + before_B[:, None]
 
-    def _padding(self, draw):
+    def _padding(self, draw: "_Draw") -> Tensor:
         """Frames of silence at one end."""
         seconds_B = draw.between(0.0, self.c.padding_s)
         if self.c.long_padding > 0:
@@ -138,7 +146,7 @@ class Augmenter:
             seconds_B = seconds_B + longer_s * (draw.scalar() < self.c.long_padding * draw.strength)
         return (seconds_B * self.frames_per_s).round()
 
-    def _reverberate(self, speech, draw):
+    def _reverberate(self, speech: Tensor, draw: "_Draw") -> Tensor:
         """An exponentially decaying tail of earlier frames' power."""
         on_B = draw.chance(self.c.reverb)
         decay_s_B = draw.between(0.03, 0.25)  # time constant of power; T60 is 13.8 times that / 2
@@ -151,7 +159,7 @@ class Augmenter:
         out = F.conv1d(padded, kernel_BK.flip(1)[:, None], groups=speech.size(0))
         return out.clamp(min=1e-10).log().permute(1, 2, 0)
 
-    def _smooth(self, speech, draw):
+    def _smooth(self, speech: Tensor, draw: "_Draw") -> Tensor:
         """Blur neighbouring bins, so that harmonics, which tell of the pitch, tell less."""
         width = 5
         blurred = F.avg_pool1d(
@@ -159,7 +167,7 @@ class Augmenter:
         )
         return torch.where(draw.chance(self.c.spectral_blur)[:, None, None], blurred, speech)
 
-    def _equalise(self, speech, draw):
+    def _equalise(self, speech: Tensor, draw: "_Draw") -> Tensor:
         """A smooth random frequency response."""
         phase_F = torch.linspace(0, math.pi, speech.size(2))
         gain_BF = torch.zeros(speech.size(0), speech.size(2))
@@ -168,7 +176,9 @@ class Augmenter:
             gain_BF += amplitude_B[:, None] * torch.cos(order * phase_F)
         return speech + gain_BF[:, None] * NATS_PER_DB
 
-    def _add_noise(self, speech, lengths_B, loudest_B, draw):
+    def _add_noise(
+        self, speech: Tensor, lengths_B: Tensor, loudest_B: Tensor, draw: "_Draw"
+    ) -> Tensor:
         """Coloured noise that comes and goes, and other utterances of the batch as babble."""
         num_batch, num_frames, num_bins = speech.shape
         # Everyone has some noise: no microphone is silent.
@@ -194,6 +204,7 @@ class Augmenter:
         knock_BT = F.max_pool1d(knock_BT[:, None], 5, stride=1, padding=2)[:, 0]
         knock_BT = knock_BT * draw.chance(self.c.impulse_noise)[:, None]
         level_BTF = colour_BF[:, None] + (swell_BT + knock_BT)[..., None] - snr_B[:, None, None]
+        assert self.grain_NF is not None  # as it is enabled
         first_B1 = (draw.uniform(num_batch, 1) * len(self.grain_NF)).long()
         grain_BTF = self.grain_NF[(first_B1 + torch.arange(num_frames)) % len(self.grain_NF)]
         noise = loudest_B[:, None, None] + level_BTF * NATS_PER_DB + grain_BTF
@@ -210,12 +221,12 @@ class Augmenter:
         mixed = torch.logaddexp(speech, babble)
         return torch.where(draw.chance(self.c.babble)[:, None, None], mixed, speech)
 
-    def _somebody(self, speech, draw):
+    def _somebody(self, speech: Tensor, draw: "_Draw") -> Tensor:
         """Another utterance of the batch, from anywhere in it on, for each."""
         other = draw.permutation(speech.size(0))
         return speech[other].roll(int(draw.scalar() * speech.size(1)), dims=1)
 
-    def _limit_band(self, speech, loudest_B, draw):
+    def _limit_band(self, speech: Tensor, loudest_B: Tensor, draw: "_Draw") -> Tensor:
         """Telephones and cheap microphones: nothing above, or below, some bin."""
         num_bins = speech.size(2)
         bin_F = torch.arange(num_bins)
@@ -226,7 +237,7 @@ class Augmenter:
         floor_B11 = (loudest_B - SILENCE_DB * NATS_PER_DB)[:, None, None]
         return torch.where(outside_BF[:, None], torch.minimum(speech, floor_B11), speech)
 
-    def _mask(self, speech, lengths_B, draw):
+    def _mask(self, speech: Tensor, lengths_B: Tensor, draw: "_Draw") -> Tensor:
         """SpecAugment (Park et al. 2019): stripes of frequency and time become the mean."""
         _, num_frames, num_bins = speech.shape
         mean_B11 = speech.mean(dim=(1, 2), keepdim=True)
@@ -276,7 +287,7 @@ class _Draw:
 
 
 @functools.cache
-def _grain(*settings: str | float) -> Tensor:
+def _grain(*settings: Any) -> Tensor:
     """How noise flickers: features of white noise (N, F), of mean power 1 in each bin.
 
     A low bin is one bin of the spectrum, whose log power varies by a nat and more; a high one is

@@ -45,7 +45,8 @@ def read(path: Path, texts: Mapping[str, str]) -> Iterator[tuple[str, list[Word]
             comes twice, words out of order or other than the text's.
     """
     seen: set[str] = set()
-    current, words, first = "", [], 0
+    words: list[Word] = []
+    current, first = "", 0
     for number, (utterance, word) in chain(_lines(path), [(0, ("", None))]):
         if utterance != current:
             if current:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ class FeatureReader:
     def __getitem__(self, key: str) -> np.ndarray:
         row = self._row(key)
         feats_TF = np.empty((self._num_frames[row], self._num_bins), dtype="<f4")
-        got = os.preadv(self._file, [feats_TF.reshape(-1).view(np.uint8)], self._offsets[row])
+        got = os.preadv(self._file, [feats_TF.reshape(-1).view(np.uint8).data], self._offsets[row])
         if got != feats_TF.nbytes:
             raise ValueError(f"{self._directory / ARK}: ends within '{key}': {_RERUN}")
         return feats_TF
@@ -121,7 +122,7 @@ class FeatureReader:
             raise KeyError(f"{self._directory} has no features of '{key}'")
         return row
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return FeatureReader, (self._directory,)
 
     def __del__(self) -> None:
@@ -129,7 +130,7 @@ class FeatureReader:
             os.close(self._file)
 
 
-class _NumFrames(Mapping):
+class _NumFrames(Mapping[str, int]):
     """The sizes of a reader's utterances, kept in its array."""
 
     def __init__(self, reader: FeatureReader):

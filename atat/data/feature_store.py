@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,7 @@ def write_split(
         OSError: a full disk and the like; what stood in `dump_dir` still stands.
     """
     wav_scp = kaldi_dir.read(data_dir).wav_scp
+    assert wav_scp is not None  # what is called is for spoken splits
     inputs = _inputs_digest(wav_scp, settings)
     old = _read_summary(dump_dir)
     if old is not None and old.inputs == inputs:
@@ -104,7 +106,7 @@ def _write_archive(
     num_jobs: int,
     split: str,
     shown: Path,
-) -> tuple[dict, int]:
+) -> tuple[dict[str, Any], int]:
     """Write a split's files; returns its totals (fields of `Summary`) and the number dropped."""
     num_bins = settings.num_mel_bins
     total_F, squares_F = np.zeros(num_bins), np.zeros(num_bins)

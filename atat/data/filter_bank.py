@@ -3,11 +3,15 @@
 # T frames, F mel bins, N samples
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atat.config.schema import FeaturesConfig
 from atat.data.audio import active_range, at_level
+
+if TYPE_CHECKING:
+    from kaldi_native_fbank import FbankOptions
 
 INT16_SCALE = 32768.0  # Kaldi's samples are 16-bit integers
 
@@ -120,7 +124,9 @@ def speech_range(samples: np.ndarray, settings: FeaturesConfig) -> tuple[int, in
 
 
 @functools.cache
-def _options(sample_rate_hz: int, num_mel_bins: int, length_ms: float, shift_ms: float):
+def _options(
+    sample_rate_hz: int, num_mel_bins: int, length_ms: float, shift_ms: float
+) -> "FbankOptions":
     import kaldi_native_fbank
 
     options = kaldi_native_fbank.FbankOptions()

@@ -81,6 +81,7 @@ def _first_bytes(command: list[str], seconds: float) -> bytes:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
+        assert process.stdout is not None and process.stderr is not None  # as they are pipes
         watch = threading.Timer(seconds + PATIENCE_S, process.kill)
         watch.start()
         try:

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atat.common.files import atomic_directory
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def text_tokenizer(c: ModelConfig, tokenizer: Tokenizer) -> Callable[[str], list[int]]:
@@ -26,12 +30,13 @@ def keep_description(c: ModelConfig, directory: Path) -> None:
     from transformers import AutoConfig
 
     tokenizer = _pretrained_tokenizer(c.text_pretrained)
+    assert c.text_pretrained is not None  # as it has a tokenizer
     with atomic_directory(directory) as temporary:
         AutoConfig.from_pretrained(c.text_pretrained).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
 
-def _pretrained_tokenizer(name: str):
+def _pretrained_tokenizer(name: str | None) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from atat.common.files import atomic_directory, sha256
 from atat.config.tasks import TASKS
@@ -53,7 +54,7 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Tokenizer, (self.tags, self._word_model)
 
     @property

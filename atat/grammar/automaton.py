@@ -8,6 +8,7 @@ state the idea for word lists; here `union` makes it work for grammars too).
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MAX_LENGTH = 300  # symbols in a sequence: `union` recurses two deep a symbol, Python allows 1000
 
@@ -22,14 +23,14 @@ class Automaton:
 
     start: int
     final: list[bool]  # one a state: a sequence may end here
-    arcs: list[dict]  # one a state: symbol -> next state
+    arcs: list[dict[Any, int]]  # one a state: symbol -> next state
 
     def __contains__(self, sequence: Iterable[Hashable]) -> bool:
-        state: int | None = self.start
+        state = self.start
         for symbol in sequence:
-            state = self.arcs[state].get(symbol)
-            if state is None:
+            if (after := self.arcs[state].get(symbol)) is None:
                 return False
+            state = after
         return self.final[state]
 
     def __len__(self) -> int:
@@ -43,14 +44,16 @@ class Automaton:
             counts.append(final + sum(counts[target] for target in arcs.values()))
         return counts[self.start]
 
-    def sequences(self, order: Callable[[list], None] = lambda arcs: None) -> Iterator[tuple]:
+    def sequences(
+        self, order: Callable[[list[tuple[Any, int]]], None] = lambda arcs: None
+    ) -> Iterator[tuple[Any, ...]]:
         """Every sequence, lazily.
 
         Args:
             order: rearranges in place the list of (symbol, state) arcs to follow next, e.g. a
                 shuffle.
         """
-        stack: list[tuple[int, tuple]] = [(self.start, ())]
+        stack: list[tuple[int, tuple[Any, ...]]] = [(self.start, ())]
         while stack:
             state, symbols = stack.pop()
             if self.final[state]:
@@ -66,13 +69,13 @@ class Builder:
     def __init__(self, max_states: int = 300_000):
         """max_states: how far a set whose automaton explodes may go before ValueError."""
         self._final: list[bool] = []
-        self._arcs: list[dict] = []
-        self._known: dict[tuple, int] = {}
+        self._arcs: list[dict[Any, int]] = []
+        self._known: dict[tuple[bool, frozenset[tuple[Any, int]]], int] = {}
         self._unions: dict[frozenset[int], int] = {}
         self._max_states = max_states
         self.end = self.state({}, final=True)  # the set that holds the empty sequence only
 
-    def state(self, arcs: dict, final: bool = False) -> int:
+    def state(self, arcs: dict[Any, int], final: bool = False) -> int:
         """The state with these arcs, symbol -> state."""
         key = (final, frozenset(arcs.items()))
         known = self._known.get(key)
@@ -85,7 +88,7 @@ class Builder:
         self._known[key] = len(self._arcs) - 1
         return self._known[key]
 
-    def chain(self, symbols: Sequence, then: int) -> int:
+    def chain(self, symbols: Sequence[Hashable], then: int) -> int:
         """The state that reads the symbols one after the other and goes on in state `then`."""
         for symbol in reversed(symbols):
             then = self.state({symbol: then})
@@ -122,7 +125,7 @@ class Builder:
         )
 
 
-def from_sequences(sequences: Iterable[Sequence]) -> Automaton:
+def from_sequences(sequences: Iterable[Sequence[Hashable]]) -> Automaton:
     """The automaton of a list of sequences.
 
     >>> a = from_sequences(["tap", "taps", "top", "tops"])
@@ -138,7 +141,7 @@ def from_sequences(sequences: Iterable[Sequence]) -> Automaton:
     return builder.finish(builder.union(chains))
 
 
-def spell(automaton: Automaton, spelling: Callable[[Hashable], Sequence]) -> Automaton:
+def spell(automaton: Automaton, spelling: Callable[[Any], Sequence[Hashable]]) -> Automaton:
     """The same set with every symbol replaced by one or more others.
 
     >>> a = spell(from_sequences([["tea"], ["ten"]]), list)

@@ -231,7 +231,7 @@ Slots = tuple[tuple[str, str], ...]
 def _with_meaning(annotated: Automaton, frame: target_sequence.Frame) -> Automaton | None:
     """The part of the automaton whose sequences have this intent and these slots."""
     builder = Builder()
-    known: dict[tuple, int | None] = {}
+    known: dict[tuple[int, Slots, tuple[str, ...], str], int | None] = {}
 
     def walk(state: int, left: Slots, tags: tuple[str, ...], value: str) -> int | None:
         """The state that goes on with `left` to be said, inside `tags`, after `value` of a slot."""

@@ -46,6 +46,8 @@ _OTHER_FORMS = {
     "expansion_rules": _HASSIL,
     "sentences": "speech-to-phrase's sentences",
 }
+# What `yaml.compose` makes: yaml.Node has no `id` of its own.
+YamlNode = yaml.ScalarNode | yaml.SequenceNode | yaml.MappingNode
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,7 @@ def read(path: str | Path) -> GrammarFile:
         raise ValueError(f"{where}: not valid YAML: {reason} ({hint})") from error
     if root is None:
         raise ValueError(f"{path}: the grammar is empty, expected 'context: expressions: ...'")
+    assert isinstance(root, YamlNode)  # as it was composed
     keys = {key.value for key, _ in root.value} if isinstance(root, yaml.MappingNode) else set()
     for key, form in _OTHER_FORMS.items():
         if key in keys and "context" not in keys:
@@ -150,7 +153,7 @@ class _Reader:
     def __init__(self, path: Path):
         self.path = path
         self.slots: dict[str, tuple[str, ...]] = {}
-        self.macro_nodes: dict[str, yaml.Node] = {}
+        self.macro_nodes: dict[str, YamlNode] = {}
         self.macros: dict[str, Choice] = {}
         self.open_macros: list[str] = []
         self.used: set[str] = set()
@@ -159,7 +162,7 @@ class _Reader:
         self.not_english: dict[str, None] = {}  # words
         self.bad_words: list[str] = []  # errors
 
-    def read(self, root: yaml.Node, text: str) -> GrammarFile:
+    def read(self, root: YamlNode, text: str) -> GrammarFile:
         top = self.mapping(root, "the file", {"context"})
         if "context" not in top:
             raise self.error(root, "no 'context', expected 'context: expressions: ...'")
@@ -195,17 +198,17 @@ class _Reader:
 
     # YAML ------------------------------------------------------------------------------------
 
-    def where(self, node: yaml.Node) -> str:
+    def where(self, node: YamlNode) -> str:
         return f"{self.path}:{node.start_mark.line + 1}:"
 
-    def error(self, node: yaml.Node, message: str) -> ValueError:
+    def error(self, node: YamlNode, message: str) -> ValueError:
         return ValueError(f"{self.where(node)} {message}")
 
-    def mapping(self, node: yaml.Node, what: str, known: set[str] | None) -> dict:
+    def mapping(self, node: YamlNode, what: str, known: set[str] | None) -> dict[str, YamlNode]:
         """Key -> value node, keys unique; `known` names the keys allowed, None allows names."""
         if not isinstance(node, yaml.MappingNode):
             raise self.error(node, f"{what} is a {node.id}, expected a mapping")
-        result: dict[str, yaml.Node] = {}
+        result: dict[str, YamlNode] = {}
         for key_node, value in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node.id
             if known is not None and key not in known:
@@ -221,13 +224,13 @@ class _Reader:
             result[key] = value
         return result
 
-    def section(self, context: dict[str, yaml.Node], key: str) -> dict[str, yaml.Node]:
+    def section(self, context: dict[str, YamlNode], key: str) -> dict[str, YamlNode]:
         node = context.get(key)
         if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
             return {}
         return self.mapping(node, f"'{key}'", None)
 
-    def items(self, node: yaml.Node, what: str) -> list[yaml.ScalarNode]:
+    def items(self, node: YamlNode, what: str) -> list[yaml.ScalarNode]:
         """The texts of a list that is not empty."""
         if not isinstance(node, yaml.SequenceNode):
             raise self.error(node, f"{what} is a {node.id}, expected a list ('- \"...\"' lines)")
@@ -240,7 +243,7 @@ class _Reader:
 
     # Slots and macros ------------------------------------------------------------------------
 
-    def check_slot_cycles(self, slot_nodes: dict[str, yaml.Node]) -> None:
+    def check_slot_cycles(self, slot_nodes: dict[str, YamlNode]) -> None:
         """Values refer to nothing (Rhino knows no such thing); say so, and call a cycle a cycle."""
         refers = {
             name: [
@@ -261,7 +264,7 @@ class _Reader:
                     item, f"slot '{name}': '{item.value}': a slot's values are plain phrases"
                 )
 
-    def slot_values(self, name: str, node: yaml.Node) -> tuple[str, ...]:
+    def slot_values(self, name: str, node: YamlNode) -> tuple[str, ...]:
         values: dict[str, str] = {}
         for item in self.items(node, f"slot '{name}'"):
             if bracket := re.search(r"[\[\](),$@]", item.value):
@@ -332,7 +335,7 @@ class _Reader:
                 if bracket is None and token is not None:
                     hint = "a list of choices stands in [ ]" if token == "," else "nothing opens it"
                     raise self.error(item, f"'{token}' in '{item.value}': {hint}")
-                if token in ("]", ")") and token != _CLOSING[bracket]:
+                if bracket and token in ("]", ")") and token != _CLOSING[bracket]:
                     raise self.error(item, f"'{bracket}' is closed by '{token}' in '{item.value}'")
                 if not parts:
                     raise self.error(item, f"an empty phrase in '{item.value}'")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import cycle, islice, zip_longest
 from operator import attrgetter
+from typing import Any, TypeVar
 
 from atat.grammar.grammar import Grammar, slots_of
 from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
@@ -25,9 +26,11 @@ USUAL_REPEATS = 4  # of held-out sentences, before the test says training senten
 MIN_USES = 3  # of an alternative or a value in training, where an intent's share has room for it
 PATIENCE = 200  # draws in a row that gave nothing new
 
-# A value of a slot, an option of a choice by its place, or an expression of an intent: what is
-# covered and counted.
+# A value of a slot, or an option of a choice by its place.
+Option = tuple[Choice | Slot, Any]
+# One of these, or an expression of an intent: what is covered and counted.
 Unit = tuple[Hashable, Hashable]
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Dealer:
         for node in nodes:
             for part in _parts(node):
                 self._parents.setdefault(part, []).append(node)
-        self.units: list[Unit] = [
+        self.units: list[Option] = [
             (node, place)
             for node in nodes
             if isinstance(node, Choice)
@@ -148,7 +151,7 @@ class Dealer:
         """Count what a sentence is made of."""
         self.uses.update(sentence.units)
 
-    def expressions_with(self, unit: Unit) -> dict[str, list[Expression]]:
+    def expressions_with(self, unit: Option) -> dict[str, list[Expression]]:
         """The expressions that can have an alternative or a slot value, by intent."""
         node = unit[0]
         if node not in self._expressions_with:
@@ -160,7 +163,7 @@ class Dealer:
             self._expressions_with[node] = {i: many for i, many in found.items() if many}
         return self._expressions_with[node]
 
-    def say(self, intent: str, expression: Expression, unit: Unit | None = None) -> Sentence:
+    def say(self, intent: str, expression: Expression, unit: Option | None = None) -> Sentence:
         """A sentence of an expression; with a unit that it can have, one that has it."""
         units: list[Unit] = [(intent, expression)]
         missing = [unit] if unit else []
@@ -180,7 +183,7 @@ class Dealer:
                 case Choice(options):
                     if one not in above:
                         place = self._pick(one, range(len(options)))
-                    elif one is unit[0]:
+                    elif unit and one is unit[0]:
                         place = unit[1]
                     else:
                         leading = [i for i, option in enumerate(options) if option in above]
@@ -188,7 +191,7 @@ class Dealer:
                     units.append((one, place))
                     walk(options[place])
                 case Slot(kind, name):
-                    if missing and one == unit[0]:
+                    if missing and one == missing[0][0]:
                         value = missing.pop()[1]
                     else:
                         value = self._pick(one, self.grammar.slot_types[kind])
@@ -216,7 +219,7 @@ class Dealer:
         self._is_fair = True
         return sentence
 
-    def _pick(self, place: Hashable, items: Sequence) -> Hashable:
+    def _pick(self, place: Hashable, items: Sequence[Item]) -> Item:
         """Of two items drawn, the less used."""
         if len(items) == 1:
             return items[0]
@@ -248,7 +251,7 @@ class _Trained:
     num: int
     covered: set[Unit]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.words = {sentence.words for sentence in self.cover}
         self.slots = {sentence.slots for sentence in self.cover[: self.num]}
         self.held_out: set[str] = set()
@@ -273,7 +276,7 @@ class _Trained:
 class _Pool:
     """The sentences of a group that are trained, those said least first."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.said: Counter[str] = Counter()  # by words
         self.num_said = 0
         self.sentences: list[tuple[int, int, Sentence]] = []  # a heap: times said, age

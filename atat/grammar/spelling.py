@@ -78,7 +78,7 @@ def _plain(words: str) -> str:
     return words.replace(",", "").replace("-", " ").replace(" and ", " ")
 
 
-def _time(match: re.Match) -> str:
+def _time(match: re.Match[str]) -> str:
     hour, minute = cardinal(int(match[1])), int(match[2])
     if minute:
         return f"{hour} {'oh ' * (minute < 10)}{cardinal(minute)}"
@@ -87,7 +87,7 @@ def _time(match: re.Match) -> str:
     return f"{hour} o'clock" if 1 <= int(match[1]) <= 12 else f"{hour} hundred"
 
 
-def _number(match: re.Match) -> str:
+def _number(match: re.Match[str]) -> str:
     whole, decimals = int(match[1].replace(",", "")), match[2]
     if decimals:
         return " ".join([cardinal(whole), "point", *map(cardinal, map(int, decimals))])

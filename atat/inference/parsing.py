@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from atat.inference.result import Result
-from atat.inference.whisper_grammar import WhisperGrammar
 from atat.models.checkpoint import check_experiment
 
 if TYPE_CHECKING:
     from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.whisper_grammar import WhisperGrammar
 
 TOGETHER = 16  # files decoded as one batch
 
@@ -93,6 +93,8 @@ def load(
 
         torch.set_num_threads(args.num_threads)
     if args.grammar is not None:
+        from atat.inference.whisper_grammar import WhisperGrammar  # with NumPy
+
         WhisperGrammar.options(**options)
         WhisperGrammar.threshold(args.threshold)
         return WhisperGrammar.load(

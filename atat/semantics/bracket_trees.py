@@ -125,11 +125,10 @@ def frame(sequence: str) -> Frame:
         is_leaf_slot = depth % 2 == 1 and not nodes
         return Node(node.label, node.children if is_leaf_slot else nodes)
 
-    root = without_carriers(target_sequence.parse(sequence), depth=0)
-    values = (" ".join(target_sequence.build(slot).split()[1:-1]) for slot in root.children)
-    return Frame(
-        root.label, tuple(zip((slot.label for slot in root.children), values, strict=True))
-    )
+    root = target_sequence.parse(sequence)
+    slots = [without_carriers(c, 1) for c in root.children if isinstance(c, Node)]
+    values = (" ".join(target_sequence.build(slot).split()[1:-1]) for slot in slots)
+    return Frame(root.label, tuple(zip((slot.label for slot in slots), values, strict=True)))
 
 
 def _opened(token: str, where: str, depth: int) -> str:

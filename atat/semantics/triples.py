@@ -81,9 +81,10 @@ def from_sequence(sequence: str) -> Triple:
             )
         if tag.label in found:
             raise ValueError(f"a second {tag.label.lower()} in '{root.label}'")
-        if _tags(tag) or not tag.children:
+        words = [child for child in tag.children if isinstance(child, str)]
+        if not words or len(words) < len(tag.children):
             raise ValueError(f"tag '{tag.label}' is empty or has a tag inside, expected its words")
-        found[tag.label] = " ".join(tag.children).lower()
+        found[tag.label] = " ".join(words).lower()
     if NONE in found.values():
         raise ValueError("'none' has a tag, expected that it has not")
     location = found.get(LOCATION, NONE)
@@ -110,7 +111,7 @@ def _tag(children: list[Node | str], name: str, value: str) -> bool:
     words = value.split()
     for start in range(len(children) - len(words) + 1):
         span = children[start : start + len(words)]
-        if all(isinstance(word, str) for word in span) and [w.lower() for w in span] == words:
+        if [word.lower() for word in span if isinstance(word, str)] == words:
             children[start : start + len(words)] = [Node(name, tuple(span))]
             return True
     return False
