@@ -33,8 +33,8 @@ def conditions_table(results: Results) -> Table | None:
             cells = [percent(line[metric]) for metric in names]
             rows.append([name, line["condition"], *cells, str(line["em_hyp"]["n"])])
     note = (
-        "EM Hyp counts what is right whether or not it is believed; understood is what is believed "
-        "enough to act on (atat.calibrate)."
+        "EM Hyp is of the best hypothesis, accepted or not; understood is what is accepted "
+        "(atat.calibrate)."
     )
     return Table("Conditions", [*header, *_MADE_BY], _made(rows, results), note) if rows else None
 

@@ -149,7 +149,7 @@ def tag(
                 best = {"hypothesis": hypothesis, "score": round(score, 4)}
                 line |= {**best, "nbest": [best]}
             else:
-                line["reason"] = "no words were heard"
+                line["reason"] = "no words were recognised"
             lines.append(line)
     about = about | {
         "task": "nlu",

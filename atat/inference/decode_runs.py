@@ -197,10 +197,13 @@ def heard_by(path: Path) -> Inputs:
     texts = {
         line["id"]: target_sequence.words(line["hypothesis"]) for line in read_hypotheses(path)
     }
-    useless = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
+    useless = {
+        i: f"{path.parent.name} recognised no words" for i, text in texts.items() if not text
+    }
     # A token has a character at least, and only a model that never learned the task rambles on.
     useless |= {
-        i: f"{path.parent.name} heard {len(text)} characters, expected at most {MAX_TEXT_TOKENS}"
+        i: f"{path.parent.name} recognised {len(text)} characters, expected at most "
+        f"{MAX_TEXT_TOKENS}"
         for i, text in texts.items()
         if len(text) > MAX_TEXT_TOKENS
     }

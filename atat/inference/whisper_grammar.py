@@ -210,7 +210,7 @@ class WhisperGrammar:
                 if value is not None and value not in fixed[name]:
                     raise ValueError(
                         f"{name}: got '{value}', expected {fixed[name][0]}: "
-                        "Whisper is held to the grammar"
+                        "Whisper is constrained by the grammar"
                     )
             elif name not in ("beam", "nbest"):
                 raise ValueError(f"got option '{name}', expected beam or nbest")
@@ -252,7 +252,7 @@ class WhisperGrammar:
         sure = round(confidence(per_token(free) - readings[0][0]), 4)
         if NEGATION.search(words) and not NEGATION.search(readings[0][1].semantics):
             sure = 0.0
-        reason = f"heard '{words}'" if words else "heard nothing"
+        reason = f"recognised '{words}'" if words else "recognised nothing"
         best = [reading for _, reading in readings]
         result = as_written(self.grammar, best, options.nbest, confidence=sure)
         return replace(result, reason=reason)
@@ -293,7 +293,7 @@ def believed(result: Result, threshold: float) -> Result:
         return replace(result, reason=None, accepted=True)
     reason = result.reason
     if result.intent is not None:
-        reason = f"not sure enough ({result.confidence:.2f}, expected {threshold:g}): {reason}"
+        reason = f"confidence {result.confidence:.2f}, expected {threshold:g} or more: {reason}"
     about = {"spoken_slots": None, "reason": reason, "accepted": False}
     return replace(result, intent=None, slots={}, **about)
 
