@@ -32,6 +32,8 @@ Unit = tuple[Hashable, Hashable]
 
 @dataclass(frozen=True)
 class Sentence:
+    """A sentence of the grammar, and the alternatives and slot values that it has."""
+
     intent: str
     sequence: str  # target sequence
     words: str
@@ -39,6 +41,7 @@ class Sentence:
 
     @property
     def group(self) -> "Group":
+        """Its intent, and the slots that its expression can have."""
         return self.intent, _group(self.units[0][1])
 
     @property
@@ -281,6 +284,7 @@ class _Pool:
 
     @property
     def least(self) -> int:
+        """How often the sentence said least was said."""
         return self.sentences[0][0]
 
     def add(self, sentence: Sentence) -> None:
