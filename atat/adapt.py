@@ -1,8 +1,8 @@
-"""Train a finished experiment further, with recordings of people.
+"""Adapt a trained experiment to recordings of people (fine-tuning with replay).
 
-The recordings are a Kaldi directory with wav.scp and semantics. Where it has no text, each is given
-the sentence of the grammar with the intent and slots of its label that the model hears best. What
-the experiment was trained on is repeated beside them, so that a few recordings do not make it
+The recordings are a Kaldi directory with wav.scp and semantics. Where it has no text, each gets the
+sentence of the grammar with the intent and slots of its label that the model decodes (constrained
+decoding). The experiment's own training data are mixed in, so that a few recordings do not make it
 forget the rest. The result is an experiment like any other.
 """
 
@@ -25,6 +25,7 @@ from atat.training.adaptation import (
 
 
 def main() -> None:
+    """Adapt an experiment, from the command line."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")

@@ -1,4 +1,4 @@
-"""Where the words are: a trained CTC aligns a split's text with its speech -> DATA/SPLIT/ctm.
+"""Forced alignment: a trained CTC aligns a split's text with its speech -> DATA/SPLIT/ctm.
 
 The task `mlm` (conf/base.yaml, `train.mlm_share`) masks words there. The experiment must have CTC
 (model.ctc_weight above 0) and the features of the dump; the audio is read where these were trimmed.
@@ -13,6 +13,7 @@ from atat.inference.forced_alignment import write_ctm
 
 
 def main() -> None:
+    """Align splits, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="has a trained CTC")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")

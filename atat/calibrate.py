@@ -1,4 +1,4 @@
-"""Fit how sure the model can be, and from which probability on it is to be believed.
+"""Calibrate a trained model: fit confidence, and choose the threshold from which it is accepted.
 
 Decodes validation speech and audio that means nothing to the recipe (made from the seed, or
 `--negatives`), fits on a half of both, chooses the threshold there, measures on the other half, and
@@ -39,6 +39,7 @@ def _not_negative(text: str) -> float:
 
 
 def main() -> None:
+    """Calibrate an experiment, or evaluate one that is, from the command line."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")

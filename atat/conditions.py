@@ -1,8 +1,8 @@
-"""Exact match of a trained model as recordings differ: silence around, level, DC, 8 kHz, clipping.
+"""Exact match in other recording conditions: silence around, level, DC, 8 kHz, clipping.
 
-Understands up to `--limit` utterances of a split in each condition, as atat.parse understands a
-file, and sound in which nothing is said: silence, noise, hum, two channels that cancel. Writes
-EXP/conditions/scores.json: how many are right, and how many are understood at all.
+Decodes up to `--limit` utterances of a split in each condition, as atat.parse decodes a file, and
+sound in which nothing is said: silence, noise, hum, two channels that cancel. Writes
+EXP/conditions/scores.json: how many are right, and how many are accepted at all.
 """
 
 import functools
@@ -33,12 +33,13 @@ from atat.models.checkpoint import check_experiment, digest
 
 
 def main() -> None:
+    """Measure exact match in recording conditions, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
-    parser.add_argument("--split", default="test", help="whose speech is understood")
+    parser.add_argument("--split", default="test", help="whose speech is decoded")
     parser.add_argument("--limit", type=cli.positive_int, default=LIMIT, help="most utterances")
-    parser.add_argument("--run", help="of decode.runs; by default as atat.parse understands")
+    parser.add_argument("--run", help="of decode.runs; by default as atat.parse decodes")
     parser.add_argument("--seed", type=int, default=1, help="of choice and noise")
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
     parser.add_argument(

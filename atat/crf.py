@@ -1,4 +1,4 @@
-"""A CRF as the second of two stages: it reads the words that were heard, and tags them.
+"""A CRF tagger as the second of two stages: recognised words to semantics.
 
 The paper's two-stage baseline ("ASR + CRF"), learned from the sentences and semantics of a split.
 
@@ -14,13 +14,14 @@ from atat.inference.crf_tagger import read_texts, tag
 
 
 def main() -> None:
+    """Train the tagger and tag, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--train", required=True, type=Path, help="a split with semantics")
     parser.add_argument(
         "--texts",
         required=True,
         type=Path,
-        help="decode_<run>/ of words that were heard, or a split",
+        help="decode_<run>/ of recognised words (task asr), or a split",
     )
     parser.add_argument("--out", required=True, type=Path, help="decode_<run>/ to write")
     args = parser.parse_args()

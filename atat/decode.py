@@ -1,7 +1,7 @@
 """Stage 5: decode the test splits with a trained model; the runs are those of `decode.runs`.
 
-Reads the features of a split, its text for a run whose source is text, or the words that another
-run has heard (source hypotheses: two stages, recognition and understanding). References are not
+The input of a run is the features of a split, its text (source text), or the words that another run
+has recognised (source hypotheses: two stages, recognition and understanding). References are not
 read here: stage 6 alone opens them.
 """
 
@@ -22,6 +22,7 @@ from atat.models.checkpoint import check_experiment
 
 
 def main() -> None:
+    """Stage 5: decode the runs of an experiment, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")

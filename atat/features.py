@@ -12,6 +12,7 @@ from atat.data.feature_store import write_all
 
 
 def main() -> None:
+    """Stage 2: extract features, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, action="append", help="the recipe's YAML")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")

@@ -1,9 +1,9 @@
-"""What a few recordings add: a model adapted to k of them, and tested on others.
+"""Few-shot adaptation: exact match of a model adapted to k recordings, by cross-validation.
 
-The split is divided into parts, speakers apart (as far as utt2spk knows them). For each part and
-each k, `atat.adapt` trains the experiment further with k recordings of the other parts, and this
-part is understood: so each recording is tested once for every k, by a model that has not met it.
-Writes EXP/few_shot/scores.json; the adapted models stay beside it, and are not trained again.
+The split is divided into folds by speaker (as far as utt2spk knows them). For each fold and each k,
+`atat.adapt` adapts the experiment to k recordings of the other folds, and this fold is decoded: so
+each recording is tested once for every k, by a model that was not adapted to it. Writes
+EXP/few_shot/scores.json; the adapted models stay beside it, and are not trained again.
 """
 
 import json
@@ -20,6 +20,7 @@ from atat.training.adaptation import SHARE, check_recordings
 
 
 def main() -> None:
+    """Adapt to few recordings and measure, from the command line."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("--exp", required=True, type=Path, metavar="DIR", help="a trained experiment")
@@ -29,11 +30,11 @@ def main() -> None:
     )
     add("--split", default="test", help="the recordings, with semantics")
     add("--shots", action="append", type=cli.positive_int, help="k; 10, 50 and 100 by default")
-    add("--folds", type=cli.positive_int, default=2, help="parts of the split")
+    add("--folds", type=cli.positive_int, default=2, help="of the cross-validation")
     add("--run", action="append", help="of decode.runs; all on this split by default")
     add("--share", type=cli.share, default=SHARE, help="of recordings among the speech in training")
-    add("--seed", type=int, default=1, help="of parts and shots")
-    add("overrides", nargs="*", metavar="key=value", help="settings of the further training")
+    add("--seed", type=int, default=1, help="of folds and shots")
+    add("overrides", nargs="*", metavar="key=value", help="settings of the adaptation")
     args = parser.parse_args()
 
     check_experiment(args.exp)

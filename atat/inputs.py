@@ -24,6 +24,7 @@ from atat.models.checkpoint import check_experiment
 
 
 def main() -> None:
+    """Print the inputs of the stages, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", action="append", required=True, help="settings, in order")
     parser.add_argument("--tables", required=True, help="the recipe's tables.yaml")

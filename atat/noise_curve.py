@@ -1,4 +1,4 @@
-"""Exact match of a trained model in noise: its runs over one split, clean and at several ratios.
+"""Noise curve: exact match of a trained model's runs over one split, clean and at several SNRs.
 
 Writes EXP/noise/{scores.json,noise.png}. The noise is drawn anew for every utterance, the same for
 all runs and ratios. Babble is made of the validation split's speech, or of noise without that.
@@ -31,7 +31,7 @@ from atat.synthesis import noise
 
 
 def decibels(text: str) -> float:
-    """A ratio in dB, as an option has it."""
+    """A ratio in dB from an option's text, within MAX_SNR_DB of 0."""
     try:
         value = float(text)
     except ValueError:
@@ -42,10 +42,11 @@ def decibels(text: str) -> float:
 
 
 def main() -> None:
+    """Measure exact match in noise, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
-    parser.add_argument("--split", default="test", help="whose speech is understood")
+    parser.add_argument("--split", default="test", help="whose speech is decoded")
     parser.add_argument(
         "--run", action="append", help="of decode.runs; all on this split by default"
     )

@@ -1,10 +1,10 @@
-"""Understand audio files or typed sentences: a line of JSON each, in the order given.
+"""Predict intent and slots of audio files or typed sentences: a line of JSON each, in order.
 
 `python -m atat.parse --exp DIR a.wav b.flac` reads files, `-` a file on standard input, `--text
 "turn on the lights"` a sentence, `--mic 4` four seconds of the microphone. `--grammar mine.yaml` in
-place of `--exp DIR` needs no training: Whisper, held to the sentences of the grammar. What is not
-understood has no intent, and a reason. An input that cannot be used gives one line on standard
-error; the others are still understood, and the exit code is 2.
+place of `--exp DIR` needs no training: Whisper, constrained to the sentences of the grammar. What
+is not understood has no intent, and a reason. An input that cannot be used gives one line on
+standard error; the others are still decoded, and the exit code is 2.
 """
 
 import argparse
@@ -31,6 +31,7 @@ def _seconds(text: str) -> float:
 
 
 def main() -> None:
+    """Parse audio and text, from the command line."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="audio (wav, flac, ogg); - is standard input")
@@ -43,18 +44,18 @@ def main() -> None:
     add("--mic", type=_seconds, metavar="SECONDS", help="record so long from the microphone")
     add("--task", choices=("slu", "nlu", "asr", "mlm"), help="default: slu for audio, nlu for text")
     add("--beam", type=cli.positive_int, help="default: the experiment's")
-    add("--nbest", type=cli.positive_int, default=1, help="readings to show of each input")
+    add("--nbest", type=cli.positive_int, default=1, help="predictions to show of each input")
     add(
         "--constraint",
         choices=("none", "well_formed", "grammar"),
-        help="what may come out: anything, sequences with matching tags (default, but for "
-        "calibrated experiments), sentences of the grammar",
+        help="constrained decoding: none, tags that match and nest as in training (default, but "
+        "for calibrated experiments), sentences of the grammar",
     )
     add("--ctc_weight", type=float, help="share of CTC in the score, 0 to 1; default: as scored")
     add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
     add("--threshold", type=float, help="least confidence that is accepted; default: calibrated")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    add("--num_threads", type=cli.positive_int, default=1, help="for the arithmetic on a CPU")
+    add("--num_threads", type=cli.positive_int, default=1, help="of torch, on a CPU")
     add(
         "--exit_code",
         type=cli.boolean,

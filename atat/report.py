@@ -27,6 +27,7 @@ from atat.evaluation.results import Place, Results
 
 
 def main() -> None:
+    """Stage 7: write the report, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--tables", required=True, type=Path, metavar="YAML", help="the rows")
     parser.add_argument("--expdir", type=Path, metavar="DIR", help="experiments")

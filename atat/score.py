@@ -14,6 +14,7 @@ from atat.evaluation.scoring import NoReference, compare, run_directories, table
 
 
 def main() -> None:
+    """Stage 6: score the runs of an experiment, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
@@ -30,7 +31,7 @@ def main() -> None:
         except NoReference as error:
             if args.run:
                 raise
-            print(f"{run}: not scored; {error}")  # another run reads what this one has heard
+            print(f"{run}: not scored; {error}")  # another run decodes what this one has recognised
             continue
         found.append((directory, lines, scored))
         rows += [(f"{run} ({part})" if part else run, scores) for part, scores in scored.items()]

@@ -1,4 +1,4 @@
-"""Text to speech with an installed synthesiser.
+"""Synthesise a text (TTS) with an installed engine.
 
 python -m atat.synth --list
 python -m atat.synth --say "turn on the lights" --engine espeak --out lights.wav
@@ -22,6 +22,7 @@ def _list_engines() -> None:
 
 
 def main() -> None:
+    """Say a text, or list the voices, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--list", action="store_true", help="list synthesisers and voices")
     parser.add_argument("--say", metavar="TEXT", help="a text to say")

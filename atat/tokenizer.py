@@ -9,6 +9,7 @@ from atat.data.tokenizer import Tokenizer
 
 
 def main() -> None:
+    """Stage 3: train the tokenizer, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, action="append", help="the recipe's YAML")
     parser.add_argument("--data", required=True, help="directory with the splits")

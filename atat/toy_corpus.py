@@ -15,6 +15,7 @@ from atat.prepare.toy_corpus import LAYOUTS, OF_RECIPE, make
 
 
 def main() -> None:
+    """Write a toy corpus, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument(
         "--layout", required=True, choices=[*LAYOUTS, *OF_RECIPE], help="a corpus, or a recipe's"

@@ -8,6 +8,7 @@ from atat.training.launch import run
 
 
 def main() -> None:
+    """Stage 4: train an experiment, from the command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", required=True, action="append", help="the recipe's YAML")
     parser.add_argument("--tables", help="the recipe's tables.yaml, with the experiment in it")

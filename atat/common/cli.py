@@ -26,6 +26,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose mistakes are one line: what was got and what was expected, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2 and one line on standard error."""
         self.exit(USAGE, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 

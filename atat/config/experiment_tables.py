@@ -84,6 +84,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Tables:
+    """A recipe's experiments, subsets and rows, as `tables.yaml` has them."""
+
     experiments: dict[str, Experiment]  # in the file's order
     subsets: dict[str, Subset]
     table: tuple[Row, ...]

@@ -274,7 +274,7 @@ class Source:
     fraction: float = setting(1.0, "so much of the split", SHARE_ABOVE_0)
     exclude_intents: list[str] = setting([], "not the utterances with these intents")
     exclude_pairs: float = setting(0.0, "not this share of the pairs of slot values", BELOW_1)
-    repeat: int = setting(1, "how often all of it is met while others are met once", AT_LEAST_1)
+    repeat: int = setting(1, "passes over it an epoch, where others have one", AT_LEAST_1)
 
 
 @dataclass
@@ -367,7 +367,7 @@ class TrainConfig:
 
 @dataclass
 class DecodeRun:
-    """One decoding: which split, which task token, and what may come out."""
+    """One decoding: which split, which task token, and which constraint."""
 
     split: str = setting("test", "which is decoded")
     source: str = setting(
@@ -376,7 +376,7 @@ class DecodeRun:
     input: str | None = setting(None, "of hypotheses: another run")
     tagger: str | None = setting(None, "crf instead of the model, for text and hypotheses")
     task: str = setting("slu", "the task token", one_of(*TASKS))
-    constraint: str = setting("none", "of what may come out", one_of(*CONSTRAINTS))
+    constraint: str = setting("none", "of constrained decoding", one_of(*CONSTRAINTS))
     ctc_weight: float = setting(0.0, "of CTC's prefix scores beside the decoder's", SHARE)
     beam: int | None = setting(None, "null: decode.beam", AT_LEAST_1)
 

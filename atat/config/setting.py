@@ -30,10 +30,12 @@ TWO_BELOW_1 = Expected(
 
 
 def one_of(*known: Any) -> Expected:
+    """Any of the known values."""
     return Expected(f"one of {', '.join(map(str, known))}", lambda value: value in known)
 
 
 def some_of(*known: Any) -> Expected:
+    """A list with one or more of the known values, and no others."""
     return Expected(
         f"some of {', '.join(map(str, known))}", lambda values: values and set(values) <= set(known)
     )

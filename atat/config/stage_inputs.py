@@ -45,7 +45,10 @@ def of_experiment(
     """Lines of stages 4 to 6 of an experiment (of one seed), whose own settings these are.
 
     Args:
-        init_from: the directory that an experiment starts from whose table names nothing else.
+        name: of the training, e.g. `atat.seed1`.
+        settings: the experiment's own.
+        table: all experiments of the recipe.
+        init_from: the directory that an experiment is warm-started from whose table names none.
     """
     training = table.training(name)
     start = training.init_from

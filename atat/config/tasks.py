@@ -1,6 +1,6 @@
 """The tasks of the paper (section 3.1), and what each is made of: stated once.
 
-Every task is one token that starts the decoder's output: `<slu>` reads speech and writes semantics.
+Every task is one token that starts the decoder's output: `<slu>` is from speech to semantics.
 """
 
 TASKS = ("asr", "mlm", "slu", "nlu")  # the order of their tokens in a tokenizer

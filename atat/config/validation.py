@@ -60,7 +60,14 @@ def _check_together(settings: Config) -> None:
 
 
 def expect(fits: bool, name: str, got: Any, expected: str) -> None:
-    """Raise ValueError in the one form that all mistakes in settings have."""
+    """Raise ValueError in the one form that all mistakes in settings have.
+
+    Args:
+        fits: whether the value can be used; nothing is raised then.
+        name: of the setting, e.g. `train.num_steps`.
+        got: its value.
+        expected: which values it may have, in words.
+    """
     if not fits:
         shown = f"'{got}'" if isinstance(got, str) else got
         raise ValueError(f"{name}: got {shown}, expected {expected}")

@@ -1,4 +1,4 @@
-"""Audio files and arrays as one thing: float32 samples, mono, at the rate the model hears."""
+"""Audio files and arrays as float32 samples, mono, at the sample rate of the features."""
 
 # N samples, C channels
 
@@ -133,13 +133,15 @@ def active_range(
 
     A frame of 10 ms is active when its level, smoothed by a median, is within `trim_db` of the
     loudest and clearly above the noise, whose level is taken to be the 10th percentile. The level
-    is that of what moves: a constant offset (DC) has none. Active
-    frames with pauses of up to 0.7 s between them belong together; a group with less than 80 ms
-    of activity is a click or a breath and does not count. The padding grows with what the noise
-    may hide of quiet beginnings and ends.
+    is that of what moves: a constant offset (DC) has none. Active frames with pauses of up to 0.7 s
+    between them belong together; a group with less than 80 ms of activity is a click or a breath
+    and does not count. The padding grows with what the noise may hide of quiet beginnings and ends.
 
     Args:
-        samples: float (N,).
+        samples: float (N,) within [-1, 1].
+        sample_rate_hz: of the samples.
+        trim_db: how far below the loudest frame is still speech, in dB, above 0.
+        padding_s: kept before and after, at least.
 
     Returns:
         start, end: sample indices; the whole recording where nothing stands out.

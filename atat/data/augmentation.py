@@ -31,6 +31,9 @@ SILENCE_DB = 55.0  # how far below the loudest frame the added padding lies, bef
 class Augmenter:
     """Random changes to a padded batch of features.
 
+    In this order: tempo, time and frequency warp and padding; reverberation; spectral blur;
+    frequency response; noise and babble; band limits; level; SpecAugment.
+
     Args:
         c: which, how often and how much (conf/base.yaml explains each).
         settings: of the features.
@@ -55,15 +58,17 @@ class Augmenter:
         generator: torch.Generator,
         strength: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """
+        """Augment a batch; nothing changes where augmentation is not enabled.
+
         Args:
-            speech_BTF: log mel energies, natural logarithm.
-            lengths_B: frames of each.
+            speech_BTF: log mel energies, natural logarithm of power, float32, not normalised.
+            lengths_B: int64, frames of each.
             active_B2: first frame of speech and the frame after its last.
-            strength: 0 leaves nearly everything as it is, 1 is the full range.
+            generator: of all draws.
+            strength: 0 to 1: 0 leaves nearly everything as it is, 1 is the full range.
 
         Returns:
-            new features (B, T', F), lengths (B,), active frames (B, 2).
+            New features float32 (B, T', F), lengths int64 (B,), active frames float (B, 2).
         """
         if not self.c.enabled:
             return speech_BTF, lengths_B, active_B2
@@ -81,7 +86,16 @@ class Augmenter:
     def of_states(
         self, states_BSD: Tensor, lengths_B: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """What can be done to the states of a frozen encoder, (B, S, D): some of them masked."""
+        """Augment cached states of a frozen encoder: SpecAugment alone, at full strength.
+
+        Args:
+            states_BSD: float32; D takes the place of mel bins.
+            lengths_B: int64, states of each.
+            generator: of all draws.
+
+        Returns:
+            New states, (B, S, D).
+        """
         if not self.c.enabled:
             return states_BSD
         return self._mask(states_BSD, lengths_B, _Draw(generator, len(lengths_B), 1.0))
@@ -194,7 +208,7 @@ class Augmenter:
         bump_BF = torch.exp(-(((torch.arange(num_bins) - bump_B1) / 6.0) ** 2))
         colour_BF = colour_BF + draw.between(0.0, 10.0)[:, None] * bump_BF
         colour_BF = colour_BF - colour_BF.amax(dim=1, keepdim=True)
-        # Slow swells and single knocks make it non-stationary.
+        # Slow swells and single impulses make it non-stationary.
         swell_B1K = draw.normal(num_batch, 1, max(num_frames // 25, 2))
         swell_BT = F.interpolate(swell_B1K, size=num_frames, mode="linear", align_corners=True)[
             :, 0
@@ -264,15 +278,19 @@ class _Draw:
         self.generator, self.size, self.strength = generator, size, strength
 
     def uniform(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1), of any shape, whatever the strength."""
         return torch.rand(*shape, generator=self.generator)
 
     def normal(self, *shape: int) -> Tensor:
+        """Standard normal, of any shape, whatever the strength."""
         return torch.randn(*shape, generator=self.generator)
 
     def scalar(self) -> float:
+        """One number for the whole batch, uniform in [0, 1)."""
         return float(self.uniform(1))
 
     def between(self, low: float, high: float) -> Tensor:
+        """Uniform in [low, high), whatever the strength; (B,)."""
         return low + (high - low) * self.uniform(self.size)
 
     def log_between(self, low: float, high: float) -> Tensor:
@@ -280,9 +298,11 @@ class _Draw:
         return torch.exp(self.strength * self.between(math.log(low), math.log(high)))
 
     def chance(self, probability: float) -> Tensor:
+        """True with a probability, times the strength; bool (B,)."""
         return self.uniform(self.size) < probability * self.strength
 
     def permutation(self, size: int) -> Tensor:
+        """The numbers from 0 to size - 1 in random order, int64."""
         return torch.randperm(size, generator=self.generator)
 
 
@@ -301,6 +321,9 @@ def _grain(*settings: Any) -> Tensor:
 
 def active_frames(feats_TF: np.ndarray) -> tuple[int, int]:
     """First frame with speech and the frame after the last, by level below the loudest frame.
+
+    Args:
+        feats_TF: log mel energies, natural logarithm of power.
 
     >>> active_frames(np.array([[0.0], [20.0], [19.0], [0.0]]))
     (1, 3)

@@ -114,6 +114,7 @@ class FeatureReader:
 
     @property
     def num_frames(self) -> Mapping[str, int]:
+        """Number of frames T by utterance id."""
         return _NumFrames(self)
 
     def _row(self, key: str) -> int:

@@ -63,13 +63,17 @@ def write_split(
     num_jobs: int,
     pending: ExitStack | None = None,
 ) -> tuple[Summary, bool]:
-    """Compute the features of one split, unless they are there already.
+    """Extract the features of one split, unless they are there already.
 
     Args:
+        data_dir: `data/<split>`, with wav.scp.
+        dump_dir: where to write.
+        settings: of the features.
+        num_jobs: processes.
         pending: what is written replaces what is there when this is closed; at once without it.
 
     Returns:
-        its summary, and whether it was there already.
+        Its summary, and whether it was there already.
 
     Raises:
         ValueError: more than 1 % of the utterances have no features and `allow_drops` is off.
@@ -165,10 +169,16 @@ def _write_archive(
 def write_all(
     data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int
 ) -> dict[str, tuple[Summary, bool]]:
-    """Features of all spoken splits, and `cmvn.npz`.
+    """Extract the features of all spoken splits, and write `cmvn.npz`.
+
+    Args:
+        data: directory of the splits.
+        dump: where to write.
+        settings: of the features.
+        num_jobs: processes.
 
     Returns:
-        what `write_split` returns, by split. Errors as there, and:
+        What `write_split` returns, by split. Errors as there, and:
 
     Raises:
         ValueError: there is no speech, or not the splits that CMVN comes from. Where a split cannot
@@ -191,7 +201,13 @@ def write_all(
 
 def of_kind(data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int) -> Path:
     """The directory of an experiment's features: stage 2's, unless the experiment wants another
-    kind than the recipe. Those are made here, when first needed, below stage 2's.
+    kind than the recipe. Those are extracted here, when first needed, below stage 2's.
+
+    Args:
+        data: directory of the splits.
+        dump: directory of stage 2's features.
+        settings: of the experiment's features.
+        num_jobs: processes.
 
     Raises:
         ValueError: as `write_all`. FileNotFoundError: stage 2 has not been.

@@ -67,7 +67,7 @@ class Tokenizer:
         """Learn the pieces from the words of target sequences or texts.
 
         Args:
-            sequences: what the model will read and write; tags are found among the words.
+            sequences: the model's sources and targets; tags are found among the words.
             vocab_size: upper limit for the number of pieces; small corpora have fewer.
 
         Raises:

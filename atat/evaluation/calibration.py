@@ -1,4 +1,4 @@
-"""Of probabilities that something is right: the threshold, and how well they keep their word."""
+"""Calibration of probabilities: choice of the threshold, calibration error, coverage, rates."""
 
 # N examples
 
@@ -33,9 +33,9 @@ def choose_threshold(
     threshold does both, the largest that accepts enough.
 
     Args:
-        in_domain_N, negatives_N: probabilities; what reaches the threshold is accepted.
-        hours: of the negatives.
-        false_accepts_per_hour: most that are wanted.
+        in_domain_N, negatives_N: probabilities, float; what reaches the threshold is accepted.
+        hours: of the negatives, above 0.
+        false_accepts_per_hour: most that are wanted, 0 or more.
         accept: least share of the in-domain examples, 0 to 1.
 
     Returns:
@@ -69,7 +69,9 @@ def bins(
     """Examples by probability in NUM_BINS of equal width; those that are empty are left out.
 
     Args:
-        share_N: weight of each example; None: all the same.
+        probability_N: float, 0 to 1.
+        right_N: bool.
+        share_N: weight of each example, float; None: all the same.
     """
     share_N = np.ones(len(probability_N)) if share_N is None else share_N
     number_N = np.minimum((probability_N * NUM_BINS).astype(int), NUM_BINS - 1)

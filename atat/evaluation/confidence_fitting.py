@@ -1,4 +1,4 @@
-"""Confidence fitted on validation speech and negatives, and how well it keeps its word."""
+"""Fitting of confidence on validation speech and negatives, and its figures on held-out ones."""
 
 import sys
 from dataclasses import asdict, replace
@@ -34,7 +34,7 @@ def chosen_run(settings: Config, name: str | None) -> DecodeRun:
     """The run whose options are calibrated: the one named, else the grammar's, else the first.
 
     Raises:
-        ValueError: no run understands speech, or not the one that is named.
+        ValueError: no run is from speech to semantics, or not the one that is named.
     """
     runs = {
         name: run
@@ -87,8 +87,15 @@ def fit(
 ) -> tuple["Confidence", str | None]:
     """Fit and choose the threshold; in-domain speech and negatives weigh the same.
 
+    Args:
+        examples: of the domain, negatives and near misses.
+        options: of the search that gave them.
+        false_accepts_per_hour: most that are wanted, 0 or more.
+        accept: least share of in-domain speech that is accepted, 0 to 1.
+        about: what the file says of where the figures come from.
+
     Returns:
-        the confidence, and one line on what the threshold does not meet, or None.
+        The confidence, and one line on what the threshold does not meet, or None.
 
     Raises:
         ValueError: there are no negatives or no in-domain speech, or all is right or wrong.
@@ -138,7 +145,11 @@ def fit(
 
 
 def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]:
-    """What the figures are on examples, by name; a part only where there are examples for it."""
+    """The figures on examples, by name; each only where there are examples for it.
+
+    Shares have Wilson's interval, false accepts an hour the exact Poisson interval; calibration
+    errors (`ece`) are those of `calibration.expected_error`.
+    """
     inside, outside = by_domain(examples)
     near = [example for example in examples if example.kind == negatives.NEAR]
     found: dict[str, Any] = {"threshold": confidence.threshold}
@@ -225,6 +236,7 @@ def by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
 
 
 def hours_of(examples: list[Example]) -> float:
+    """Hours of their audio."""
     return sum(example.duration_s for example in examples) / 3600
 
 
@@ -238,6 +250,11 @@ def _of_hours(metric: Metric) -> str:
 
 def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
     """Print the figures of the stored confidence on given audio.
+
+    Args:
+        exp: a calibrated experiment.
+        inside: a split of the domain with semantics, or None.
+        outside: a directory of negatives, or None.
 
     Raises:
         ValueError: the experiment is not calibrated, or the audio cannot be used.
@@ -283,7 +300,7 @@ def calibrate(
         wanted: split, hours (of negatives to make), and WANTED.
         negative_files: directories of negatives; none: they are made from the seed.
         num_jobs: processes.
-        must_fit: false: say so where nothing can be fitted, and leave all as it is.
+        must_fit: false: where nothing can be fitted, warn and leave all as it is.
 
     Raises:
         ValueError: the split or the run cannot be calibrated on; `CannotFitError` among them.

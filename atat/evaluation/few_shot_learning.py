@@ -1,4 +1,4 @@
-"""How much a few recordings of people help: speakers apart, adapted, and compared."""
+"""Few-shot adaptation to speakers: cross-validation over speakers, adaptation, comparison."""
 
 import json
 import shutil
@@ -22,10 +22,18 @@ SHOTS = (10, 50, 100)
 
 
 def parts_of(split: DataDir, num_parts: int, seed: int) -> list[list[str]]:
-    """The utterances in parts of about the same number of speakers, none in two of them.
+    """Folds with about the same number of speakers, and no speaker in two of them.
+
+    Args:
+        split: where utt2spk is None, each utterance is a speaker of its own.
+        num_parts: folds, 2 to the number of speakers.
+        seed: of the speakers' order.
+
+    Returns:
+        Utterance ids of each fold, sorted.
 
     Raises:
-        ValueError: there are fewer speakers than parts.
+        ValueError: there are fewer speakers than folds.
     """
     speaker_of = split.utt2spk or {i: i for i in split.ids}
     speakers = sorted(set(speaker_of.values()))
@@ -42,7 +50,13 @@ def parts_of(split: DataDir, num_parts: int, seed: int) -> list[list[str]]:
 
 
 def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
-    """So many utterances that are not tested; those of a smaller number are among them.
+    """Draw recordings to adapt to, of the folds that are not tested.
+
+    Args:
+        split: all recordings.
+        tested: ids of the fold that is tested.
+        num: how many to draw; those of a smaller number are among those of a larger one.
+        seed: of the draw.
 
     Raises:
         ValueError: there are not as many.
@@ -62,13 +76,17 @@ def shots_of(split: DataDir, tested: list[str], num: int, seed: int) -> DataDir:
 
 
 def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further: list[str]) -> None:
-    """Adapt the experiment to recordings, unless `out` is just that already.
+    """Adapt the experiment to recordings (`atat.adapt`), unless `out` is just that already.
 
     Args:
+        exp: the experiment to start from.
+        out: the adapted experiment; what stands there of other recordings is replaced.
+        shots: the recordings, with semantics.
+        data, dump: directories of the splits that `exp` was trained on, and of their features.
         further: arguments of `atat.adapt`, beside those that name directories.
 
     Raises:
-        ValueError: the training failed; it has said why.
+        ValueError: the training failed; it has printed why.
     """
     weights = model_path(exp).read_bytes()
     settings = load_settings(exp, [])
@@ -94,7 +112,22 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
 def understood(
     exp: Path, settings: Config, runs: dict[str, DecodeRun], split: DataDir, ids: list[str], key
 ) -> dict[str, dict[str, bool]]:
-    """Run -> utterance -> whether the experiment understands it right."""
+    """Exact match (EM Hyp) of each utterance in each run.
+
+    Args:
+        exp: a trained experiment.
+        settings: its own.
+        runs: name -> run of decode.runs, from speech to semantics.
+        split: has wav.scp and semantics.
+        ids: the utterances to decode.
+        key: what EM Hyp compares, see `metrics.judge`.
+
+    Returns:
+        Run -> utterance -> whether it is right; one that cannot be used is not.
+
+    Raises:
+        ValueError: no utterance can be used.
+    """
     from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp, with_confidence=False)
@@ -109,7 +142,14 @@ def understood(
 
 
 def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict]]:
-    """A row for each k and run, and the same as values; compared with k = 0."""
+    """EM Hyp by number of recordings and run, each compared with none by McNemar's test.
+
+    Args:
+        right: k -> run -> utterance -> whether it is right; k = 0 is the experiment itself.
+
+    Returns:
+        The table as text, and its rows as {"shots", "run", "em_hyp", "p"}.
+    """
     rows = [["recordings", "run", "EM Hyp (%)", "points more", "p"]]
     values = []
     for num, runs in sorted(right.items()):

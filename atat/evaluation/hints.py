@@ -1,4 +1,4 @@
-"""What is missing, and the command that makes it: with all the options of the run, to be pasted."""
+"""Missing results, and the commands that make them: with all options of the run, to be pasted."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ OF_ONE_RUN = ("stage", "stop_stage", "experiment", "table", "part", "resume", "c
 
 @dataclass(frozen=True)
 class Hint:
-    """What is not there, and the command that makes it; "" where none can."""
+    """A missing result, and the command that makes it; "" where none can."""
 
     what: str
     command: str = ""

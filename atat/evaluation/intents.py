@@ -19,7 +19,7 @@ MALFORMED = "(malformed)"
 
 @dataclass(frozen=True)
 class Intent:
-    """What became of the utterances of one intent.
+    """Exact match of the utterances of one intent, and its most frequent confusion.
 
     Attributes:
         em_hyp, accuracy: shares of them with intent and slots right, with the intent right.

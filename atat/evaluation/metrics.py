@@ -1,4 +1,4 @@
-"""What hypotheses are worth: exact match, F1, SemER, WER and brackets, each with an interval.
+"""Metrics: exact match, F1, SemER, WER and labelled brackets, each with an interval.
 
 `judge` compares one hypothesis with its reference; `semantic_scores` and `word_error_rate` sum
 over a corpus; `mcnemar` and `difference` compare two systems on the same utterances. A metric is
@@ -72,6 +72,7 @@ class Outcome:
 
     @property
     def em_hyp(self) -> bool:
+        """Whether intent and slots are all right."""
         return self.reason is None
 
 
@@ -84,6 +85,7 @@ def judge(
     between tokens does not count.
 
     Args:
+        reference, hypothesis: target sequences, e.g. `go( to( rome )to )go`.
         key: intent and slots of a sequence, by which they are compared: one of `HYPOTHESES`. It
             raises ValueError for a sequence that is malformed to it.
 
@@ -299,6 +301,7 @@ def ratio(
 
     Args:
         numerators, denominators: float (n,), one an utterance.
+        speakers: of each utterance, in the same order; None: not known.
         highest: the largest value the ratio can take.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A split in noise of several kinds and ratios, and what a model understands of it."""
+"""Noise robustness: exact match of a split in additive noise of several kinds and ratios."""
 
 # N samples, T frames
 
@@ -24,9 +24,23 @@ MAX_SNR_DB = 100.0
 def heard(
     wavs: dict[str, str], kind: str | None, snr_db: float, settings: FeaturesConfig, make, seed: int
 ) -> Inputs:
-    """The utterances with their features, in noise unless the kind is None.
+    """Features of utterances in additive noise.
 
-    One that cannot be used is dropped, as stage 2 does, and understood wrong.
+    One that cannot be used is dropped, as stage 2 does, and counts as wrong.
+
+    Args:
+        wavs: utterance id -> audio file.
+        kind: of noise, as `noise.source` takes it; None: clean speech.
+        snr_db: ratio of the loudest frames of speech and noise, in dB (`noise.mix`).
+        settings: of the features.
+        make: (generator, number of samples) -> noise, float (N,); None where the kind is.
+        seed: of the noise: one utterance has the same at all ratios and in all runs.
+
+    Returns:
+        What `decoded` takes: ids in the order given, and features, float32 (T, F), in memory.
+
+    Raises:
+        ValueError: no utterance can be used.
     """
     feats, dropped = {}, {}
     desc = CLEAN if kind is None else f"{kind} {snr_db:g} dB"
@@ -48,7 +62,18 @@ def heard(
 
 
 def understood(model, inputs: Inputs, options, references, key) -> dict[str, bool]:
-    """Whether each utterance is understood right (EM Hyp)."""
+    """Exact match (EM Hyp) of each utterance.
+
+    Args:
+        model: a `SpeechToSemantics`.
+        inputs: speech or text to decode.
+        options: `SearchOptions`.
+        references: utterance id -> target sequence.
+        key: what EM Hyp compares, see `metrics.judge`.
+
+    Returns:
+        Utterance id -> whether it is right; one that was dropped is not.
+    """
     right = dict.fromkeys(inputs.ids, False)
     for name, hypotheses in decoded(model, inputs, options):
         said = model.tokenizer.decode(hypotheses[0].tokens) if hypotheses else ""
@@ -57,7 +82,7 @@ def understood(model, inputs: Inputs, options, references, key) -> dict[str, boo
 
 
 def others_speech(data: Path, splits: list[str]) -> list[str]:
-    """Files of what is said in the splits that are there; without any, that is said."""
+    """Audio files to make babble of: those of the splits; where there are none, prints so."""
     there = [data / split for split in splits if (data / split).is_dir()]
     speech = sorted(p for split in there for p in (kaldi_dir.read(split).wav_scp or {}).values())
     if not speech:
@@ -66,7 +91,12 @@ def others_speech(data: Path, splits: list[str]) -> list[str]:
 
 
 def table(scores: list[dict]) -> str:
-    """Rows: kind and ratio; columns: runs; below each kind its mean."""
+    """EM Hyp as text: a row for each kind and ratio, a column for each run, means below each kind.
+
+    Args:
+        scores: {"noise", "snr_db", "runs": {name: metric}} each, those of a kind together; the
+            clean one has `snr_db` None.
+    """
     runs = list(scores[0]["runs"])
     rows = [["noise", "SNR", *runs]]
     for number, line in enumerate(scores):

@@ -1,4 +1,4 @@
-"""Utterances as a model understands them, to calibrate it: of the domain, or without meaning."""
+"""Decoded examples to calibrate a model on: in-domain speech, and negatives."""
 
 import functools
 import itertools
@@ -34,13 +34,14 @@ IN_DOMAIN = "in domain"
 
 @dataclass
 class Example:
-    """An utterance as it was understood.
+    """A decoded utterance.
 
     Attributes:
         kind: `in domain`, or of what kind a negative is.
+        duration_s: of its audio.
         examined: None for an utterance that stage 2 dropped.
         right: whether intent and slots are the reference's.
-        right_slots: whether each slot that was understood is.
+        right_slots: whether each slot of the hypothesis is.
     """
 
     id: str
@@ -52,13 +53,23 @@ class Example:
 
     @property
     def measures(self) -> "Measures | None":
+        """Measures of the best hypothesis; None without one."""
         return self.examined.measures if self.examined else None
 
 
 def observe(
     model: "SpeechToSemantics", options: "SearchOptions", speech: Iterable[Speech]
 ) -> Iterator[tuple[str, float, "Examined"]]:
-    """Id, seconds and what the search sees of each utterance: nothing, where nobody speaks."""
+    """Decode speech and measure.
+
+    Args:
+        model: trained.
+        options: of the search.
+        speech: id, features (T, F) and duration in seconds of each; T is 0 without speech.
+
+    Yields:
+        Id, duration in seconds, and hypotheses with measures: none where there is no speech.
+    """
     from atat.inference.confidence import Examined, examine
 
     source = iter(speech)
@@ -83,7 +94,11 @@ def in_domain(
     """Decode speech of a split and compare it with its references.
 
     Args:
-        data: the directory of the splits, which says what is compared.
+        model: trained.
+        options: of the search.
+        speech: of the split, as `observe` takes it.
+        references: utterance id -> target sequence; None where the split has none.
+        data: the directory of the splits, whose about.json says what EM Hyp compares.
 
     Raises:
         ValueError: the split has no semantics.
@@ -108,7 +123,14 @@ def in_domain(
 def out_of_domain(
     exp: Path, options: "SearchOptions", files: dict[str, Path], num_jobs: int = 1
 ) -> list[Example]:
-    """Decode audio that means nothing; the kind of a file is its id up to the first `-`."""
+    """Decode negatives, in parts of at most PIECE_S.
+
+    Args:
+        exp: the experiment's directory, which each process loads the model from.
+        options: of the search.
+        files: id -> audio file; the kind of a negative is its id up to the first `-`.
+        num_jobs: processes.
+    """
     names = list(files.items())
     groups = [names[i : i + TOGETHER] for i in range(0, len(names), TOGETHER)]
     function = functools.partial(_decode_files, exp=exp, options=options)

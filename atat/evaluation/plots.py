@@ -92,7 +92,8 @@ def noise_curves(scores: Sequence[dict[str, Any]], file: IO[bytes]) -> None:
     """Write the PNG: exact match against the ratio of speech to noise, a panel a kind of noise.
 
     Args:
-        scores: {"noise", "snr_db", "runs": {name: metric}} each; the one without `snr_db` is clean.
+        scores: {"noise", "snr_db", "runs": {name: metric}} each, ratios in dB; exactly one is
+            clean, with `snr_db` None.
         file: open for writing bytes.
     """
     from matplotlib.figure import Figure
@@ -141,7 +142,7 @@ def coverage(
 
     Args:
         probability_N, right_N: of N utterances, float and bool.
-        threshold: from which probability on an utterance is accepted.
+        threshold: least probability that is accepted, 0 to 1.
         file: open for writing bytes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The recordings of a split as other microphones and rooms would have them."""
+"""Robustness to recording conditions: a split's speech as other microphones and rooms record it."""
 
 # N samples, C channels
 
@@ -55,7 +55,7 @@ def recorded(samples: np.ndarray) -> np.ndarray:
 
 
 def in_a_room(draw: Draw, speech_N: np.ndarray, pause_s: float) -> Sound:
-    """With so much of a quiet room before and after; the room is heard under the speech too."""
+    """Speech in the noise of a quiet room, and so many seconds of the room before and after."""
     around = np.pad(speech_N, round(pause_s * RATE_HZ))
     return recorded(around + at_rms(noise.fan(draw, len(around)), ROOM_DBFS)), RATE_HZ
 
@@ -71,7 +71,7 @@ def at_rms(samples_N: np.ndarray, level_dbfs: float) -> np.ndarray:
 
 
 def conditions() -> dict[str, Change]:
-    """Name -> what becomes of speech, float (N,) at 16 kHz within [-1, 1]."""
+    """Name of a condition -> its change of speech, float (N,) at 16 kHz within [-1, 1]."""
     found: dict[str, Change] = {"as it is": lambda _, x: (recorded(x), RATE_HZ)}
     for pause_s in PAUSES_S:
         found[f"{pause_s:g} s of room around"] = lambda d, x, s=pause_s: in_a_room(d, x, s)
@@ -119,7 +119,7 @@ def _hum(base_hz: float, num: int) -> np.ndarray:
 
 
 def chosen(split: DataDir, limit: int, draw: Draw) -> list[str]:
-    """At most so many utterances of a split with semantics, of all intents alike, drawn."""
+    """Draw at most so many utterances of a split with semantics, about as many of each intent."""
     of_intent: dict[str, list[str]] = {}
     ids = split.ids
     for i in draw.permutation(len(ids)):
@@ -150,7 +150,12 @@ def understand(
 ) -> Iterator[Result | None]:
     """The result of each recording, in order; None where there is none, or it is refused as audio.
 
-    All are heard first, so that batches are of like length.
+    Features of all are extracted first, so that batches are of like length.
+
+    Args:
+        model: trained.
+        heard: int16 (N,) or (N, C) and rate in Hz of each; None for none.
+        options: of the search, as `SpeechToSemantics` takes them.
     """
     recordings = []
     for sound in heard:
@@ -164,8 +169,16 @@ def understand(
 
 
 def score(results: Sequence[Result | None], references: Sequence[str], key) -> dict[str, Any]:
-    """Metrics of the results: em_hyp, whether believed or not; understood; of all, those that are
-    understood and wrong."""
+    """Metrics of the results, each a share of all.
+
+    Args:
+        results: None counts as wrong and not understood.
+        references: target sequences, in the same order.
+        key: what EM Hyp compares, see `metrics.judge`.
+
+    Returns:
+        em_hyp (of the best hypothesis, accepted or not), understood (accepted), understood_wrong.
+    """
     right, believed = [], []
     for result, reference in zip(results, references, strict=True):
         best = result.nbest[0].semantics if result and result.nbest else ""
@@ -177,7 +190,7 @@ def score(results: Sequence[Result | None], references: Sequence[str], key) -> d
 
 
 def table(about: dict[str, Any]) -> str:
-    """What is in scores.json, as text."""
+    """The content of scores.json as text."""
     rows = [["condition", "EM Hyp", "understood", "and wrong"]]
     for line in about["scores"]:
         metrics_of = (line[name] for name in ("em_hyp", "understood", "understood_wrong"))
@@ -208,7 +221,15 @@ def try_one(
     options: dict[str, Any],
     seed: int,
 ) -> list[Result | None]:
-    """The results of a condition, or of a kind of sound in which nothing is said."""
+    """The results of a condition, or of a kind of sound in which nothing is said.
+
+    Args:
+        name: a key of `conditions`, or one of NOTHING_SAID.
+        exp: the experiment, loaded once a process.
+        wavs: (utterance id, audio file) of each.
+        options: of the search, as `SpeechToSemantics` takes them.
+        seed: of rooms and noise.
+    """
     model, speech = _of_process(exp, wavs)
     heard: list[Sound | None]
     if name in NOTHING_SAID:

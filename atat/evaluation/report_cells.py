@@ -1,4 +1,4 @@
-"""What a table of a report is made of: plain text, and numbers as they read in it."""
+"""Tables of a report: header, rows and the format of numbers in their cells."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The tables of what other commands measured of the model that an experiment has now.
+"""Tables of other commands' measurements of the model that an experiment has now.
 
 Those are `atat.conditions`, `atat.noise_curve`, `atat.calibrate` and `atat.few_shot`.
 """
@@ -33,14 +33,15 @@ def conditions_table(results: Results) -> Table | None:
             cells = [percent(line[metric]) for metric in names]
             rows.append([name, line["condition"], *cells, str(line["em_hyp"]["n"])])
     note = (
-        "EM Hyp counts what is right whether or not it is believed; understood is what is believed "
-        "enough to act on (atat.calibrate)."
+        "EM Hyp is of the best hypothesis, accepted or not; understood is what is accepted "
+        "(atat.calibrate)."
     )
     return Table("Conditions", [*header, *_MADE_BY], _made(rows, results), note) if rows else None
 
 
 def nothing_said_table(results: Results) -> Table | None:
-    """What `atat.conditions` measured of sound in which nothing is said."""
+    """What `atat.conditions` measured of sound in which nothing is said; None where it was not
+    run."""
     rows = [
         [name, line["condition"], percent(line["refused"]), str(line["refused"]["n"])]
         for name, experiment in results.experiments.items()
@@ -129,7 +130,7 @@ def confidence_table(results: Results) -> Table | None:
 
 
 def missed_targets(about: dict[str, Any]) -> list[str]:
-    """What a calibration does not reach of what it was told to, on what it was not fitted on.
+    """The targets that a calibration misses, on examples that it was not fitted on.
 
     Args:
         about: of confidence.json.

@@ -21,6 +21,10 @@ def markdown(
     """The text of `RESULTS.md`.
 
     Args:
+        results: the rows.
+        sections: the tables, in order.
+        title: of the page.
+        has_curves: whether there is a picture of learning curves.
         page: path of `report.html`, relative to the directory of the text.
     """
     parts = [

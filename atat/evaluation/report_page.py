@@ -30,6 +30,7 @@ class Token:
 
     @property
     def is_tag(self) -> bool:
+        """Whether it is an opening or closing tag."""
         return target_sequence.is_tag(self.text)
 
 
@@ -62,7 +63,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one row."""
+    """One row's part of the page."""
 
     title: str
     num_utterances: int
@@ -123,6 +124,12 @@ def section_of(
     """Errors and confusion of one row. Of too many errors, evenly spaced ones are shown.
 
     Of several seeds they are the first one's, which the title says.
+
+    Args:
+        result: the row, with its lines of hyp.jsonl.
+        audio: utterance -> path of its recording.
+        recordings: gives their addresses in the page.
+        max_errors: most errors shown.
     """
     wrong = sorted((line for line in result.lines if _is_wrong(line)), key=lambda line: line["id"])
     shown = wrong

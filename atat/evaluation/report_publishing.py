@@ -41,7 +41,17 @@ def _rows(text: str) -> Iterator[tuple[str, str]]:
 
 
 def write(directory: Path, text: str, picture: bytes | None, page: str | None = None) -> list[Path]:
-    """Write `RESULTS.md`, its picture and (not where it is published) `report.html`."""
+    """Write `RESULTS.md`, its picture and `report.html`.
+
+    Args:
+        directory: where to.
+        text: of RESULTS.md.
+        picture: PNG of the learning curves; None: one that is there is removed.
+        page: of report.html; None where the report is published.
+
+    Returns:
+        Paths of RESULTS.md and, where it is written, report.html.
+    """
     files = {CURVES: picture, "report.html": page and page.encode(), "RESULTS.md": text.encode()}
     for name, content in files.items():
         if content is not None:
@@ -53,7 +63,13 @@ def write(directory: Path, text: str, picture: bytes | None, page: str | None = 
 
 
 def check_published(published: Path, text: str, driver: Driver) -> None:
-    """Raises ValueError where a text would replace one that has more rows."""
+    """Raise ValueError where a text would replace one that has more rows.
+
+    Args:
+        published: the RESULTS.md that is there, if it is.
+        text: that would replace it.
+        driver: whose command the message names.
+    """
     old = published.read_text(encoding="utf-8") if published.is_file() else ""
     lost = lost_rows(old, text)
     if lost:

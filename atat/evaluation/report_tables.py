@@ -144,14 +144,14 @@ def intents_table(results: Results) -> Table | None:
 
 
 def hearing_table(results: Results) -> Table | None:
-    """How often every word was got right, and what then was understood; None where no row has
-    words and semantics."""
+    """Share of utterances with every word right, and EM Hyp of these and of the others; None where
+    no row has words and semantics."""
     header = ["Row", "all words right", "EM Hyp there", "n", "EM Hyp elsewhere", "n"]
     rows = []
     for result in results.rows:
         if not {"em_full", "wer"} <= result.scores.keys():
             continue
-        understood: dict[bool, list[bool]] = {True: [], False: []}  # by whether all was heard
+        understood: dict[bool, list[bool]] = {True: [], False: []}  # by whether all words are right
         for line in result.lines:
             said, heard = (target_sequence.words(line[key]) for key in ("reference", "hypothesis"))
             understood[said == heard].append(line["em_hyp"])

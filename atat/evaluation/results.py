@@ -43,7 +43,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Pool:
-    """What one training said to the utterances of a row, those of all its parts together."""
+    """One training's hypotheses of the utterances of a row, those of all its parts together."""
 
     lines: list[dict[str, Any]]  # of hyp.jsonl, each `id` with its part before it
     speakers: list[str] | None  # None where they are not known
@@ -54,8 +54,11 @@ class Pool:
 class Comparison:
     """A row against another experiment on the same utterances.
 
-    differences: metric name -> this row minus the other one, with interval and p (fractions);
-    empty where `problem` says why the two cannot be compared.
+    Attributes:
+        against: the other experiment.
+        run: of the other experiment.
+        differences: metric name -> this row minus the other one, with interval and p (fractions);
+            empty where `problem` says why the two cannot be compared.
     """
 
     against: str
@@ -71,6 +74,7 @@ class Comparison:
 
     @property
     def is_real(self) -> bool:
+        """Whether the main difference is significant (p below SIGNIFICANT)."""
         return self.main is not None and self.main[1]["p"] < SIGNIFICANT
 
 
@@ -87,6 +91,7 @@ class Result:
 
     @property
     def num_utterances(self) -> int | None:
+        """n of its scores; None without any."""
         return next((score["n"] for score in self.scores.values()), None)
 
 
@@ -100,6 +105,7 @@ class Experiment:
 
     @cached_property
     def env(self) -> dict[str, Any]:
+        """`env.json` of stage 4: commit, versions, machine, seed."""
         path = self.directory / "env.json"
         return json_file.read_json(path) if path.is_file() else {}
 
@@ -113,6 +119,7 @@ class Experiment:
 
     @cached_property
     def curve(self) -> list[dict[str, Any]]:
+        """The lines of `train.jsonl`."""
         return train_log.read(self.directory / "train.jsonl")
 
     @cached_property
@@ -150,6 +157,7 @@ class Experiment:
         return next((v for v in values if v is not None and np.isfinite(v)), None)
 
     def run(self, name: str) -> dict[str, Any]:
+        """`run.json` of a decoding run."""
         path = self.directory / f"decode_{name}" / "run.json"
         return json_file.read_json(path) if path.is_file() else {}
 
@@ -359,7 +367,7 @@ class Results:
     def _pooled(
         self, experiment: str, run: str, subset: str | None, places: list[Place]
     ) -> list[Pool]:
-        """What each training of an experiment said in a run, those of all places together."""
+        """The hypotheses of each training of an experiment in a run, all places together."""
         pools = []
         for training in self.tables.trainings(experiment):
             key = training.name, run, subset, tuple(place.part for place in places)

@@ -1,4 +1,4 @@
-"""Hypotheses of decoded runs against their references, and what is written of them."""
+"""Scoring: hypotheses of decoded runs against their references, and the files of scores."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -199,6 +199,7 @@ def _scores(
 
 
 def table(rows: list[tuple[str, dict[str, Metric]]]) -> str:
+    """(run, its scores) of each row as text, in %, with intervals."""
     shown = [name for name in metrics.TITLES if any(name in scores for _, scores in rows)]
     cells = [["run", *(metrics.TITLES[name] for name in shown), "n"]]
     for run, scores in rows:

@@ -1,4 +1,4 @@
-"""Scores of several runs together: of the parts of a corpus, of the seeds of an experiment.
+"""Pooled scores of several runs: of the parts (folds) of a corpus, of the seeds of an experiment.
 
 Every metric is a ratio of sums over utterances, so runs are pooled by their counts: those of parts
 one after the other, those of seeds by their mean for each utterance. A single run pooled has the
@@ -71,8 +71,12 @@ def scores(runs: Sequence[Counts], speakers: Sequence[Hashable] | None = None) -
 
     Shares of a single run have Wilson's interval, the mean over intents has `intents.macro`'s. All
     else is resampled over utterances (over speakers, as `metrics.ratio` does), each with the mean
-    of its runs. Such an interval says what other utterances might have given, not what other seeds
-    might; `value` by seed says that.
+    of its runs. Such an interval covers other utterances, not other seeds; `value` by seed says
+    that.
+
+    Args:
+        runs: counts of each, at least one.
+        speakers: as for `metrics.ratio`.
     """
     found = {}
     for name in runs[0]:

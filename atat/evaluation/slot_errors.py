@@ -1,4 +1,4 @@
-"""Which slots are got wrong, and what is taken for what: the part of the report that names them."""
+"""Slot errors of a run, and the most frequent confusions of values, for the report."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MAX_TAKEN = 5  # mistakes shown of a slot
 
 @dataclass(frozen=True)
 class Taken:
-    """A value that was taken for another, so often; `id` is an utterance where it was."""
+    """A confusion of values, how often it occurred, and the `id` of one utterance with it."""
 
     said: str
     understood: str
@@ -25,7 +25,7 @@ class Taken:
 class SlotErrors:
     """A slot: how often it was said, how often wrong, and its most frequent mistakes.
 
-    A value that was understood where none was said counts as wrong too.
+    An inserted value counts as wrong too.
     """
 
     slot: str
@@ -37,7 +37,7 @@ class SlotErrors:
 def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
     """The slots that were got wrong, the worst first; none for transcripts.
 
-    Slots of a wrong intent are compared too; a malformed hypothesis has understood nothing.
+    Slots of a wrong intent are compared too; a malformed hypothesis has no slots.
 
     >>> said, understood = "go( to( rome )to )go", "go( to( oslo )to )go"
     >>> (to,) = count([{"id": "a", "em_hyp": False, "reference": said, "hypothesis": understood}])

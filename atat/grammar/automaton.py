@@ -67,7 +67,10 @@ class Builder:
     """Makes states; every state is made after the states that its arcs lead to."""
 
     def __init__(self, max_states: int = 300_000):
-        """max_states: how far a set whose automaton explodes may go before ValueError."""
+        """
+        Args:
+            max_states: ValueError beyond, where the automaton of a set explodes.
+        """
         self._final: list[bool] = []
         self._arcs: list[dict[Any, int]] = []
         self._known: dict[tuple[bool, frozenset[tuple[Any, int]]], int] = {}

@@ -1,4 +1,4 @@
-"""A grammar of commands: counts, samples and reads its sentences without ever listing them all."""
+"""A grammar of commands: counts, samples and parses its sentences without ever listing them all."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,7 +10,7 @@ from atat.grammar.automaton import Automaton, Builder
 from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
 from atat.semantics import target_sequence
 
-MAX_READINGS = 100  # of one sentence; more of them help nobody
+MAX_READINGS = 100  # parses of one sentence; more of them help nobody
 
 
 class Grammar:
@@ -91,7 +91,7 @@ class Grammar:
         return lines
 
     def parse(self, words: str) -> list[target_sequence.Frame]:
-        """Every reading of a sentence (at most 100); none if it is not in the grammar.
+        """Every parse of a sentence (at most 100); none if it is not in the grammar.
 
         >>> grammar.parse("turn the light off")  # doctest: +SKIP
         [Frame(intent='setLight', slots=(('state', 'off'),))]
@@ -204,7 +204,7 @@ def slots_of(expression: Expression) -> list[Slot]:
 
 def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:
     """Target sequences of the automaton that have these words."""
-    dead: set[tuple[int, int]] = set()  # (state, position) from which no reading ends
+    dead: set[tuple[int, int]] = set()  # (state, position) from which no parse ends
 
     def walk(state: int, position: int, tokens: tuple[str, ...]) -> Iterator[str]:
         if (state, position) in dead:
@@ -271,9 +271,9 @@ def _with_meaning(annotated: Automaton, frame: target_sequence.Frame) -> Automat
 
 
 def _ambiguous_sentence(annotated: Automaton) -> str:
-    """A shortest sentence with two readings, of an automaton that has one.
+    """A shortest ambiguous sentence, of an automaton that has one.
 
-    Two readings are followed side by side, word by word, from where their tags first differ.
+    Two parses are followed side by side, word by word, from where their tags first differ.
     """
 
     def steps(state: int) -> Iterator[tuple[tuple[str, ...], str | None, int]]:

@@ -52,6 +52,8 @@ YamlNode = yaml.ScalarNode | yaml.SequenceNode | yaml.MappingNode
 
 @dataclass(frozen=True, eq=False)
 class Word:
+    """One word, in lower case."""
+
     text: str
 
 
@@ -163,6 +165,7 @@ class _Reader:
         self.bad_words: list[str] = []  # errors
 
     def read(self, root: YamlNode, text: str) -> GrammarFile:
+        """The grammar of a file's root node and content."""
         top = self.mapping(root, "the file", {"context"})
         if "context" not in top:
             raise self.error(root, "no 'context', expected 'context: expressions: ...'")
@@ -199,9 +202,11 @@ class _Reader:
     # YAML ------------------------------------------------------------------------------------
 
     def where(self, node: YamlNode) -> str:
+        """File and line of a node, as messages begin with them."""
         return f"{self.path}:{node.start_mark.line + 1}:"
 
     def error(self, node: YamlNode, message: str) -> ValueError:
+        """The error to raise for a node."""
         return ValueError(f"{self.where(node)} {message}")
 
     def mapping(self, node: YamlNode, what: str, known: set[str] | None) -> dict[str, YamlNode]:
@@ -225,6 +230,7 @@ class _Reader:
         return result
 
     def section(self, context: dict[str, YamlNode], key: str) -> dict[str, YamlNode]:
+        """Name -> node of an optional mapping under `context`; {} where it is empty or missing."""
         node = context.get(key)
         if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
             return {}
@@ -265,6 +271,7 @@ class _Reader:
                 )
 
     def slot_values(self, name: str, node: YamlNode) -> tuple[str, ...]:
+        """The values of a slot type, as they are said; how the file has them goes to `written`."""
         values: dict[str, str] = {}
         for item in self.items(node, f"slot '{name}'"):
             if bracket := re.search(r"[\[\](),$@]", item.value):
@@ -286,6 +293,7 @@ class _Reader:
         return tuple(values)
 
     def macro(self, name: str) -> Choice:
+        """The phrases of a macro, parsed when it is first used."""
         if name not in self.macros:
             self.open_macros.append(name)
             items = self.items(self.macro_nodes[name], f"macro '{name}'")
@@ -296,6 +304,7 @@ class _Reader:
     # Expressions -----------------------------------------------------------------------------
 
     def whole_expression(self, item: yaml.ScalarNode) -> Expression:
+        """Parse one entry of an intent or a macro: 1 to MAX_WORDS words."""
         tokens = self.tokens(item)
         expression = self.alternatives(item, tokens, None)
         shortest, longest = self.length(expression, {})
@@ -322,7 +331,14 @@ class _Reader:
     def alternatives(
         self, item: yaml.ScalarNode, tokens: list[str], bracket: str | None, depth: int = 0
     ) -> Expression:
-        """Phrases separated by commas up to the closing bracket, or one phrase up to the end."""
+        """Phrases separated by commas up to the closing bracket, or one phrase up to the end.
+
+        Args:
+            item: the entry, for messages.
+            tokens: what is left of it, last first; those of this part are popped.
+            bracket: the opening one, `[` or `(`; None at the top.
+            depth: of brackets around.
+        """
         if depth > MAX_DEPTH:
             raise self.error(item, f"brackets are nested deeper than {MAX_DEPTH}")
         options: list[Expression] = []
@@ -349,6 +365,14 @@ class _Reader:
         return Choice((Phrase(()), chosen)) if bracket == "(" else chosen
 
     def part(self, item: yaml.ScalarNode, token: str, tokens: list[str], depth: int) -> Expression:
+        """Parse a word, slot, macro or bracket.
+
+        Args:
+            item: the entry, for messages.
+            token: its first token, popped already.
+            tokens: what is left of the entry, last first.
+            depth: of brackets around.
+        """
         if token in _CLOSING:
             return self.alternatives(item, tokens, token, depth + 1)
         if token.startswith("$"):
@@ -367,6 +391,7 @@ class _Reader:
         return self.macro(name)
 
     def slot(self, item: yaml.ScalarNode, token: str) -> Slot:
+        """The slot of a token `$type:name`."""
         match = _SLOT.fullmatch(token)
         if match is None:
             raise self.error(item, f"slot '{token}', expected $type:name")

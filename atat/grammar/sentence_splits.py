@@ -35,6 +35,8 @@ Item = TypeVar("Item", bound=Hashable)
 
 @dataclass(frozen=True)
 class Sentence:
+    """A sentence of the grammar, and the alternatives and slot values that it has."""
+
     intent: str
     sequence: str  # target sequence
     words: str
@@ -42,6 +44,7 @@ class Sentence:
 
     @property
     def group(self) -> "Group":
+        """Its intent, and the slots that its expression can have."""
         return self.intent, _group(self.units[0][1])
 
     @property
@@ -284,6 +287,7 @@ class _Pool:
 
     @property
     def least(self) -> int:
+        """How often the sentence said least was said."""
         return self.sentences[0][0]
 
     def add(self, sentence: Sentence) -> None:

@@ -1,4 +1,4 @@
-"""What is heard of audio: files and arrays of all kinds as features, or why there is nothing."""
+"""Audio inputs: files and arrays of all kinds as log mel features, or why there is no speech."""
 
 # T feature frames, F mel bins
 
@@ -20,9 +20,13 @@ AudioSource = str | Path | IO[bytes] | np.ndarray | torch.Tensor
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio as the model takes it: log mel features, float32; the audio's duration; time spent.
+    """The features of one audio input.
 
-    Where nobody speaks there are no features, and `reason` says why.
+    Attributes:
+        feats_TF: log mel features, float32; T is 0 where there is no speech.
+        duration_s: of the audio, before any trimming.
+        seconds: spent on reading and extraction.
+        reason: why there is no speech, else None.
     """
 
     feats_TF: np.ndarray
@@ -37,14 +41,18 @@ def hear(
     sample_rate: int | None = None,
     max_duration_s: float | None = None,
 ) -> Recording:
-    """Read one audio file or array and make the features of it.
+    """Extract features of one audio file or array.
 
     Args:
         source: path or open file of audio, or samples: (num_samples,) or (num_samples,
-            num_channels), floats within -1..1 or integers.
+            num_channels), floats within [-1, 1], or int8, int16, int32 at full scale.
         settings: of the features that the model takes.
-        sample_rate: of arrays, in Hz.
-        max_duration_s: longer audio is refused; the features' limit by default.
+        sample_rate: of arrays, in Hz; files have their own.
+        max_duration_s: longer audio is refused; by default, and at most for Whisper's features,
+            their limit.
+
+    Returns:
+        The features; without frames, and with a reason, where there is no speech.
 
     Raises:
         ValueError, FileNotFoundError: an input that cannot be used, by name.

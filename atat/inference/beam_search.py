@@ -1,8 +1,9 @@
-"""Batched beam search over the shared decoder: a pure function of encoder states and settings.
+"""Batched beam search over the shared decoder, with constrained decoding and CTC prefix scores.
 
-All hypotheses of all utterances take one step at a time together. An end of sequence competes with
-the continuations: one that is among the best `beam` is kept apart, and the best `beam` others go
-on. An utterance is done when none that goes on can beat the worst of its n best.
+A pure function of encoder states and settings. All hypotheses of all utterances take one step at a
+time together. An end of sequence competes with the continuations: one that is among the best `beam`
+is kept apart, and the best `beam` others go on. An utterance is done when none that goes on can
+beat the worst of its n best.
 """
 
 # B utterances, K hypotheses each, T memory frames, D width, V vocabulary, L positions of output,
@@ -11,6 +12,7 @@ on. An utterance is done when none that goes on can beat the worst of its n best
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,8 +20,8 @@ from torch import Tensor
 from atat.inference.constraints import Acceptor
 from atat.inference.ctc_prefix_score import CtcPrefixScorer
 
-# The least that CTC says. It has no path at all for more labels than frames, and a fast speaker
-# after 8x subsampling comes close; such an output shall be unlikely, not impossible.
+# Floor of CTC prefix scores. CTC has no path for more labels than frames, and a fast speaker after
+# 8x subsampling comes close; such an output shall be unlikely, not impossible.
 CTC_FLOOR = -1000.0
 MAX_BEAM, MAX_LENGTH = 1000, 1000  # what a request may cost
 
@@ -37,9 +39,46 @@ class Hypothesis:
     score: float
 
 
+class CachedState(Protocol):
+    """What a decoder keeps of all hypotheses between two steps (keys and values)."""
+
+    def select(self, parent_BK: Tensor) -> Self:
+        """Continue hypothesis `parent_BK[b, k]` (int64) as hypothesis k of utterance b."""
+
+    def select_utterances(self, index_B: Tensor) -> Self:
+        """Keep these utterances only, in this order; int64."""
+
+
+State = TypeVar("State", bound=CachedState)
+
+
+class AutoregressiveDecoder(Protocol[State]):
+    """What `search` needs of a decoder, as `atat.models.decoder.Decoder` has it."""
+
+    def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> State:
+        """The state before the first token, of `num_hyps` empty hypotheses for each utterance.
+
+        Args:
+            memory_BTD: encoder states, float.
+            mask_BT: bool, True where a frame is real; at least one is in each row.
+            num_hyps: K of the first step.
+        """
+
+    def step(self, token_BK: Tensor, state: State) -> tuple[Tensor, State]:
+        """Feed one token to each hypothesis.
+
+        Args:
+            token_BK: int64.
+            state: as `start`, `step` or one of its selections gave it.
+
+        Returns:
+            Log-probabilities of the next token, float (B, K, V), and the state after this one.
+        """
+
+
 @torch.inference_mode()
 def search(
-    decoder,
+    decoder: AutoregressiveDecoder[State],
     memory_BTD: Tensor,
     memory_mask_BT: Tensor,
     first_token_B: Tensor,
@@ -57,27 +96,29 @@ def search(
     blank: int = 0,
     length_bonus: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """The best outputs of each utterance, best first.
+    """The n best hypotheses of each utterance, best first.
+
+    With CTC the score is that of joint decoding: Watanabe et al. 2017, "Hybrid CTC/attention
+    architecture for end-to-end speech recognition".
 
     Args:
-        decoder: has `start(memory_BTD, mask_BT, num_hyps) -> state` and `step(token_BK, state) ->
-            (log_probs_BKV, state)`; the state has `select` and `select_utterances`.
+        decoder: gives log-probabilities of next tokens.
         memory_BTD: encoder states, float.
         memory_mask_BT: bool, True where a frame is real.
         first_token_B: int64, the task token of each utterance.
-        eos: the end of sequence.
-        beam: K, 1 is greedy search.
-        nbest: how many finished hypotheses to keep.
-        max_length: most tokens in an output; there only the end may follow. What comes out has
-            always ended.
-        banned: tokens that never come out (blank, padding, task tokens).
-        acceptor: only what it accepts comes out.
-        ctc_log_probs_BTV: CTC's log-softmax outputs over the same vocabulary.
-        ctc_mask_BT: which of its frames are real, where they are not those of the memory.
-        ctc_weight: w, 0 (decoder only) to 1 (CTC only).
-        ctc_silent_tokens: tokens that CTC does not see (tags); at weight 1 they cost nothing.
-        blank: CTC's blank.
-        length_bonus: added to the score for every token.
+        eos: id of the end of sequence.
+        beam: K, 1 to MAX_BEAM; 1 is greedy search.
+        nbest: how many finished hypotheses to keep, 1 to MAX_BEAM.
+        max_length: most tokens in a hypothesis, 1 to MAX_LENGTH; after so many only the end may
+            follow, so that every hypothesis is finished.
+        banned: ids that no hypothesis has (blank, padding, task tokens).
+        acceptor: of constrained decoding: every hypothesis is a sequence that it accepts.
+        ctc_log_probs_BTV: CTC's log-softmax outputs, float, over the same vocabulary.
+        ctc_mask_BT: bool, which of its frames are real, where they are not those of the memory.
+        ctc_weight: w, share of the CTC prefix score, 0 (decoder only) to 1 (CTC only).
+        ctc_silent_tokens: ids that CTC does not emit (tags); at weight 1 they cost nothing.
+        blank: id of CTC's blank.
+        length_bonus: added to the score for every token, in nats.
 
     Returns:
         For each utterance up to `nbest` hypotheses; none at all only when the acceptor accepts
@@ -237,7 +278,13 @@ class _Finished:
 
 
 def check_options(beam: int, nbest: int, max_length: int, ctc_weight: float) -> None:
-    """Raise ValueError for the first that is out of range."""
+    """Raise ValueError for the first that is out of range; all as `search` takes them.
+
+    Args:
+        beam, nbest: 1 to MAX_BEAM.
+        max_length: 1 to MAX_LENGTH.
+        ctc_weight: 0 to 1.
+    """
     for name, value, most in (
         ("beam", beam, MAX_BEAM),
         ("nbest", nbest, MAX_BEAM),

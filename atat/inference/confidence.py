@@ -1,6 +1,6 @@
-"""How sure an understanding is: the probability that it is right, from what the search has seen.
+"""Confidence: the probability that intent and slots are all right, from measures of the search.
 
-`examine` searches, and measures how far the best hypothesis is from what would make it doubtful;
+`examine` decodes, and measures how far the best hypothesis is from what would make it doubtful;
 `Confidence`, fitted by `python -m atat.calibrate`, turns that into probabilities.
 """
 
@@ -28,7 +28,7 @@ from atat.models.experiment_files import CONFIDENCE
 
 FORMAT = 3
 NBEST = 4  # hypotheses among which a rival is looked for
-# Tokens that the search without a constraint may take more than the one with it. It shows that
+# Tokens that the unconstrained search may take more than the constrained one. It shows that
 # something else was said, whatever that is; in noise it would ramble on to `max_length`.
 FREE_ROOM = 4
 MAX_MARGIN = 10.0  # nats; of a best hypothesis without a rival, too
@@ -40,17 +40,17 @@ MAX_Z = 4.0
 # The least deviation of a measure. CTC's cost is nothing at all wherever a good model is right in
 # validation: what hardly varies there tells most where it does (docs/log.md).
 MIN_SCALE = 0.3
-# Options that change what the measures mean. The number of readings shown does not.
+# Options that change what the measures mean. The number of results shown does not.
 CALIBRATED = ("task", "constraint", "ctc_weight", "beam", "max_length", "length_bonus")
 
 
 class Measures(NamedTuple):
-    """What speaks for and against the best hypothesis; all natural logarithms.
+    """Measures of the best hypothesis, the features of the regression; logarithms are natural.
 
     Attributes:
         cost: logarithm of its negative score a token, the end counted.
-        margin: its score over that of the best hypothesis with another meaning, at most MAX_MARGIN.
-        constraint_cost: logarithm of what the constraint takes from the best score, a token.
+        margin: its score over that of the best hypothesis with another meaning, 0 to MAX_MARGIN.
+        constraint_cost: logarithm of what constrained decoding takes from the best score, a token.
         ctc_cost: logarithm of what CTC's best path has over that of the words, a token.
     """
 
@@ -82,18 +82,23 @@ class Searched(Protocol):
     tokenizer: Tokenizer
 
     def encode_features(self, feats: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Decoder memory, its mask and CTC's scores, of one batch."""
+        """As `SpeechToSemantics.encode_features`."""
 
     def search_encoded(
         self, memory_BTD: Tensor, mask_BT: Tensor, ctc_BTV: Tensor | None, options: SearchOptions
     ) -> list[list[Hypothesis]]:
-        """The n best of each utterance of a batch that is encoded already."""
+        """As `SpeechToSemantics.search_encoded`."""
 
 
 def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions) -> list[Examined]:
-    """Search as `SpeechToSemantics.search_features` does, and measure; one batch.
+    """Decode one batch as `SpeechToSemantics.search_features` does, and measure.
 
-    Where there is a constraint, a second, greedy search without it shows what it costs.
+    With a constraint, a second, greedy search without it shows what it costs.
+
+    Args:
+        model: trained.
+        feats: log mel features, float32 (T, F) each.
+        options: of the search.
     """
     encoded = model.encode_features(feats)
     found_B = model.search_encoded(*encoded, replace(options, nbest=max(NBEST, options.nbest)))
@@ -151,7 +156,7 @@ def log_cost(cost: float) -> float:
 
 
 def meaning(reading: Reading) -> object:
-    """What two readings have in common that mean the same."""
+    """Equal for two predictions that mean the same: intent and slots, or the words."""
     return (reading.intent, reading.slots) if reading.intent is not None else reading.semantics
 
 
@@ -159,8 +164,8 @@ def margin(readings: Sequence[Reading], part: Any) -> float:
     """Score of the first over the first that differs from it in a part, at most MAX_MARGIN.
 
     Args:
-        readings: best first.
-        part: of a reading, what is compared.
+        readings: predictions, best first.
+        part: of a prediction, what is compared.
 
     >>> go, other = (Reading("go", {"to": town}, "", score) for town, score in
     ...              (("oslo", -1.0), ("rome", -3.5)))
@@ -178,8 +183,13 @@ def ctc_costs(
     """Log-probability of CTC's best path over that of the labels, a label and the end.
 
     Args:
-        ctc_BTV: log-softmax outputs; mask_BT: True where a frame is real.
-        labels_B: tokens without tags.
+        ctc_BTV: CTC's log-softmax outputs, float.
+        mask_BT: bool, True where a frame is real.
+        labels_B: token ids without tags, of each utterance.
+        blank: id of CTC's blank.
+
+    Returns:
+        Nats a token, one an utterance.
     """
     length_B = mask_BT.sum(1)
     best_B = ctc_BTV.max(-1).values.masked_fill(~mask_BT, 0.0).sum(1)
@@ -244,7 +254,7 @@ class Confidence:
 
 
 class Judge:
-    """What a result says of its confidence, by a threshold."""
+    """Confidence of a result, and whether it reaches the threshold."""
 
     def __init__(self, confidence: Confidence, threshold: float):
         self._confidence, self._threshold = confidence, threshold
@@ -268,9 +278,10 @@ class Judge:
 def judge(
     confidence: Confidence | None, options: dict[str, Any], threshold: float | None
 ) -> Judge | None:
-    """What judges the results of these options; None where nothing was calibrated for them.
+    """The judge of results of these options; None where nothing was calibrated for them.
 
     Args:
+        confidence: of the experiment, None where it is not calibrated.
         options: of the search, by name.
         threshold: instead of the calibrated one.
 
@@ -346,6 +357,7 @@ def standardise(x_NK: np.ndarray, mean_K: np.ndarray, scale_K: np.ndarray) -> np
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
+    """The logistic function, without overflow."""
     return 0.5 * (1 + np.tanh(x / 2))
 
 

@@ -1,4 +1,4 @@
-"""What beam search may put out: automata over tokens, asked for all hypotheses at once.
+"""Constrained decoding: finite-state acceptors over tokens, queried for the whole beam at once.
 
 An acceptor has a `start` state, says which tokens may follow a state, and which state follows. A
 state is one integer. Words are spelled as the tokenizer spells them, tags are one token.
@@ -27,12 +27,15 @@ ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end
 
 
 class Acceptor(Protocol):
+    """A finite-state acceptor of token sequences; `start` is its first state."""
+
     start: int
 
     def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
         """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end.
 
         Args:
+            state_N: int64.
             room: how many more tokens there can be, the end not counted. A token after which they
                 do not suffice to reach an end is not allowed.
         """
@@ -51,10 +54,11 @@ def make(
     """The acceptor of a constraint's name.
 
     Args:
+        tokenizer: spells words and tags.
         constraint: "well_formed" or "grammar".
         with_tags: the output is a target sequence (tasks slu, nlu), not a text (asr, mlm).
         grammar: file of the grammar, which "grammar" needs.
-        nesting: for "well_formed": which tags may stand in which; None: any.
+        nesting: for "well_formed": the tag nesting of training; None: any tag in any.
 
     Raises:
         ValueError: no grammar where one is needed, or one that the tokenizer cannot spell.
@@ -198,8 +202,9 @@ class WellFormed:
     ):
         """
         Args:
-            nesting: label -> labels that may stand directly inside it, and `nesting.OUTSIDE` ->
-                those that may stand at the root; None: any anywhere.
+            tokenizer: has the tags.
+            nesting: tag nesting: label -> labels that may stand directly inside it, and
+                `tag_nesting.OUTSIDE` -> those that may stand at the root; None: any anywhere.
             max_depth: most tags open at a time; fewer where 64 bits do not hold as many.
         """
         labels = sorted(tag[:-1] for tag in tokenizer.tags if tag.endswith("("))

@@ -1,4 +1,4 @@
-"""The second of two stages: a CRF reads the words that were heard, and tags them.
+"""A linear-chain CRF tagger: recognised words to semantics, the second of two stages.
 
 The paper's two-stage baseline ("ASR + CRF"). A maximum-entropy classifier says the intent; then a
 linear-chain CRF gives each word the path of tags around it, which is a tree again. Both are
@@ -126,8 +126,10 @@ def tag(
     """Learn from a split, tag texts, and write `hyp.jsonl` and `run.json` as stage 5 does.
 
     Args:
-        texts: utterance id -> words; none where nothing was heard.
+        train_split: has sentences with semantics.
+        texts: utterance id -> words; "" where none were recognised.
         about: what `run.json` says beside what is measured here: run, split, source, input.
+        directory: `decode_<run>/`, which is replaced.
 
     Returns:
         What `run.json` says.
@@ -147,7 +149,7 @@ def tag(
                 best = {"hypothesis": hypothesis, "score": round(score, 4)}
                 line |= {**best, "nbest": [best]}
             else:
-                line["reason"] = "no words were heard"
+                line["reason"] = "no words were recognised"
             lines.append(line)
     about = about | {
         "task": "nlu",

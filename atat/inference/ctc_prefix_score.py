@@ -1,4 +1,4 @@
-"""CTC prefix scores of every continuation of every hypothesis at once, for the search.
+"""CTC prefix scores of every continuation of every hypothesis at once, for beam search.
 
 The probability that CTC gives to all label sequences that begin with a prefix: Graves 2008,
 "Supervised sequence labelling with recurrent neural networks", section 7.4; Watanabe et al. 2017,
@@ -22,7 +22,7 @@ _LOWEST = -1.0e30
 
 @dataclass(frozen=True)
 class CtcState:
-    """What CTC knows of each hypothesis, read as a prefix.
+    """Forward variables of each hypothesis as a prefix (Graves 2008, section 7.4).
 
     Attributes:
         nonblank_BKS: log-probability of all paths over s frames that collapse to the prefix and end
@@ -46,7 +46,7 @@ class CtcPrefixScorer:
         mask_BT: bool, True where a frame is real.
         blank: index of CTC's blank.
         eos: index of the end of a sequence, scored as "nothing follows".
-        silent: tokens that CTC does not see (tags): they leave the prefix as it is.
+        silent: ids that CTC does not emit (tags): they leave the prefix as it is.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The runs of `decode.runs`: what each reads, and its hypotheses (`hyp.jsonl`, `run.json`)."""
+"""The runs of `decode.runs`: what each decodes, and its hypotheses (`hyp.jsonl`, `run.json`)."""
 
 import functools
 import json
@@ -15,7 +15,6 @@ from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
-from atat.data.feature_archive import FeatureReader
 from atat.inference.hypotheses import read_hypotheses
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.semantics import target_sequence
@@ -23,6 +22,7 @@ from atat.semantics import target_sequence
 if TYPE_CHECKING:
     import numpy as np
 
+    from atat.data.feature_archive import FeatureReader
     from atat.inference.beam_search import Hypothesis
     from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
@@ -37,7 +37,8 @@ class Inputs:
 
     Attributes:
         ids: of all utterances of the split, sorted.
-        sizes: id -> feature frames (speech) or its like (text), of those that can be decoded.
+        sizes: id -> feature frames (speech) or their equivalent (`text_size`), of those that can be
+            decoded.
         reader: id -> features; None for text.
         texts: id -> sentence; None for speech.
         dropped: id -> why there is nothing to decode.
@@ -74,7 +75,7 @@ def load_settings(exp: Path, overrides: list[str]) -> Config:
 
 
 def chosen_runs(settings: Config, only: str | None) -> dict[str, DecodeRun]:
-    """The runs to decode, by name, each after the one whose hypotheses it reads.
+    """The runs to decode, by name, each after the one whose hypotheses are its input.
 
     Raises:
         ValueError: there is none, or not the one that is asked for, or an input that cannot be.
@@ -92,7 +93,12 @@ def chosen_runs(settings: Config, only: str | None) -> dict[str, DecodeRun]:
 
 
 def runs_over(settings: Config, split: str, only: Iterable[str] | None) -> dict[str, DecodeRun]:
-    """The runs that understand the speech of a split, or those of them that are asked for.
+    """The runs from speech to semantics over a split, or those of them that are asked for.
+
+    Args:
+        settings: the experiment's.
+        split: a key of data directories.
+        only: names of runs; None or none: all.
 
     Raises:
         ValueError: there is none, or not those that are asked for.
@@ -118,7 +124,7 @@ def runs_over(settings: Config, split: str, only: Iterable[str] | None) -> dict[
 
 
 def search_options(run: DecodeRun) -> dict[str, Any]:
-    """What a run says of the search, for `SpeechToSemantics.options`."""
+    """The search options of a run, as `SpeechToSemantics.options` takes them."""
     return {name: getattr(run, name) for name in ("task", "constraint", "ctc_weight", "beam")}
 
 
@@ -150,16 +156,25 @@ def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:
 
 
 def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
-    """Find what a run decodes.
+    """Open what a run decodes.
+
+    Args:
+        run: one of decode.runs.
+        data: directory of the splits, whose text is read for text runs and no references ever.
+        dump: directory of their features.
+        exp: directory of the experiment, with the hypotheses of other runs.
 
     Raises:
-        FileNotFoundError: the split or its features are not there, or the hypotheses to read.
+        FileNotFoundError: the split or its features are not there, or the other run's hypotheses.
+        ValueError: the features are of other utterances than the split.
     """
     if run.source == "text":
         texts = _column(data / run.split / "text")
         return Inputs(sorted(texts), {i: text_size(text) for i, text in texts.items()}, texts=texts)
     if run.source == "hypotheses":
         return heard_by(exp / f"decode_{run.input}" / "hyp.jsonl")
+    from atat.data.feature_archive import FeatureReader  # with NumPy
+
     reader = FeatureReader(dump / run.split)
     # What stage 2 dropped is still in the split, and will count as wrong.
     reasons = _column(dump / run.split / "dropped")
@@ -173,17 +188,24 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
 
 
 def heard_by(path: Path) -> Inputs:
-    """The words that a run has heard, in its `hyp.jsonl`, as they are: the words of training."""
+    """The words that a run has recognised, from its `hyp.jsonl`: in the words of training.
+
+    Raises:
+        FileNotFoundError: the run is not decoded. ValueError: as `read_hypotheses`.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
     # A model that has hardly learned the task may give tags too.
     texts = {
         line["id"]: target_sequence.words(line["hypothesis"]) for line in read_hypotheses(path)
     }
-    useless = {i: f"{path.parent.name} heard no words" for i, text in texts.items() if not text}
+    useless = {
+        i: f"{path.parent.name} recognised no words" for i, text in texts.items() if not text
+    }
     # A token has a character at least, and only a model that never learned the task rambles on.
     useless |= {
-        i: f"{path.parent.name} heard {len(text)} characters, expected at most {MAX_TEXT_TOKENS}"
+        i: f"{path.parent.name} recognised {len(text)} characters, expected at most "
+        f"{MAX_TEXT_TOKENS}"
         for i, text in texts.items()
         if len(text) > MAX_TEXT_TOKENS
     }
@@ -204,11 +226,17 @@ def decode_run(
     """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
 
     Args:
-        exp: the directory of the model, which other processes load it from.
+        model: trained.
+        name: the run's, a key of decode.runs.
+        run: its settings; split, source and input are recorded.
+        options: of the search.
+        inputs: as `open_inputs` gives them.
+        directory: `decode_<run>/`, which is replaced, scores of an earlier decoding included.
+        exp: the directory of the model, which other processes load it from; None: only this one.
         num_jobs: processes, where there is enough to decode for them.
 
     Returns:
-        What `run.json` says.
+        The content of `run.json`.
     """
     lines = {
         i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
@@ -262,7 +290,16 @@ def decode_run(
 
 
 def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
-    """Every utterance with its n best, in batches of like length."""
+    """Decode every utterance that can be, in batches of like length.
+
+    Args:
+        model: a `SpeechToSemantics`.
+        inputs: as `open_inputs` gives them.
+        options: `SearchOptions`.
+
+    Yields:
+        Utterance id and its n best hypotheses, best first; none where the constraint accepts none.
+    """
     for batch, entries in zip(*_batches(inputs, model.settings.decode.batch_frames), strict=True):
         yield from zip(batch, _find(entries, model, options)[0], strict=True)
 
@@ -292,7 +329,7 @@ def _find_by(
 
 @functools.cache
 def model_of(exp: Path) -> "SpeechToSemantics":
-    """Read once a process."""
+    """The model of an experiment, loaded once a process."""
     import torch
 
     from atat.inference.predictor import SpeechToSemantics

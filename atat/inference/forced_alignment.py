@@ -1,4 +1,4 @@
-"""Forced alignment: where the words are in speech, by a trained CTC."""
+"""Forced alignment of words with speech, by a trained CTC."""
 
 # B utterances, T encoder frames, N labels (tokens of words), K = 2 N + 1 states, W words, V
 # vocabulary
@@ -37,8 +37,11 @@ def viterbi(
     """The most probable CTC path of each label sequence (Graves et al. 2006, section 4).
 
     Args:
-        log_probs_BTV: CTC's log-softmax outputs. frames_B: how many are real, 1 or more.
-        labels_BN: int64, padded with anything. lengths_B: how many are real, 1 or more.
+        log_probs_BTV: CTC's log-softmax outputs, float.
+        frames_B: int64, how many frames are real, 1 or more.
+        labels_BN: int64, padded with anything.
+        lengths_B: int64, how many labels are real, 1 or more.
+        blank: id of CTC's blank.
 
     Returns:
         path_BT int64, the position (0 to N - 1) of each frame's label, -1 for blank and padding;
@@ -110,10 +113,12 @@ def align(
 ) -> Iterator[tuple[str, list[ctm.Word] | None]]:
     """Every utterance with its words, in no order; None where it has more tokens than frames.
 
-    Times count from the beginning of the features.
+    Times are seconds from the beginning of the features.
 
     Args:
+        model: with CTC.
         reader: has the features of all utterances in `texts`.
+        texts: utterance id -> its words.
 
     Raises:
         ValueError: the model has no CTC.
@@ -181,8 +186,15 @@ def write_ctm(
 ) -> str:
     """Align a split and write its `ctm`.
 
+    Args:
+        model: with CTC.
+        data_dir: `data/<split>`, with wav.scp and text.
+        dump_dir: the split's features.
+        num_jobs: processes that read audio.
+        allow_drops: go on when more than 1 % of the utterances cannot be aligned.
+
     Returns:
-        what was done, a sentence.
+        What was done, a sentence.
 
     Raises:
         ValueError: the split has no text or the model no CTC; more than 1 % of the utterances

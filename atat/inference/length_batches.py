@@ -1,4 +1,4 @@
-"""Inputs in batches of like length."""
+"""Length bucketing: inputs in batches of like length."""
 
 from collections.abc import Iterable, Sequence
 

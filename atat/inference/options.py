@@ -1,4 +1,4 @@
-"""How to search: task, constraint, beam and what else a call can choose."""
+"""Search options of a call: task, constraint, beam and the like."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from atat.inference.beam_search import check_options
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to decode; docs in conf/base.yaml, `decode`."""
+    """Options of beam search and constrained decoding; conf/base.yaml, `decode`, explains each."""
 
     task: str = "slu"
     beam: int = 4

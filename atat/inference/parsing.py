@@ -1,4 +1,4 @@
-"""Audio files, recordings and sentences of a command line, and what is understood as JSON."""
+"""Audio files, recordings and sentences of a command line, and the results as JSON."""
 
 import argparse
 import json
@@ -23,12 +23,15 @@ def understand(
     threshold: float | None = None,
     **options: Any,
 ) -> Iterator[tuple[str, "Result | ValueError | OSError"]]:
-    """What the model makes of each input, in order.
+    """Results of inputs of all kinds, in order, decoded together in batches.
 
     Args:
+        model: trained, or Whisper held to a grammar.
         inputs: kind ("file" or "text") and source of each: a sentence, a path, an open file, or
-            (samples, sample rate).
-        max_duration_s, threshold, options: as `SpeechToSemantics`.
+            (samples, sample rate in Hz).
+        max_duration_s: longer audio is refused; None: the experiment's limit.
+        threshold: least confidence that is accepted, 0 to 1; None: the calibrated one.
+        options: of the search, as `SpeechToSemantics` takes them.
 
     Yields:
         The input's kind, and its result, or the error that says why there is none.
@@ -54,9 +57,13 @@ def understand(
 
 
 def line(name: str, kind: str, result: Result, with_nbest: bool, has_tags: bool = True) -> str:
-    """A result as a line of JSON; what has nothing to say is left out.
+    """A result as a line of JSON; keys without a value are left out.
 
     Args:
+        name: of the input: a path or a sentence.
+        kind: "file" or "text", the key of the name.
+        result: of that input.
+        with_nbest: with the n best.
         has_tags: false where words were asked for, which have no intent and slots.
     """
     about = result.to_dict()
@@ -85,7 +92,16 @@ def line(name: str, kind: str, result: Result, with_nbest: bool, has_tags: bool 
 def load(
     args: argparse.Namespace, options: dict[str, Any], with_speech: bool
 ) -> "SpeechToSemantics | WhisperGrammar":
-    """What understands. A mistake in the options is the same for every input: it is said once."""
+    """The model that a command line names, its options checked once for all inputs.
+
+    Args:
+        args: of `atat.parse`.
+        options: of the search, by name.
+        with_speech: false loads nothing that typed text does not need.
+
+    Raises:
+        ValueError, FileNotFoundError: no such model, or options that it does not have.
+    """
     if args.exp is not None:
         check_experiment(args.exp)
     if with_speech or args.exp is not None:

@@ -1,4 +1,4 @@
-"""Use a trained model: audio or text in, intent and slots out.
+"""Inference with a trained model: audio or text in, intent and slots out.
 
 from atat import SpeechToSemantics
 model = SpeechToSemantics.load("egs/commands/exp/atat")
@@ -45,7 +45,7 @@ Found = tuple[list[Hypothesis], dict[str, Any]]
 
 
 class SpeechToSemantics:
-    """A trained model with its tokenizer and settings. Made by `load`, used by calling it."""
+    """A trained model with its tokenizer and settings: `load` one, and call it."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class SpeechToSemantics:
     ):
         """
         Args:
-            model, tokenizer, settings: that belong together.
+            model, tokenizer, settings: of one experiment.
             grammar: file of the grammar, for the constraint "grammar".
-            nested: which tags may stand in which, for the constraint "well_formed"; None: any.
+            nested: the tag nesting of training, for the constraint "well_formed"; None: any.
             spoken_values: slots have the words that are said, not what the grammar writes for them.
         """
         self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
@@ -79,6 +79,8 @@ class SpeechToSemantics:
         """Read an experiment that stage 4 finished.
 
         Args:
+            exp_dir: the experiment's directory, with config.yaml, tokenizer and model.
+            device: as torch names it: cpu, cuda, cuda:1, ...
             with_confidence: read its confidence.json, where there is one.
             spoken_values: slots as they are said ("twenty five"), not as its grammar writes them.
 
@@ -124,15 +126,16 @@ class SpeechToSemantics:
         threshold: float | None = None,
         **options: Any,
     ) -> Result | list[Result]:
-        """Understand audio or text.
+        """Predict intent and slots of audio or text.
 
         Args:
             source: path or open file of audio, or samples: (num_samples,) or (num_samples,
-                num_channels), floats within -1..1 or integers; or a list of these.
+                num_channels), floats within [-1, 1] or integers at full scale; or a list of these.
             text: a sentence or a list of them, instead of audio.
             sample_rate: of arrays, in Hz.
             max_duration_s: longer audio is refused; the features' limit by default.
-            threshold: least confidence of audio that is accepted, instead of the calibrated one.
+            threshold: least confidence of audio that is accepted, 0 to 1, instead of the calibrated
+                one.
             options: task slu (default for audio), nlu (default for text), asr or mlm; constraint
                 "none", "well_formed" (default) or "grammar"; ctc_weight 0 to 1; beam, nbest,
                 max_length, length_bonus (default: `options`).
@@ -163,15 +166,22 @@ class SpeechToSemantics:
         sample_rate: int | None = None,
         max_duration_s: float | None = None,
     ) -> Recording:
-        """Read one audio file or array and make the features of it; arguments and errors as in a
-        call."""
+        """Extract features of one audio file or array; arguments and errors as in a call."""
         return audio_input.hear(source, self.settings.features, sample_rate, max_duration_s)
 
     @torch.inference_mode()
     def understand(
         self, recordings: Sequence[Recording], threshold: float | None = None, **options: Any
     ) -> list[Result]:
-        """Understand what `hear` gave, in batches of like length; arguments as in a call."""
+        """Predict from extracted features (`hear`), in batches of like length.
+
+        Args:
+            recordings: features of each.
+            threshold, options: as in a call.
+
+        Returns:
+            A result each, in order.
+        """
         chosen = self.options("slu", **options)
         judge = confidence.judge(self.confidence, asdict(chosen), threshold)
         searched = _with_rivals(chosen)
@@ -205,10 +215,10 @@ class SpeechToSemantics:
 
     @torch.inference_mode()
     def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
-        """Understand sentences; options as in a call.
+        """Predict intent and slots of sentences; options as in a call.
 
-        Where there is a grammar, its sentences are read by it; the model is asked about others,
-        and believed where `TypedText.second` does.
+        Where there is a grammar, its sentences are parsed by it; the model decodes the others, and
+        its results are accepted where `TypedText.second` does.
         """
         chosen = self.options("nlu", **options)
         if self.typed is None or chosen.task not in TAGGED_TASKS:
@@ -223,7 +233,7 @@ class SpeechToSemantics:
 
     @cached_property
     def typed(self) -> TypedText | None:
-        """Reads typed text by the experiment's grammar, if it has one."""
+        """The parser of typed text by the experiment's grammar, if it has one."""
         if self.grammar is None:
             return None
         grammar = Grammar.load(self.grammar)
@@ -231,7 +241,7 @@ class SpeechToSemantics:
         return TypedText(grammar)
 
     def _read_texts(self, texts: Sequence[str], chosen: SearchOptions) -> list[Result]:
-        """What the model makes of sentences."""
+        """The model's results of sentences."""
         sentences = [normalize(text) for text in texts]
         for text, sentence in zip(texts, sentences, strict=True):
             if not sentence:
@@ -247,10 +257,14 @@ class SpeechToSemantics:
         )
 
     def options(self, default_task: str = "slu", **given: Any) -> SearchOptions:
-        """The decoding options of a call: what is given and not None, else the experiment's.
+        """The search options of a call: what is given and not None, else the experiment's.
 
         Of audio: those that it is calibrated for, else CTC's share and the beam of its run `test`,
-        so that a user's recordings are understood as well as the scored ones.
+        so that a user's recordings are decoded as the scored ones.
+
+        Args:
+            default_task: where none is given: slu for audio, nlu for text.
+            given: fields of `SearchOptions`.
 
         Raises:
             ValueError: an option that does not exist, or that this model cannot do.
@@ -288,6 +302,7 @@ class SpeechToSemantics:
 
         Args:
             feats: log mel features, float32 (T, F) each, as stage 2 writes them.
+            options: of the search.
         """
         return self.search_encoded(*self.encode_features(feats), options)
 
@@ -386,7 +401,11 @@ class SpeechToSemantics:
         """The n best of each utterance of a batch that is encoded already.
 
         Args:
-            accepted: what may come out, instead of the constraint of the options.
+            memory_BTD: encoder states, float (B, S, D).
+            mask_BT: bool, True where a state is real.
+            ctc_BTV: CTC's log-softmax outputs; None for text, or without CTC.
+            options: of the search.
+            accepted: of constrained decoding, instead of the constraint of the options.
         """
         tokenizer = self.tokenizer
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
@@ -417,7 +436,7 @@ class SpeechToSemantics:
         )
 
     def _acceptor(self, options: SearchOptions) -> constraints.Acceptor | None:
-        """The automaton of a constraint; made once."""
+        """The acceptor of a constraint; made once."""
         if options.constraint == "none":
             return None
         key = options.constraint, options.task in TAGGED_TASKS

@@ -1,4 +1,4 @@
-"""What the model makes of an input: intent, slots, the sequence itself."""
+"""The result of an input: intent, slots, the sequence itself."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,13 +8,13 @@ from atat.semantics import target_sequence
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to understand an input.
+    """One prediction: a hypothesis with its intent and slots.
 
     Attributes:
         intent: None where the sequence has no tags or is not well formed.
         slots: name -> value; a list of values for a slot that is there more than once.
         semantics: the sequence itself (words only for the task asr).
-        score: its log-probability (with the length bonus, mixed with CTC's).
+        score: its log-probability (with the length bonus, mixed with CTC's); None by a grammar.
         reason: why there is no intent, else None.
     """
 
@@ -27,17 +27,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Result(Reading):
-    """What was understood: the best reading and what else there is to say.
+    """The best prediction of an input, and what else is known of it.
 
-    Where that is not believed (`accepted` is False), there is no intent and there are no slots, so
-    that nobody acts on them; what they would have been is the first of `nbest`, and `reason` says
-    why they are not taken.
+    Where it is rejected (`accepted` is False), there is no intent and there are no slots, so that
+    nobody acts on them; what they would have been is the first of `nbest`, and `reason` says why
+    they are not taken.
 
     Attributes:
-        nbest: readings of different meanings, best first; may be fewer than asked for.
+        nbest: predictions of different meanings, best first; may be fewer than asked for.
         unknown: words of a text input with characters that the model does not know.
         duration_s: of audio.
-        seconds: that it took, reading included; the share of one where several go together.
+        seconds: that it took, feature extraction included; the share of one in a batch.
         confidence: probability that intent and slots are all right; None for text, and where
             the experiment is not calibrated (`python -m atat.calibrate`) for the options in use.
         accepted: whether it reaches the threshold.
@@ -66,9 +66,10 @@ class Result(Reading):
 
 
 def read(sequence: str, score: float, has_tags: bool) -> Reading:
-    """What a sequence means.
+    """The prediction that a sequence holds.
 
     Args:
+        sequence: a target sequence, well formed or not, or words.
         score: its log-probability.
         has_tags: false for a transcript, which has no intent.
     """

@@ -1,4 +1,4 @@
-"""Typed sentences by a grammar: what is one of its sentences is read exactly, all else refused.
+"""Typed text, parsed by a grammar: its sentences exactly, all else refused.
 
 A sentence may be typed in other ways than the grammar has it: digits, hyphens, contractions, words
 joined or apart, hesitations and politeness. What differs from a sentence by "the" and "a" alone is
@@ -37,7 +37,7 @@ EQUALS = (("a hundred", "one hundred"), ("hundred and", "hundred"), ("a thousand
 ENDINGS = {"s": ("is", "has", "us"), "re": ("are",), "ll": ("will",), "ve": ("have",)}
 ENDINGS |= {"d": ("would", "had"), "m": ("am",)}
 MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
-NBEST = 2  # readings of the model: the best, and another meaning
+NBEST = 2  # predictions of the model: the best, and another meaning
 MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
 MAX_STEPS = 20_000  # of a search for what is near
 
@@ -45,7 +45,7 @@ Words = tuple[str, ...]
 
 
 class TypedText:
-    """Reads typed text by a grammar."""
+    """Parses typed text by a grammar."""
 
     def __init__(self, grammar: Grammar):
         self.grammar = grammar
@@ -60,7 +60,11 @@ class TypedText:
                 self._add(apart.split(), (word,))
 
     def read(self, text: str, nbest: int = 1) -> Result | None:
-        """What a sentence of the grammar means, sure; None for what is none.
+        """The certain result of a text that is a sentence of the grammar; None for any other.
+
+        Args:
+            text: as typed.
+            nbest: most parses of an ambiguous sentence that the result keeps.
 
         Raises:
             ValueError: no words, or no Unicode.
@@ -114,9 +118,9 @@ class TypedText:
         return "not a sentence of the grammar" + (f"; near it: '{near}'" if near else "")
 
     def second(self, text: str, guess: Result) -> Result:
-        """A model's result for a text that is no sentence of the grammar, believed or refused.
+        """A model's result for a text that is no sentence of the grammar, accepted or rejected.
 
-        It is believed where the text is near a sentence that means what the model reads.
+        It is accepted where the text is near a sentence that means what the model predicts.
         """
         near = self.near(text)
         meant = None if near is None else self.of_sentence(near)
@@ -257,11 +261,13 @@ def contraction(word: str) -> list[str]:
 
 
 def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **about) -> Result:
-    """The result of readings, best first, their slots as the grammar file writes them.
+    """The result of predictions, best first, their slots as the grammar file writes them.
 
     Args:
+        grammar: has the written form of slot values.
+        readings: predictions, best first, slots as spoken.
         nbest: how many of them it keeps; of those that mean the same the first.
-        about: what else is known.
+        about: other attributes of the `Result`.
     """
     readings = list(readings)
     shown: dict[tuple, Reading] = {}
@@ -284,12 +290,12 @@ def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, st
 
 
 def key(reading: Reading) -> object:
-    """Equal for two readings that mean the same, however slots are written; None without tags."""
+    """Equal for predictions that mean the same, however slots are written; None without tags."""
     return target_sequence.frame(reading.semantics).key if reading.intent is not None else None
 
 
 def share(readings: tuple[Reading, ...]) -> float:
-    """Of the probability of all readings, what is with the meaning of the first.
+    """Share of the n best's probability that has the meaning of the first.
 
     >>> from math import log
     >>> go, stay = (Reading(name, {}, f"{name}( ){name}", log(share))

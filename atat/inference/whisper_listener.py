@@ -1,4 +1,4 @@
-"""Whisper as it was published, on our own encoder, decoder and search."""
+"""Whisper as it was published, on our own encoder, decoder and beam search."""
 
 # N samples, T feature frames, F mel bins, S encoder frames, D width, V vocabulary
 
@@ -14,7 +14,7 @@ from atat.inference import constraints
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.typed_text import normalize
 from atat.models import whisper, whisper_checkpoint
-from atat.models.decoder import Decoder
+from atat.models.decoder import Decoder, DecoderState
 
 WINDOW_S = 30.0
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")  # of the English models
@@ -24,7 +24,7 @@ PLAIN = re.compile(r"\u0120?([a-z]+('[a-z]+)?|'[a-z]+)")  # \u0120: byte-level B
 
 
 class Words:
-    """Whisper's tokens, as far as an acceptor asks for them."""
+    """Whisper's byte-level BPE tokens, as far as an acceptor needs a tokenizer."""
 
     unk = -1
 
@@ -48,26 +48,28 @@ class Words:
 
 
 class Prompted:
-    """A decoder that has taken a token before search gives it the first."""
+    """A decoder with a prompt: it has taken a token before search gives it the first."""
 
     def __init__(self, decoder: Decoder, token: int):
         self._decoder, self._token = decoder, token
         self.step = decoder.step
 
-    def start(self, memory_BTD, mask_BT, num_hyps: int):
+    def start(self, memory_BTD: torch.Tensor, mask_BT: torch.Tensor, num_hyps: int) -> DecoderState:
+        """As `Decoder.start`, after the prompt."""
         state = self._decoder.start(memory_BTD, mask_BT, num_hyps)
         token_BK = mask_BT.new_full((len(mask_BT), num_hyps), self._token, dtype=int)
         return self._decoder.step(token_BK, state)[1]
 
 
 class Listener:
-    """Hears English."""
+    """Whisper's encoder and decoder, of the English models."""
 
     def __init__(self, source: str, window_s: float | None = WINDOW_S, device: str = "cpu"):
         """
         Args:
             source: of the weights, as `whisper_checkpoint.load` takes it.
-            window_s: what is heard is padded with silence to so much, and cut there; None: neither.
+            window_s: audio is padded with silence to so many seconds, and cut there; None: neither.
+            device: as torch names it: cpu, cuda, cuda:1, ...
         """
         tokenizer = tokenizer_file(source)
         checkpoint = whisper_checkpoint.load(source)
@@ -135,12 +137,13 @@ class Listener:
         accepted: constraints.Acceptor | None = None,
         banned: list[int] | None = None,
     ) -> list[Hypothesis]:
-        """What was said, best first.
+        """The n best hypotheses of one recording, best first.
 
         Args:
             states: as `encode` gives them.
-            accepted: only what it accepts comes out.
-            banned: tokens that do not come out: `special` (by default) or `not_plain`.
+            beam, nbest: as `beam_search.search` takes them.
+            accepted: of constrained decoding; None: no constraint.
+            banned: ids that no hypothesis has: `special` (by default) or `not_plain`.
         """
         (found,) = search(
             Prompted(self.decoder, self.prompt[0]),

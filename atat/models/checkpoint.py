@@ -59,7 +59,7 @@ def check_experiment(exp_dir: Path) -> None:
 
 
 def digest(exp_dir: Path) -> str:
-    """Tells the weights of an experiment from others: what was measured belongs to one model."""
+    """Hexadecimal digest of an experiment's weights: what was measured belongs to one model."""
     with model_path(exp_dir).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -67,7 +67,14 @@ def digest(exp_dir: Path) -> str:
 def write(
     weights: "dict[str, torch.Tensor]", config: ModelConfig, tokenizer: Tokenizer, exp_dir: Path
 ) -> None:
-    """Write the model of an experiment in place of any that was there."""
+    """Write the model of an experiment in place of any that was there.
+
+    Args:
+        weights: state dict of `AtatModel`, any floating type.
+        config: `settings.model`, kept in the header.
+        tokenizer: the one it was trained with; its fingerprint is kept in the header.
+        exp_dir: the experiment's directory.
+    """
     from safetensors.torch import save
 
     header = {
@@ -149,7 +156,16 @@ def _as_now(name: str) -> str:
 
 
 def fill(model: "nn.Module", weights: "dict[str, torch.Tensor]", path: Path) -> None:
-    """Put all the weights into the model. Raises ValueError when names or shapes differ."""
+    """Load all the weights into the model.
+
+    Args:
+        model: an `AtatModel` of the same settings.
+        weights: as `read_weights` gives them.
+        path: of their file, for the message.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
     expected = model.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         got, want = (tuple(d[name].shape) if name in d else "nothing" for d in (weights, expected))

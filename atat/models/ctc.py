@@ -1,4 +1,4 @@
-"""What CTC has heard, as the input of the text encoder."""
+"""CTC posteriors as an input of the text encoder."""
 
 # B utterances, T frames, N labels, V vocabulary
 
@@ -7,15 +7,16 @@ from torch import Tensor
 
 
 def heard(log_probs_BTV: Tensor, mask_BT: Tensor, blank: int) -> tuple[Tensor, Tensor]:
-    """The labels of CTC's best path, each as the mean of what its frames say.
+    """CTC posteriors, collapsed along the best path: one mean a label of it.
 
     Args:
-        log_probs_BTV: CTC's log-softmax outputs. mask_BT: bool, true for real frames.
-        blank: id of the blank.
+        log_probs_BTV: CTC's log-softmax outputs, float.
+        mask_BT: bool, True where a frame is real.
+        blank: id of CTC's blank.
 
     Returns:
-        probs_BNV, float: the probability of each label but blank, of every label that is heard;
-        num_labels_B, int64. N is the largest of these, at least 1.
+        probs_BNV, float: distribution over the labels but blank, of every label of the best path,
+        zeros in the padding; num_labels_B, int64. N is the largest of these, at least 1.
     """
     best_BT = log_probs_BTV.argmax(-1).masked_fill(~mask_BT, blank)
     before_BT = torch.nn.functional.pad(best_BT, (1, 0), value=blank)[:, :-1]

@@ -1,7 +1,7 @@
 """The one decoder that all tasks share: a Transformer whose first input is the task token.
 
-Two ways through the same weights: `forward` for training (all positions at once) and `start`/`step`
-for search (one token for every hypothesis, keys and values cached).
+Two ways through the same weights: `forward` for training (teacher forcing, all positions at once)
+and `start`/`step` for beam search (one token for every hypothesis, keys and values cached).
 """
 
 # B utterances, K hypotheses each, R rows (a row is one target of one task), T memory frames,
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What search keeps between steps.
+    """Cached keys and values, between the steps of beam search.
 
-    Keys and values of all hypotheses of an utterance stand in the order in which they were made and
-    are never moved: which of them are a hypothesis' own past is in `lineage`. So going on from
-    other hypotheses copies one small matrix.
+    Those of all hypotheses of an utterance stand in the order in which they were made and are never
+    moved: which of them are a hypothesis' own past is in `lineage`. So going on from other
+    hypotheses copies one small matrix.
 
     Attributes:
         position: number of tokens that every hypothesis has taken.
@@ -40,15 +40,12 @@ class DecoderState:
     memory_bias: Tensor
 
     def select(self, parent_BK: Tensor) -> "DecoderState":
-        """Hypothesis k of utterance b goes on from hypothesis parent_BK[b, k].
-
-        There may be more or fewer of them than before.
-        """
+        """As `beam_search.CachedState.select`; there may be more or fewer hypotheses."""
         index = parent_BK[:, None, :, None].expand(-1, -1, -1, self.lineage.size(-1))
         return replace(self, lineage=self.lineage.gather(2, index))
 
     def select_utterances(self, index_B: Tensor) -> "DecoderState":
-        """Keep these utterances only, in this order."""
+        """As `beam_search.CachedState.select_utterances`."""
         return replace(
             self,
             keys=tuple(k[index_B] for k in self.keys),
@@ -89,21 +86,29 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def heads(self, x: Tensor) -> Tensor:
-        """(..., L, D) -> (..., H, L, D / H)"""
+        """Split into heads: (..., L, D) -> (..., H, L, D / H)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
 
     def self_projections(self, x: Tensor) -> list[Tensor]:
+        """Queries, keys and values of (..., L, D), normalised here: (..., H, L, D / H) each."""
         return [self.heads(p) for p in self.self_qkv(self.self_norm(x)).chunk(3, dim=-1)]
 
     def add_self(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Add self-attention's `mixed` values (..., H, L, D / H), projected, to x (..., L, D)."""
         return x + self.dropout(self.self_out(mixed.transpose(-2, -3).flatten(-2)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
+        """Add the feed-forward of x, (..., L, D), to it."""
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
 class DecoderLayer(Layer):
-    """A layer that attends to the memory between its two parts; arguments as of `Layer`."""
+    """A layer that attends to the memory between its two parts.
+
+    Args:
+        width: D.
+        others: as of `Layer`.
+    """
 
     def __init__(self, width: int, *others: object):
         super().__init__(width, *others)
@@ -113,9 +118,17 @@ class DecoderLayer(Layer):
         self.memory_out = nn.Linear(width, width)
 
     def memory_projections(self, memory_BTD: Tensor) -> list[Tensor]:
+        """Keys and values of the memory, (B, H, T, D / H) each."""
         return [self.heads(p) for p in self.memory_kv(memory_BTD).chunk(2, dim=-1)]
 
     def attend_memory(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Add cross-attention to the memory.
+
+        Args:
+            x: (R, L, D); in beam search (B, K, D).
+            keys, values: of the memory of each row of x, (R, H, T, D / H).
+            bias: (R, 1, 1, T), added to the attention's logits: as `_bias` makes it.
+        """
         queries = self.heads(self.memory_q(self.memory_norm(x)))
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
         return x + self.dropout(self.memory_out(mixed.transpose(-2, -3).flatten(-2)))
@@ -174,12 +187,16 @@ class Decoder(nn.Module):
 
         Args:
             token_RL: int64, each row its task token and then the target; padding may be any id.
-            memory_BTD: encoder states. mask_BT: bool, true where there is memory.
+            memory_BTD: encoder states, float.
+            mask_BT: bool, True where there is memory.
             source_R: int64, which memory row each target row attends to; several may share one.
-            wanted_RL: bool, N positions of which logits are wanted.
+            wanted_RL: bool, N positions of which logits are wanted; None: all.
 
         Returns:
             (R, L, V) float; with `wanted_RL`, (N, V), row by row.
+
+        Raises:
+            ValueError: more positions than were learned (`num_positions`).
         """
         x = self._embed(token_RL, 0)
         bias_R11T = _bias(mask_BT, x.dtype)[source_R]
@@ -194,7 +211,7 @@ class Decoder(nn.Module):
         return self._logits(x if wanted_RL is None else x[wanted_RL])
 
     def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> DecoderState:
-        """Project the memory once an utterance; no token has been taken yet."""
+        """As `beam_search.AutoregressiveDecoder.start`: projects the memory, once an utterance."""
         projected = [layer.memory_projections(memory_BTD) for layer in self.layers]
         num_heads = self.layers[0].num_heads
         batch, _, width = memory_BTD.shape
@@ -210,11 +227,7 @@ class Decoder(nn.Module):
         )
 
     def step(self, token_BK: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """One token for every hypothesis.
-
-        Returns:
-            log probabilities of the next token (B, K, V), and the state after this one.
-        """
+        """As `beam_search.AutoregressiveDecoder.step`; errors as of `forward`."""
         batch, num_hyps = token_BK.shape
         x_BKD = self._embed(token_BK[..., None], state.position).squeeze(-2)
         itself = torch.eye(num_hyps, dtype=torch.bool, device=x_BKD.device)
@@ -268,7 +281,17 @@ def _bias(mask_BT: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def sinusoids(first: int, length: int, width: int, like: Tensor) -> Tensor:
-    """Sinusoids (Vaswani et al. 2017, section 3.5), (length, width)."""
+    """Positional encoding by sinusoids (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        first: position of the first row, 0 or more.
+        length: rows.
+        width: D, even.
+        like: has the type and device of the result.
+
+    Returns:
+        (length, width), sines and cosines in turn.
+    """
     position = torch.arange(first, first + length, device=like.device, dtype=torch.float32)
     rate = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width))
     angle = position[:, None] * rate

@@ -1,4 +1,4 @@
-"""The two ways in: speech frames and text tokens become states of one width for one decoder."""
+"""The speech and the text encoder, whose states have one width, for one decoder."""
 
 # B batch, F mel bins, T feature frames, S encoder frames after subsampling, L text tokens, D width
 
@@ -23,6 +23,16 @@ class SpeechFront(nn.Module):
     Paper, section 3.2: "2-layer 2-D CNN with max-pooling". `pooling="max"` is that; "stride" lets
     the convolution take every second position and costs a quarter. `subsampling=8` adds a 1-D
     convolution that halves time again (not in the paper: many more updates a minute).
+
+    Args:
+        num_bins: F.
+        channels: of either convolution.
+        width: D.
+        pooling: max or stride.
+        subsampling: 4 or 8.
+
+    Raises:
+        ValueError: another pooling or subsampling.
     """
 
     def __init__(self, num_bins: int, channels: int, width: int, pooling: str, subsampling: int):
@@ -55,7 +65,17 @@ class SpeechFront(nn.Module):
 
 
 class StateFront(nn.Module):
-    """Takes the states of a frozen encoder, one for four frames, to the width of ours."""
+    """Projects the states of a frozen encoder, one for four frames, to the width of ours.
+
+    Args:
+        num_states: their width.
+        width: D.
+        subsampling: 4, or 8, with a convolution that halves time.
+        dropout: probability.
+
+    Raises:
+        ValueError: another subsampling.
+    """
 
     def __init__(self, num_states: int, width: int, subsampling: int, dropout: float):
         super().__init__()

@@ -1,8 +1,8 @@
 """AT-AT (Rongali et al. 2021): speech and text rows of one batch, one decoder, a task token each.
 
-This file holds the idea. A batch has speech rows and text rows; each goes through its encoder, and
-all targets, of whatever task, go through one decoder that is told the task by its first token. So
-what the decoder learns from text it can use for speech.
+A batch has speech rows and text rows; each goes through its encoder, and all targets, of whatever
+task, go through one shared decoder that is told the task by its first token. So what the decoder
+learns from text it can use for speech (paper, section 3).
 """
 
 # B sources (speech rows, then text rows), R targets, F mel bins, T feature frames, S memory
@@ -41,9 +41,12 @@ class AtatModel(AbsESPnetModel):
         tokenizer: gives the vocabulary, the task tokens and the tags.
         num_bins: F, mel bins of the features.
         task_weights: factor of each task's loss; 1 where not named.
-        label_smoothing: paper: 0.1.
+        label_smoothing: 0 to 1; paper: 0.1.
         tasks: those that statistics are kept of.
         load_pretrained: false leaves a Hugging Face encoder's weights to be filled later.
+
+    Raises:
+        ValueError: settings that do not go together.
     """
 
     def __init__(
@@ -62,8 +65,7 @@ class AtatModel(AbsESPnetModel):
         self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
-        # Parameters that another experiment gave (atat/training/warm_start.py): name -> rows, None
-        # for all.
+        # Warm-started parameters (atat/training/warm_start.py): name -> rows, None for all.
         self.pretrained: dict[str, Tensor | None] = {}
 
         self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
@@ -160,7 +162,9 @@ class AtatModel(AbsESPnetModel):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Log mel features -> decoder memory.
 
-        With `model.frozen_encoder`, the states of it are taken too, as training keeps them.
+        Args:
+            speech_BTF: float; with `model.frozen_encoder` its cached states do too, (B, S', D').
+            lengths_B: int64, how many frames (or states) of each are real.
 
         Returns:
             memory (B, S, D), mask (B, S), CTC log probabilities (B, S, V) or None without CTC.
@@ -174,8 +178,8 @@ class AtatModel(AbsESPnetModel):
             return states_BSD, mask_BS, None
         ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
         if self.config.token_residual:
-            # What CTC hears, in the embedding of the tokens that the text encoder reads. Detached:
-            # the decoder shall use the posteriors, not bend them.
+            # Token embeddings, expected under the CTC posteriors. Detached: the decoder shall use
+            # the posteriors, not bend them.
             heard_BSV = ctc_BSV.detach().exp()
             states_BSD = self._bridge(states_BSD, heard_BSV @ self.decoder.embedding.weight)
         return states_BSD, mask_BS, ctc_BSV
@@ -187,15 +191,20 @@ class AtatModel(AbsESPnetModel):
         return self._read(self.decoder.embedding(token_BL), lengths_B)
 
     def read_heard(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC's log probabilities -> what the text encoder makes of the words in them.
+        """Feed CTC posteriors to the text encoder (`model.ctc_to_text_share`).
 
-        A decoder that has met semantics beside text alone cannot read them from speech states, but
-        from this (`model.ctc_to_text_share`; docs/log.md; not in the paper).
+        A decoder that was trained on semantics with text alone cannot decode them from speech
+        states, but from this (docs/log.md; not in the paper).
+
+        Args:
+            ctc_BSV: CTC's log-softmax outputs, float.
+            mask_BS: bool, True where a state is real.
 
         Returns:
-            memory (B, N, D) and mask (B, N); N at most S. Where CTC hears nothing, one position.
+            memory (B, N, D) and mask (B, N); N at most S. Where CTC emits blanks alone, one
+            position.
         """
-        # Detached, as for the bridge.
+        # Detached, as for the token-embedding residual.
         heard_BNV, lengths_B = ctc.heard(ctc_BSV.detach(), mask_BS, self.blank)
         return self._read(heard_BNV @ self.decoder.embedding.weight, lengths_B.clamp(min=1))
 
@@ -209,7 +218,8 @@ class AtatModel(AbsESPnetModel):
     def _some_heard(
         self, memory_BSD: Tensor, mask_BS: Tensor, ctc_BSV: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The memory with `read_heard` in place of `model.ctc_to_text_share` of the utterances."""
+        """The memory, that of `read_heard` for a share of the utterances
+        (`model.ctc_to_text_share`)."""
         read_BND, read_BN = self.read_heard(ctc_BSV, mask_BS)
         rest = memory_BSD.size(1) - read_BND.size(1)
         share = self.config.ctc_to_text_share
@@ -220,8 +230,8 @@ class AtatModel(AbsESPnetModel):
         return memory_BSD, torch.where(chosen_B[:, None], F.pad(read_BN, (0, rest)), mask_BS)
 
     def _bridge(self, states: Tensor, words: Tensor) -> Tensor:
-        """LayerNorm(states + gain * words): both modalities where the decoder can use one for the
-        other (docs/log.md; not in the paper)."""
+        """Token-embedding residual: LayerNorm(states + gain * words), so that speech and text look
+        alike to the decoder (docs/log.md; not in the paper)."""
         gain = self.bridge_gain * math.sqrt(self.config.width)
         return self.bridge_norm(states + gain * words)
 
@@ -246,15 +256,18 @@ class AtatModel(AbsESPnetModel):
         """Loss of a mixed batch.
 
         Args:
-            target: (R, L) token ids, padded. target_lengths: (R,).
-            target_source: (R,) which source a target belongs to: speech rows first, then text rows.
-            target_task: (R,) id of the task token.
-            speech: (B1, T, F) log mel features, or states (`encode_speech`), or None.
-            speech_lengths: (B1,).
-            text: (B2, L) source token ids, or None. text_lengths: (B2,).
-            words: (B1, N) token ids that CTC shall hear. words_lengths: (B1,), 0 where unknown.
-            active: (B1, 2) first frame of speech and the frame after its last.
-            flat_start: (1,) 1 while frames are taught words spread evenly, 0 when CTC is.
+            target: int64 (R, L), token ids, padded.
+            target_lengths: int64 (R,).
+            target_source: int64 (R,), the source of each target: speech rows first, then text rows.
+            target_task: int64 (R,), id of the task token.
+            speech: float (B1, T, F), log mel features, or cached states (`encode_speech`), or None.
+            speech_lengths: int64 (B1,).
+            text: int64 (B2, L), source token ids, or None.
+            text_lengths: int64 (B2,).
+            words: int64 (B1, N), token ids that CTC is trained on.
+            words_lengths: int64 (B1,), 0 where the words are not known.
+            active: (B1, 2), first frame of speech and the frame after its last.
+            flat_start: (1,), 1 during CTC's flat start (words spread evenly), 0 after it.
 
         Returns:
             loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, of the
@@ -314,7 +327,12 @@ class AtatModel(AbsESPnetModel):
 
 
 def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:
-    """The model that a configuration describes, with fresh weights.
+    """The model that a configuration describes, with initial weights.
+
+    Args:
+        config: of the recipe or an experiment.
+        tokenizer: gives the vocabulary.
+        load_pretrained: false leaves a Hugging Face encoder's weights to be filled later.
 
     Raises:
         ValueError: settings that do not go together.

@@ -19,7 +19,7 @@ from atat.models.encoders import length_mask
 
 
 class NextTokens(NamedTuple):
-    """What the decoder makes of the tokens of all targets, the ends included.
+    """Cross-entropy and accuracy of the tokens of all targets, the ends included.
 
     Attributes:
         loss_N: cross-entropy, float32.
@@ -44,19 +44,20 @@ def next_tokens(
     eos: int,
     label_smoothing: float,
 ) -> NextTokens:
-    """Teach the decoder all targets, each from its source.
+    """Teacher-forced cross-entropy of all targets, each from its source.
 
     One decoder, but speech and text go through it one after the other: together, each would be
     padded to the other's longest target and memory (docs/log.md has what that costs).
 
     Args:
+        decoder: shared by all tasks.
         memories: memory (B, S, D) and mask (B, S) of each kind of source, speech before text.
-        target_RL: token ids, padded.
-        lengths_R: tokens of each target.
-        source_R: rows of the targets' sources, counted through all memories.
-        task_R: ids of the task tokens, which the decoder starts from.
+        target_RL: int64, token ids, padded.
+        lengths_R: int64, tokens of each target.
+        source_R: int64, rows of the targets' sources, counted through all memories.
+        task_R: int64, ids of the task tokens, which the decoder starts from.
         pad, eos: ids.
-        label_smoothing: share of the probability that is spread over the vocabulary.
+        label_smoothing: share of the probability that is spread over the vocabulary, 0 to 1.
     """
     losses, right, targets, first = [], [], [], 0
     for memory_BSD, mask_BS in memories:
@@ -121,11 +122,11 @@ def ctc_loss(
     """CTC of the words, per word token (Graves et al. 2006).
 
     Args:
-        ctc_BSV: log probabilities.
-        states_B: states of each row.
-        words_BN: token ids, padded.
-        lengths_B: their numbers, 0 where the words are not known.
-        blank: id.
+        ctc_BSV: CTC's log-softmax outputs, float.
+        states_B: int64, states of each row.
+        words_BN: int64, token ids, padded.
+        lengths_B: int64, their numbers, 0 where the words are not known.
+        blank: id of CTC's blank.
     """
     loss_B = F.ctc_loss(
         ctc_BSV.transpose(0, 1),

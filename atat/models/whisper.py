@@ -1,4 +1,4 @@
-"""Whisper (Radford et al. 2022) as the beginning of our model: its encoder, and its weights.
+"""Whisper's encoder (Radford et al. 2022), trained or frozen, and warm start from its weights.
 
 The encoder takes speech of any length: it was trained on windows of 30 seconds, but positions can
 be cut to what there is. What is loaded of a checkpoint: the encoder, and, with `model.decoder:
@@ -102,9 +102,10 @@ class WhisperEncoder(nn.Module):
 
 
 class FrozenEncoder(nn.Module):
-    """Whisper's encoder as it is, never trained, a state for every four frames of features.
+    """Whisper's encoder, frozen: a state for every four frames of features.
 
-    Args: F, D and depth, as of `WhisperEncoder`.
+    Args:
+        num_bins, width, num_layers: F, D and depth, as of `WhisperEncoder`.
     """
 
     def __init__(self, num_bins: int, width: int, num_layers: int):
@@ -126,7 +127,11 @@ class FrozenEncoder(nn.Module):
 
 
 def start_base(base: FrozenEncoder, source: str) -> None:
-    """Put the encoder of a Whisper checkpoint into `base`.
+    """Load the encoder of a Whisper checkpoint.
+
+    Args:
+        base: the frozen encoder to fill.
+        source: as `whisper_checkpoint.load` takes it.
 
     Raises:
         ValueError: there is no such checkpoint, or its sizes differ.
@@ -147,8 +152,14 @@ def start_base(base: FrozenEncoder, source: str) -> None:
 
 
 def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
-    """Log mel power, natural logarithm, as Whisper wants it: nothing further below the loudest than
-    80 dB, a decade of power a quarter, 0 in the padding."""
+    """Whisper's scale of log mel power (Radford et al. 2022, section 2.2), 0 in the padding.
+
+    Nothing is further below the loudest than 80 dB; a decade of power is a quarter.
+
+    Args:
+        speech_BTF: natural logarithm of power, float.
+        lengths_B: int64, how many frames of each are real.
+    """
     mask_BT1 = length_mask(lengths_B, speech_BTF.size(1))[..., None]
     power_BTF = speech_BTF / math.log(10.0)
     loudest_B11 = power_BTF.masked_fill(~mask_BT1, -math.inf).amax(dim=(1, 2), keepdim=True)
@@ -156,8 +167,8 @@ def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Put the weights of `c.speech_pretrained` into an `AtatModel`, and note which they are in
-    `model.pretrained`. Errors as in `match`."""
+    """Warm-start an `AtatModel` from `c.speech_pretrained`, and note the parameters in
+    `model.pretrained`. Arguments and errors as of `match`."""
     given, state = match(model, c, tokenizer), model.state_dict()
     with torch.no_grad():
         for name, value in given.items():
@@ -166,11 +177,15 @@ def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
 
 
 def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """What `c.speech_pretrained` gives an `AtatModel` (which may be on `meta`), by name.
+    """The parameters that `c.speech_pretrained` has for an `AtatModel`, by name.
 
-    The encoder's weights, and with `c.decoder` whisper the decoder's too.
+    The encoder's weights, and with `c.decoder` whisper the decoder's too. Where the model has fewer
+    layers, it gets the checkpoint's first and last and some between.
 
-    Where the model has fewer layers, it gets the checkpoint's first and last and some between.
+    Args:
+        model: the `AtatModel`; it may be on the device `meta`.
+        c: its settings.
+        tokenizer: its vocabulary, which the decoder's embedding is cut to.
 
     Raises:
         ValueError: there is no such checkpoint, its sizes differ, or the model has no place for it.

@@ -93,7 +93,7 @@ class Checkpoint:
 
     @property
     def sizes(self) -> str:
-        """The settings that a model of the same sizes has."""
+        """The settings of a model of the same sizes, as `key=value`."""
         width, num_bins, _ = self.weights["speech_encoder.conv1.weight"].shape
         ffn = len(self.weights["speech_encoder.layers.0.ffn.0.bias"])
         return (

@@ -139,6 +139,7 @@ def prepare(
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     parser = spoken_grammar.parser(__doc__)
     parser.add_argument(
         "--corpus_dir", required=True, type=Path, help="the speech-to-intent benchmark"

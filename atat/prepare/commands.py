@@ -35,6 +35,7 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     args = spoken_grammar.parser(__doc__).parse_args()
     settings = config_file.load(args.config, args.overrides)
     path = args.grammar or settings.data.grammar

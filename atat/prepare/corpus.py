@@ -1,4 +1,4 @@
-"""What stage 1 of recorded corpora shares: options, words, splits, and a look at what was given.
+"""Shared by stage 1 of recorded corpora: options, words, splits, and the check of a corpus.
 
 A reader (`atat/prepare/<recipe>.py`) turns a corpus into lists of `Utterance`; the rest is here.
 """
@@ -172,14 +172,16 @@ def check_apart(ids: Mapping[str, Iterable[str]]) -> None:
 def shuffled_words(
     texts: list[str], num: int, is_unheard: Callable[[str], bool], draw: random.Random
 ) -> list[str]:
-    """What speech may say that teaches how words sound, and no sentence that they are from.
+    """Texts of ASR training speech that has the words of sentences, and none of the sentences.
 
-    LibriSpeech's 1000 h do that in the paper. Here the words of the texts come in random order,
-    each as often as there, in utterances of the same lengths.
+    LibriSpeech's 1000 h take this place in the paper. Here the words of the texts come in random
+    order, each as often as there, in utterances of the same lengths.
 
     Args:
+        texts: sentences whose words are shuffled.
         num: how many utterances; fewer come where nothing else can be said with the words.
-        is_unheard: whether a text must not be said.
+        is_unheard: whether a text is held out of speech.
+        draw: of the order.
     """
     lengths = [len(text.split()) for text in texts]
     bag = [word for text in texts for word in text.split()]
@@ -200,6 +202,7 @@ def write_about(data: Path, corpus: str, speech: str, hypothesis: str = "frame")
     """Write `data/about.json`: what the results say of the data, and how they are compared.
 
     Args:
+        data: directory of the splits.
         corpus: its name.
         speech: a sentence: who speaks.
         hypothesis: one of `HYPOTHESES`.

@@ -38,6 +38,7 @@ class Recording:
 
     @property
     def id(self) -> str:
+        """Utterance id, `<speaker>-<name of the file>`."""
         return f"{self.speaker}-{self.wav.stem}"
 
 
@@ -188,6 +189,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     args = corpus.parser(__doc__).parse_args()
     settings = config_file.load(args.config, args.overrides).data
     if args.check:

@@ -111,6 +111,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     args = corpus.parser(__doc__).parse_args()
     settings = config_file.load(args.config, args.overrides).data
     if args.check:

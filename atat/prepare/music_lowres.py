@@ -6,7 +6,7 @@ it or data.domains. Splits:
   train_low    a seeded data.low_resource (paper: 10 %) of the training sentences, spoken
   train_rest   the others, spoken
   train_text   all training sentences, without speech
-  valid, test  sentences of eval and test, spoken; test by a synthesiser heard nowhere else
+  valid, test  sentences of eval and test, spoken; test by a synthesiser of no other split
 
 TOPv2 is spoken by synthesisers, a training sentence data.renderings times; a sentence and all its
 renderings are in one split, so that a tenth of the labels is a tenth of the sentences. STOP is
@@ -50,6 +50,12 @@ def read(source: top_corpus.Corpus, settings: Config) -> dict[str, list[Sentence
 def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> dict[str, str]:
     """Write the splits and `about.json`.
 
+    Args:
+        settings: `data` and `seed` are used.
+        corpus_dir: the corpus.
+        data: directory to write the splits to.
+        num_jobs: processes that speak.
+
     Returns:
         Split -> who speaks in it, in the order of the table.
 
@@ -79,6 +85,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     tree_splits.run(__doc__, prepare, LAYOUTS, top_corpus.SPLITS)
 
 

@@ -172,6 +172,12 @@ def splits_of(read: Corpus, folds: list[list[Utterance]], fold: int, seed: int) 
     """train, train_text, valid, test -> utterances, where the fold of that index is the test.
 
     train_text has all queries but those that are said in valid or test.
+
+    Args:
+        read: the field.
+        folds: its usable recordings, as `divide` gives them.
+        fold: index of the test.
+        seed: of the draw of valid.
     """
     test = folds[fold]
     rest = sorted((u for other in folds if other is not test for u in other), key=lambda u: u.id)
@@ -272,6 +278,7 @@ def check(corpus_dir: Path, settings: schema.Config) -> None:
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     args = corpus.parser(__doc__).parse_args()
     settings = config_file.load(args.config, args.overrides)
     if args.check:

@@ -1,4 +1,4 @@
-"""What recipes share that learn from a grammar: its sentences, drawn, rendered, written as splits.
+"""Shared by recipes that learn from a grammar: its sentences, drawn, rendered, written as splits.
 
 All of the grammar is in training; what of it is held out for validation and test, atat/prepare/
 drawing.py decides. The speech of the test is never made with a synthesiser of training.
@@ -151,12 +151,12 @@ def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
 def texts_alone(
     grammar: Grammar, sequences: Mapping[str, list[str]], settings: Config
 ) -> dict[str, list[str]]:
-    """What the splits say that have speech and text, but no semantics; those of them not empty.
+    """Texts of the splits that have speech and text, but no semantics; those that are not empty.
 
     `asr`, data.num_asr utterances, has the words of train_text in random order and no sentence of
     the grammar: for learning semantics from text alone. `foreign`, data.num_foreign utterances, has
-    sentences of other domains: who has heard no other words hears the grammar's in everything. A
-    share of NEAR_SHARE of them is what is nearly one of the grammar's, as "do not ...".
+    sentences of other domains: a model trained on no other words recognises the grammar's in
+    everything. A share of NEAR_SHARE of them are near misses of the grammar, as "do not ...".
     """
     texts = list(map(target_sequence.words, sequences["train_text"]))
     found = {}
@@ -203,7 +203,7 @@ def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, .
         if split != "test" and both:
             raise ValueError(
                 f"data.voices: '{min(both)}' is in both {split} and test; test with a synthesiser "
-                "that is heard nowhere else, or the score says nothing about new voices"
+                "that is in no other split, or the score says nothing about new voices"
             )
 
 
@@ -213,6 +213,9 @@ def write_spoken(
     """Render the sentences of splits and write these: wav.scp, text, semantics, utt2spk.
 
     Args:
+        data: directory to write the splits to.
+        settings: `data` and `seed` are used.
+        num_jobs: processes that speak.
         sequences: split -> target sequences; of TEXT_ALONE texts, spoken by the voices of train.
 
     Raises:
@@ -276,7 +279,7 @@ def aloud(sequence: str) -> str:
 
 
 def said(split: str, texts: list[str], settings: Config) -> list[str]:
-    """What the synthesisers are given to say: of training speech, as people would (`disfluency`).
+    """The texts that synthesisers read: those of training speech with disfluencies.
 
     As in `synthetic_speech.plan`, what becomes of a text depends on how often it occurred before,
     not on other texts.

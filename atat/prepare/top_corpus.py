@@ -64,6 +64,7 @@ class Sentence:
 
     @property
     def is_unsupported(self) -> bool:
+        """Whether its intent is IN:UNSUPPORTED*."""
         return (self.semantics or "").startswith("Unsupported")
 
 
@@ -203,6 +204,7 @@ def check(
     """Print what the directory holds, beside what was published.
 
     Args:
+        directory: the corpus.
         layouts: those that can be used.
         recorded: of STOP, splits whose recordings are needed.
         max_missing: share of these that may be missing.

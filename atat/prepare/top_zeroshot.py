@@ -4,7 +4,7 @@ The corpus is TOP, TOPv2 or STOP (egs/README.md). Splits:
 
   train_text   its training sentences, without speech
   train        the same or data.num_spoken of them, spoken by the synthesisers of data.voices.train
-  valid, test  sentences of its eval and test, spoken; test by a synthesiser heard nowhere else
+  valid, test  sentences of its eval and test, spoken; test by a synthesiser of no other split
   test_real    recordings of STOP: of the corpus, if it is STOP, or of data.recorded
   asr          speech with text and no semantics, for learning semantics from text only
 
@@ -30,15 +30,16 @@ DOMAINS = ("event", "navigation")
 def asr_sentences(
     splits: dict[str, list[Sentence]], others: list[Sentence], num: int, seed: int
 ) -> list[Sentence]:
-    """What the speech of `asr` says: no sentence of the corpus, but the words of its training text.
+    """Sentences of the split `asr`: none of the corpus, but with the words of its training text.
 
     First sentences of other domains; then words of the training sentences in random order
-    (`corpus.shuffled_words`), which keeps every phrase of the corpus unheard.
+    (`corpus.shuffled_words`), which keeps every phrase of the corpus out of speech.
 
     Args:
         splits: the corpus's sentences, none of which may be said.
         others: sentences of other domains.
         num: how many utterances.
+        seed: of the draw.
     """
     rng = random.Random(f"{seed} asr")
     unheard = {sentence.text for part in splits.values() for sentence in part}
@@ -77,6 +78,12 @@ def read_recordings(settings: Config, source: top_corpus.Corpus) -> list[Utteran
 def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> dict[str, str]:
     """Write the splits and `about.json`.
 
+    Args:
+        settings: `data` and `seed` are used.
+        corpus_dir: the corpus.
+        data: directory to write the splits to.
+        num_jobs: processes that speak.
+
     Returns:
         Split -> who speaks in it, in the order of the table.
 
@@ -112,6 +119,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
 
 
 def main() -> None:
+    """Stage 1, from the command line."""
     tree_splits.run(__doc__, prepare, top_corpus.LAYOUTS, recorded=("test",))
 
 

@@ -36,8 +36,10 @@ class Speaker:
 class Size:
     """How much is made of a layout.
 
-    train, valid, test: utterances (of trees: sentences a domain; of SNIPS: train is what each
-    speaker says, and there is no other split); speakers: of each split.
+    Attributes:
+        train, valid, test: utterances (of trees: sentences a domain; of SNIPS: train is what each
+            speaker says, and there is no other split).
+        speakers: of each split.
     """
 
     train: int
@@ -108,7 +110,7 @@ def fluent_speech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 
 
 def snips_audio(out: Path, size: Size, rng: random.Random, say: Say) -> None:
-    """SNIPS smart-lights: close field, and the same recordings as if heard in a large room."""
+    """SNIPS smart-lights: close field, and the same recordings with the echo of a large room."""
     num = size.train * size.speakers[0]
     intents, taken = list(toy_labels.LIGHTS), set()
     # A sixth of the queries was not recorded.
@@ -233,7 +235,11 @@ def librispeech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """A corpus that can be stood in for."""
+    """A corpus that can be stood in for; `write` is one of the functions above.
+
+    Each takes `out`, the directory of the corpus; `size`, how much of it; `rng`, of all draws; and
+    `say`, which renders (speaker, text) pairs as wav files, in order.
+    """
 
     corpus: str
     write: Callable[[Path, Size, random.Random, Say], None]
@@ -270,7 +276,10 @@ def make(name: str, size: str, seed: int, out: Path, cache: Path, num_jobs: int)
     Args:
         name: a key of `LAYOUTS`, or a recipe.
         size: small or large.
-        cache: of rendered speech.
+        seed: of all draws.
+        out: directory to write to.
+        cache: directory of rendered speech.
+        num_jobs: processes that speak.
 
     Raises:
         ValueError: something else is at `out`, or a synthesiser is missing.
@@ -325,7 +334,7 @@ def _copy(wav: Path, target: Path) -> None:
 
 
 def _write_far(wav: Path, target: Path, seed: int) -> None:
-    """The recording as a distant microphone hears it: half a second of echo, and noise."""
+    """The recording as of a distant microphone: half a second of echo, and noise."""
     import soundfile
     from scipy.signal import fftconvolve
 

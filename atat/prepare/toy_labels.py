@@ -1,4 +1,4 @@
-"""What rendered stand-ins say of corpora with labels of their own: our sentences, their labels.
+"""Sentences of rendered stand-ins of corpora with labels of their own: ours, with their labels.
 
 A `{name}` in a template stands for any of `toy_sentences.FILLERS[name]`.
 """

@@ -1,6 +1,6 @@
 """Sentences of a corpus of trees as splits: which of them, and who speaks them.
 
-What stage 1 of `top_zeroshot` and of `music_lowres` share.
+Shared by stage 1 of `top_zeroshot` and of `music_lowres`.
 """
 
 import sys
@@ -135,6 +135,7 @@ def run(
     """The command of stage 1.
 
     Args:
+        description: of the command.
         prepare: writes the splits, given settings, corpus, the directory to write to, and how many
             processes may speak; returns who speaks each spoken split.
         layouts, recorded: of the corpora that will do, as `top_corpus.check` takes them.

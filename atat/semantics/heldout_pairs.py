@@ -1,4 +1,4 @@
-"""Pairs of slot values that are kept out of training: can what was heard apart be put together?
+"""Held-out pairs: combinations of slot values that training lacks, to test generalisation to them.
 
 Which pairs these are depends on their names alone, so training (`exclude_pairs` of a source) and
 scoring (`pairs` of a subset) agree without a list, whatever the corpus.

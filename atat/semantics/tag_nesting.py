@@ -1,6 +1,6 @@
-"""Which tags the target sequences of a training have directly inside which, and which at the root.
+"""Tag nesting: which tags training's target sequences have directly inside which, and at the root.
 
-A search that is held to well-formed sequences puts tags together as training had them and in no
+Decoding that is constrained to well-formed sequences nests tags as training had them and in no
 other way (atat/inference/constraints.py): a room has no artist in it.
 """
 
@@ -18,7 +18,7 @@ Nesting = dict[str, list[str]]  # label -> labels directly inside it, sorted
 
 
 def of(sequences: Iterable[str]) -> Nesting:
-    """What is inside what in these target sequences.
+    """The tag nesting of target sequences.
 
     Raises:
         ValueError: one of them is not well formed.

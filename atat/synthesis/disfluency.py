@@ -1,7 +1,7 @@
-"""How people say a sentence: words pronounced in other ways, pauses, hesitation.
+"""Disfluencies of rendered speech: pronunciation variants, pauses, fillers.
 
 Synthesisers read a sentence out fluently and always alike. What they are given to say is spelled
-and punctuated anew here; what it means, and the words that a model is to hear, stay as they were.
+and punctuated anew here; semantics and the words of the transcript stay as they were.
 """
 
 import random
@@ -21,7 +21,7 @@ def check(settings: DataConfig) -> None:
 
 
 def said(text: str, settings: DataConfig, rng: random.Random) -> str:
-    """A sentence as a synthesiser shall read it.
+    """A sentence with disfluencies, as a synthesiser shall read it.
 
     Args:
         text: words, with a space between.

@@ -66,6 +66,7 @@ class Hibari(Engine):
         self._models: dict = {}
 
     def voices(self) -> list[str]:
+        """As `Engine.voices`."""
         return [name for name in self._registry.VOICES if self._is_here(name)]
 
     def _is_here(self, name: str) -> bool:
@@ -76,6 +77,7 @@ class Hibari(Engine):
         return True
 
     def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+        """As `Engine.speak`."""
         from hibari import SAMPLE_RATE, Hibari, dsp
 
         if voice not in self._models:
@@ -104,9 +106,11 @@ class NanoTTS(Engine):
         self._tts = py_nanotts.NanoTTS()
 
     def voices(self) -> list[str]:
+        """As `Engine.voices`."""
         return ["en-GB", "en-US"]
 
     def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+        """As `Engine.speak`."""
         # Pico takes <...> for markup. At its usual volume loud vowels clip.
         plain = text.replace("<", " ").replace(">", " ")
         pcm = self._tts.speak(plain, voice, speed=rate, pitch=pitch, volume=0.5)
@@ -148,10 +152,12 @@ class Espeak(Engine):
         self._data = espeakng_loader.get_data_path().encode()
 
     def voices(self) -> list[str]:
+        """As `Engine.voices`."""
         plain = list(self.ACCENTS)
         return plain + [f"{accent}+{variant}" for accent in plain for variant in self.VARIANTS]
 
     def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+        """As `Engine.speak`."""
         import _ctypes
 
         accent, plus, variant = voice.partition("+")
@@ -202,14 +208,17 @@ class Flite(Engine):
 
     @property
     def version(self) -> str:
+        """As `Engine.version`."""
         said = _output("flite", "--version", code=1)  # its way of saying that it did no more
         return said.partition("version:")[2].split()[0]
 
     def voices(self) -> list[str]:
+        """As `Engine.voices`."""
         listed = _output("flite", "-lv").partition(":")[2].split()
         return [voice for voice in ("awb", "kal16", "rms", "slt") if voice in listed]
 
     def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+        """As `Engine.speak`."""
         import tempfile
 
         import soundfile
@@ -250,6 +259,7 @@ class Piper(Engine):
         return {path.stem: path for path in sorted(Path(directory).glob("en*.onnx"))}
 
     def voices(self) -> list[str]:
+        """As `Engine.voices`."""
         return list(self._files())
 
     def _model(self, voice: str):
@@ -264,6 +274,7 @@ class Piper(Engine):
         return self._piper.PiperVoice(session, self._piper.PiperConfig.from_dict(settings))
 
     def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+        """As `Engine.speak`."""
         if voice not in self._models:
             self._models[voice] = self._model(voice)
         settings = self._piper.SynthesisConfig(length_scale=1 / rate)
@@ -287,6 +298,7 @@ class Polly(Engine):
         self._boto3 = boto3
 
     def voices(self) -> list[str]:
+        """As `Engine.voices`."""
         return list(self.VOICES)
 
     @functools.cached_property
@@ -298,6 +310,7 @@ class Polly(Engine):
         return self._boto3.client("polly", config=Config(retries=retries))
 
     def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+        """As `Engine.speak`."""
         prosody = f'<prosody rate="{round(100 * rate)}%">{escape(text)}</prosody>'
         response = self._client.synthesize_speech(
             Engine="neural",

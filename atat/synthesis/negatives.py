@@ -1,4 +1,5 @@
-"""Audio that means nothing to a recipe: silence, noise, hum, music, babble, other domains' speech.
+"""Negatives: audio without a meaning for a recipe (silence, noise, hum, music, babble, other
+domains' speech), and near misses of its sentences.
 
 It is made from a seed and kept in the cache of rendered speech, or found in directories.
 """
@@ -51,8 +52,10 @@ def make(
 
     Args:
         hours: of audio, about.
+        seed: of all draws.
         known: words of the recipe's own sentences.
         settings: the voices of its validation split say the sentences of other domains.
+        cache: directory of rendered speech.
         nj: processes.
         misses: `near_misses`, spoken beside those hours.
 
@@ -113,7 +116,13 @@ def find(directories: Iterable[Path]) -> dict[str, Path]:
 def sentences(
     num: int, seed: int, known: Collection[str], domains: Sequence[str] = UNHEARD
 ) -> list[str]:
-    """Different sentences of domains, but those that hold too many of the known words.
+    """Draw different sentences of domains, but those that hold too many of the known words.
+
+    Args:
+        num: how many.
+        seed: of the draw.
+        known: words of the recipe's own sentences.
+        domains: keys of `toy_sentences.TREES`, or prose.
 
     Raises:
         ValueError: there are not so many.
@@ -150,6 +159,7 @@ def near_misses(
     Args:
         texts: the recipe's own sentences.
         num: how many; fewer come where no others are found.
+        seed: of the draw.
         is_meant: whether a text is a sentence of the recipe after all.
         with_slips: also sentences with a word of another domain in place of one of their own: to
             train on what was said, not to be judged by; many mean what was meant ("in a garage").

@@ -1,4 +1,4 @@
-"""Noise over speech, at a ratio by the loudest frame: babble, fan, street, or recorded.
+"""Additive noise, at an SNR of the loudest frames: babble, fan, street, or recorded.
 
 The ratio is that of the speech's loudest frame to the noise's loudest frame, so neither pauses
 around the speech nor those of the noise count. Source: `benchmark/mixer.py` of the
@@ -27,7 +27,8 @@ def mix(speech_N: np.ndarray, noise_N: np.ndarray, snr_db: float) -> np.ndarray:
     """Speech and noise together.
 
     Args:
-        speech_N: float. noise_N: float, as long.
+        speech_N: float, within [-1, 1].
+        noise_N: float, as long.
         snr_db: power of the speech's loudest frame over that of the noise's loudest frame.
 
     Returns:
@@ -70,7 +71,7 @@ def fan(draw: Draw, num: int) -> np.ndarray:
 
 
 def street(draw: Draw, num: int) -> np.ndarray:
-    """(N,) low noise that swells as cars pass, and a few knocks."""
+    """(N,) low noise that swells as cars pass, and a few impulses."""
     time_N = np.arange(num) / RATE_HZ
     noise_N = 0.3 * _coloured(draw, num, 0.8)
     for _ in range(max(round(num / RATE_HZ), 1)):  # a car a second, near or far
@@ -125,7 +126,7 @@ def recorded(draw: Draw, num: int, files: Sequence[str | Path]) -> np.ndarray:
 
 
 def source(kind: str, speech: Sequence[str | Path]) -> Callable[[Draw, int], np.ndarray]:
-    """What makes noise of a kind: `(draw, num) -> (N,)`.
+    """The generator of a kind of noise: `(draw, num) -> (N,)`, float.
 
     Args:
         kind: babble, fan or street, or a directory with noise files.

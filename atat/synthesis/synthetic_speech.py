@@ -1,4 +1,4 @@
-"""Text to speech with installed synthesisers: who says what, rendered in parallel, cached.
+"""Text to speech with installed synthesisers: planned by seed, rendered in parallel, cached.
 
 `plan` decides from a seed who says each text and how; `render` turns the plan into wav files.
 """
@@ -75,10 +75,13 @@ def plan(
     arguments, never on other texts: a longer list keeps the audio of a shorter one.
 
     Args:
+        texts: repetitions among them are different requests.
         shares: engine -> its share of the texts, relative to the others. Its English voices are
             equally likely; `engine/voice` names one, e.g. `{"espeak": 3, "hibari/heart": 1}`.
+        seed: of all draws.
         num_pseudo_speakers: every voice becomes that many, by factors spread over FACTOR_RANGE.
-        rate_range, pitch_range: lowest and highest, drawn uniformly on a logarithmic scale.
+        rate_range, pitch_range: lowest and highest factor, 0.3 to 3, drawn uniformly on a
+            logarithmic scale.
 
     Raises:
         ValueError: an engine or a voice that is not there, a share or range without sense.

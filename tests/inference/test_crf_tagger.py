@@ -89,7 +89,7 @@ def test_the_second_stage_writes_what_stage_5_writes(tmp_path, data, command):
     assert code == 0, err
     lines = [json.loads(line) for line in (out / "hyp.jsonl").read_text().splitlines()]
     assert lines[0]["hypothesis"] == "GetWay( how do i get to Place( oslo )Place )GetWay"
-    assert (lines[1]["hypothesis"], lines[1]["reason"]) == ("", "no words were heard")
+    assert (lines[1]["hypothesis"], lines[1]["reason"]) == ("", "no words were recognised")
     about = json.loads((out / "run.json").read_text())
     expected = {"run": "test_crf", "split": "test", "source": "hypotheses", "input": "test_asr"}
     assert {key: about[key] for key in expected} == expected

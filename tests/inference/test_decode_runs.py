@@ -198,8 +198,8 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     assert code == 0 and "two_stage: 2 of 4 utterances were dropped" in out
     first, second, third, _ = lines_of(exp / "decode_two_stage")
     assert first["hypothesis"] == references.semantics[second["id"]]
-    assert (second["hypothesis"], second["reason"]) == ("", "decode_test_asr heard no words")
-    assert third["hypothesis"] == "" and "heard 514 characters, expected at most" in third["reason"]
+    assert (second["hypothesis"], second["reason"]) == ("", "decode_test_asr recognised no words")
+    assert third["hypothesis"] == "" and "recognised 514 characters, expected" in third["reason"]
 
 
 @pytest.mark.parametrize(
