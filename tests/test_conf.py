@@ -14,7 +14,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.models.espnet_model import build
 from atat.training import launch
 from atat.training.batching import Batches
-from atat.training.training_data import Examples
+from atat.training.training_data import TrainingData
 from tests import tones
 
 CONF = config_file.BASE.parent
@@ -47,7 +47,7 @@ def test_the_papers_model_takes_training_steps_in_all_its_tasks(tmp_path, bert, 
     settings.train.batch_frames = 600
     tokenizer = tones.TOKENIZER
     encode = text_tokenizer(settings.model, tokenizer)
-    examples = Examples(sources, tmp_path / "data", tmp_path / "dump", tokenizer, encode)
+    examples = TrainingData(sources, tmp_path / "data", tmp_path / "dump", tokenizer, encode)
     batches = Batches(examples, settings, tokenizer, training=True)
     model = build(settings, tokenizer).to(device)
     options = launch.espnet_options(settings)

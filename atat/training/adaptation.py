@@ -102,10 +102,12 @@ def repeats(part: float, num_recordings: int, num_others: int) -> int:
 
 def num_spoken(settings: Config, data: Path) -> int:
     """Utterances that the experiment meets in a pass over its speech, by its sources."""
-    from atat.training.training_data import met
+    from atat.training.training_data import utterances_a_pass
 
     spoken = settings.train.spoken_splits
-    return sum(met(settings.train.sources, data, split, settings.seed) for split in spoken)
+    return sum(
+        utterances_a_pass(settings.train.sources, data, split, settings.seed) for split in spoken
+    )
 
 
 def check_recordings(path: Path) -> DataDir:

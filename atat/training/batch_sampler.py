@@ -12,7 +12,7 @@ import numpy as np
 from atat.common.seeds import rng
 from atat.config.schema import Config
 from atat.models import whisper
-from atat.training.training_data import Examples, SpeechPart, rows_of
+from atat.training.training_data import SpeechPart, TrainingData, rows_of
 
 Step = tuple[int, list[int], list[int]]  # its number, speech examples, text examples
 
@@ -27,7 +27,7 @@ class MixedBatchSampler:
         rank: which of `train.num_processes`; each takes its share of every step.
     """
 
-    def __init__(self, examples: Examples, config: Config, *, training: bool, rank: int = 0):
+    def __init__(self, examples: TrainingData, config: Config, *, training: bool, rank: int = 0):
         self.config, self.training, self.rank = config, training, rank
         speech = [(examples.speech[p], u) for p, u in examples.speech_index]
         self.speech_frames = np.array([part.num_frames[u] for part, u in speech], dtype=np.int64)

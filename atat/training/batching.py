@@ -14,7 +14,7 @@ from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
 from atat.training.batch_sampler import MixedBatchSampler, Step
 from atat.training.collator import Batch, Collator
-from atat.training.training_data import Examples
+from atat.training.training_data import TrainingData
 
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 
@@ -32,7 +32,7 @@ class Batches:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: TrainingData,
         config: Config,
         tokenizer: Tokenizer,
         *,

@@ -15,7 +15,7 @@ from atat.data.augmentation import Augmenter, active_frames
 from atat.data.tokenizer import Tokenizer
 from atat.models import whisper
 from atat.training import frozen_states, word_masking
-from atat.training.training_data import Examples, SpeechPart, rows_of
+from atat.training.training_data import SpeechPart, TrainingData, rows_of
 
 LOW_STRENGTH = 0.3  # of augmentation, while alignments are being learned
 
@@ -35,7 +35,7 @@ class Collator:
 
     def __init__(
         self,
-        examples: Examples,
+        examples: TrainingData,
         config: Config,
         tokenizer: Tokenizer,
         *,
@@ -47,7 +47,7 @@ class Collator:
         self.augmenter = Augmenter(config.augment, config.features)
         self.of_states = config.model.frozen_encoder is not None
         if self.of_states and "mlm" in examples.tasks:  # now: processes that make batches share it
-            frozen_states.encoder_of(frozen_states.Base.of(config))
+            frozen_states.encoder_of(frozen_states.WhichEncoder.of(config))
 
     def __call__(self, step: int, speech: list[int], text: list[int]) -> Batch:
         """The ids of the sources, and the tensors of one step.
@@ -122,7 +122,7 @@ class Collator:
         features, train = self.config.features, self.config.train
         masked_TF = word_masking.masked_features(part.wavs[u], part.ticks[u], features, train, draw)
         if self.of_states:  # those that are kept have heard what is masked now
-            masked_TF = frozen_states.encode(masked_TF, frozen_states.Base.of(self.config))
+            masked_TF = frozen_states.encode(masked_TF, frozen_states.WhichEncoder.of(self.config))
         return torch.from_numpy(masked_TF)
 
     def _speech_tensors(self, step: int, progress: float, feats: list[Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from atat.models.espnet_model import AtatModel, build
 from atat.training import learning_rate, local_sgd, warm_start
 from atat.training.batching import Batches, IterFactory
 from atat.training.train_log import TrainLog
-from atat.training.training_data import Examples, validation_sources
+from atat.training.training_data import TrainingData, validation_sources
 
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.trainer import Trainer
@@ -32,6 +32,13 @@ class AtatTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(cls, model, iterator, optimizers, reporter, options, **rest) -> bool:
+        """ESPnet's hook: the batches of an epoch, logged, and shared among processes.
+
+        Args: as ESPnet's trainer passes them.
+
+        Returns:
+            whether all steps were invalid (ESPnet then stops).
+        """
         batches = cls.log.watch(iterator, reporter.get_epoch())
         if cls.sync_every is not None:
             batches = local_sgd.averaged(batches, model, optimizers[0], cls.sync_every)
@@ -48,6 +55,7 @@ class AtatTrainer(Trainer):
 
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+        """ESPnet's hook after each epoch; its figures go to the log too."""
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
         cls.log.validated(reporter)
 
@@ -65,6 +73,7 @@ class AtatTask(AbsTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """ESPnet's hook: the options of the class's docstring."""
         group = parser.add_argument_group("AT-AT")
         group.add_argument("--experiment_dir", type=str, help="has config.yaml and tokenizer/")
         group.add_argument("--data_dir", type=str, help="stage 1 and 3 wrote it")
@@ -74,6 +83,9 @@ class AtatTask(AbsTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> AtatModel:
+        """ESPnet's hook: the model of the experiment's settings, with CMVN, pretrained weights and
+        those of a warm start.
+        """
         import numpy as np
 
         settings, tokenizer = _load(args)
@@ -90,6 +102,7 @@ class AtatTask(AbsTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: AtatModel) -> list[Optimizer]:
+        """ESPnet's hook; warm-started parameters get their learning-rate factors (section 3.4)."""
         optimizers = super().build_optimizers(args, model)
         schedule = _load(args)[0].train.pretrained_schedule
         if model.pretrained and schedule:
@@ -102,12 +115,19 @@ class AtatTask(AbsTask):
     def build_task_iter_factory(
         cls, args: argparse.Namespace, iter_options: object, mode: str
     ) -> IterFactory:
+        """ESPnet's hook: the mixed batches.
+
+        Args:
+            args: options of the task.
+            iter_options: ESPnet's, not used.
+            mode: "train", or "valid".
+        """
         settings, tokenizer = _load(args)
         training = mode == "train"
         sources = settings.train.sources
         if not training:
             sources = validation_sources(settings, Path(args.data_dir))
-        examples = Examples(
+        examples = TrainingData(
             sources,
             Path(args.data_dir),
             Path(args.dump_dir),
@@ -126,19 +146,22 @@ class AtatTask(AbsTask):
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """ESPnet's hook: what every batch has (`AtatModel.forward`)."""
         return ("target", "target_source", "target_task")
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """ESPnet's hook: what only batches with speech, or with text, have."""
         return ("speech", "text", "words", "active", "flat_start")
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
-        # ESPnet asks for one before it knows that the batches are ours; it is never called.
+        """ESPnet asks for one before it knows that the batches are ours; it is never called."""
         return list
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> None:
+        """None: the collator prepares everything."""
         return None
 
 

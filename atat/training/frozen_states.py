@@ -36,7 +36,7 @@ COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a b
 
 
 @dataclass(frozen=True)
-class Base:
+class WhichEncoder:
     """Which encoder: `model.frozen_encoder` and its sizes."""
 
     source: str
@@ -45,7 +45,8 @@ class Base:
     num_layers: int
 
     @classmethod
-    def of(cls, settings: Config) -> "Base":
+    def of(cls, settings: Config) -> "WhichEncoder":
+        """That of an experiment's settings, which have one."""
         c = settings.model
         return cls(
             c.frozen_encoder,
@@ -60,7 +61,7 @@ def copy_of(directory: Path, number: int) -> Path:
     return directory / f"copy{number}"
 
 
-def of_base(
+def cached_states(
     data: Path,
     dump: Path,
     settings: Config,
@@ -81,7 +82,7 @@ def of_base(
     Raises:
         ValueError: there is no such encoder, or a split's files do not belong together.
     """
-    base = Base.of(settings)
+    base = WhichEncoder.of(settings)
     weights = sha256(*(value.numpy().tobytes() for value in encoder_of(base).state_dict().values()))
     directory = dump / f"base_{weights[:12]}"
     directory.mkdir(exist_ok=True)
@@ -124,6 +125,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, settings: Config, number: int) -> "Augmentation":
+        """That of an experiment's copy, counted from 0."""
         from atat.data.augmentation import Augmenter
 
         # Stripes are for the states, anew at every step; how many copies there are and when they
@@ -165,7 +167,7 @@ def _write_states(
 
 
 @functools.cache
-def encoder_of(base: Base) -> "FrozenEncoder":
+def encoder_of(base: WhichEncoder) -> "FrozenEncoder":
     """With its weights; read once a process."""
     from atat.models import whisper
 
@@ -179,7 +181,7 @@ def _reader(directory: Path) -> FeatureReader:
     return FeatureReader(directory)
 
 
-def _states_of(key: str, directory: Path, base: Base) -> np.ndarray:
+def _states_of(key: str, directory: Path, base: WhichEncoder) -> np.ndarray:
     """Of one utterance, (S, D)."""
     import torch
 
@@ -203,7 +205,7 @@ def _clipped(path: str, settings: FeaturesConfig, over_db: float) -> np.ndarray:
 
 
 def _states_of_copy(
-    key: str, directory: Path, base: Base, how: Augmentation, wavs: Path
+    key: str, directory: Path, base: WhichEncoder, how: Augmentation, wavs: Path
 ) -> np.ndarray:
     """Of one augmented utterance, (S', D); others of the split may speak behind it."""
     import torch
@@ -228,7 +230,7 @@ def _states_of_copy(
     return encode(speech_BTF[0, : lengths_B[0]].numpy(), base)
 
 
-def encode(feats_TF: np.ndarray, base: Base) -> np.ndarray:
+def encode(feats_TF: np.ndarray, base: WhichEncoder) -> np.ndarray:
     """Features of one utterance, of the kind that the encoder takes, to its states (S, D)."""
     import torch
 

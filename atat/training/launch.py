@@ -58,7 +58,9 @@ def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> N
     dump = feature_store.of_kind(data, dump, settings.features, t.num_processes)
     if settings.model.frozen_encoder is not None:
         splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
-        dump = frozen_states.of_base(data, dump, settings, splits, t.num_processes, t.spoken_splits)
+        dump = frozen_states.cached_states(
+            data, dump, settings, splits, t.num_processes, t.spoken_splits
+        )
     print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
     train(settings, data, dump, exp)
     print(f"trained: {checkpoint.model_path(exp)}")
@@ -66,6 +68,11 @@ def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> N
 
 def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
     """Run ESPnet's trainer over the experiment and write the model of the averaged weights.
+
+    Args:
+        settings: of the experiment, as `exp` has them.
+        data, dump: directories of the splits, and of their features or cached states.
+        exp: directory that `prepare_experiment` has made ready.
 
     Raises:
         ValueError: the settings do not fit the data, or training diverged.

@@ -33,6 +33,11 @@ def averaged(
 
     After the last one the optimizer's moments are averaged too: then all processes are in one
     state, which is what a checkpoint keeps.
+
+    Args:
+        batches: of this process; every process has as many.
+        model, optimizer: of this process.
+        every: steps from one mean of the parameters to the next.
     """
     # What is frozen is the same everywhere.
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}

@@ -31,6 +31,12 @@ OF_TRAINING = (
 def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) -> str:
     """Bring the experiment's directory into the state from which training goes on.
 
+    Args:
+        settings: of the experiment; `flat_start_fraction` and `ctc_first_fraction` may become 0.
+        data: directory of the splits and the tokenizer.
+        exp: directory of the experiment.
+        resume: go on from checkpoints of the same settings and data.
+
     Returns:
         "resumed" when checkpoints of the same settings and data are there and training is not
         finished, else "started" (what an unfinished training left is removed, a trained model

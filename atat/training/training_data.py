@@ -86,7 +86,7 @@ def fraction_of(ids: list[str], fraction: float, seed: int) -> set[str]:
     return {ids[i] for i in order[: round(fraction * len(ids))]}
 
 
-class Examples:
+class TrainingData:
     """What a run trains or validates on.
 
     Args:
@@ -189,7 +189,7 @@ def rows_of(tasks: list[str]) -> list[list[str]]:
 
 
 def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[str]:
-    """Those that `Examples` of the same arguments has for the tasks slu and nlu."""
+    """Those that `TrainingData` of the same arguments has for the tasks slu and nlu."""
     for source in sources:
         if {"slu", "nlu"} & set(source.tasks):
             directory = kaldi_dir.read(data / source.split)
@@ -223,8 +223,8 @@ def validation_sources(settings: Config, data: Path) -> list[Source]:
     return sources
 
 
-def met(sources: list[Source], data: Path, split: str, seed: int) -> int:
-    """How many utterances of a split's speech `Examples` has a pass, repetitions among them."""
+def utterances_a_pass(sources: list[Source], data: Path, split: str, seed: int) -> int:
+    """How many utterances of a split's speech `TrainingData` has a pass, repetitions among them."""
     here = [source for source in sources if source.split == split]
     directory = kaldi_dir.read(data / split)
     spoken = (s for s in here if set(SPEECH_TASKS) & set(s.tasks))

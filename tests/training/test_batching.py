@@ -10,7 +10,7 @@ from atat.data.augmentation import active_frames
 from atat.data.tokenizer import Tokenizer
 from atat.semantics import heldout_pairs, target_sequence
 from atat.training.batching import Batches, IterFactory
-from atat.training.training_data import Examples
+from atat.training.training_data import TrainingData
 from tests import toy
 
 NUM = 30
@@ -53,9 +53,9 @@ def made(tmp_path, monkeypatch):
     return tmp_path, Tokenizer.train([*sequences.values()], 60)
 
 
-def examples(made, *sources: Source) -> Examples:
+def examples(made, *sources: Source) -> TrainingData:
     data, tokenizer = made
-    return Examples(list(sources), data, data, tokenizer)
+    return TrainingData(list(sources), data, data, tokenizer)
 
 
 def batches(made, *sources: Source, training=True, **train) -> Batches:
@@ -196,7 +196,7 @@ def test_pairs_of_values_can_be_kept_from_a_task(tmp_path):
     data, dump = toy.write(tmp_path, sentences)
     tokenizer = Tokenizer.load(data / "tokenizer")
     sources = [Source("train", ["asr"]), Source("train", ["slu"], exclude_pairs=0.4)]
-    (part,) = Examples(sources, data, dump, tokenizer).speech
+    (part,) = TrainingData(sources, data, dump, tokenizer).speech
     kept = [tokenizer.decode(t.tolist()) for t in map(part.targets["slu"].__getitem__, range(9))]
     expected = [
         "" if heldout_pairs.has_held_out(target_sequence.frame(sentence), 0.4) else sentence

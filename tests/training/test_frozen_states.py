@@ -17,7 +17,7 @@ from atat.models.espnet_model import build
 from atat.training import frozen_states, launch, run_directory, word_masking
 from atat.training.batching import Batches
 from atat.training.espnet_task import AtatTask
-from atat.training.training_data import Examples
+from atat.training.training_data import TrainingData
 from tests import tones, toy
 from tests.tiny_training import lines, weights
 from tests.tiny_training import settings as tiny
@@ -79,7 +79,7 @@ def test_a_state_is_the_mean_of_two_of_whispers_whatever_is_beside_it(encoder):
 def test_the_model_takes_features_and_states_alike(encoder, corpus):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    directory = frozen_states.of_base(data, dump, c, ["train"], num_jobs=1)
+    directory = frozen_states.cached_states(data, dump, c, ["train"], num_jobs=1)
     model = build(c, tokenizer).eval()
     whisper.start_base(model.frozen_encoder, "tiny")
     features, kept = FeatureReader(dump / "train"), FeatureReader(directory / "train")
@@ -97,28 +97,30 @@ def test_states_are_made_once_for_the_features_and_weights_that_they_are_of(
     encoder, corpus, monkeypatch
 ):
     data, dump = corpus
-    directory = frozen_states.of_base(data, dump, settings(), ["train", "written"], num_jobs=1)
+    directory = frozen_states.cached_states(
+        data, dump, settings(), ["train", "written"], num_jobs=1
+    )
     assert not (directory / "written").exists()
     np.testing.assert_array_equal(
         np.load(directory / "cmvn.npz")["mean"], np.load(dump / "cmvn.npz")["mean"]
     )
     monkeypatch.setattr(frozen_states, "_states_of", lambda *_, **__: pytest.fail("made again"))
-    assert frozen_states.of_base(data, dump, settings(), ["train"], num_jobs=1) == directory
+    assert frozen_states.cached_states(data, dump, settings(), ["train"], num_jobs=1) == directory
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "other audio"}))
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        frozen_states.of_base(data, dump, settings(), ["train"], num_jobs=1)
+        frozen_states.cached_states(data, dump, settings(), ["train"], num_jobs=1)
     with torch.no_grad():
         whisper_checkpoint.load("tiny").weights["speech_encoder.norm.bias"] += 1.0
     frozen_states.encoder_of.cache_clear()
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        frozen_states.of_base(data, dump, settings(), ["train"], num_jobs=1)
+        frozen_states.cached_states(data, dump, settings(), ["train"], num_jobs=1)
 
 
 def test_training_on_states_learns_and_leaves_what_is_frozen(encoder, corpus, tmp_path):
     data, dump = corpus
     c, exp = settings(), tmp_path / "exp"
     c.train.num_steps = 150
-    directory = frozen_states.of_base(data, dump, c, ["train", "valid"], num_jobs=1)
+    directory = frozen_states.cached_states(data, dump, c, ["train", "valid"], num_jobs=1)
     run_directory.prepare_experiment(c, data, exp, resume=True)
     launch.train(c, data, directory, exp)
     first, *_, last = lines(exp)
@@ -160,9 +162,9 @@ def test_a_base_that_does_not_fit_is_refused_before_anything_is_lost(
 def test_batches_count_the_frames_behind_the_states_and_mask_in_training(encoder, corpus):
     data, dump = corpus
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
-    directory = frozen_states.of_base(data, dump, c, ["train"], num_jobs=1)
+    directory = frozen_states.cached_states(data, dump, c, ["train"], num_jobs=1)
     c.augment.enabled, c.augment.time_mask_fraction = True, 0.5
-    examples = Examples([schema.Source("train", ["asr"])], data, directory, tokenizer)
+    examples = TrainingData([schema.Source("train", ["asr"])], data, directory, tokenizer)
     kept = FeatureReader(directory / "train")
     for training in (True, False):
         batches = Batches(examples, c, tokenizer, training=training)
@@ -181,7 +183,9 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     c, tokenizer = settings(), Tokenizer.load(data / "tokenizer")
     c.augment.enabled, c.augment.copies, c.augment.low_strength_fraction = True, 2, 0.5
     c.augment.time_masks = c.augment.freq_masks = 0
-    directory = frozen_states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
+    directory = frozen_states.cached_states(
+        data, dump, c, ["train", "valid"], 1, training=["train"]
+    )
     readers = [FeatureReader(directory / "train")]
     readers += [FeatureReader(frozen_states.copy_of(directory, n) / "train") for n in range(2)]
     assert not (frozen_states.copy_of(directory, 0) / "valid").exists()
@@ -191,7 +195,9 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     for a, b in itertools.combinations(versions, 2):
         assert a.shape != b.shape or not np.allclose(a, b)
 
-    examples = Examples([schema.Source("train", ["asr"])], data, directory, tokenizer, num_copies=2)
+    examples = TrainingData(
+        [schema.Source("train", ["asr"])], data, directory, tokenizer, num_copies=2
+    )
     batches = Batches(examples, c, tokenizer, training=True)
     heard = set()
     for step in range(c.train.num_steps):
@@ -210,11 +216,12 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     c.augment.low_strength_fraction, c.augment.copies = 0.1, 1
     c.augment.time_masks = c.augment.freq_masks = 3
     assert (
-        frozen_states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"]) == directory
+        frozen_states.cached_states(data, dump, c, ["train", "valid"], 1, training=["train"])
+        == directory
     )
     assert made == []
     c.augment.reverb, c.augment.copies = 1.0, 2
-    frozen_states.of_base(data, dump, c, ["train", "valid"], 1, training=["train"])
+    frozen_states.cached_states(data, dump, c, ["train", "valid"], 1, training=["train"])
     assert made == [frozen_states.copy_of(directory, n) / "train" for n in range(2)]
 
 
@@ -264,9 +271,9 @@ def test_masked_speech_has_its_states_computed_anew(encoder, tmp_path):
     data, dump = tmp_path / "data", tmp_path / "dump"
     (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
     np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
-    directory = frozen_states.of_base(data, dump, c, ["train"], num_jobs=1)
+    directory = frozen_states.cached_states(data, dump, c, ["train"], num_jobs=1)
     tasks = [schema.Source("train", ["asr", "mlm"])]
-    examples = Examples(tasks, data, directory, tones.TOKENIZER)
+    examples = TrainingData(tasks, data, directory, tones.TOKENIZER)
     batches = Batches(examples, c, tones.TOKENIZER, training=True)
     part, number = examples.speech[0], len(tones.IDS) - 1  # the longest: a word is masked always
     found = []
@@ -308,7 +315,7 @@ def test_some_copies_are_made_of_speech_that_was_too_loud(encoder, tmp_path, mon
         return plain
 
     monkeypatch.setattr(frozen_states, "_clipped", spy)
-    frozen_states.of_base(data, dump, c, ["train"], 1, training=["train"])
+    frozen_states.cached_states(data, dump, c, ["train"], 1, training=["train"])
     assert sorted(path for path, _ in heard) == sorted(
         kaldi_dir.read(data / "train").wav_scp.values()
     )

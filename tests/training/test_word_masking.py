@@ -11,7 +11,7 @@ from atat.data import audio, filter_bank, kaldi_dir
 from atat.data.ctm import Word
 from atat.training import word_masking
 from atat.training.batching import Batches
-from atat.training.training_data import Examples, validation_sources
+from atat.training.training_data import TrainingData, validation_sources
 from tests.tiny_training import lines, run, settings
 from tests.tones import EDGE_S, IDS, RATE, TEXTS, TOKENIZER, WORD_S, WORDS, spoken, words_of, write
 
@@ -26,9 +26,9 @@ def corpus(request, tmp_path_factory):
     return root, request.param
 
 
-def examples(root, *tasks, **options) -> Examples:
+def examples(root, *tasks, **options) -> TrainingData:
     sources = [Source("train", list(tasks))]
-    return Examples(sources, root / "data", root / "dump", TOKENIZER, **options)
+    return TrainingData(sources, root / "data", root / "dump", TOKENIZER, **options)
 
 
 def batches(corpus, *tasks, training=True, **train) -> Batches:
