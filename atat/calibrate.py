@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 
 from atat.common import cli
-from atat.evaluation import confidence_fitting
-from atat.evaluation.confidence_fitting import WANTED, calibrate, evaluate
+from atat.evaluation import calibration
+from atat.evaluation.calibration import WANTED, calibrate, evaluate
 from atat.inference.decode_runs import load_settings
 from atat.models.checkpoint import check_experiment
 from atat.models.experiment_files import CONFIDENCE
@@ -82,7 +82,7 @@ def main() -> None:
         return
     wanted = {name: getattr(args, name) for name in ("split", "hours", *WANTED)}
     wanted["hours"] = args.hours or settings.decode.negative_hours
-    if args.if_needed and not args.negatives and confidence_fitting.is_calibrated(args.exp, wanted):
+    if args.if_needed and not args.negatives and calibration.is_calibrated(args.exp, wanted):
         print(f"calibrated already: {args.exp / CONFIDENCE}")
         return
     calibrate(

@@ -15,7 +15,7 @@ from atat.common.provenance import commit
 from atat.common.seeds import rng
 from atat.data import kaldi_dir
 from atat.evaluation import metrics
-from atat.evaluation.recording_conditions import (
+from atat.evaluation.conditions import (
     LIMIT,
     NOTHING_SAID,
     NUM_SOUNDS,

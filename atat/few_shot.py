@@ -12,7 +12,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.common.provenance import commit
-from atat.evaluation.few_shot_learning import SHOTS, adapt, parts_of, shots_of, table, understood
+from atat.evaluation.few_shot import SHOTS, adapt, parts_of, shots_of, table, understood
 from atat.evaluation.scoring import hypothesis_key
 from atat.inference.decode_runs import load_settings, runs_over
 from atat.models.checkpoint import check_experiment, digest

@@ -15,7 +15,7 @@ from atat.common.files import atomic_directory
 from atat.common.provenance import commit
 from atat.data import kaldi_dir
 from atat.evaluation import metrics, plots
-from atat.evaluation.noisy_speech import (
+from atat.evaluation.noise_curve import (
     CLEAN,
     MAX_SNR_DB,
     SNRS_DB,

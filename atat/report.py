@@ -15,14 +15,14 @@ from atat.common import cli
 from atat.config import experiment_tables
 from atat.evaluation import report_page, report_tables
 from atat.evaluation.hints import Driver
-from atat.evaluation.report_output import (
+from atat.evaluation.report_publishing import check_published, write
+from atat.evaluation.report_text import (
     learning_curves,
     markdown,
     measured_pictures,
     of_grammar,
     terminal,
 )
-from atat.evaluation.report_publishing import check_published, write
 from atat.evaluation.results import Place, Results
 
 

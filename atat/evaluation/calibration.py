@@ -1,135 +1,375 @@
-"""Calibration of probabilities: choice of the threshold, calibration error, coverage, rates."""
+"""Fitting of confidence on validation speech and negatives, and its figures on held-out ones."""
 
-# N examples
-
-from typing import NamedTuple
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat.evaluation.metrics import CONFIDENCE, Metric
+from atat.common import text_table
+from atat.common.files import atomic_write, sha256
+from atat.common.provenance import commit
+from atat.config import config_file, tasks
+from atat.config.schema import Config, DecodeRun
+from atat.data import feature_store, kaldi_dir
+from atat.evaluation import calibration_metrics, metrics, plots, scoring
+from atat.evaluation.calibration_data import (
+    IN_DOMAIN,
+    Example,
+    in_domain,
+    near_misses,
+    out_of_domain,
+)
+from atat.evaluation.metrics import Metric
+from atat.inference import decode_runs
+from atat.semantics import target_sequence
+from atat.synthesis import negatives
+from atat.training.adaptation import check_recordings
 
-NUM_BINS = 10
+if TYPE_CHECKING:
+    from atat.inference.confidence import Confidence
+    from atat.inference.options import SearchOptions
+
+ROOT = config_file.ROOT
+NEAR_REFUSED = 0.95  # of near misses, where that costs little
+WANTED = ("false_accepts_per_hour", "accept")  # options that say what the threshold is to meet
 
 
-class Bin(NamedTuple):
-    """Examples of like probability: their share, mean probability, and share that is right."""
+def chosen_run(settings: Config, name: str | None) -> DecodeRun:
+    """The run whose options are calibrated: the one named, else the grammar's, else the first.
 
-    share: float
-    probability: float
-    right: float
+    Raises:
+        ValueError: no run is from speech to semantics, or not the one that is named.
+    """
+    runs = {
+        name: run
+        for name, run in settings.decode.runs.items()
+        if run.source == "speech" and run.task in tasks.TAGGED_TASKS
+    }
+    if not runs or (name is not None and name not in runs):
+        raise ValueError(
+            f"--run: got '{name}', expected a run of decode.runs that gives the semantics of "
+            f"speech: {', '.join(sorted(runs)) or 'there is none'}"
+        )
+    if name is not None:
+        return runs[name]
+    return min(runs.values(), key=lambda run: run.constraint != "grammar")
 
 
-def choose_threshold(
-    in_domain_N: np.ndarray,
-    negatives_N: np.ndarray,
-    hours: float,
+def is_calibrated(exp: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the model that is there now was calibrated on made negatives, as wanted."""
+    from atat.inference import confidence
+
+    try:
+        stored = confidence.load(exp)
+    except ValueError:  # damaged, or another model's
+        return False
+    about = (wanted | {"negatives": "made from the seed"}).items()
+    return stored is not None and about <= stored.about.items()
+
+
+def check_split(settings: Config, split: str) -> None:
+    """Raise ValueError unless the split is for validation and no test."""
+    valid = settings.train.valid_splits
+    if split not in valid:
+        raise ValueError(
+            f"--split: got '{split}', expected one of train.valid_splits ({', '.join(valid)}): "
+            "what is calibrated on a test split says nothing about it"
+        )
+
+
+def is_for_fitting(example: Example) -> bool:
+    """Whether an example is fitted on; figures come from the rest. Parts of a file go together."""
+    return int(sha256("calibrate", example.id.partition("#")[0])[:8], 16) % 2 == 0
+
+
+def fit(
+    examples: list[Example],
+    options: "SearchOptions",
     false_accepts_per_hour: float,
     accept: float,
-) -> tuple[float, str | None]:
-    """The smallest threshold with few enough false accepts that accepts enough in-domain speech.
-
-    A threshold just above the (k + 1)-th of the negatives accepts k of them, and of as many others
-    k + 1 are to be expected: that is what must be few enough, but where not even none is. Where no
-    threshold does both, the largest that accepts enough.
+    about: dict[str, Any],
+) -> tuple["Confidence", str | None]:
+    """Fit and choose the threshold; in-domain speech and negatives weigh the same.
 
     Args:
-        in_domain_N, negatives_N: probabilities, float; what reaches the threshold is accepted.
-        hours: of the negatives, above 0.
+        examples: of the domain, negatives and near misses.
+        options: of the search that gave them.
         false_accepts_per_hour: most that are wanted, 0 or more.
-        accept: least share of the in-domain examples, 0 to 1.
+        accept: least share of in-domain speech that is accepted, 0 to 1.
+        about: what the file says of where the figures come from.
 
     Returns:
-        the threshold, and one line on what is not met, or None.
+        The confidence, and one line on what the threshold does not meet, or None.
 
-    >>> good, bad = np.array([0.9, 0.8, 0.6]), np.array([0.7, 0.5, 0.1])
-    >>> choose_threshold(good, bad, 1.0, 1, 1.0)[0] > 0.5
-    True
-    >>> choose_threshold(good, bad, 1.0, 0, 1.0)[0]
-    0.6
+    Raises:
+        ValueError: there are no negatives or no in-domain speech, or all is right or wrong.
     """
-    ranked_N = np.sort(negatives_N)[::-1]
-    num_allowed = max(int(false_accepts_per_hour * hours) - 1, 0)
-    threshold = 0.0
-    if num_allowed < len(ranked_N):
-        threshold = float(np.nextafter(ranked_N[num_allowed], np.inf))
-    needed = int(np.ceil(accept * len(in_domain_N) - 1e-9))
-    largest = float(np.sort(in_domain_N)[::-1][needed - 1]) if needed else 1.0
-    if threshold <= largest:
-        return threshold, None
-    expected = ((negatives_N >= largest).sum() + 1) / hours
-    return largest, (
-        f"{expected:.1f} false accepts an hour are to be expected, wanted at most "
-        f"{false_accepts_per_hour:g}: fewer would accept less than {100 * accept:.1f} %"
+    from atat.inference import confidence
+
+    known = [example for example in examples if example.measures is not None]
+    is_in_N = np.array([example.kind == IN_DOMAIN for example in known], bool)
+    if not is_in_N.any() or is_in_N.all():
+        raise ValueError(
+            f"got {is_in_N.sum()} utterances of the domain and {(~is_in_N).sum()} others to fit "
+            "on, expected some of both (more audio, or another split)"
+        )
+    x_NK = np.array([example.measures for example in known])
+    share_N = np.where(is_in_N, 1.0, is_in_N.sum() / (~is_in_N).sum())
+    # As it is in the domain: noise is so far off that it would hide the rest.
+    mean_K = x_NK[is_in_N].mean(0)
+    scale_K = x_NK[is_in_N].std(0).clip(min=confidence.MIN_SCALE)
+    z_NK = confidence.standardise(x_NK, mean_K, scale_K)
+    weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
+    fitted = confidence.Confidence(
+        options={name: asdict(options)[name] for name in confidence.CALIBRATED},
+        names=list(confidence.Measures._fields),
+        mean=mean_K.tolist(),
+        scale=scale_K.tolist(),
+        weights=weights_K.tolist(),
+        bias=bias,
+        threshold=0.0,
+        about=about,
     )
+    inside, outside = by_domain(examples)
+    p_in_N = fitted.probability([e.measures for e in inside])
+    threshold, problem = calibration_metrics.choose_threshold(
+        p_in_N,
+        fitted.probability([e.measures for e in outside]),
+        hours_of(outside),
+        false_accepts_per_hour,
+        accept,
+    )
+    near = [example.measures for example in examples if example.kind == negatives.NEAR]
+    if near and accept < 1:
+        # As far as most of them take it, but not beyond a quarter of what need not be accepted.
+        given_up = np.quantile(p_in_N, (1 - accept) / 4, method="inverted_cdf")
+        wanted = np.quantile(fitted.probability(near), NEAR_REFUSED, method="inverted_cdf")
+        threshold = max(threshold, float(min(given_up, np.nextafter(wanted, np.inf))))
+    return replace(fitted, threshold=threshold), problem
 
 
-def bins(
-    probability_N: np.ndarray, right_N: np.ndarray, share_N: np.ndarray | None = None
-) -> list[Bin]:
-    """Examples by probability in NUM_BINS of equal width; those that are empty are left out.
+def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]:
+    """The figures on examples, by name; each only where there are examples for it.
 
-    Args:
-        probability_N: float, 0 to 1.
-        right_N: bool.
-        share_N: weight of each example, float; None: all the same.
+    Shares have Wilson's interval, false accepts an hour the exact Poisson interval; calibration
+    errors (`ece`) are those of `calibration_metrics.expected_error`.
     """
-    share_N = np.ones(len(probability_N)) if share_N is None else share_N
-    number_N = np.minimum((probability_N * NUM_BINS).astype(int), NUM_BINS - 1)
-    found = []
-    for number in np.unique(number_N):
-        is_in_N = number_N == number
-        weights = share_N[is_in_N]
-        found.append(
-            Bin(
-                weights.sum() / share_N.sum(),
-                float(np.average(probability_N[is_in_N], weights=weights)),
-                float(np.average(right_N[is_in_N], weights=weights)),
+    inside, outside = by_domain(examples)
+    near = [example for example in examples if example.kind == negatives.NEAR]
+    found: dict[str, Any] = {"threshold": confidence.threshold}
+    p_in_N = confidence.probability([e.measures for e in inside])
+    p_out_N = confidence.probability([e.measures for e in outside])
+    right_N = np.array([e.right for e in inside], bool)
+    if inside:
+        accepted_N = p_in_N >= confidence.threshold
+        found["accepted"] = metrics.proportion(int(accepted_N.sum()), len(inside))
+        found["exact_match"] = metrics.proportion(int(right_N.sum()), len(inside))
+        if accepted_N.any():
+            of_accepted = int(right_N[accepted_N].sum()), int(accepted_N.sum())
+            found["exact_match_accepted"] = metrics.proportion(*of_accepted)
+        found["ece"] = calibration_metrics.expected_error(p_in_N, right_N)
+        pairs = [
+            (probability, e.right_slots[name])
+            for e in inside
+            if e.examined and e.right_slots
+            for name, probability in confidence.slot_probabilities(e.examined).items()
+        ]
+        if pairs:
+            slot_M, slot_right_M = (np.array(column) for column in zip(*pairs, strict=True))
+            found["slot_ece"] = calibration_metrics.expected_error(slot_M, slot_right_M)
+            found["num_slots"] = len(pairs)
+    if outside:
+        is_accepted_N = p_out_N >= confidence.threshold
+        found["false_accepts"] = calibration_metrics.rate(
+            int(is_accepted_N.sum()), hours_of(outside)
+        )
+        found["false_accepts_by_kind"] = {
+            kind: calibration_metrics.rate(
+                sum(bool(a) for a, e in zip(is_accepted_N, outside, strict=True) if e.kind == kind),
+                hours_of([e for e in outside if e.kind == kind]),
             )
+            for kind in sorted({e.kind for e in outside})
+        }
+    if near:
+        p_near_N = confidence.probability([e.measures for e in near])
+        num_refused = int((p_near_N < confidence.threshold).sum())
+        found["near_misses_refused"] = metrics.proportion(num_refused, len(near))
+    if inside and outside:
+        share_N = np.repeat([1.0, len(inside) / len(outside)], [len(inside), len(outside)])
+        found["num_both"] = len(inside) + len(outside)
+        found["ece_both"] = calibration_metrics.expected_error(
+            np.concatenate([p_in_N, p_out_N]),
+            np.concatenate([right_N, np.zeros(len(outside), bool)]),
+            share_N,
         )
     return found
 
 
-def expected_error(
-    probability_N: np.ndarray, right_N: np.ndarray, share_N: np.ndarray | None = None
-) -> float:
-    """Expected calibration error: mean distance of a bin's probability from its share of right.
-
-    Source: Guo et al. 2017, equation 3.
-
-    >>> float(round(expected_error(np.array([0.9, 0.9]), np.array([True, False])), 3))
-    0.4
-    """
-    found = bins(probability_N, right_N, share_N)
-    return float(sum(b.share * abs(b.probability - b.right) for b in found))
-
-
-def coverage(probability_N: np.ndarray, right_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share accepted, and share of it that is right, as the threshold falls; float (N,) each.
-
-    >>> covered, right = coverage(np.array([0.2, 0.9]), np.array([False, True]))
-    >>> covered.tolist(), right.tolist()
-    ([0.5, 1.0], [1.0, 0.5])
-    """
-    order_N = np.argsort(-probability_N, kind="stable")
-    count_N = np.arange(1, len(order_N) + 1)
-    return count_N / len(order_N), right_N[order_N].cumsum() / count_N
-
-
-def rate(count: int, hours: float) -> Metric:
-    """Events an hour, with the exact Poisson interval (Garwood 1936).
-
-    >>> {key: round(number, 2) for key, number in rate(0, 2.0).items()}
-    {'value': 0.0, 'k': 0, 'hours': 2.0, 'low': 0.0, 'high': 1.84}
-    """
-    from scipy.stats import chi2
-
-    tail = (1 - CONFIDENCE) / 2
-    low = chi2.ppf(tail, 2 * count) / 2 if count else 0.0
-    high = chi2.ppf(1 - tail, 2 * count + 2) / 2
-    return {
-        "value": count / hours,
-        "k": count,
-        "hours": hours,
-        "low": float(low / hours),
-        "high": float(high / hours),
+def table(measured: dict[str, Any]) -> str:
+    """The figures as text, with 95 % intervals."""
+    rows = [["measure", "value", "n"], ["threshold", f"{measured['threshold']:.4f}", ""]]
+    titles = {
+        "exact_match": "exact match, all (%)",
+        "accepted": "in domain, accepted (%)",
+        "exact_match_accepted": "exact match, accepted (%)",
+        "near_misses_refused": "near misses, refused (%)",
     }
+    for key, title in titles.items():
+        if key in measured:
+            rows.append([title, scoring.percent(measured[key]), str(measured[key]["n"])])
+    errors = {
+        "ece": "expected calibration error, in domain",
+        "ece_both": "expected calibration error, half negatives",
+        "slot_ece": "expected calibration error, slots",
+    }
+    sizes = {"slot_ece": measured.get("num_slots", 0), "ece_both": measured.get("num_both", 0)}
+    num = measured["accepted"]["n"] if "accepted" in measured else 0
+    for key, title in errors.items():
+        if key in measured:
+            rows.append([title, f"{measured[key]:.3f}", str(sizes.get(key, num))])
+    if "false_accepts" in measured:
+        rates = {"all": measured["false_accepts"], **measured["false_accepts_by_kind"]}
+        for kind, found in rates.items():
+            rows.append([f"false accepts an hour, {kind}", _per_hour(found), _of_hours(found)])
+    return text_table.align(rows)
+
+
+def by_domain(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """Those of the domain, and what is counted by the hour: near misses are of neither."""
+    inside = [example for example in examples if example.kind == IN_DOMAIN]
+    outside = [e for e in examples if e.kind not in (IN_DOMAIN, negatives.NEAR)]
+    return inside, outside
+
+
+def hours_of(examples: list[Example]) -> float:
+    """Hours of their audio."""
+    return sum(example.duration_s for example in examples) / 3600
+
+
+def _per_hour(metric: Metric) -> str:
+    return f"{metric['value']:.1f} ({metric['low']:.1f}-{metric['high']:.1f})"
+
+
+def _of_hours(metric: Metric) -> str:
+    return f"{metric['hours']:.2f} h"
+
+
+def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
+    """Print the figures of the stored confidence on given audio.
+
+    Args:
+        exp: a calibrated experiment.
+        inside: a split of the domain with semantics, or None.
+        outside: a directory of negatives, or None.
+
+    Raises:
+        ValueError: the experiment is not calibrated, or the audio cannot be used.
+    """
+    from atat.inference.predictor import SpeechToSemantics
+
+    model = SpeechToSemantics.load(exp)
+    if model.confidence is None:
+        raise ValueError("the experiment is not calibrated: run this command without --evaluate")
+    options = model.options(**model.confidence.options)
+    examples = []
+    if inside is not None:
+        split = check_recordings(inside)
+        speech = (
+            (id_, heard.feats_TF, heard.duration_s)
+            for id_, path in (split.wav_scp or {}).items()
+            for heard in [model.hear(path)]
+        )
+        examples += in_domain(model, options, speech, split.semantics, inside.parent)
+    if outside is not None:
+        examples += out_of_domain(exp, options, negatives.find([outside]))
+    print(table(measure(model.confidence, examples)))
+
+
+def calibrate(
+    exp: Path,
+    data: Path,
+    dump: Path,
+    settings: Config,
+    *,
+    run: str | None,
+    wanted: dict[str, Any],
+    negative_files: list[Path],
+    num_jobs: int,
+    must_fit: bool,
+) -> None:
+    """Decode validation speech and negatives, fit on a half of both, and write what is found.
+
+    Args:
+        exp, data, dump: directories of the experiment, of the splits, and of their features.
+        settings: the experiment's, with those of decoding that are wanted now.
+        run: whose options are calibrated, as of `chosen_run`.
+        wanted: split, hours (of negatives to make), and WANTED.
+        negative_files: directories of negatives; none: they are made from the seed.
+        num_jobs: processes.
+        must_fit: false: where nothing can be fitted, warn and leave all as it is.
+
+    Raises:
+        ValueError: the split or the run cannot be calibrated on; `CannotFitError` among them.
+    """
+    from atat.inference import confidence
+    from atat.inference.predictor import SpeechToSemantics
+
+    split, targets = wanted["split"], {name: wanted[name] for name in WANTED}
+    check_split(settings, split)
+    chosen = chosen_run(settings, run)
+    dump = feature_store.of_kind(data, dump, settings.features, settings.train.num_processes)
+    inputs = decode_runs.open_inputs(DecodeRun(split=split), data, dump, exp)
+    references = kaldi_dir.read(data / split)
+    if references.semantics is None:
+        raise ValueError(f"{data / split}: has no semantics, expected what was meant")
+    model = SpeechToSemantics.load(exp, with_confidence=False)
+    options = model.options(**decode_runs.search_options(chosen))
+    if negative_files:
+        files = negatives.find(negative_files)
+    else:
+        known = {
+            word for s in references.semantics.values() for word in target_sequence.words(s).split()
+        }
+        cache = ROOT / settings.data.cache
+        misses = near_misses(exp, references.semantics, settings.seed)
+        files = negatives.make(
+            wanted["hours"], settings.seed, known, settings.data, cache, num_jobs, misses
+        )
+    frame_s = settings.features.frame_shift_ms / 1000
+    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    examples = in_domain(model, options, speech, references.semantics, data)
+    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
+    examples += out_of_domain(exp, options, files, num_jobs)
+
+    fitted_on = [example for example in examples if is_for_fitting(example)]
+    rest = [example for example in examples if not is_for_fitting(example)]
+    inside, outside = by_domain(fitted_on)
+    about = wanted | {
+        "negatives": [str(path) for path in negative_files] or "made from the seed",
+        "seed": settings.seed,
+        "num_in_domain": len(inside),
+        "num_right": sum(example.right for example in inside),
+        "num_negatives": len(outside),
+        "negative_hours": round(hours_of(outside), 3),
+        "commit": commit(),
+    }
+    try:
+        fitted, problem = fit(fitted_on, options, **targets, about=about)
+    except confidence.CannotFitError as e:
+        if must_fit:
+            raise
+        print(f"atat.calibrate: WARNING: not calibrated, nothing is refused: {e}", file=sys.stderr)
+        return
+    about["measured_on_the_other_half"] = measured = measure(fitted, rest)
+    inside, _ = by_domain(rest)
+    p_N = fitted.probability([example.measures for example in inside])
+    right_N = np.array([example.right for example in inside], bool)
+    with atomic_write(exp / "coverage.png", "wb") as file:
+        plots.coverage(p_N, right_N, fitted.threshold, file)
+    confidence.save(fitted, exp)
+    print(table(measured))
+    if problem:
+        print(f"atat.calibrate: WARNING: the threshold is a compromise: {problem}", file=sys.stderr)
+    print(f"python -m atat.parse --exp {exp} FILE has confidences now")

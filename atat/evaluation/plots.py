@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from atat.evaluation import calibration
+from atat.evaluation import calibration_metrics
 
 # Key of train.jsonl, title of the panel, factor from the log to the axis.
 PANELS = (
@@ -154,13 +154,13 @@ def coverage(
         raise ValueError("got no utterances, expected some to draw their coverage")
     figure = Figure(figsize=(10.4, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    covered_N, exact_N = calibration.coverage(probability_N, right_N)
+    covered_N, exact_N = calibration_metrics.coverage(probability_N, right_N)
     left.plot(100 * covered_N, 100 * exact_N, color=COLOURS[0])
     accepted = (probability_N >= threshold).mean()
     left.axvline(100 * accepted, color=COLOURS[1], linestyle="--", label="threshold")
     left.set(xlabel="accepted (%)", ylabel="exact match of what is accepted (%)")
     left.legend(frameon=False)
-    found = calibration.bins(probability_N, right_N)
+    found = calibration_metrics.bins(probability_N, right_N)
     right.plot([0, 100], [0, 100], color="grey", linestyle=":")
     # The area of a dot says how many utterances it stands for.
     right.scatter(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atat.evaluation import report_measured, slot_errors
+from atat.evaluation import report_measurements, slot_errors
 from atat.evaluation.intents import MALFORMED, understood
 from atat.evaluation.report_audio import Recordings
 from atat.evaluation.report_cells import Table
@@ -110,7 +110,7 @@ def render(
         title=title,
         command=str(results.driver),
         speech=results.speech,
-        warnings=report_measured.warnings(results),
+        warnings=report_measurements.warnings(results),
         tables=tables,
         pictures={title: base64.b64encode(png).decode("ascii") for title, png in pictures.items()},
         sections=sections,

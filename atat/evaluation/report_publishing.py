@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atat.common.files import atomic_write
 from atat.evaluation.hints import Driver
-from atat.evaluation.report_output import CURVES
+from atat.evaluation.report_text import CURVES
 
 
 def lost_rows(old: str, new: str) -> list[tuple[str, str]]:

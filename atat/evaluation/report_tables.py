@@ -4,7 +4,7 @@ import os
 import statistics
 from pathlib import Path
 
-from atat.evaluation import hints, intents, metrics, report_measured
+from atat.evaluation import hints, intents, metrics, report_measurements
 from atat.evaluation.report_cells import Table, number, p_value, percent, points
 from atat.evaluation.results import SIGNIFICANT, Comparison, Result, Results
 from atat.semantics import target_sequence
@@ -22,7 +22,7 @@ def all_tables(results: Results, out: Path) -> list[Table]:
         differences_table(results),
         intents_table(results),
         hearing_table(results),
-        *report_measured.all_tables(results),
+        *report_measurements.all_tables(results),
         experiments_table(results, out),
         decoding_table(results),
     ]

@@ -17,25 +17,25 @@ from pathlib import Path
 
 from atat.common import cli
 from atat.config.schema import Config
-from atat.prepare import corpus, spoken_grammar, top_corpus, tree_splits
-from atat.prepare.top_corpus import Sentence
+from atat.prepare import corpus, spoken_grammar, top_format, top_splits
+from atat.prepare.top_format import Sentence
 
 LAYOUTS = ("TOPv2", "STOP")  # which have domains
 TRAINING = ("train_low", "train_rest")
 SPOKEN = (*TRAINING, "valid", "test")
 
 
-def read(source: top_corpus.Corpus, settings: Config) -> dict[str, list[Sentence]]:
+def read(source: top_format.Corpus, settings: Config) -> dict[str, list[Sentence]]:
     """The sentences of each split that has speech.
 
     Raises:
-        ValueError, FileNotFoundError: as `top_corpus.read`; or a share that leaves a split empty.
+        ValueError, FileNotFoundError: as `top_format.read`; or a share that leaves a split empty.
     """
-    splits = tree_splits.read(source, settings, settings.data.domains)
+    splits = top_splits.read(source, settings, settings.data.domains)
     train, share = splits.pop("train"), settings.data.low_resource
     if not 0 < share < 1:
         raise ValueError(f"data.low_resource: got {share}, expected a share between 0 and 1")
-    sampled = tree_splits.sample(train, round(share * len(train)), f"{settings.seed} low")
+    sampled = top_splits.sample(train, round(share * len(train)), f"{settings.seed} low")
     texts = {sentence.text for sentence in sampled}  # a sentence may stand in the corpus twice
     low = [sentence for sentence in train if sentence.text in texts]
     rest = [sentence for sentence in train if sentence.text not in texts]
@@ -62,31 +62,31 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     Raises:
         FileNotFoundError, ValueError: a corpus, settings or synthesisers that cannot give them.
     """
-    source = top_corpus.detect(corpus_dir, LAYOUTS)
+    source = top_format.detect(corpus_dir, LAYOUTS)
     sentences = read(source, settings)
     if source.layout == "STOP":
-        spoken = {split: tree_splits.recorded(part) for split, part in sentences.items()}
+        spoken = {split: top_splits.recorded(part) for split, part in sentences.items()}
         voices = dict.fromkeys(SPOKEN, corpus.spoken_by(settings.data))
     else:
         spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
-        times = tree_splits.renderings(settings)
+        times = top_splits.renderings(settings)
         said = {s: part * times if s in TRAINING else part for s, part in sentences.items()}
-        spoken = tree_splits.speak(said, settings, num_jobs)
+        spoken = top_splits.speak(said, settings, num_jobs)
         voice_of = dict.fromkeys(TRAINING, "train")
         voices = {
             split: spoken_grammar.voices_of(settings.data, voice_of.get(split, split))
             for split in SPOKEN
         }
     text = [sentence for split in TRAINING for sentence in sentences[split]]
-    splits = {"train_text": tree_splits.written(text), **spoken}
+    splits = {"train_text": top_splits.written(text), **spoken}
     corpus.write_splits(data, splits, settings.data.max_missing)
-    corpus.write_about(data, source.layout, tree_splits.who_speaks(voices), "tree")
+    corpus.write_about(data, source.layout, top_splits.who_speaks(voices), "tree")
     return voices
 
 
 def main() -> None:
     """Stage 1, from the command line."""
-    tree_splits.run(__doc__, prepare, LAYOUTS, top_corpus.SPLITS)
+    top_splits.run(__doc__, prepare, LAYOUTS, top_format.SPLITS)
 
 
 if __name__ == "__main__":

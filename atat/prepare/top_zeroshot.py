@@ -19,9 +19,9 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import sha256
 from atat.config.schema import Config
-from atat.prepare import corpus, librispeech, spoken_grammar, top_corpus, tree_splits
+from atat.prepare import corpus, librispeech, spoken_grammar, top_format, top_splits
 from atat.prepare.corpus import Utterance
-from atat.prepare.top_corpus import Sentence
+from atat.prepare.top_format import Sentence
 
 # TOP's domains, where a corpus has others too and data.domains does not say.
 DOMAINS = ("event", "navigation")
@@ -45,34 +45,34 @@ def asr_sentences(
     unheard = {sentence.text for part in splits.values() for sentence in part}
     texts = {s.text: None for s in others if s.text not in unheard}
     texts = rng.sample(list(texts), min(num, len(texts)))
-    spoken = [top_corpus.joined(sentence.text) for sentence in splits["train"]]
+    spoken = [top_format.joined(sentence.text) for sentence in splits["train"]]
     texts += corpus.shuffled_words(spoken, num - len(texts), unheard.__contains__, rng)
     return [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
 
 
-def read_others(settings: Config, source: top_corpus.Corpus) -> list[Sentence]:
+def read_others(settings: Config, source: top_format.Corpus) -> list[Sentence]:
     """Sentences of the domains that are not learned: of data.asr_texts, or of the corpus itself."""
     if settings.data.asr_texts:
-        source = top_corpus.detect(spoken_grammar.ROOT / settings.data.asr_texts)
+        source = top_format.detect(spoken_grammar.ROOT / settings.data.asr_texts)
     if source.layout == "TOP":
         return []
     learned = settings.data.domains or DOMAINS
-    every = (s for split in top_corpus.SPLITS for s in top_corpus.read(source, split))
+    every = (s for split in top_format.SPLITS for s in top_format.read(source, split))
     return [sentence for sentence in every if sentence.domain not in learned]
 
 
-def read_recordings(settings: Config, source: top_corpus.Corpus) -> list[Utterance]:
+def read_recordings(settings: Config, source: top_format.Corpus) -> list[Utterance]:
     """The recordings of STOP's test in the learned domains; none where there is no STOP."""
     if settings.data.recorded:
         directory = spoken_grammar.ROOT / settings.data.recorded
-        source = top_corpus.detect(directory)
+        source = top_format.detect(directory)
         if source.layout != "STOP":
             raise ValueError(f"data.recorded: {directory} is {source.layout}, expected STOP")
     if source.layout != "STOP":
         return []
-    sentences = top_corpus.read(source, "test", settings.data.domains or DOMAINS)
-    sentences = tree_splits.supported(sentences, settings.data.unsupported, "test_real")
-    return tree_splits.recorded(sentences)
+    sentences = top_format.read(source, "test", settings.data.domains or DOMAINS)
+    sentences = top_splits.supported(sentences, settings.data.unsupported, "test_real")
+    return top_splits.recorded(sentences)
 
 
 def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> dict[str, str]:
@@ -91,22 +91,22 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
         FileNotFoundError, ValueError: a corpus, settings or synthesisers that cannot give them.
     """
     spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
-    times = tree_splits.renderings(settings)
-    source = top_corpus.detect(corpus_dir)
-    sentences = tree_splits.read(source, settings, settings.data.domains or DOMAINS)
+    times = top_splits.renderings(settings)
+    source = top_format.detect(corpus_dir)
+    sentences = top_splits.read(source, settings, settings.data.domains or DOMAINS)
     real = read_recordings(settings, source)
     spoken_train = sentences["train"]
     if num := settings.data.num_spoken:
         if num > len(spoken_train):
             print(f"train: {len(spoken_train)} sentences to speak, not {num}", file=sys.stderr)
-        spoken_train = tree_splits.sample(spoken_train, num, f"{settings.seed} spoken")
+        spoken_train = top_splits.sample(spoken_train, num, f"{settings.seed} spoken")
     to_speak = sentences | {"train": spoken_train * times}
     libri = _librispeech(settings)
     if not libri and settings.data.num_asr:
         others = read_others(settings, source)
         to_speak["asr"] = asr_sentences(sentences, others, settings.data.num_asr, settings.seed)
-    spoken = tree_splits.speak(to_speak, settings, num_jobs)
-    splits = {"train_text": tree_splits.written(sentences["train"]), **spoken}
+    spoken = top_splits.speak(to_speak, settings, num_jobs)
+    splits = {"train_text": top_splits.written(sentences["train"]), **spoken}
     voices = {split: spoken_grammar.voices_of(settings.data, split) for split in sentences}
     if "asr" in spoken:
         voices["asr"] = voices["train"]
@@ -114,13 +114,13 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
         if recordings:
             splits[split], voices[split] = recordings, corpus.spoken_by(settings.data)
     corpus.write_splits(data, splits, settings.data.max_missing)
-    corpus.write_about(data, source.layout, tree_splits.who_speaks(voices), "tree")
+    corpus.write_about(data, source.layout, top_splits.who_speaks(voices), "tree")
     return voices
 
 
 def main() -> None:
     """Stage 1, from the command line."""
-    tree_splits.run(__doc__, prepare, top_corpus.LAYOUTS, recorded=("test",))
+    top_splits.run(__doc__, prepare, top_format.LAYOUTS, recorded=("test",))
 
 
 def _librispeech(settings: Config) -> list[Utterance]:

@@ -1,77 +1,266 @@
-"""The threshold's rule on cases made by hand, and the figures against arithmetic."""
+"""The command on a toy experiment: what it fits on, what it writes and prints, what it refuses."""
+
+import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
+import soundfile
 
-from atat.evaluation.calibration import Bin, bins, choose_threshold, coverage, expected_error, rate
+from atat import calibrate, parse
+from atat.config import config_file
+from atat.data import feature_store, kaldi_dir
+from atat.data.kaldi_dir import DataDir
+from atat.evaluation import calibration
+from atat.evaluation.calibration import Example, chosen_run, is_for_fitting
+from atat.inference import confidence
+from atat.inference.predictor import SpeechToSemantics
+from atat.semantics import target_sequence
+from atat.synthesis import negatives
+from tests.conftest import SEQUENCES
 
-GOOD = np.array([0.99, 0.9, 0.8, 0.4])
-BAD = np.array([0.7, 0.6, 0.3, 0.2, 0.1])
+NUM_NEGATIVES = 24
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, toy_experiment, toy_wavs):
+    """(data, dump) with a split valid: each sound eight times, in a little noise; and noise."""
+    root = tmp_path_factory.mktemp("calibrate")
+    rng = np.random.default_rng(0)
+    wav_scp, sequences = {}, {}
+    (root / "wavs").mkdir()
+    for number in range(32):
+        samples, rate = soundfile.read(list(toy_wavs.values())[number % 4])
+        id_ = f"anna-{number:02d}"
+        wav_scp[id_] = str(root / "wavs" / f"{id_}.wav")
+        sequences[id_] = SEQUENCES[number % 4]
+        soundfile.write(wav_scp[id_], samples + rng.normal(0, 0.005, len(samples)), rate)
+    text = {i: target_sequence.words(s) for i, s in sequences.items()}
+    split = DataDir(wav_scp, text, sequences, dict.fromkeys(wav_scp, "anna"))
+    kaldi_dir.write(root / "data" / "valid", split)
+    settings = config_file.load_resolved(toy_experiment / "config.yaml").features
+    settings.cmvn_splits = ["valid"]
+    feature_store.write_all(root / "data", root / "dump", settings, 1)
+    (root / "noise").mkdir()
+    for number in range(NUM_NEGATIVES):
+        noise = rng.normal(0, 10 ** rng.uniform(-3, -0.7), int(16000 * rng.uniform(1, 3)))
+        soundfile.write(root / "noise" / f"{number}.wav", noise.clip(-1, 1), 16000)
+    return root
+
+
+@pytest.fixture
+def exp(toy_experiment, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+    settings = config_file.load_resolved(exp / "config.yaml")
+    settings.train.valid_splits = ["valid"]
+    config_file.save(settings, exp / "config.yaml")
+    return exp
+
+
+def calibrated(command, exp, corpus, *more):
+    data = ["--data", corpus / "data", "--dump", corpus / "dump"]
+    return command(calibrate.main, "--exp", exp, *data, *more)
+
+
+def test_it_fits_writes_and_prints(command, exp, corpus, toy_wavs):
+    code, out, err = calibrated(command, exp, corpus, "--negatives", corpus / "noise")
+    assert code == 0, err
+    content = json.loads((exp / "confidence.json").read_text())
+    assert content["options"]["constraint"] == "grammar"
+    assert content["options"]["ctc_weight"] == 0.3
+    about = content["about"]
+    measured = about["measured_on_the_other_half"]
+    assert about["num_in_domain"] + measured["accepted"]["n"] == 32
+    fitted = sum(
+        is_for_fitting(Example(f"noise-{n}.wav#0", "noise", 0, None)) for n in range(NUM_NEGATIVES)
+    )
+    assert 0 < fitted < NUM_NEGATIVES and about["num_negatives"] == fitted
+    assert measured["false_accepts"]["hours"] > 0
+    assert about["commit"]
+    assert (exp / "coverage.png").read_bytes()[:4] == b"\x89PNG"
+    for shown in ("in domain, accepted", "false accepts an hour, noise", "calibration error"):
+        assert shown in out
+
+    # What the fit has learned is of use: learned sounds are accepted, and parse says so, with the
+    # options that it was calibrated for unless others are asked for.
+    assert measured["accepted"]["value"] >= 0.9
+    assert measured["false_accepts"]["k"] <= 3
+    code, out, err = command(parse.main, "--exp", exp, toy_wavs["anna-0"], "--beam", 3)
+    assert code == 0 and "confidence" not in json.loads(out)
+    code, out, err = command(parse.main, "--exp", exp, toy_wavs["anna-0"])
+    line = json.loads(out)
+    assert code == 0 and line["accepted"] is True and line["confidence"] > 0.5
+    assert line["slot_confidence"].keys() == {"room"}
+    arguments = [toy_wavs["anna-0"], "--text", "turn on the kitchen light"]
+    code, out, err = command(parse.main, "--exp", exp, *arguments, "--threshold", 1)
+    spoken, written = map(json.loads, out.splitlines())
+    assert code == 0 and spoken["accepted"] is (spoken["confidence"] == 1)
+    assert written["confidence"] == 1.0  # a sentence of the grammar, whatever is asked of speech
+
+    # The same audio again gives the stored figures' like, by another way.
+    evaluate = ["--evaluate_in", corpus / "data" / "valid", "--evaluate_out", corpus / "noise"]
+    code, out, err = command(calibrate.main, "--exp", exp, *evaluate)
+    assert code == 0 and out.splitlines()[3].split()[-1] == "32", err
+
+
+def test_a_model_is_calibrated_again_only_where_something_else_is_wanted(command, exp, corpus):
+    code, _, err = calibrated(command, exp, corpus, "--negatives", corpus / "noise")
+    assert code == 0, err
+    wanted = {"split": "valid", "hours": 2.0, "false_accepts_per_hour": 2.0, "accept": 0.95}
+    assert not calibration.is_calibrated(exp, wanted)  # by negatives of somebody's
+    stored = confidence.load(exp)
+    made = replace(stored, about=stored.about | {"negatives": "made from the seed"})
+    confidence.save(made, exp)
+    assert calibration.is_calibrated(exp, wanted)
+    assert not calibration.is_calibrated(exp, wanted | {"hours": 1.0})
+    code, out, _ = calibrated(command, exp, corpus, "--if_needed", "true")
+    assert code == 0 and out.startswith("calibrated already")
+    (exp / "confidence.json").write_text("{")
+    assert not calibration.is_calibrated(exp, wanted)
+
+
+def test_a_run_goes_on_where_a_model_that_is_always_wrong_cannot_be_calibrated(
+    command, exp, corpus, monkeypatch
+):
+    right = calibration.in_domain
+    monkeypatch.setattr(
+        calibration, "in_domain", lambda *a: [replace(e, right=False) for e in right(*a)]
+    )
+    arguments = ["--negatives", corpus / "noise"]
+    code, _, err = calibrated(command, exp, corpus, *arguments)
+    assert code == 2 and "all wrong, expected some of both" in err
+    code, _, err = calibrated(command, exp, corpus, *arguments, "--if_needed", "true")
+    assert code == 0 and "WARNING: not calibrated, nothing is refused" in err
+    assert not (exp / "confidence.json").exists()
+
+
+def test_calibrating_again_replaces_what_is_damaged(command, exp, corpus):
+    (exp / "confidence.json").write_text("{")
+    code, _, err = command(parse.main, "--exp", exp, "--text", "turn on the light")
+    assert code == 2 and len(err.splitlines()) == 1 and "rerun atat.calibrate" in err
+    code, *_ = calibrated(command, exp, corpus, "--negatives", corpus / "noise", "--run", "test")
+    assert code == 0
+    assert json.loads((exp / "confidence.json").read_text())["options"]["constraint"] == "none"
+
+
+def test_what_cannot_be_had_is_said_in_a_line(command, exp, corpus):
+    same = ["--negatives", corpus / "wavs", "--false_accepts_per_hour", 0]
+    code, _, err = calibrated(command, exp, corpus, *same)
+    assert code == 0 and len(err.splitlines()) == 1
+    assert "the threshold is a compromise" in err and "wanted at most 0" in err
 
 
 @pytest.mark.parametrize(
-    ("per_hour", "hours", "accept", "highest_rejected", "share"),
+    ("arguments", "message"),
     [
-        (3, 1.0, 0.75, 0.3, 1.0),  # two are accepted, three are expected
-        (2, 1.0, 0.75, 0.6, 0.75),  # one
-        (2, 0.5, 0.75, 0.7, 0.75),  # none
-        (2, 0.4, 0.75, 0.7, 0.75),  # still none, though 0.8 of one is wanted
-        (0, 9.0, 0.5, 0.7, 0.75),
+        (["--split", "test"], "--split: got 'test', expected one of train.valid_splits (valid)"),
+        (["--run", "test_asr"], "--run: got 'test_asr', expected a run of decode.runs"),
+        (["--negatives", "nowhere"], "nowhere: no audio files here"),
+        (["--accept", "2"], "expected a share above 0"),
+        (["--hours", "0"], "expected a number above 0"),
+        (["--false_accepts_per_hour", "-1"], "expected a number of 0 or more"),
+        (["--evaluate_out", "."], "the experiment is not calibrated"),
     ],
 )
-def test_the_threshold_is_the_smallest_with_few_enough_false_accepts(
-    per_hour, hours, accept, highest_rejected, share
-):
-    threshold, problem = choose_threshold(GOOD, BAD, hours, per_hour, accept)
-    assert problem is None
-    assert threshold == np.nextafter(highest_rejected, 1)
-    assert (threshold <= GOOD).mean() == share
-    assert (threshold <= BAD).sum() == max(int(per_hour * hours) - 1, 0)
+def test_mistakes_are_one_line(command, exp, corpus, arguments, message):
+    code, _, err = calibrated(command, exp, corpus, *arguments)
+    assert code == 2 and len(err.splitlines()) == 1 and message in err
+    assert not (exp / "confidence.json").exists()
 
 
-def test_as_many_false_accepts_as_there_are_need_no_threshold():
-    assert choose_threshold(GOOD, BAD, 1.0, 6, 1.0) == (0.0, None)
+def test_meanings_are_needed_to_fit(command, exp, corpus):
+    (corpus / "data" / "valid" / "semantics").unlink()
+    code, _, err = calibrated(command, exp, corpus)
+    assert code == 2 and len(err.splitlines()) == 1 and "has no semantics" in err
 
 
-def test_accepting_enough_goes_first_where_both_cannot_be():
-    threshold, problem = choose_threshold(GOOD, BAD, 2.0, 0.5, 1.0)
-    assert threshold == 0.4 and (threshold <= GOOD).all()
-    assert problem == (
-        "1.5 false accepts an hour are to be expected, wanted at most 0.5: "
-        "fewer would accept less than 100.0 %"
-    )
+def test_data_are_needed_to_fit(command, exp):
+    code, _, err = command(calibrate.main, "--exp", exp)
+    assert code == 2 and "got no --data or no --dump" in err
 
 
-def test_ties_are_rejected_together():
-    threshold, problem = choose_threshold(GOOD, np.full(5, 0.7), 1.0, 2, 0.5)
-    assert threshold > 0.7 and problem is None
-    # Nothing can be told apart: what is sure is that it says so.
-    threshold, problem = choose_threshold(np.ones(3), np.ones(3), 1.0, 0, 0.9)
-    assert threshold == 1.0 and "4.0 false accepts" in problem
+def test_the_run_of_the_grammar_goes_first(toy_experiment):
+    settings = config_file.load_resolved(toy_experiment / "config.yaml")
+    assert chosen_run(settings, None).constraint == "grammar"
+    assert chosen_run(settings, "test").constraint == "none"
+    del settings.decode.runs["test_grammar"]
+    assert chosen_run(settings, None) is settings.decode.runs["test"]
 
 
-def test_bins_and_their_error_by_hand():
-    p_N, right_N = np.array([0.05, 0.95, 0.95, 1.0]), np.array([False, True, False, True])
-    assert bins(p_N, right_N) == [
-        Bin(0.25, pytest.approx(0.05), 0.0),
-        Bin(0.75, pytest.approx(2.9 / 3), pytest.approx(2 / 3)),
+def test_parts_of_a_file_are_in_one_half():
+    halves = [
+        {is_for_fitting(Example(f"street-{file}#{part}", "street", 8.0, None)) for part in range(9)}
+        for file in range(20)
     ]
-    assert expected_error(p_N, right_N) == pytest.approx(0.25 * 0.05 + 0.75 * 0.3)
-    # The first weighs as much as the others together.
-    share_N = np.array([3.0, 1.0, 1.0, 1.0])
-    assert expected_error(p_N, right_N, share_N) == pytest.approx(0.5 * 0.05 + 0.5 * 0.3)
+    assert all(len(half) == 1 for half in halves)
+    assert {True} in halves and {False} in halves
 
 
-def test_coverage_ends_at_the_exact_match_of_all():
-    covered_N, right_N = coverage(np.array([0.1, 0.9, 0.5]), np.array([False, True, True]))
-    assert covered_N == pytest.approx([1 / 3, 2 / 3, 1])
-    assert right_N == pytest.approx([1, 1, 2 / 3])
+def test_a_measure_that_never_varies_in_the_domain_still_tells_what_is_foreign(toy_experiment):
+    options = SpeechToSemantics.load(toy_experiment).options("slu")
+
+    def example(kind: str, ctc_cost: float, cost: float) -> Example:
+        measures = confidence.Measures(cost, 5.0, -4.6, ctc_cost)
+        found = confidence.Examined([], measures, {})
+        return Example(kind, kind, 8.0, found, right=kind == calibration.IN_DOMAIN)
+
+    draw = np.random.default_rng(0)
+    examples = [example(calibration.IN_DOMAIN, -4.6, cost) for cost in draw.normal(0, 1, 50)]
+    examples += [example("speech", -2.0, cost) for cost in draw.normal(0, 1, 50)]
+    fitted, problem = calibration.fit(examples, options, 2.0, 0.95, {})
+    assert problem is None
+    accepted = fitted.probability([e.measures for e in examples]) >= fitted.threshold
+    assert accepted[:50].all() and not accepted[50:].any()
+    # A little more than ever in validation is not foreign yet.
+    assert fitted.probability([confidence.Measures(0.0, 5.0, -4.6, -4.4)])[0] >= fitted.threshold
 
 
-@pytest.mark.parametrize(("count", "hours"), [(0, 2.0), (3, 2.0), (40, 0.5)])
-def test_a_rate_has_the_poisson_interval(count, hours):
-    found = rate(count, hours)
-    assert found["value"] == count / hours
-    assert poisson.cdf(count, found["high"] * hours) == pytest.approx(0.025)
-    assert count == 0 or poisson.sf(count - 1, found["low"] * hours) == pytest.approx(0.025)
+def test_near_misses_raise_the_threshold_as_far_as_they_need_and_not_beyond_a_quarter(
+    toy_experiment,
+):
+    options = SpeechToSemantics.load(toy_experiment).options("slu")
+
+    def threshold(near: float) -> tuple[float, float]:
+        """The threshold, and the probability of the near misses, with such a cost."""
+        draw = np.random.default_rng(0)
+        costs = {calibration.IN_DOMAIN: 0.0, "speech": 8.0, negatives.NEAR: near}
+        examples = [
+            Example(
+                kind,
+                kind,
+                8.0,
+                confidence.Examined([], confidence.Measures(cost, 5.0, -4.6, -4.6), {}),
+                right=kind == calibration.IN_DOMAIN,
+            )
+            for kind, centre in costs.items()
+            for cost in centre + draw.normal(0, 1, 200)
+        ]
+        fitted, problem = calibration.fit(examples, options, 2.0, 0.9, {})
+        assert problem is None
+        inside, outside = (
+            fitted.probability([e.measures for e in examples if e.kind == kind])
+            for kind in (calibration.IN_DOMAIN, negatives.NEAR)
+        )
+        return (inside >= fitted.threshold).mean(), (outside < fitted.threshold).mean()
+
+    accepted, refused = threshold(near=6.0)  # far away: nothing is given up
+    assert accepted >= 0.995 and refused >= 0.95
+    accepted, refused = threshold(near=2.5)  # some are like what is meant
+    assert 0.97 <= accepted < 0.99 and refused < 0.95
+
+
+def test_hours_that_were_changed_after_training_are_those_that_are_wanted(
+    command, exp, corpus, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        calibration, "is_calibrated", lambda _, wanted: asked.append(wanted) or True
+    )
+    settings = config_file.load_resolved(exp / "config.yaml")
+    for given, hours in ([], settings.decode.negative_hours), (["decode.negative_hours=0.5"], 0.5):
+        code, _, err = calibrated(command, exp, corpus, *given, "--if_needed", "true")
+        assert code == 0, err
+        assert asked[-1]["hours"] == hours
+    code, _, err = calibrated(command, exp, corpus, "train.num_steps=9000", "--if_needed", "true")
+    assert code == 2 and "expected decode.NAME=value only" in err

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from atat import SpeechToSemantics
-from atat.evaluation.calibration import expected_error
+from atat.evaluation.calibration_metrics import expected_error
 from atat.inference import confidence
 from atat.inference.confidence import CALIBRATED, Confidence, Measures
 from atat.inference.ctc_prefix_score import CtcPrefixScorer

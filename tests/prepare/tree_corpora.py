@@ -1,7 +1,7 @@
 """Small corpora of trees in the three layouts."""
 
 from atat.data import kaldi_dir
-from atat.prepare import top_corpus
+from atat.prepare import top_format
 
 ROWS = [  # domain, utterance, tree
     (
@@ -22,17 +22,17 @@ ROWS = [  # domain, utterance, tree
 def write_top(root, rows=ROWS):
     root.mkdir(exist_ok=True)
     text = "".join(f"{said}\t{said}\t{tree}\n" for _, said, tree in rows)
-    for split in top_corpus.SPLITS:
+    for split in top_format.SPLITS:
         (root / f"{split}.tsv").write_text(text, encoding="utf-8")
     return root
 
 
 def write_topv2(root, rows=ROWS):
     root.mkdir(exist_ok=True)
-    for split in top_corpus.SPLITS:
+    for split in top_format.SPLITS:
         for domain in {row[0] for row in rows}:
             lines = ["\t".join(row) for row in rows if row[0] == domain]
-            text = "\n".join(["\t".join(top_corpus.TOPV2_COLUMNS), *lines]) + "\n"
+            text = "\n".join(["\t".join(top_format.TOPV2_COLUMNS), *lines]) + "\n"
             (root / f"{domain}_{split}.tsv").write_text(text, encoding="utf-8")
     return root
 
@@ -42,7 +42,7 @@ def write_stop(root, rows=ROWS, with_audio=True):
     (root / "stop" / "manifests").mkdir(parents=True)
     header = "file_id domain gender native utterance seqlogical normalized_utterance"
     header = [*header.split(), "normalized_seqlogical", "decoupled_normalized_seqlogical"]
-    for split in top_corpus.SPLITS:
+    for split in top_format.SPLITS:
         lines = ["\t".join(header)]
         for number, (domain, said, tree) in enumerate(rows):
             place = f"{domain}_{split}/{number:08d}.wav"

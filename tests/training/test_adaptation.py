@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from atat import adapt, few_shot
+from atat import adapt
 from atat.config import config_file
 from atat.config.schema import Source
 from atat.data import kaldi_dir
 from atat.data.feature_store import write_cmvn, write_split
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import few_shot_learning
+from atat.evaluation import few_shot
 from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import target_sequence
 from atat.training import adaptation
@@ -125,24 +125,24 @@ def test_parts_keep_speakers_apart_and_shots_are_never_tested():
     ids = {f"s{i % 6}-{i:03d}": f"s{i % 6}" for i in range(60)}
     label = "turnOn( room( kitchen )room )turnOn"
     split = DataDir(dict.fromkeys(ids, "a.wav"), None, dict.fromkeys(ids, label), ids)
-    parts = few_shot_learning.parts_of(split, 3, seed=1)
+    parts = few_shot.parts_of(split, 3, seed=1)
     assert sorted(i for part in parts for i in part) == sorted(ids)
     speakers = [{ids[i] for i in part} for part in parts]
     assert [len(s) for s in speakers] == [2, 2, 2] and len(set.union(*speakers)) == 6
     for tested in parts:
-        few, more = (few_shot_learning.shots_of(split, tested, num, seed=1) for num in (5, 40))
+        few, more = (few_shot.shots_of(split, tested, num, seed=1) for num in (5, 40))
         assert len(few.ids) == 5 and len(more.ids) == 40
         assert set(few.ids) < set(more.ids) and not set(more.ids) & set(tested)
     with pytest.raises(ValueError, match="--shots: got 41, expected at most 40"):
-        few_shot_learning.shots_of(split, parts[0], 41, seed=1)
+        few_shot.shots_of(split, parts[0], 41, seed=1)
     with pytest.raises(ValueError, match="--folds: got 7, expected 2 to 6"):
-        few_shot_learning.parts_of(split, 7, seed=1)
+        few_shot.parts_of(split, 7, seed=1)
 
 
 def test_each_recording_is_tested_once_for_every_number_of_shots(trained, command):
     exp, data, dump = trained
     options = ["--exp", exp, "--data", data, "--dump", dump, "--run", "test", *SHORT]
-    code, _, err = command(few_shot.main, *options, "--shots", "2")
+    code, _, err = command(verb.main, *options, "--shots", "2")
     assert code == 0, err
     about = json.loads((exp / "few_shot" / "scores.json").read_text())
     assert [(s["shots"], s["em_hyp"]["n"]) for s in about["scores"]] == [(0, 4), (2, 4)]
@@ -151,10 +151,10 @@ def test_each_recording_is_tested_once_for_every_number_of_shots(trained, comman
     models = sorted(exp.glob("few_shot/*/model.safetensors"))
     assert len(models) == 2
     times = [path.stat().st_mtime_ns for path in models]
-    code, again, _ = command(few_shot.main, *options, "--shots", "2")
+    code, again, _ = command(verb.main, *options, "--shots", "2")
     assert code == 0 and again.splitlines()[0].split()[0] == "recordings"
     assert [path.stat().st_mtime_ns for path in models] == times  # nothing is trained twice
-    code, _, err = command(few_shot.main, *options, "train.seed=2", "--shots", "2")
+    code, _, err = command(verb.main, *options, "train.seed=2", "--shots", "2")
     assert code == 2 and "adapting failed" in err  # other settings: trained again
     assert not models[0].exists()
     # Nor does what was learned from other recordings stay, in the checkpoints that it left.

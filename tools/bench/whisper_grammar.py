@@ -28,7 +28,7 @@ from atat.common.files import atomic_write
 from atat.common.text_table import align
 from atat.data import audio, kaldi_dir
 from atat.evaluation import metrics
-from atat.evaluation.noisy_speech import others_speech
+from atat.evaluation.noise_curve import others_speech
 from atat.evaluation.scoring import hypothesis_key, percent
 from atat.grammar.automaton import Automaton, spell
 from atat.grammar.grammar import Grammar

@@ -12,7 +12,7 @@ from atat.common.text_table import align
 from atat.config.schema import Config, DecodeRun
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import metrics, noisy_speech
+from atat.evaluation import metrics, noise_curve
 from atat.evaluation.scoring import percent
 from atat.inference.decode_runs import load_settings, search_options
 from atat.models.checkpoint import is_trained, model_path
@@ -132,9 +132,9 @@ def understood(
 
     model = SpeechToSemantics.load(exp, with_confidence=False)
     wavs = {i: split.wav_scp[i] for i in ids}
-    inputs = noisy_speech.heard(wavs, None, 0.0, settings.features, None, settings.seed)
+    inputs = noise_curve.heard(wavs, None, 0.0, settings.features, None, settings.seed)
     return {
-        name: noisy_speech.understood(
+        name: noise_curve.understood(
             model, inputs, model.options(**search_options(run)), split.semantics, key
         )
         for name, run in runs.items()

@@ -6,10 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from atat import conditions
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import recording_conditions
+from atat.evaluation import conditions
 
 RATE_HZ = 16000
 
@@ -19,7 +18,7 @@ def measured(command, toy_experiment, toy_data, tmp_path):
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
 
     def run(*arguments, data=toy_data[0]):
-        return exp, *command(conditions.main, "--exp", exp, "--data", data, *arguments)
+        return exp, *command(verb.main, "--exp", exp, "--data", data, *arguments)
 
     return run
 
@@ -32,9 +31,7 @@ def test_a_model_is_scored_in_every_condition(measured):
     exp, code, out, err = measured()
     assert code == 0, err
     record = about(exp)
-    assert [line["condition"] for line in record["scores"]] == list(
-        recording_conditions.conditions()
-    )
+    assert [line["condition"] for line in record["scores"]] == list(conditions.conditions())
     as_it_is = record["scores"][0]
     assert as_it_is["em_hyp"]["k"] == as_it_is["em_hyp"]["n"] == 4  # as decoding the split gives
     assert record["n"] == 4 and record["commit"] and record["model"]
@@ -110,9 +107,7 @@ def changed():
     """Condition -> samples in float64 and rate, of a tone at -10 dBFS of one second."""
     speech_N = 10**-0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
     draw = np.random.default_rng(0)
-    made = {
-        name: change(draw, speech_N) for name, change in recording_conditions.conditions().items()
-    }
+    made = {name: change(draw, speech_N) for name, change in conditions.conditions().items()}
     assert all(samples.dtype == np.int16 for samples, _ in made.values())
     return {name: (samples / 32768, rate) for name, (samples, rate) in made.items()}
 
@@ -141,7 +136,7 @@ def test_conditions_are_what_they_are_called(changed):
 
 def test_sounds_in_which_nothing_is_said_are_what_they_are_called():
     speech = [np.random.default_rng(0).normal(0, 0.1, RATE_HZ)]
-    made = recording_conditions.sounds(np.random.default_rng(0), speech)
+    made = conditions.sounds(np.random.default_rng(0), speech)
     assert all(len(kind) == 20 for kind in made.values())
     assert all(not samples.any() for samples, _ in made["digital silence"])
     for samples, rate in made["two channels that cancel"]:
@@ -158,10 +153,8 @@ def test_all_intents_are_chosen_alike_and_the_seed_decides():
     semantics = {f"a{i:02d}": "often( )often" for i in range(50)}
     semantics |= {f"b{i:02d}": "seldom( )seldom" for i in range(3)} | {"c": "once( )once"}
     split = DataDir(semantics=semantics, text=dict.fromkeys(semantics, "x"))
-    ids = recording_conditions.chosen(split, 10, np.random.default_rng(1))
+    ids = conditions.chosen(split, 10, np.random.default_rng(1))
     assert [i for i in ids if i[0] != "a"] == ["b00", "b01", "b02", "c"]
-    assert len(ids) == 10 and ids == recording_conditions.chosen(
-        split, 10, np.random.default_rng(1)
-    )
-    assert ids != recording_conditions.chosen(split, 10, np.random.default_rng(2))
-    assert recording_conditions.chosen(split, 100, np.random.default_rng(1)) == sorted(semantics)
+    assert len(ids) == 10 and ids == conditions.chosen(split, 10, np.random.default_rng(1))
+    assert ids != conditions.chosen(split, 10, np.random.default_rng(2))
+    assert conditions.chosen(split, 100, np.random.default_rng(1)) == sorted(semantics)

@@ -11,9 +11,9 @@ from pathlib import Path
 from atat.common.files import sha256
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.prepare import corpus, spoken_grammar, top_corpus
+from atat.prepare import corpus, spoken_grammar, top_format
 from atat.prepare.corpus import Utterance
-from atat.prepare.top_corpus import Corpus, Sentence
+from atat.prepare.top_format import Corpus, Sentence
 from atat.synthesis import synthetic_speech
 
 
@@ -24,14 +24,14 @@ def read(source: Corpus, settings: Config, domains: Iterable[str]) -> dict[str, 
     stderr says.
 
     Raises:
-        FileNotFoundError, ValueError: as `top_corpus.read`; or a split has no sentence left.
+        FileNotFoundError, ValueError: as `top_format.read`; or a split has no sentence left.
     """
     data, domains = settings.data, list(domains)
     wanted = {"train": ("train", data.num_train), "valid": ("eval", data.num_valid)}
     wanted["test"] = ("test", data.num_test)
     splits = {}
     for split, (name, num) in wanted.items():
-        sentences = supported(top_corpus.read(source, name, domains), data.unsupported, split)
+        sentences = supported(top_format.read(source, name, domains), data.unsupported, split)
         if not sentences:
             raise ValueError(f"{source.directory}: {name} has no sentence that the settings keep")
         if num > len(sentences):
@@ -76,7 +76,7 @@ def speak(
     data = settings.data
     plans = {
         split: synthetic_speech.plan(
-            [top_corpus.joined(sentence.text) for sentence in said],
+            [top_format.joined(sentence.text) for sentence in said],
             data.voices.get(split) or data.voices["train"],
             settings.seed,
             data.num_pseudo_speakers,
@@ -138,12 +138,12 @@ def run(
         description: of the command.
         prepare: writes the splits, given settings, corpus, the directory to write to, and how many
             processes may speak; returns who speaks each spoken split.
-        layouts, recorded: of the corpora that will do, as `top_corpus.check` takes them.
+        layouts, recorded: of the corpora that will do, as `top_format.check` takes them.
     """
     args = corpus.parser(description).parse_args()
     settings = config_file.load(args.config, args.overrides)
     if args.check:
-        top_corpus.check(args.corpus_dir, layouts, recorded, settings.data.max_missing)
+        top_format.check(args.corpus_dir, layouts, recorded, settings.data.max_missing)
         return
     voices = prepare(settings, args.corpus_dir, args.data, args.nj)
     spoken_grammar.print_table(args.data, ("train_text", *voices), voices)

@@ -25,10 +25,10 @@ from atat.evaluation import (
     hints,
     metrics,
     plots,
-    report_output,
     report_page,
     report_publishing,
     report_tables,
+    report_text,
     results,
     scoring,
     slot_errors,
@@ -572,7 +572,7 @@ def test_the_same_files_give_the_same_report(written, monkeypatch, tmp_path):
 
 
 def test_the_terminal_shows_every_row_there_is_and_no_line_is_wider_than_a_screen(recipe):
-    text = report_output.terminal(load(recipe))
+    text = report_text.terminal(load(recipe))
     for row in experiment_tables.load(recipe["tables"]).table[:-1]:
         assert f"\n{row.row}" in text
     assert text.endswith("not there yet: 1 row (not trained): ./run.sh --experiment later")

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import replace
 
 from atat.config import experiment_tables
-from atat.evaluation import hints, metrics, plots, report_measured
+from atat.evaluation import hints, metrics, plots, report_measurements
 from atat.evaluation.hints import Hint
 from atat.evaluation.report_cells import Table
 from atat.evaluation.report_tables import other_run, verdict
@@ -33,7 +33,7 @@ def markdown(
     ]
     if results.speech:
         parts.append(_escape(results.speech))
-    parts += [f"**{_escape(text)}**" for text in report_measured.warnings(results)]
+    parts += [f"**{_escape(text)}**" for text in report_measurements.warnings(results)]
     for section in sections:
         parts.append(f"## {section.title}")
         if section.rows:
@@ -59,7 +59,7 @@ def terminal(results: Results) -> str:
     missing = hints.summary(results)
     if missing is not None:
         lines.append(("\nnot there yet: " if there else "nothing is scored yet: ") + str(missing))
-    lines += [f"\n{textwrap.fill(text, 100)}" for text in report_measured.warnings(results)]
+    lines += [f"\n{textwrap.fill(text, 100)}" for text in report_measurements.warnings(results)]
     if (results.speech or "").startswith(STAND_IN):
         lines.append("\n" + textwrap.fill(STAND_IN, 100))
     return "\n".join(lines)
