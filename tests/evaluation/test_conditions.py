@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from atat import conditions as verb
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import conditions

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from atat import adapt
+from atat import few_shot as verb
 from atat.config import config_file
 from atat.config.schema import Source
 from atat.data import kaldi_dir
