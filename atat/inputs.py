@@ -5,9 +5,11 @@ share. The experiments, one a seed, come in an order in which they can be traine
 EXPERIMENT init_from=...` comes first of an experiment that starts from another: its name, or a
 directory (an absolute path). A line `align EXPERIMENT OTHER SPLIT` is a split whose words OTHER has
 to find before EXPERIMENT is trained. A line `decode EXPERIMENT key=value` is a setting of decoding
-that is another now than when the experiment was trained.
+that is another now than when the experiment was trained. A line `train EXPERIMENT DIRECTORY` is an
+experiment that the run is about; it starts from what is in the directory, if there is one.
 """
 
+import os
 from pathlib import Path
 
 from atat.common import cli
@@ -19,6 +21,7 @@ from atat.config.stage_inputs import (
     check_start,
     of_data,
     of_experiment,
+    start_of,
 )
 from atat.models.checkpoint import check_experiment
 
@@ -28,8 +31,11 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", action="append", required=True, help="settings, in order")
     parser.add_argument("--tables", required=True, help="the recipe's tables.yaml")
-    parser.add_argument("--expdir", required=True, type=Path, help="directory of experiments")
+    parser.add_argument("--expdir", required=True, help="directory of experiments")
     parser.add_argument("--experiment", help="only this and those that it starts from")
+    parser.add_argument(
+        "--alone", type=cli.boolean, default=False, help="train that, not what it starts from"
+    )
     parser.add_argument("--init_from", help="directory that the others start from")
     parser.add_argument("--corpus_dir", help="directory of the corpus")
     parser.add_argument("--grammar", help="file instead of the one that the settings name")
@@ -49,7 +55,12 @@ def main() -> None:
             aligner = table.training(training.align).config
             check_aligner(training, config_file.load(args.config, args.overrides, [aligner]), about)
         lines.extend(about)
-        lines.extend(changed_decoding(training.name, own, args.expdir / training.name))
+        lines.extend(changed_decoding(training.name, own, Path(args.expdir, training.name)))
+        if not args.alone or args.experiment in (training.name, training.experiment):
+            start = start_of(training, table, args.init_from)
+            # As the user named it: paths that are printed stay short.
+            where = os.path.join(args.expdir, start) if start is not None else ""
+            lines.append(f"train {training.name} {where}")
     print("\n".join(lines))
 
 

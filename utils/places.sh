@@ -131,7 +131,8 @@ find_removable() {
       [[ ! -d $path ]] || removable+=("$path")
     done
     for path in "$expdir"/*/; do
-      [[ -z $(trained_in "$path") || ! -d ${path}checkpoints || -e ${path}.begun.4 ]] ||
+      [[ ! -f ${path}model.safetensors && ! -f ${path}model.pth ]] && continue
+      [[ ! -d ${path}checkpoints || -e ${path}.begun.4 ]] ||
         removable+=("${path}checkpoints")
     done
   done

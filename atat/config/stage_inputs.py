@@ -51,9 +51,7 @@ def of_experiment(
         init_from: the directory that an experiment is warm-started from whose table names none.
     """
     training = table.training(name)
-    start = training.init_from
-    if start is None and init_from and not table.experiments[training.experiment].from_scratch:
-        start = str(Path(init_from).resolve())
+    start = start_of(training, table, init_from)
     if start is not None:
         yield f"4 {name} init_from={start}"
     masked = dict.fromkeys(s.split for s in settings.train.sources if "mlm" in s.tasks)
@@ -66,6 +64,22 @@ def of_experiment(
     for subset, what in table.subsets.items():
         given = {key: value for key, value in dataclasses.asdict(what).items() if value}
         yield _line(6, name, f"subsets.{subset}", given)
+
+
+def start_of(
+    training: experiment_tables.Training, table: experiment_tables.Tables, init_from: str | None
+) -> str | None:
+    """What an experiment starts from: another's name, or an absolute path; None for nothing.
+
+    Args:
+        training: of a row of the table.
+        table: the recipe's tables.yaml.
+        init_from: a directory, for one whose table names nothing.
+    """
+    start = training.init_from
+    if start is None and init_from and not table.experiments[training.experiment].from_scratch:
+        start = str(Path(init_from).resolve())
+    return start
 
 
 def check_start(name: str, settings: schema.Config, lines: list[str]) -> None:
