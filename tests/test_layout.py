@@ -13,7 +13,18 @@ WINGS = (
     *("training", "evaluation", "prepare"),
 )
 COMMANDS = (
-    *("features", "tokenizer", "train", "decode", "score", "report", "align", "adapt", "few_shot"),
+    *(
+        "features",
+        "tokenizer",
+        "train",
+        "decode",
+        "score",
+        "report",
+        "run_stages",
+        "align",
+        "adapt",
+        "few_shot",
+    ),
     *("calibrate", "noise_curve", "conditions", "parse", "crf", "synth", "toy_corpus", "inputs"),
 )
 MAX_COMMAND_LINES = 125

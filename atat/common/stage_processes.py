@@ -23,13 +23,15 @@ from atat.common.stages import FAILED, Part, Step, Stop
 class Attendant:
     """Runs commands, one at a time. A signal ends the command, and then this process."""
 
-    def __init__(self):
-        self._parent, self._signal, self._process = os.getppid(), None, None
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        self._signal: signal.Signals | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._stop)
 
-    def _stop(self, number: int, _) -> None:
+    def _stop(self, number: int, _: object) -> None:
         self._signal = signal.Signals(number)
         if self._process is not None and number != signal.SIGINT:  # Ctrl-C has reached it already
             self._process.terminate()
@@ -68,7 +70,8 @@ def read_steps(content: bytes) -> list[Step]:
         ValueError: the list is not whole.
     """
     words = iter([os.fsdecode(word) for word in content.split(b"\0")])
-    steps, part = [], None
+    steps: list[Step] = []
+    part = Part("", "", "")  # the first record says which
     for count in words:
         if not count:
             break

@@ -214,7 +214,8 @@ def _use(step: Step, order: Order, done: list[str] | None, changed: str) -> str:
             return f"not run; the splits in {part.data} are used as they are"
         raise _missing(step, order, "is not done")
     # Features that --clean has removed can be made again with the same settings only.
-    if number == 2 and order.stage <= 5 and order.stop_stage >= 4 and not os.path.isdir(part.dump):
+    is_read = (order.stage or 1) <= 5 and order.stop_stage >= 4
+    if number == 2 and is_read and not os.path.isdir(part.dump):
         other = news(done, depends_on(step), of_settings=True)
         if other:
             raise _missing(step, order, f"is wanted with {other}")
@@ -230,9 +231,7 @@ def _protect(step: Step, order: Order, done: list[str] | None, changed: str) -> 
     """Stop where a stage would replace what is trained, or what that was trained on, though nobody
     has asked for it: by --stage or --resume false with the same settings, or --overwrite true."""
     exps = _directories(step.part.expdir) if step.number in DATA_STAGES else [step.exp]
-    trained = [
-        exp for exp in exps if any(os.path.isfile(os.path.join(exp, name)) for name in MODELS)
-    ]
+    trained = [exp for exp in exps if _has_model(exp)]
     if order.overwrite or not trained:
         return
     why = "" if done is None else news(done, depends_on(step), of_settings=True)
