@@ -5,11 +5,13 @@ share. The experiments, one a seed, come in an order in which they can be traine
 EXPERIMENT init_from=...` comes first of an experiment that starts from another: its name, or a
 directory (an absolute path). A line `align EXPERIMENT OTHER SPLIT` is a split whose words OTHER has
 to find before EXPERIMENT is trained. A line `decode EXPERIMENT key=value` is a setting of decoding
-that is another now than when the experiment was trained.
+that is another now than when the experiment was trained. A line `train EXPERIMENT DIRECTORY` is an
+experiment that the run is about; it starts from what is in the directory, if there is one.
 """
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,7 @@ def of_experiment(
         init_from: the directory that an experiment starts from whose table names nothing else.
     """
     training = table.training(name)
-    start = training.init_from
-    if start is None and init_from and not table.experiments[training.experiment].from_scratch:
-        start = str(Path(init_from).resolve())
+    start = start_of(training, table, init_from)
     if start is not None:
         yield f"4 {name} init_from={start}"
     masked = dict.fromkeys(s.split for s in settings.train.sources if "mlm" in s.tasks)
@@ -69,6 +69,18 @@ def of_experiment(
     for subset, what in table.subsets.items():
         given = {key: value for key, value in dataclasses.asdict(what).items() if value}
         yield _line(6, name, f"subsets.{subset}", given)
+
+
+def start_of(training: tables.Training, table: tables.Tables, init_from: str | None) -> str | None:
+    """What an experiment starts from: another's name, or an absolute path; None for nothing.
+
+    Args:
+        init_from: a directory, for one whose table names nothing.
+    """
+    start = training.init_from
+    if start is None and init_from and not table.experiments[training.experiment].from_scratch:
+        start = str(Path(init_from).resolve())
+    return start
 
 
 def check_start(name: str, settings: config.Config, lines: list[str]) -> None:
@@ -140,8 +152,11 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", action="append", required=True, help="settings, in order")
     parser.add_argument("--tables", required=True, help="the recipe's tables.yaml")
-    parser.add_argument("--expdir", required=True, type=Path, help="directory of experiments")
+    parser.add_argument("--expdir", required=True, help="directory of experiments")
     parser.add_argument("--experiment", help="only this and those that it starts from")
+    parser.add_argument(
+        "--alone", type=cli.boolean, default=False, help="train that, not what it starts from"
+    )
     parser.add_argument("--init_from", help="directory that the others start from")
     parser.add_argument("--corpus_dir", help="directory of the corpus")
     parser.add_argument("--grammar", help="file instead of the one that the settings name")
@@ -161,7 +176,12 @@ def main() -> None:
             aligner = table.training(training.align).config
             check_aligner(training, config.load(args.config, args.overrides, [aligner]), about)
         lines.extend(about)
-        lines.extend(changed_decoding(training.name, own, args.expdir / training.name))
+        lines.extend(changed_decoding(training.name, own, Path(args.expdir, training.name)))
+        if not args.alone or args.experiment in (training.name, training.experiment):
+            start = start_of(training, table, args.init_from)
+            # As the user named it: paths that are printed stay short.
+            where = os.path.join(args.expdir, start) if start is not None else ""
+            lines.append(f"train {training.name} {where}")
     print("\n".join(lines))
 
 

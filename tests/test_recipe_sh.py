@@ -1,12 +1,13 @@
 """The driver's contract: utils/recipe.sh, the run.sh of recipes, and ./run.sh.
 
 A stub stands for the interpreter: it logs the stage commands and fails or waits as it is told; what
-the driver asks of `atat.inputs` it passes on. The project's directory has a space
-in its name, and so has what users give.
+the driver asks of `atat.inputs` and `atat.run_stages` it passes on. The project's directory has a
+space in its name, and so has what users give.
 """
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -26,7 +27,8 @@ STUB = f"""#!{sys.executable} -IS
 import json, os, pathlib, subprocess, sys, time
 here = pathlib.Path(__file__).parent
 _, module, *arguments = sys.argv[1:]
-if module == "atat.inputs" or (module == "atat.report" and (here / "reports").exists()):
+real = ["atat.inputs", "atat.run_stages", *(["atat.report"] if (here / "reports").exists() else [])]
+if module in real:
     os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
 name = module.removeprefix("atat.")
 with open(here / "log", "a") as log:
@@ -299,6 +301,19 @@ def test_every_recipe_is_thin_and_has_help(recipe):
 
 
 # Stages and their commands
+
+
+@pytest.mark.parametrize("recipe", sorted(p.parent.name for p in REPO.glob("egs/*/run.sh")))
+def test_every_recipe_says_which_stages_there_are_and_what_each_runs(recipe):
+    script = REPO / "egs" / recipe / "run.sh"
+    said = re.findall(r"^#   [1-7 ] (\w+) +(atat\.\S+) {2,}\S", script.read_text(), re.MULTILINE)
+    command = [script, "--dry_run", "true", "--python", sys.executable]
+    if "\nparts=" in script.read_text():  # one has the stages of all
+        command += ["--part", "close_1"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert printed.returncode == 0, printed.stderr
+    run = re.findall(r"^# (?:stage [1-7] )?(\w+).*\n.* -m (\S+)", printed.stdout, re.MULTILINE)
+    assert len(said) >= 7 and said == list(dict.fromkeys(run))
 
 
 def test_stages_get_the_arguments_of_the_contract(project):

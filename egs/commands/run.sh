@@ -18,4 +18,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 examined=true
 about='spoken commands for home and music, learned from a grammar'
 
+# The stages, what each runs and what that writes (--dry_run true prints the whole commands):
+#   1 prepare    atat.prepare.commands  data/
+#   2 features   atat.features          dump/
+#   3 tokenizer  atat.tokenizer         data/tokenizer/
+#   4 train      atat.train             exp/NAME/model.pth, of each experiment NAME
+#     calibrate  atat.calibrate         exp/NAME/confidence.json
+#   5 decode     atat.decode            exp/NAME/decode_RUN/hyp.jsonl
+#   6 score      atat.score             exp/NAME/decode_RUN/scores.json
+#     conditions atat.conditions        exp/NAME/conditions/
+#   7 report     atat.report            exp/RESULTS.md, exp/report.html
 recipe_main "$@"

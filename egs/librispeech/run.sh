@@ -15,4 +15,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 about='LibriSpeech: a speech encoder and decoder for other recipes to start from'
 
+# The stages, what each runs and what that writes (--dry_run true prints the whole commands):
+#   1 prepare    atat.prepare.librispeech  data/
+#   2 features   atat.features             dump/
+#   3 tokenizer  atat.tokenizer            data/tokenizer/
+#   4 train      atat.train                exp/NAME/model.pth, of each experiment NAME
+#   5 decode     atat.decode               exp/NAME/decode_RUN/hyp.jsonl
+#   6 score      atat.score                exp/NAME/decode_RUN/scores.json
+#   7 report     atat.report               exp/RESULTS.md, exp/report.html
 recipe_main "$@"

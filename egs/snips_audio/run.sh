@@ -16,4 +16,12 @@ about='SNIPS smart-lights: intents and slots of recorded commands, close and far
 # shellcheck disable=SC2034 # the driver reads it
 parts=(close_{1..5} far_{1..5})
 
+# The stages, what each runs and what that writes, for each part (--dry_run true prints all of it):
+#   1 prepare    atat.prepare.snips_audio  data/
+#   2 features   atat.features             dump/
+#   3 tokenizer  atat.tokenizer            data/tokenizer/
+#   4 train      atat.train                exp/NAME/model.pth, of each experiment NAME
+#   5 decode     atat.decode               exp/NAME/decode_RUN/hyp.jsonl
+#   6 score      atat.score                exp/NAME/decode_RUN/scores.json
+#   7 report     atat.report               exp/RESULTS.md, exp/report.html
 recipe_main "$@"
