@@ -1,6 +1,6 @@
 """AT-AT: one model from speech or text to words or semantics (Rongali et al., AAAI 2021)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["SpeechToSemantics"]
 
 

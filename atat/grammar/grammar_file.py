@@ -21,13 +21,14 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from string import ascii_lowercase
 
 import yaml
 
-from atat.grammar.spelling import cardinal, ordinal, spell_out
+from atat.grammar import other_formats
+from atat.grammar.builtin_slots import BUILT_IN
+from atat.grammar.spelling import spell_out
 
 MAX_BYTES = 1 << 20  # a grammar is written by hand
 MAX_DEPTH = 20  # brackets in brackets, macros in macros
@@ -38,14 +39,6 @@ _SLOT = re.compile(rf"\$((?:pv\.)?{_NAME}):({_NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
 _CLOSING = {"[": "]", "(": ")"}
 _NOT_SAID = re.compile(r"([\[\](),]|[$@][^\s\[\](),]*)")  # what stands between the words
-# Files of other template languages: what they begin with, or a key at the top.
-_INI = re.compile(r"(?:\s*(?:[#;].*)?\n)*\s*\[[\w.:/-]+\][ \t]*\n")
-_HASSIL = "Home Assistant's sentence templates (hassil)"
-_OTHER_FORMS = {
-    "intents": _HASSIL,
-    "expansion_rules": _HASSIL,
-    "sentences": "speech-to-phrase's sentences",
-}
 # What `yaml.compose` makes: yaml.Node has no `id` of its own.
 YamlNode = yaml.ScalarNode | yaml.SequenceNode | yaml.MappingNode
 
@@ -108,8 +101,7 @@ def read(path: str | Path) -> GrammarFile:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
     try:
         text = path.read_text(encoding="utf-8")
-        if _INI.match(text):
-            raise _other_form(path, "Rhasspy's sentences.ini")
+        other_formats.check_text(path, text)
         # compose gives nodes with their lines and constructs no objects.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
@@ -126,9 +118,8 @@ def read(path: str | Path) -> GrammarFile:
         raise ValueError(f"{path}: the grammar is empty, expected 'context: expressions: ...'")
     assert isinstance(root, YamlNode)  # as it was composed
     keys = {key.value for key, _ in root.value} if isinstance(root, yaml.MappingNode) else set()
-    for key, form in _OTHER_FORMS.items():
-        if key in keys and "context" not in keys:
-            raise _other_form(path, form)
+    if "context" not in keys:
+        other_formats.check_keys(path, keys)
     reader = _Reader(path)
     try:
         result = reader.read(root, text)
@@ -140,13 +131,6 @@ def read(path: str | Path) -> GrammarFile:
             "numbers and signs out as they are said (50% -> fifty percent)"
         )
     return result
-
-
-def _other_form(path: Path, form: str) -> ValueError:
-    return ValueError(
-        f"{path}: this is a file of {form}, a form that is not read; expected Rhino's YAML, as in "
-        "egs/commands/grammar.yaml"
-    )
 
 
 class _Reader:
@@ -454,28 +438,3 @@ def _known(name: str, names: Collection[str]) -> str:
     if near := difflib.get_close_matches(name, names, n=1):
         return f"did you mean '{near[0]}'?"
     return f"defined are: {', '.join(names)}" if names else "none is defined"
-
-
-def _built_in() -> dict[str, dict[str, str]]:
-    """Rhino's built-in types: value as it is said -> as Rhino gives it.
-
-    Numbers come in digits ('25', '50%': picovoice/rhino issues 271 and 433); so do ordinals here
-    ('first' is '1'), which its documentation does not show. A letter is one letter.
-    """
-    integers = {cardinal(number): str(number) for number in range(100)}
-    ordinals = {ordinal(number): str(number) for number in range(1, 100)}
-    percents = {f"{cardinal(number)} percent": f"{number}%" for number in range(101)}
-    letters = {letter: letter for letter in ascii_lowercase}
-    digits = dict(islice(integers.items(), 10))
-    return {
-        "pv.SingleDigitInteger": digits,
-        "pv.TwoDigitInteger": integers,
-        "pv.SingleDigitOrdinal": dict(islice(ordinals.items(), 9)),
-        "pv.TwoDigitOrdinal": ordinals,
-        "pv.Percent": percents,
-        "pv.Alphabetic": letters,
-        "pv.Alphanumeric": letters | digits,
-    }
-
-
-BUILT_IN = _built_in()

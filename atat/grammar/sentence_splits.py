@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from atat.grammar.grammar import Grammar, slots_of
 from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
+from atat.grammar.shares import level, share_out
 
 HELD_OUT = 0.2  # of an intent's sentences, at most, for each of valid and test
 MAX_REPEATS = 20  # of a sentence in valid and test, or in training while there are others
@@ -405,33 +406,6 @@ def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) 
         while missing[intent] > 0:
             add(next_of(intent))
     return result
-
-
-def share_out(num: int, available: dict[str, int]) -> dict[str, int]:
-    """Divide `num` evenly; who has less gives all, and the others make it up.
-
-    >>> share_out(10, {"a": 9, "b": 2, "c": 9}), share_out(10, {"a": 1, "b": 2})
-    ({'a': 4, 'b': 2, 'c': 4}, {'a': 1, 'b': 2})
-    """
-    shares = {}
-    for taken, name in enumerate(sorted(available, key=available.__getitem__)):
-        shares[name] = min(available[name], num // (len(available) - taken))
-        num -= shares[name]
-    return {name: shares[name] for name in available}
-
-
-def level(have: dict[str, int], num: int) -> dict[str, int]:
-    """What each shall have when more is given, to those who have least, until there are `num`.
-
-    >>> level({"a": 5, "b": 0, "c": 1}, 10)
-    {'a': 5, 'b': 3, 'c': 2}
-    """
-    heap = [(count, place, name) for place, (name, count) in enumerate(have.items())]
-    heapq.heapify(heap)
-    for _ in range(num - sum(have.values())):
-        count, place, name = heap[0]
-        heapq.heapreplace(heap, (count + 1, place, name))
-    return {name: count for count, _, name in sorted(heap, key=lambda entry: entry[1])}
 
 
 @cache

@@ -1,9 +1,11 @@
 """Search options of a call: task, constraint, beam and the like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atat.config.tasks import CONSTRAINTS, TASKS
-from atat.inference.beam_search import check_options
+from atat.inference.beam_search import MAX_BEAM, check_options
+
+RIVALS = 4  # hypotheses looked for, to find one of another meaning
 
 
 @dataclass(frozen=True)
@@ -26,3 +28,10 @@ class SearchOptions:
             if value not in known:
                 raise ValueError(f"{name}: got '{value}', expected one of {', '.join(known)}")
         check_options(self.beam, self.nbest, self.max_length, self.ctc_weight)
+
+    def with_rivals(self) -> "SearchOptions":
+        """With more hypotheses kept than are shown, since some may mean the same."""
+        if self.nbest == 1:
+            return self
+        nbest = min(RIVALS * self.nbest, MAX_BEAM)
+        return replace(self, nbest=nbest, beam=min(max(self.beam, nbest), MAX_BEAM))

@@ -28,7 +28,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import audio_input, confidence, constraints
 from atat.inference.audio_input import AudioSource, Recording
-from atat.inference.beam_search import MAX_BEAM, Hypothesis, search
+from atat.inference.beam_search import Hypothesis, search
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.inference.options import SearchOptions
 from atat.inference.result import Reading, Result, read
@@ -37,8 +37,6 @@ from atat.models.checkpoint import check_experiment, fill, model_path, read_weig
 from atat.models.espnet_model import AtatModel, build
 from atat.models.experiment_files import TEXT_ENCODER
 from atat.semantics import tag_nesting
-
-RIVALS = 4  # hypotheses looked for, to find one of another meaning
 
 # The n best of an utterance, and what of a result's attributes is known with them.
 Found = tuple[list[Hypothesis], dict[str, Any]]
@@ -184,7 +182,7 @@ class SpeechToSemantics:
         """
         chosen = self.options("slu", **options)
         judge = confidence.judge(self.confidence, asdict(chosen), threshold)
-        searched = _with_rivals(chosen)
+        searched = chosen.with_rivals()
         spoken = [recording for recording in recordings if recording.reason is None]
 
         def find(batch: list[int]) -> Iterable[Found]:
@@ -250,7 +248,7 @@ class SpeechToSemantics:
             [text_size(sentence) for sentence in sentences],
             lambda batch: (
                 (found, {})
-                for found in self.search_texts([sentences[i] for i in batch], _with_rivals(chosen))
+                for found in self.search_texts([sentences[i] for i in batch], chosen.with_rivals())
             ),
             chosen,
             [{"unknown": self._unknown(sentence), "seconds": 0.0} for sentence in sentences],
@@ -443,11 +441,3 @@ class SpeechToSemantics:
         if key not in self._acceptors:
             self._acceptors[key] = constraints.make(self.tokenizer, *key, self.grammar, self.nested)
         return self._acceptors[key]
-
-
-def _with_rivals(options: SearchOptions) -> SearchOptions:
-    """The options with which more hypotheses are kept than are shown: some may mean the same."""
-    if options.nbest == 1:
-        return options
-    nbest = min(RIVALS * options.nbest, MAX_BEAM)
-    return replace(options, nbest=nbest, beam=min(max(options.beam, nbest), MAX_BEAM))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.grammar import grammar_file
+from atat.grammar import builtin_slots, grammar_file
 from atat.grammar.grammar import Grammar
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "template_formats"
@@ -169,7 +169,7 @@ def test_an_expression_means_its_sentences(tmp_path, expression, sentences):
 
 
 def test_built_in_types_have_what_is_said_and_what_rhino_gives():
-    types = grammar_file.BUILT_IN
+    types = builtin_slots.BUILT_IN
     assert {kind: len(values) for kind, values in types.items()} == {
         "pv.SingleDigitInteger": 10,
         "pv.TwoDigitInteger": 100,

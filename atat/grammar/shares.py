@@ -1,0 +1,30 @@
+"""Numbers divided among names: evenly, or so that all have as much."""
+
+import heapq
+
+
+def share_out(num: int, available: dict[str, int]) -> dict[str, int]:
+    """Divide `num` evenly; who has less gives all, and the others make it up.
+
+    >>> share_out(10, {"a": 9, "b": 2, "c": 9}), share_out(10, {"a": 1, "b": 2})
+    ({'a': 4, 'b': 2, 'c': 4}, {'a': 1, 'b': 2})
+    """
+    shares = {}
+    for taken, name in enumerate(sorted(available, key=available.__getitem__)):
+        shares[name] = min(available[name], num // (len(available) - taken))
+        num -= shares[name]
+    return {name: shares[name] for name in available}
+
+
+def level(have: dict[str, int], num: int) -> dict[str, int]:
+    """What each shall have when more is given, to those who have least, until there are `num`.
+
+    >>> level({"a": 5, "b": 0, "c": 1}, 10)
+    {'a': 5, 'b': 3, 'c': 2}
+    """
+    heap = [(count, place, name) for place, (name, count) in enumerate(have.items())]
+    heapq.heapify(heap)
+    for _ in range(num - sum(have.values())):
+        count, place, name = heap[0]
+        heapq.heapreplace(heap, (count + 1, place, name))
+    return {name: count for count, _, name in sorted(heap, key=lambda entry: entry[1])}
