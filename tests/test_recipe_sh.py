@@ -330,7 +330,7 @@ def test_stages_get_the_arguments_of_the_contract(project):
         ["features", [*settings, *data, *dump, "--nj", "3"]],
         ["tokenizer", [*settings, *data]],
         ["train", [*settings, *experiment, *data, *dump, *exp, "--resume", "true"]],
-        ["decode", [*exp, *data, *dump]],
+        ["decode", [*exp, *data, *dump, "--nj", "3"]],
         ["score", [*exp, *data, *tables]],
         [
             "report",
@@ -540,7 +540,7 @@ def test_decoding_follows_settings_that_were_changed_after_training(finished):
     )
     finished.run()
     name, arguments, _ = finished.calls()[0]
-    beam, runs = arguments[6:]
+    beam, runs = arguments[8:]
     assert (name, beam) == ("decode", "decode.beam=2")
     assert runs.startswith("decode.runs={") and '"beam": 8' in runs
 
@@ -986,7 +986,8 @@ def test_every_part_has_its_own_data_and_experiments_and_one_report(project):
         assert chunk[0][1][2:] == [*data, "--nj", "1", f"data.part={part}"]
         assert chunk[1][1][2:6] == [*data, *dump]
         assert chunk[3][1][-1] == f"data.part={part}"
-        assert chunk[4][1] == ["--exp", f"{at}/{part}/exp/atat", *data, *dump]
+        exp = ["--exp", f"{at}/{part}/exp/atat"]
+        assert chunk[4][1] == [*exp, *data, *dump, "--nj", "1"]
     tables = ["--tables", "./egs/toy/tables.yaml"]
     places = ["--part", f"{at}/near_1", "--part", f"{at}/near_2"]
     assert calls[-1][1][:-2] == [*tables, *places, "--out", "./egs/toy/exp"]

@@ -67,7 +67,7 @@ def test_debugging_keeps_every_traceback(monkeypatch):
 
 
 def test_a_reader_that_leaves_is_no_error():
-    script = "from atat import cli\ncli.run(lambda: [print(i, flush=True) for i in range(10**5)])"
+    script = "from atat.common import cli\ncli.run(lambda: [print(i, flush=True) for i in range(10**5)])"
     command = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPO
     )
@@ -161,7 +161,7 @@ def test_what_every_command_imports_is_light(module):
 )
 def test_a_missing_experiment_is_said_before_torch_is_loaded(verb, options):
     script = (
-        "import sys; from atat import cli\n"
+        "import sys; from atat.common import cli\n"
         f"import atat.{verb} as verb\n"
         "try: cli.run(verb.main)\n"
         "finally: print('torch' in sys.modules)"

@@ -55,7 +55,7 @@ def test_a_killed_worker_is_reported_and_does_not_hang():
 
 SLEEPER = """
 import time, sys
-from atat import cli, parallel
+from atat.common import cli, parallel
 def slow(n):
     time.sleep(0.05)
     return n
