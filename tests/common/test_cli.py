@@ -67,7 +67,9 @@ def test_debugging_keeps_every_traceback(monkeypatch):
 
 
 def test_a_reader_that_leaves_is_no_error():
-    script = "from atat.common import cli\ncli.run(lambda: [print(i, flush=True) for i in range(10**5)])"
+    script = (
+        "from atat.common import cli\ncli.run(lambda: [print(i, flush=True) for i in range(10**5)])"
+    )
     command = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPO
     )
