@@ -27,6 +27,8 @@ from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
 
 FORMAT = 3
+# Fitted with a wider search without the constraint, whose cost was hardly larger.
+EARLIER_FORMAT = 2
 NBEST = 4  # hypotheses among which a rival is looked for
 # Tokens that the unconstrained search may take more than the constrained one. It shows that
 # something else was said, whatever that is; in noise it would ramble on to `max_length`.
@@ -380,7 +382,7 @@ def load(exp: Path) -> Confidence | None:
     again = "rerun atat.calibrate, or remove it"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
+        if content.pop("format") not in (EARLIER_FORMAT, FORMAT):
             raise ValueError(f"expected format {FORMAT}")
         digest = content.pop("model")
         confidence = Confidence(**content)

@@ -209,6 +209,17 @@ def test_a_damaged_file_is_one_line(exp, model, change):
         SpeechToSemantics.load(exp)
 
 
+def test_a_confidence_of_before_is_read_and_one_of_later_refused(exp, model):
+    confidence.save(toy_confidence(model), exp)
+    path = exp / experiment_files.CONFIDENCE
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"format": 2}))
+    assert SpeechToSemantics.load(exp).confidence == toy_confidence(model)
+    path.write_text(json.dumps(content | {"format": 4}))
+    with pytest.raises(ValueError, match="expected format 3"):
+        SpeechToSemantics.load(exp)
+
+
 def test_confidence_of_other_weights_is_refused(exp, model):
     confidence.save(toy_confidence(model), exp)
     weights = checkpoint.read_weights(exp / checkpoint.FILE, model.tokenizer)
