@@ -14,9 +14,11 @@ from atat.config.validation import check
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 BASE = ROOT / "conf" / "base.yaml"
 
+Settings = dict[Any, Any]  # key -> value or Settings, as YAML has them
+
 
 def load(
-    paths: Iterable[str | Path], overrides: Iterable[str] = (), deltas: Iterable[dict] = ()
+    paths: Iterable[str | Path], overrides: Iterable[str] = (), deltas: Iterable[Settings] = ()
 ) -> Config:
     """Merge the files, the deltas (an experiment's) and `key=value` overrides over the defaults.
 
@@ -80,14 +82,16 @@ def _to_object(merged: Any) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.to_object(merged)
+        settings = OmegaConf.to_object(merged)
     except OmegaConfBaseException as e:
         raise ValueError(f"settings: {e}") from e
+    assert isinstance(settings, Config)  # as `merged` began
+    return settings
 
 
 def _read(path: Path) -> list[tuple[str, Any]]:
     """The file's own part, after the parts of the files it includes."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError
 
     if not path.is_file():
@@ -100,7 +104,7 @@ def _read(path: Path) -> list[tuple[str, Any]]:
         if e.errno is None:  # OmegaConf's way to say that there is a single value in the file
             raise ValueError(f"{path}: expected a mapping of settings: {e}") from e
         raise
-    if not OmegaConf.is_dict(part):
+    if not isinstance(part, DictConfig):
         raise ValueError(f"{path}: got a {type(part).__name__}, expected a mapping of settings")
     includes = part.pop("include", [])
     includes = [includes] if isinstance(includes, str) else includes
@@ -116,10 +120,13 @@ def _as_now(where: str, part: Any, renamed: dict[str, str]) -> Any:
     from omegaconf import OmegaConf
 
     values = OmegaConf.to_container(part)
+    assert isinstance(values, dict)  # what is read or given is a mapping
     return OmegaConf.create(_renamed(where, values, Config, "", renamed))
 
 
-def _renamed(where: str, values: dict, schema: type, prefix: str, renamed: dict[str, str]) -> dict:
+def _renamed(
+    where: str, values: Settings, schema: type, prefix: str, renamed: dict[str, str]
+) -> Settings:
     fields = {field.name: field for field in dataclasses.fields(schema)}
     was = {name: field.metadata.get("was") for name, field in fields.items()}
     earlier = {old: name for name, old in was.items() if old}
@@ -132,7 +139,8 @@ def _renamed(where: str, values: dict, schema: type, prefix: str, renamed: dict[
             raise ValueError(f"{where}: unknown setting '{prefix}{key}'; {hint}")
         if name != key:
             renamed[f"{prefix}{key}"] = f"{prefix}{name}"
-        if dataclasses.is_dataclass(fields[name].type) and isinstance(value, dict):
-            value = _renamed(where, value, fields[name].type, f"{prefix}{name}.", renamed)
+        part = fields[name].type
+        if isinstance(part, type) and dataclasses.is_dataclass(part) and isinstance(value, dict):
+            value = _renamed(where, value, part, f"{prefix}{name}.", renamed)
         result[name] = value
     return result

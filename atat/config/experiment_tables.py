@@ -262,7 +262,7 @@ def _check(where: str, value: Any, types: dict[str, Any], required: tuple[str, .
             raise ValueError(f"{where}: '{key}' is missing")
 
 
-def _known(what: str, name: str, names: dict) -> None:
+def _known(what: str, name: str, names: dict[str, Any]) -> None:
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
@@ -291,7 +291,9 @@ def _check_seeds(where: str, value: dict[str, Any]) -> None:
         raise ValueError(f"{where}: got both 'from_scratch' and 'init_from', expected one of them")
 
 
-def _check_chain(name: str, experiments: dict[str, Experiment], chain: tuple = ()) -> None:
+def _check_chain(
+    name: str, experiments: dict[str, Experiment], chain: tuple[str, ...] = ()
+) -> None:
     """Raise unless what the experiment needs is there and can be trained before it."""
     if name in chain:
         raise ValueError(f"experiments need each other: {' needs '.join([*chain, name])}")

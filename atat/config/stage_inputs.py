@@ -28,7 +28,7 @@ def of_data(settings: schema.Config, corpus_dir: str | None, grammar: str | None
     if corpus_dir is not None:
         yield _line(1, "-", "corpus_dir", str(Path(corpus_dir).resolve()))
     if grammar is None and settings.data.grammar is not None:
-        grammar = config_file.ROOT / settings.data.grammar
+        grammar = str(config_file.ROOT / settings.data.grammar)
     if grammar is not None:
         if not Path(grammar).is_file():
             raise FileNotFoundError(f"{grammar}: no such grammar")
