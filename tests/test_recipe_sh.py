@@ -138,7 +138,12 @@ class Project:
     def train(self, *experiments: Path) -> None:
         """Put files there as stages 1, 2, 4 and 5 leave them."""
         for exp in experiments:
-            for name in ("model.pth", "config.yaml", "checkpoints/1epoch.pth", "decode_test/hyp"):
+            for name in (
+                "model.safetensors",
+                "config.yaml",
+                "checkpoints/1epoch.pth",
+                "decode_test/hyp",
+            ):
                 (exp / name).parent.mkdir(parents=True, exist_ok=True)
                 (exp / name).write_text("x" * 2_000_000)
         for name in ("data/train/text", "dump/train/feats.ark"):

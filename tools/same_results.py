@@ -6,8 +6,8 @@ nothing, commands above a frozen encoder, and trees on a toy corpus. The losses 
 the hypotheses must be the same to the last digit; only times may differ. Speech is rendered once,
 for both. What is done already in --work is not done again.
 
-  git worktree add /tmp/before main
-  tools/same_results.py --before /tmp/before --after . --work /tmp/same
+  git worktree add ../before main
+  tools/same_results.py --before ../before --after . --work ../same
 """
 
 import argparse

@@ -29,6 +29,7 @@ from atat.grammar.grammar import Grammar
 from atat.inference import audio_input, confidence, constraints
 from atat.inference.audio_input import AudioSource, Recording
 from atat.inference.beam_search import Hypothesis, search
+from atat.inference.calls import one_or_several
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.inference.options import SearchOptions
 from atat.inference.result import Reading, Result, read
@@ -144,19 +145,17 @@ class SpeechToSemantics:
         Raises:
             ValueError, FileNotFoundError: an input or option that cannot be used, by name.
         """
-        if (source is None) == (text is None):
-            raise ValueError("got both audio and text or neither, expected one of them")
-        if text is not None:
+
+        def of_audio(sources: list[Any]) -> list[Result]:
+            recordings = [self.hear(s, sample_rate, max_duration_s) for s in sources]
+            return self.understand(recordings, threshold, **options)
+
+        def of_texts(texts: list[str]) -> list[Result]:
             if threshold is not None:
                 raise ValueError("threshold: got one for text, expected it for audio alone")
-            single = isinstance(text, str)
-            results = self.understand_texts([text] if single else list(text), **options)
-        else:
-            single = not isinstance(source, (list, tuple))
-            sources = [source] if single else source
-            heard = [self.hear(s, sample_rate, max_duration_s) for s in sources]
-            results = self.understand(heard, threshold, **options)
-        return results[0] if single else results
+            return self.understand_texts(texts, **options)
+
+        return one_or_several(source, text, of_audio, of_texts)
 
     def hear(
         self,

@@ -22,6 +22,7 @@ import numpy as np
 from atat.data import audio
 from atat.grammar.grammar import Grammar
 from atat.inference import constraints
+from atat.inference.calls import one_or_several
 from atat.inference.result import Reading, Result, read
 from atat.inference.typed_text import TypedText, as_written
 
@@ -136,17 +137,15 @@ class WhisperGrammar:
 
         Arguments, results and errors as of `SpeechToSemantics`; of the options beam and nbest.
         """
-        if (source is None) == (text is None):
-            raise ValueError("got both audio and text or neither, expected one of them")
-        if text is not None:
-            single = isinstance(text, str)
-            results = self.understand_texts([text] if single else list(text), **options)
-        else:
-            single = not isinstance(source, (list, tuple))
-            sources = [source] if single else source
-            heard = [self.hear(s, sample_rate, max_duration_s) for s in sources]
-            results = self.understand(heard, threshold, **options)
-        return results[0] if single else results
+
+        def of_audio(sources: list[Any]) -> list[Result]:
+            recordings = [self.hear(s, sample_rate, max_duration_s) for s in sources]
+            return self.understand(recordings, threshold, **options)
+
+        def of_texts(texts: list[str]) -> list[Result]:
+            return self.understand_texts(texts, **options)
+
+        return one_or_several(source, text, of_audio, of_texts)
 
     def hear(
         self,

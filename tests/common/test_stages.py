@@ -56,7 +56,7 @@ class Recipe:
         if verb == "features":
             (self.root / "dump").mkdir(exist_ok=True)
         if verb == "train" and verb not in self.codes:
-            (self.root / "exp" / name / "model.pth").touch()
+            (self.root / "exp" / name / "model.safetensors").touch()
         return self.codes.get(verb, 0)
 
     def run(self, **order) -> list[str]:
@@ -185,7 +185,7 @@ def test_splits_by_hand_are_used_unless_stage_1_has_left_them_halfway(recipe, ca
 def test_data_that_are_made_again_end_every_experiment(recipe):
     recipe.experiments = ["atat", "e2e"]
     recipe.run()
-    for model in recipe.root.glob("exp/*/model.pth"):
+    for model in recipe.root.glob("exp/*/model.safetensors"):
         model.unlink()
     recipe.run(stage=2, stop_stage=2)
     assert recipe.markers() == {"data/1", "data/2"}
@@ -213,7 +213,7 @@ def test_what_is_trained_is_not_replaced_unless_that_is_asked_for(finished):
 def test_data_are_not_replaced_under_what_is_trained(finished):
     finished.change("1 - seed=1", "1 - seed=2")
     assert "exp/atat is trained, and now seed=2" in str(finished.stops())
-    (finished.root / "exp/atat/model.pth").unlink()
+    (finished.root / "exp/atat/model.safetensors").unlink()
     assert finished.run() == ALL
 
 
@@ -221,6 +221,13 @@ def test_a_training_whose_marker_is_gone_is_not_repeated_by_itself(finished):
     (finished.root / "exp/atat/.done.4").unlink()
     assert "and now stage 4 train (atat) is to be run anew" in str(finished.stops())
     assert finished.run(stage=4) == ["train", "decode", "score", "report"]
+
+
+def test_a_model_in_the_file_of_before_is_kept_too(finished):
+    model = finished.root / "exp/atat/model.safetensors"
+    model.rename(model.with_name("model.pth"))
+    finished.inputs += "4 atat model.width=9\n"
+    assert "exp/atat is trained, and now model.width=9" in str(finished.stops())
 
 
 def test_what_stands_in_the_way_shows_before_anything_is_run(recipe):
@@ -236,7 +243,7 @@ def test_what_stands_in_the_way_shows_before_anything_is_run(recipe):
 
 @pytest.mark.parametrize(("code", "end"), [(1, 1), (3, 1), (139, 1), (130, 130)])
 def test_of_a_stage_that_fails_and_of_those_after_it_no_marker_is_left(finished, code, end):
-    (finished.root / "exp/atat/model.pth").unlink()
+    (finished.root / "exp/atat/model.safetensors").unlink()
     finished.codes["features"] = code
     stop = finished.stops(stage=1)
     assert stop.code == end and finished.ran == ["prepare", "features"]
@@ -271,7 +278,7 @@ def test_a_mistake_in_a_new_directory_leaves_nothing_in_it(recipe):
 
 
 def test_a_killed_stage_is_not_done_nor_are_those_after_it(finished):
-    (finished.root / "exp/atat/model.pth").unlink()
+    (finished.root / "exp/atat/model.safetensors").unlink()
     (finished.root / "data/.begun.2").touch()
     assert finished.run() == ALL[1:]
     assert not list(finished.root.rglob(".begun.*"))

@@ -314,6 +314,17 @@ def test_a_model_of_before_gives_the_same(copy, toy_wavs):
     assert [(r.semantics, r.score) for r in after] == [(r.semantics, r.score) for r in before]
 
 
+def test_parts_of_a_model_of_before_get_their_names_of_now(copy):
+    def add(content):
+        content["model"]["speech_base.encoder.norm.bias"] = torch.ones(3)
+
+    as_earlier(copy, add)
+    path = copy / checkpoint.EARLIER_FILE
+    names = read_weights(path, Tokenizer.load(copy / "tokenizer")).keys()
+    assert "frozen_encoder.encoder.norm.bias" in names
+    assert not any(name.startswith("speech_base") for name in names)
+
+
 @pytest.mark.parametrize("is_earlier", [False, True])
 def test_a_truncated_model_file_is_refused(copy, is_earlier):
     if is_earlier:
