@@ -11,6 +11,7 @@ The authors' scorer decides what the paper leaves open: distances divide by the 
 reference, and by the characters of the longer of the two; case does not count.
 """
 
+import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from atat.evaluation.metrics import Metric
 from atat.semantics.target_sequence import Frame
 
 SHARES = ("scenario_accuracy", "action_accuracy")  # 0 or 1 an utterance
+
+_CONTRACTED = re.compile(r"(?<=\w)('(?:s|m|re|ve|ll|d)|n't)(?!\S)")
 
 Entity = tuple[str, str]  # type and filler
 Counts = dict[str, tuple[np.ndarray, np.ndarray]]  # numerators and denominators, float (n,)
@@ -45,13 +48,23 @@ class Errors(NamedTuple):
 
 
 def meaning(frame: Frame) -> Meaning:
-    """The meaning of a frame; its intent's name is divided at the first `_`.
+    """The meaning of a frame; its intent's name is divided at the first `_`, fillers into tokens.
 
-    >>> meaning(Frame("audio_volume_mute", (("time", "at Noon"),)))
-    Meaning(scenario='audio', action='volume_mute', entities=(('time', 'at noon'),))
+    >>> meaning(Frame("audio_volume_mute", (("date", "Today's"),)))
+    Meaning(scenario='audio', action='volume_mute', entities=(('date', "today 's"),))
     """
     scenario, _, action = frame.intent.partition("_")
-    return Meaning(scenario, action, tuple((name, value.lower()) for name, value in frame.slots))
+    entities = tuple((name, apart(value.lower())) for name, value in frame.slots)
+    return Meaning(scenario, action, entities)
+
+
+def apart(text: str) -> str:
+    """A text as tokens: what is contracted stands by itself, as in the Penn Treebank.
+
+    >>> apart("jessica's friends can't come at five o'clock")
+    "jessica 's friends ca n't come at five o'clock"
+    """
+    return _CONTRACTED.sub(r" \1", text)
 
 
 @lru_cache(maxsize=100_000)

@@ -4,10 +4,11 @@ The splits train, valid (`devel`) and test have a line a recording, train_text a
 sentence, without speech. `data.part=headset` or `distant` keeps one of the two microphones. Where
 `train_synthetic.jsonl` and its audio are there, they are the split train_synth.
 
-The words are the tokens that SLURP annotates, in lower case (`what 's`), not its `sentence`, which
-differs from them here and there: entities are spans of tokens, so their fillers are as SLURP's own
-scorer has them, in order, with the words between them. Intents are `<scenario>_<action>`; the
-field `intent` is not always that.
+The words are the tokens that SLURP annotates, in lower case, not its `sentence`, which differs from
+them here and there: entities are spans of tokens, in order, with the words between them. What is
+contracted is one word, as people write it (`what's`, tokens `what` and `'s`); metrics and
+predictions have it apart again (`entity_metrics.apart`), as SLURP's scorer does. Intents are
+`<scenario>_<action>`; the field `intent` is not always that.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Any
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import DataConfig
+from atat.evaluation.entity_metrics import apart
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 from atat.semantics import target_sequence
@@ -38,18 +40,18 @@ NUM_SCENARIOS, NUM_ACTIONS = 18, 46
 
 @dataclass(frozen=True)
 class Sentence:
-    """One line of a list: a sentence, its meaning, and who has said it where."""
+    """One line of a list: a sentence, its meaning, and its recordings."""
 
     id: str  # `slurp_id`
     scenario: str
     action: str
-    entities: tuple[tuple[str, str], ...]  # type and filler, in reading order
+    entities: tuple[tuple[str, str], ...]  # type and filler (tokens), in reading order
     semantics: str
     files: tuple[str, ...]  # names of its recordings
 
     @property
     def text(self) -> str:
-        """Its words: tokens in lower case."""
+        """Its words, in lower case."""
         return target_sequence.words(self.semantics)
 
 
@@ -321,7 +323,7 @@ def _sentence(line: dict[str, Any]) -> Sentence:
     Raises:
         KeyError, TypeError, AttributeError: not of SLURP's form. ValueError: no target sequence.
     """
-    tokens = [str(token["surface"]).lower().split() for token in line["tokens"]]
+    tokens = ["".join(str(token["surface"]).lower().split()) for token in line["tokens"]]
     scenario, action = str(line["scenario"]), str(line["action"])
     children: list[Node | str] = []
     entities, end = [], 0
@@ -335,8 +337,8 @@ def _sentence(line: dict[str, Any]) -> Sentence:
                 f"beyond the sentence's {len(tokens)}"
             )
         children += _joined(tokens[end : span[0]])
-        filler = _joined(tokens[span[0] : span[-1] + 1])
-        children.append(Node(str(entity["type"]), tuple(filler)))
+        filler = tokens[span[0] : span[-1] + 1]
+        children.append(Node(str(entity["type"]), tuple(_joined(filler))))
         entities.append((str(entity["type"]), " ".join(filler)))
         end = span[-1] + 1
     children += _joined(tokens[end:])
@@ -347,8 +349,15 @@ def _sentence(line: dict[str, Any]) -> Sentence:
     return Sentence(str(line["slurp_id"]), scenario, action, tuple(entities), sequence, files)
 
 
-def _joined(tokens: Iterable[list[str]]) -> list[str]:
-    return [word for token in tokens for word in token]
+def _joined(tokens: Iterable[str]) -> list[str]:
+    """The words of tokens: what is contracted joins the one before it, if it can be told again."""
+    words: list[str] = []
+    for token in tokens:
+        if words and apart(words[-1] + token) == f"{apart(words[-1])} {token}":
+            words[-1] += token
+        elif token:
+            words.append(token)
+    return words
 
 
 if __name__ == "__main__":

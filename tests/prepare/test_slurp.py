@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from atat.data import kaldi_dir
-from atat.evaluation.entity_metrics import meaning
+from atat.evaluation.entity_metrics import apart, meaning
 from atat.prepare import slurp
 from atat.semantics import target_sequence
 
@@ -97,13 +97,13 @@ def test_a_recording_has_the_tokens_and_entities_of_its_sentence(run):
         for id_, sequence in split.semantics.items():
             assert split.text[id_] == target_sequence.words(sequence)
     assert splits["test"].semantics["FE-1-audio-5"] == (
-        "alarm_set( person( jean 's )person event_name( call )event_name )alarm_set"
+        "alarm_set( person( jean's )person event_name( call )event_name )alarm_set"
     )
     # Who is not in metadata.json speaks for himself.
     assert splits["test"].utt2spk == {"FE-1-audio-5": "FE-1", "audio-6-headset": "audio-6-headset"}
     assert splits["valid"].utt2spk is None
     assert list(splits["train_text"].text.values()) == [
-        *("wake me at five am", "mute for an hour", "what 's on")
+        *("wake me at five am", "mute for an hour", "what's on")
     ]
     assert splits["test_text"].ids == ["5", "6"] and splits["test_text"].wav_scp is None
     assert "train_synth" in out and "synthesisers" in out
@@ -170,6 +170,22 @@ def test_a_recording_of_the_test_is_not_trained_on(run, corpus):
     code, _, err, splits = run()
     assert code == 0 and "train: 1 recordings are in valid or test too, and left out" in err
     assert "FE-1-audio-5" not in splits["train"].ids and "FE-1-audio-5" in splits["test"].ids
+
+
+def test_what_is_contracted_is_one_word_and_comes_apart_again():
+    words = "i ca n't hear jean 's 's songs at five o'clock"
+    found = slurp._sentence(line(8, words, [("person", 4, 5), ("song_name", 7, 7)]))
+    assert found.semantics == (
+        "alarm_set( i can't hear person( jean's )person 's song_name( songs )song_name at five "
+        "o'clock )alarm_set"
+    )
+    assert apart(found.text) == words
+    assert meaning(target_sequence.frame(found.semantics)).entities == found.entities
+    twice = slurp._sentence(line(8, "jean 's 's call", [("person", 0, 2)]))
+    assert twice.entities == meaning(target_sequence.frame(twice.semantics)).entities
+    # An entity that ends inside a word stays what it is.
+    half = slurp._sentence(line(8, "jean 's call", [("person", 0, 0)]))
+    assert half.semantics == "alarm_set( person( jean )person 's call )alarm_set"
 
 
 def spoiled(**changes):
@@ -246,4 +262,5 @@ def test_slurps_lists_become_sequences_that_lose_nothing(split, name, capsys):
         ]
         got = meaning(target_sequence.frame(sentence.semantics))
         assert got == (theirs["scenario"], theirs["action"], tuple(fillers))
-        assert sentence.text == " ".join(tokens)
+        assert apart(sentence.text) == " ".join(tokens)
+        assert " 's" not in sentence.text and " n't" not in sentence.text
