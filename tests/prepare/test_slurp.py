@@ -172,7 +172,7 @@ def test_a_recording_of_the_test_is_not_trained_on(run, corpus):
     assert "FE-1-audio-5" not in splits["train"].ids and "FE-1-audio-5" in splits["test"].ids
 
 
-def test_what_is_contracted_is_one_word_and_comes_apart_again():
+def test_contracted_words_come_apart_again_and_entities_are_in_reading_order():
     words = "i ca n't hear jean 's 's songs at five o'clock"
     found = slurp._sentence(line(8, words, [("person", 4, 5), ("song_name", 7, 7)]))
     assert found.semantics == (
@@ -183,6 +183,8 @@ def test_what_is_contracted_is_one_word_and_comes_apart_again():
     assert meaning(target_sequence.frame(found.semantics)).entities == found.entities
     twice = slurp._sentence(line(8, "jean 's 's call", [("person", 0, 2)]))
     assert twice.entities == meaning(target_sequence.frame(twice.semantics)).entities
+    listed = slurp._sentence(line(8, "now in rome", [("place_name", 2, 2), ("time", 0, 0)]))
+    assert listed.entities == (("time", "now"), ("place_name", "rome"))  # in reading order
     # An entity that ends inside a word stays what it is.
     half = slurp._sentence(line(8, "jean 's call", [("person", 0, 0)]))
     assert half.semantics == "alarm_set( person( jean )person 's call )alarm_set"
