@@ -19,7 +19,7 @@ PANELS = (
     ("em_nlu", "Exact match, text to semantics (%)", 100),
     ("em_asr", "Exact match, speech to words (%)", 100),
     ("em_mlm", "Exact match, masked speech to words (%)", 100),
-    ("valid_loss", "Loss on the validation split (nats a token)", 1),
+    ("valid_loss", "Loss on the validation split (nats)", 1),
 )
 # Okabe and Ito 2008: told apart with any colour vision; the line style and the marker tell them
 # apart in print.
@@ -116,7 +116,7 @@ def learning_curves(
         axes.set_xlabel("training time (minutes)")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0, top=102 if factor == 100 else None)
-    band = "Band: lowest to highest seed" if any(len(s) > 1 for s in found.values()) else ""
+    band = "band: lowest to highest seed" if any(len(s) > 1 for s in found.values()) else ""
     _finish(figure, _joined([band, caption]), file)
 
 
@@ -166,9 +166,9 @@ def noise_curves(
     single = any(len(seeds) == 1 for seeds in records.values())
     about = [
         noise_about([record for seeds in records.values() for record in seeds]),
-        "Band: 95 % interval (Wilson)" if single else "",
-        f"{'of several seeds' if single else 'Band'}: lowest to highest" if several else "",
-        "Dotted: without noise",
+        "band: 95 % interval (Wilson)" if single else "",
+        "band of a mean: lowest to highest seed" if several else "",
+        "dotted: without noise",
         caption,
     ]
     _finish(figure, _joined(about), file)

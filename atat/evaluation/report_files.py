@@ -23,7 +23,7 @@ def learning_curves(results: Results) -> bytes | None:
     if not drawn:
         return None
     sizes = {e.settings.train.num_valid for e in drawn if e.settings}
-    about = [f"At most {_listed(sizes)} utterances of each validation split"] if sizes else []
+    about = [f"at most {_listed(sizes)} utterances of each validation split"] if sizes else []
     about += [f"seed {_listed(e.env.get('seed') for e in drawn)}", _commits(drawn)]
     picture = io.BytesIO()
     plots.learning_curves(curves, picture, "; ".join(about))

@@ -28,6 +28,11 @@ from atat.semantics import target_sequence
 MAX_INTENTS = 25
 MAX_UTTERANCES = 3000  # in one page, all rows together
 MAX_CHARACTERS = 12_000_000  # of them, about
+COMMANDS = {
+    "words under spectrograms": "python -m atat.align",
+    "the n best": "./run.sh --stage 5 --set decode.nbest=5",
+    "confidence": "python -m atat.decode --confidence true",
+}
 
 
 @dataclass(frozen=True)
@@ -122,12 +127,23 @@ def render(
         titles=[section.title for section in sections],
         num_linked=recordings.num_linked,
         num_left_out=builder.num_left_out,
-        is_aligned=builder.is_aligned,
+        lacking=_lacking(sections, builder.is_aligned),
         # Files of ours, without data in them.
         style=Markup(style),
         script=Markup(script),
         script_digest=digest,
     )
+
+
+def _lacking(sections: Sequence[Section], is_aligned: bool) -> list[tuple[str, str]]:
+    """What no utterance of the page has, and how it gets there."""
+    shown = [one for section in sections for one in section.shown]
+    there = {
+        "words under spectrograms": is_aligned or not any(one.spectrogram for one in shown),
+        "the n best": any(one.utterance.nbest for one in shown),
+        "confidence": any(one.utterance.confidence is not None for one in shown),
+    }
+    return [(what, COMMANDS[what]) for what, is_there in there.items() if not is_there]
 
 
 def _template(name: str) -> str:

@@ -104,9 +104,9 @@ def test_learning_curves_of_several_seeds_are_their_mean_and_range(drawn):
     line = figure.axes[0].lines[0]
     # The third epoch is there of one seed alone.
     assert list(line.get_xdata()) == [2, 4] and list(line.get_ydata()) == pytest.approx([30, 70])
-    assert caption(figure) == "Band: lowest to highest seed; seed 1, 2; commit 0123"
+    assert caption(figure) == "band: lowest to highest seed; seed 1, 2; commit 0123"
     assert "(minutes)" in figure.axes[0].get_xlabel()
-    assert "Band" not in caption(drawn(plots.learning_curves, {"e2e": [curve([0.1])]}))
+    assert "band" not in caption(drawn(plots.learning_curves, {"e2e": [curve([0.1])]}))
 
 
 def test_learning_curves_are_a_png_and_missing_values_are_no_crash(tmp_path):

@@ -172,6 +172,14 @@ def test_a_page_that_would_be_too_large_leaves_out_utterances_and_says_so(
     assert "holds no more text" not in whole
 
 
+def test_what_could_be_shown_too_is_said_with_the_command_that_makes_it(written, hostile):
+    text = (written["out"] / "report.html").read_text()
+    assert "confidence (<code>python -m atat.decode --confidence true</code>)" in text
+    assert "the n best (<code>./run.sh --stage 5 --set decode.nbest=5</code>)" in text
+    assert "atat.align" not in text  # no recording is there that words could stand under
+    assert "the n best (" not in hostile.read_text()
+
+
 def test_many_rows_share_the_room_of_a_page(recipe, monkeypatch):
     monkeypatch.setattr(report_page, "MAX_UTTERANCES", 30)
     loaded = load(recipe)
