@@ -101,7 +101,9 @@ def test_a_wrapped_paragraph_stays_one_paragraph_with_the_same_words(words):
     markdown_it = pytest.importorskip("markdown_it")
     render = markdown_it.MarkdownIt("commonmark").render
     text = " ".join(["So:", *words])
-    html = render(report_text.wrap(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_text, "WIDTH", 9)
+        html = render(report_text.wrap(text))
     assert html.count("<p>") == 1 and html.startswith("<p>") and html.endswith("</p>\n")
     assert " ".join(html.split()) == " ".join(render(text).split())
 

@@ -33,15 +33,21 @@
       other: (one, b) => one.dataset.right === "0" && numbers(one.dataset.rightIn).has(b),
       neither: (one, b) => one.dataset.right === "0" && numbers(one.dataset.wrongIn).has(b),
     };
+    // What has no such number, as an utterance that was not decoded, stands last.
     const value = (one, name) => (one.dataset[name] === "" ? Infinity : Number(one.dataset[name]));
-    const orders = {
-      id: (a, b) => Number(a.dataset.place) - Number(b.dataset.place),
-      score: (a, b) => value(a, "score") - value(b, "score"),
-      confidence: (a, b) => value(a, "confidence") - value(b, "confidence"),
-      sure: (a, b) => doubt(b) - doubt(a),
-      length: (a, b) => value(b, "length") - value(a, "length"),
+    const surest = (one) => -value(one, one.dataset.confidence === "" ? "score" : "confidence");
+    const keys = {
+      id: () => 0,
+      score: (one) => value(one, "score"),
+      confidence: (one) => value(one, "confidence"),
+      sure: (one) => (surest(one) === -Infinity ? Infinity : surest(one)),
+      length: (one) => -value(one, "length"),
     };
-    const doubt = (one) => (one.dataset.confidence === "" ? value(one, "score") : value(one, "confidence"));
+    const place = (one) => Number(one.dataset.place);
+    const before = (key) => (a, b) => {
+      const [x, y] = [key(a), key(b)];
+      return x < y ? -1 : x > y ? 1 : place(a) - place(b);
+    };
 
     titles.forEach((title, number) => row.add(new Option(title, String(number))));
     read();
@@ -73,12 +79,12 @@
     }
 
     function others() {
-      const before = other.value;
+      const chosen = other.value;
       while (other.options.length > 1) other.remove(1);
       for (const number of numbers(sections[Number(row.value)].dataset.others)) {
         other.add(new Option(titles[Number(number)], number));
       }
-      set(other, before);
+      set(other, chosen);
     }
 
     function update() {
@@ -91,7 +97,7 @@
       const section = sections[Number(row.value)];
       const list = section.querySelector(".utterances");
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const utterances = all(".utterance", list).sort(orders[order.value]);
+      const utterances = all(".utterance", list).sort(before(keys[order.value]));
       let shown = 0;
       for (const one of utterances) {
         one.text ??= one.textContent.toLowerCase().replace(/\s+/g, " ");
