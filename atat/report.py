@@ -37,8 +37,8 @@ def all_tables(results: Results, out: Path) -> list[Table]:
     ]
 
 
-def main() -> None:
-    """Stage 7: write the report, from the command line."""
+def arguments() -> cli.Parser:
+    """The options."""
     parser = cli.parser(__doc__)
     parser.add_argument("--tables", required=True, type=Path, metavar="YAML", help="the rows")
     parser.add_argument("--expdir", type=Path, metavar="DIR", help="experiments")
@@ -66,6 +66,12 @@ def main() -> None:
     parser.add_argument(
         "--overwrite", type=cli.boolean, default=False, help="publish, though rows get lost"
     )
+    return parser
+
+
+def main() -> None:
+    """Stage 7: write the report, from the command line."""
+    parser = arguments()
     args = parser.parse_args()
 
     if args.part:

@@ -225,27 +225,7 @@ def coverage(
     left.set(xlabel="accepted (% of utterances)", ylabel="right, of what is accepted (%)")
     left.set(xlim=(0, 102), ylim=(0, 102))
     left.set_title("Coverage", fontsize=11, loc="left")
-    found = calibration_metrics.bins(probability_N, right_N)
-    right.plot([0, 100], [0, 100], color="grey", linestyle=":", label="perfectly calibrated")
-    for one in found:
-        num = round(one.share * len(probability_N))
-        score = metrics.proportion(round(one.right * num), num)
-        right.plot(
-            [100 * one.probability] * 2,
-            [100 * score["low"], 100 * score["high"]],
-            color=COLOURS[0],
-            linewidth=1.2,
-        )
-    right.scatter(
-        [100 * b.probability for b in found],
-        [100 * b.right for b in found],
-        [20 + 400 * b.share for b in found],
-        color=COLOURS[0],
-        alpha=0.8,
-    )
-    right.set(xlabel="confidence (%, mean of the bin)", ylabel="right (%)")
-    right.set(xlim=(-3, 103), ylim=(-3, 103))
-    right.set_title("Reliability", fontsize=11, loc="left")
+    _reliability(right, probability_N, right_N)
     about = [
         f"n = {len(probability_N)} utterances",
         f"{calibration_metrics.NUM_BINS} bins of equal width",
@@ -254,6 +234,31 @@ def coverage(
         caption,
     ]
     _finish(figure, _joined(about), file)
+
+
+def _reliability(axes: Any, probability_N: np.ndarray, right_N: np.ndarray) -> None:
+    """What share is right against confidence, a dot a bin, with its interval."""
+    found = calibration_metrics.bins(probability_N, right_N)
+    axes.plot([0, 100], [0, 100], color="grey", linestyle=":", label="perfectly calibrated")
+    for one in found:
+        num = round(one.share * len(probability_N))
+        score = metrics.proportion(round(one.right * num), num)
+        axes.plot(
+            [100 * one.probability] * 2,
+            [100 * score["low"], 100 * score["high"]],
+            color=COLOURS[0],
+            linewidth=1.2,
+        )
+    axes.scatter(
+        [100 * b.probability for b in found],
+        [100 * b.right for b in found],
+        [20 + 400 * b.share for b in found],
+        color=COLOURS[0],
+        alpha=0.8,
+    )
+    axes.set(xlabel="confidence (%, mean of the bin)", ylabel="right (%)")
+    axes.set(xlim=(-3, 103), ylim=(-3, 103))
+    axes.set_title("Reliability", fontsize=11, loc="left")
 
 
 def _with_number(curve: Curve, key: str) -> list[dict[str, Any]]:
