@@ -29,6 +29,13 @@ def main() -> None:
     parser.add_argument("--dump", required=True, type=Path, metavar="DIR", help="their features")
     parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
+    parser.add_argument(
+        "--confidence",
+        type=cli.boolean,
+        default=False,
+        metavar="BOOL",
+        help="write the confidence of speech too, where the experiment is calibrated for a run",
+    )
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     args = parser.parse_args()
 
@@ -57,7 +64,7 @@ def main() -> None:
     from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(settings.train.num_threads)
-    model = SpeechToSemantics.load(args.exp, with_confidence=False)
+    model = SpeechToSemantics.load(args.exp, with_confidence=args.confidence)
     model.settings.decode = settings.decode
     options = {name: model.options(**search_options(run)) for name, run in runs.items()}
     abouts = []
@@ -68,7 +75,10 @@ def main() -> None:
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
             about = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
         else:
-            about = decode_run(model, name, run, options[name], found, directory, args.exp, args.nj)
+            about = decode_run(
+                *(model, name, run, options[name], found, directory, args.exp, args.nj),
+                with_confidence=args.confidence,
+            )
         abouts.append(about)
     for about in abouts:
         if about["num_dropped"]:

@@ -92,7 +92,7 @@ def main() -> None:
         about |= {"commit": commit(), "scores": scores}
         (directory / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
         with (directory / "noise.png").open("wb") as file:
-            plots.noise_curves(scores, file)
+            plots.noise_curves({args.exp.name: [about]}, file)
     print(table(scores))
     print(f"EM Hyp in %, n = {len(held.wav_scp)}, in brackets 95 % intervals")
     print(f"written: {args.exp / 'noise' / 'scores.json'}, noise.png")

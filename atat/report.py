@@ -9,25 +9,36 @@ too. `--command` is the driver's, of which hints and title are made. `--publish 
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from atat.common import cli
 from atat.config import experiment_tables
-from atat.evaluation import report_page, report_tables
+from atat.evaluation import report_measurements, report_page, report_tables
 from atat.evaluation.hints import Driver
-from atat.evaluation.report_publishing import check_published, write
-from atat.evaluation.report_text import (
-    learning_curves,
-    markdown,
-    measured_pictures,
-    of_grammar,
-    terminal,
-)
+from atat.evaluation.report_files import check_published, learning_curves, measured_pictures, write
+from atat.evaluation.report_tables import Table
+from atat.evaluation.report_text import markdown, terminal
 from atat.evaluation.results import Place, Results
 
 
-def main() -> None:
-    """Stage 7: write the report, from the command line."""
+def of_grammar(found: experiment_tables.Tables) -> experiment_tables.Tables:
+    """The same rows of a grammar of one's own: others' numbers are of another corpus."""
+    rows = (replace(row, paper={}) for row in found.table if row.experiment is not None)
+    return replace(found, table=tuple(rows))
+
+
+def all_tables(results: Results, out: Path) -> list[Table]:
+    """The report's tables in order; links in them are relative to its directory, `out`."""
+    return [
+        *report_tables.of_scores(results),
+        *report_measurements.all_tables(results),
+        *report_tables.of_origins(results, out),
+    ]
+
+
+def arguments() -> cli.Parser:
+    """The options."""
     parser = cli.parser(__doc__)
     parser.add_argument("--tables", required=True, type=Path, metavar="YAML", help="the rows")
     parser.add_argument("--expdir", type=Path, metavar="DIR", help="experiments")
@@ -41,7 +52,10 @@ def main() -> None:
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
     parser.add_argument(
-        "--max_errors", type=cli.positive_int, default=50, help="errors a row in report.html"
+        "--max_errors", type=cli.positive_int, default=50, help="wrong utterances a row in the page"
+    )
+    parser.add_argument(
+        "--max_right", type=cli.positive_int, default=20, help="right utterances a row in the page"
     )
     parser.add_argument(
         "--command",
@@ -52,6 +66,12 @@ def main() -> None:
     parser.add_argument(
         "--overwrite", type=cli.boolean, default=False, help="publish, though rows get lost"
     )
+    return parser
+
+
+def main() -> None:
+    """Stage 7: write the report, from the command line."""
+    parser = arguments()
     args = parser.parse_args()
 
     if args.part:
@@ -67,19 +87,21 @@ def main() -> None:
     results = Results(found, places, driver)
     if not results.rows:
         raise ValueError(f"{args.tables}: has no rows under 'table', expected at least one")
-    sections = report_tables.all_tables(results, args.out)
-    picture = learning_curves(results.experiments)
+    sections = all_tables(results, args.out)
+    picture = learning_curves(results)
     has_curves = picture is not None
     published = None
     if args.publish is not None:
-        there = report_tables.all_tables(results, args.publish)
+        there = all_tables(results, args.publish)
         page = os.path.relpath(args.out / "report.html", args.publish)
         published = markdown(results, there, title, has_curves, page)
         if not args.overwrite:
             check_published(args.publish / "RESULTS.md", published, driver)
     pictures = {"Learning curves": picture} if has_curves else {}
-    pictures |= measured_pictures(results.experiments)
-    page = report_page.render(results, sections, title, pictures, args.out, args.max_errors)
+    pictures |= measured_pictures(results)
+    page = report_page.render(
+        results, sections, title, pictures, args.out, args.max_errors, args.max_right
+    )
     written = write(args.out, markdown(results, sections, title, has_curves), picture, page)
     if published is not None:
         written += write(args.publish, published, picture)

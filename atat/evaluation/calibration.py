@@ -367,7 +367,8 @@ def calibrate(
     p_N = fitted.probability([example.measures for example in inside])
     right_N = np.array([example.right for example in inside], bool)
     with atomic_write(exp / "coverage.png", "wb") as file:
-        plots.coverage(p_N, right_N, fitted.threshold, file)
+        caption = f"seed {settings.seed}; commit {str(about['commit'])[:12]}"
+        plots.coverage(p_N, right_N, fitted.threshold, file, caption)
     confidence.save(fitted, exp)
     print(table(measured))
     if problem:

@@ -7,21 +7,23 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from atat.evaluation.report_cells import Table, p_value, percent
+from atat.evaluation import seed_pooling
+from atat.evaluation.report_tables import Table, p_value, percent
 from atat.evaluation.results import Results
 
 _MADE_BY = ("run", "seed", "commit")  # columns of what atat.conditions wrote
 
 
-def all_tables(results: Results) -> list[Table | None]:
-    """In the report's order."""
-    return [
+def all_tables(results: Results) -> list[Table]:
+    """Those for which there is something to show, in the report's order."""
+    found = [
         conditions_table(results),
         nothing_said_table(results),
         noise_table(results),
         confidence_table(results),
         few_shot_table(results),
     ]
+    return [table for table in found if table is not None]
 
 
 def conditions_table(results: Results) -> Table | None:
@@ -76,26 +78,43 @@ def noise_table(results: Results) -> Table | None:
     header += [*(f"{ratio:g} dB" for ratio in ratios), "n", "seed", "commit"]
     rows = []
     for name, record in found.items():
-        at = {(line["noise"], line["snr_db"]): line["runs"] for line in record["scores"]}
-        (clean,) = (runs for (_, ratio), runs in at.items() if ratio is None)
-        kinds = list(dict.fromkeys(kind for kind, ratio in at if ratio is not None))
-        for run, whole in clean.items():
-            for kind in kinds:
-                scores = [at[kind, ratio][run] if (kind, ratio) in at else None for ratio in ratios]
-                values = [score["value"] for score in scores if score]
-                rows.append(
-                    [
-                        *(name, run, Path(kind).name, percent(whole)),
-                        f"{100 * statistics.mean(values):.1f} %",
-                        *(percent(score) if score else "" for score in scores),
-                        *(str(whole["n"]), str(record["seed"]), record["commit"][:12]),
-                    ]
-                )
+        about = str(record["seed"]), record["commit"][:12]
+        rows += _noise_rows(name, [record], ratios, about)
+    several = {name: [e.noise for e in seeds if e.noise] for name, seeds in results.trained.items()}
+    for name, records in several.items():
+        if len(records) > 1:
+            rows += _noise_rows(f"{name}: mean of {len(records)} seeds", records, ratios, ("", ""))
     note = (
         "EM Hyp, by the ratio of speech to noise (of their loudest frames); the mean is of those "
         "shown."
     )
+    if any(len(records) > 1 for records in several.values()):
+        note += " In brackets beside a mean of seeds: the lowest and the highest."
     return Table("Noise", header, rows, note)
+
+
+def _noise_rows(
+    name: str, records: list[dict[str, Any]], ratios: list[float], about: tuple[str, str]
+) -> list[list[str]]:
+    """A row a run and a kind of noise, of one seed or of several together."""
+    curves = seed_pooling.in_noise([record["scores"] for record in records])
+    sizes = {score["n"] for line in records[0]["scores"] for score in line["runs"].values()}
+    rows = []
+    for (kind, run), points in curves.items():
+        if kind is None or (None, run) not in curves:
+            continue
+        (whole,) = curves[None, run]
+        at = {point.snr_db: percent(point._asdict()) for point in points}
+        mean = statistics.mean(point.value for point in points)
+        rows.append(
+            [
+                *(name, run, Path(kind).name, percent(whole._asdict()), f"{100 * mean:.1f} %"),
+                *(at.get(ratio, "") for ratio in ratios),
+                *(", ".join(map(str, sorted(sizes))), *about),
+            ]
+        )
+    runs = list(dict.fromkeys(row[1] for row in rows))
+    return sorted(rows, key=lambda row: runs.index(row[1]))
 
 
 def confidence_table(results: Results) -> Table | None:

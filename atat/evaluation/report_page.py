@@ -1,49 +1,38 @@
-"""`report.html`: one file with tables, curves, confused intents, and errors to listen to."""
+"""`report.html`: one file with tables, plots, confused intents, and utterances to listen to."""
 
 import base64
-import difflib
+import hashlib
 import importlib.resources
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atat.evaluation import report_measurements, slot_errors
+from atat.data import ctm
+from atat.evaluation import report_measurements, scoring, slot_errors
 from atat.evaluation.intents import MALFORMED, understood
-from atat.evaluation.report_audio import Recordings
-from atat.evaluation.report_cells import Table
-from atat.evaluation.results import Result, Results
+from atat.evaluation.report_recordings import (
+    MAX_SPECTROGRAMS,
+    Player,
+    Recordings,
+    Spectrogram,
+)
+from atat.evaluation.report_tables import Table
+from atat.evaluation.report_utterances import Answers, Pair, Utterance, is_right
+from atat.evaluation.results import Results
 from atat.evaluation.slot_errors import SlotErrors
 from atat.semantics import target_sequence
-from atat.semantics.target_sequence import Frame
 
 MAX_INTENTS = 25
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of a sequence; `differs` where the other sequence does not have it there."""
-
-    text: str
-    differs: bool
-
-    @property
-    def is_tag(self) -> bool:
-        """Whether it is an opening or closing tag."""
-        return target_sequence.is_tag(self.text)
-
-
-@dataclass(frozen=True)
-class Error:
-    """One wrong hypothesis beside its reference."""
-
-    id: str
-    reason: str
-    reference: list[Token]
-    hypothesis: list[Token]
-    full: str | None  # the hypothesis with its carrier words, where the reference has none
-    audio: str | None  # address of the recording
+MAX_UTTERANCES = 3000  # in one page, all rows together
+MAX_CHARACTERS = 12_000_000  # of them, about
+COMMANDS = {
+    "words under spectrograms": "python -m atat.align",
+    "the n best": "./run.sh --stage 5 --set decode.nbest=5",
+    "confidence": "python -m atat.decode --confidence true",
+}
 
 
 @dataclass(frozen=True)
@@ -62,16 +51,38 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Section:
-    """One row's part of the page."""
+class Shown:
+    """An utterance in the page, with its recording and a picture of it, where there is one."""
 
+    utterance: Utterance
+    player: Player | None
+    spectrogram: Spectrogram | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One row's part of the page.
+
+    Attributes:
+        number: of the row, as in `Answers`.
+        pairs: the row against others.
+        slots: errors by slot; `players` has recordings of the utterances that they name.
+    """
+
+    number: int
     title: str
     num_utterances: int
     num_errors: int
-    errors: list[Error]
+    shown: list[Shown]
+    pairs: list[Pair]
     confusion: Confusion | None
     slots: list[SlotErrors]
-    audio: dict[str, str]  # utterance -> address of the recording, of those that `slots` names
+    players: dict[str, Player]
+
+    @property
+    def num_wrong_shown(self) -> int:
+        """Of the utterances that are shown."""
+        return sum(not one.utterance.is_right for one in self.shown)
 
 
 def render(
@@ -81,6 +92,7 @@ def render(
     pictures: dict[str, bytes],
     out: Path,
     max_errors: int,
+    max_right: int = 20,
 ) -> str:
     """The page.
 
@@ -90,23 +102,21 @@ def render(
         pictures: title -> PNG, part of the page itself.
         out: the directory the page will stand in.
         max_errors: most errors shown of a row.
+        max_right: most utterances shown of a row that are right.
     """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    recordings = Recordings(out)
-    sections = [
-        section_of(result, results.audio(result.row), recordings, max_errors)
-        for result in results.rows
-        if result.lines
-    ]
-    template = importlib.resources.files(__package__) / "templates" / "report.html"
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    recordings, answers = Recordings(out), Answers(results)
+    builder = Builder(results, answers, recordings, max_errors, max_right)
+    sections = [builder.section(number) for number in range(len(answers.rows))]
+    style, script = _template("report.css"), _template("report.js")
+    # Nothing but this one script runs in the page, whatever a name or a hypothesis says.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.from_string(_template("report.html")).render(
         title=title,
         command=str(results.driver),
         speech=results.speech,
@@ -114,38 +124,111 @@ def render(
         tables=tables,
         pictures={title: base64.b64encode(png).decode("ascii") for title, png in pictures.items()},
         sections=sections,
+        titles=[section.title for section in sections],
         num_linked=recordings.num_linked,
+        num_left_out=builder.num_left_out,
+        lacking=_lacking(sections, builder.is_aligned),
+        # Files of ours, without data in them.
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=digest,
     )
 
 
-def section_of(
-    result: Result, audio: dict[str, str], recordings: Recordings, max_errors: int
-) -> Section:
-    """Errors and confusion of one row. Of too many errors, evenly spaced ones are shown.
+def _lacking(sections: Sequence[Section], is_aligned: bool) -> list[tuple[str, str]]:
+    """What no utterance of the page has, and how it gets there."""
+    shown = [one for section in sections for one in section.shown]
+    there = {
+        "words under spectrograms": is_aligned or not any(one.spectrogram for one in shown),
+        "the n best": any(one.utterance.nbest for one in shown),
+        "confidence": any(one.utterance.confidence is not None for one in shown),
+    }
+    return [(what, COMMANDS[what]) for what, is_there in there.items() if not is_there]
 
-    Of several seeds they are the first one's, which the title says.
+
+def _template(name: str) -> str:
+    path = importlib.resources.files(__package__) / "templates" / name
+    return path.read_text(encoding="utf-8")
+
+
+class Builder:
+    """Sections of a page, within its limits.
 
     Args:
-        result: the row, with its lines of hyp.jsonl.
-        audio: utterance -> path of its recording.
-        recordings: gives their addresses in the page.
-        max_errors: most errors shown.
+        results: the rows.
+        answers: their hypotheses.
+        recordings: of the page.
+        max_errors, max_right: most utterances of a row that are shown.
     """
-    wrong = sorted((line for line in result.lines if _is_wrong(line)), key=lambda line: line["id"])
-    shown = wrong
-    if len(wrong) > max_errors:
-        shown = [wrong[i * len(wrong) // max_errors] for i in range(max_errors)]
-    slots = slot_errors.count(result.lines)
-    named = [taken.id for slot in slots for taken in slot.taken]
-    return Section(
-        title=result.row.row + (f", seed {next(iter(result.seeds))}" if result.seeds else ""),
-        num_utterances=len(result.lines),
-        num_errors=len(wrong),
-        errors=[_error(line, audio.get(line["id"]), recordings) for line in shown],
-        confusion=confusion_of(result.lines),
-        slots=slots,
-        audio={i: recordings.address(audio[i]) for i in named if i in audio},
-    )
+
+    def __init__(
+        self,
+        results: Results,
+        answers: Answers,
+        recordings: Recordings,
+        max_errors: int,
+        max_right: int,
+    ):
+        self._results, self._answers, self._recordings = results, answers, recordings
+        num = max(len(answers.rows), 1)
+        each = max(MAX_UTTERANCES // num, 1)
+        self._max_errors = min(max_errors, max(2 * each // 3, 1))
+        self._max_right = min(max_right, each // 3)
+        self._max_spectrograms = max(MAX_SPECTROGRAMS // num, 1)
+        self._num_characters_left = MAX_CHARACTERS
+        self.num_left_out = 0  # utterances, for want of room
+        self.is_aligned = False  # whether any word is known in time
+
+    def section(self, number: int) -> Section:
+        """What is shown of a row: of several seeds, the first, as the title says."""
+        result = self._answers.rows[number]
+        audio = self._results.audio(result.row)
+        slots = slot_errors.count(result.lines)
+        named = [taken.id for slot in slots for taken in slot.taken]
+        return Section(
+            number=number,
+            title=result.row.row + (f", seed {next(iter(result.seeds))}" if result.seeds else ""),
+            num_utterances=len(result.lines),
+            num_errors=sum(not is_right(line) for line in result.lines),
+            shown=self._shown(number, audio),
+            pairs=self._answers.pairs(number),
+            confusion=confusion_of(result.lines),
+            slots=slots,
+            players={i: self._recordings.player(audio[i]) for i in named if i in audio},
+        )
+
+    def _shown(self, number: int, audio: dict[str, str]) -> list[Shown]:
+        row = self._answers.rows[number].row
+        key = scoring.hypothesis_key(self._results.places_of(row)[0].data)
+        words = _words_in_time(self._results, row)
+        self.is_aligned |= bool(words)
+        lines = self._answers.chosen(number, self._max_errors, self._max_right)
+        # Errors are looked at first, and what is aligned has more to show.
+        order = sorted(lines, key=lambda line: (is_right(line), line["id"] not in words))
+        pictured = {line["id"] for line in order[: self._max_spectrograms]}
+        found = []
+        for line in lines:
+            utterance, path = self._answers.utterance(number, line, key), audio.get(line["id"])
+            if utterance.num_characters > self._num_characters_left:
+                self.num_left_out += 1
+                continue
+            self._num_characters_left -= utterance.num_characters
+            player = picture = None
+            if path is not None:
+                player = self._recordings.player(path)
+            if path is not None and line["id"] in pictured:
+                picture = self._recordings.spectrogram(path, words.get(line["id"], []))
+            found.append(Shown(utterance, player, picture))
+        return found
+
+
+def _words_in_time(results: Results, row: Any) -> dict[str, list[ctm.Word]]:
+    """Alignments of a row's utterances; none, and a line on standard error, where they are odd."""
+    try:
+        return results.alignments(row)
+    except ValueError as e:
+        print(f"atat.report: WARNING: no words under spectrograms: {e}", file=sys.stderr)
+        return {}
 
 
 def confusion_of(lines: Sequence[dict[str, Any]]) -> Confusion | None:
@@ -172,48 +255,3 @@ def confusion_of(lines: Sequence[dict[str, Any]]) -> Confusion | None:
     columns = sorted(heard, key=lambda intent: (intent == MALFORMED, intent))
     kept = {pair: count for pair, count in counts.items() if pair[0] in rows}
     return Confusion(rows, columns, kept, len(confused) - len(rows))
-
-
-def compare(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list[Token], list[Token]]:
-    """Tokens of both, marked where they differ.
-
-    >>> [token.text for token in compare(["a", "b", "c"], ["a", "x", "c"])[1] if token.differs]
-    ['x']
-    """
-    matcher = difflib.SequenceMatcher(None, reference, hypothesis, autojunk=False)
-    ours: list[Token] = []
-    theirs: list[Token] = []
-    for what, start, end, other_start, other_end in matcher.get_opcodes():
-        ours += [Token(text, what != "equal") for text in reference[start:end]]
-        theirs += [Token(text, what != "equal") for text in hypothesis[other_start:other_end]]
-    return ours, theirs
-
-
-def _is_wrong(line: dict[str, Any]) -> bool:
-    if "em_hyp" in line:
-        return not line["em_hyp"]
-    return line["reference"].split() != line["hypothesis"].split()
-
-
-def _error(line: dict[str, Any], audio: str | None, recordings: Recordings) -> Error:
-    reference, hypothesis, full = line["reference"], line["hypothesis"], None
-    if "em_hyp" in line and line.get("em_full") is None:
-        # No carrier words to compare with: compare what is asked for, in one order of slots.
-        reference, hypothesis, full = _bare(reference), _bare(hypothesis), hypothesis
-    ours, theirs = compare(reference.split(), hypothesis.split())
-    return Error(
-        id=line["id"],
-        reason=line.get("reason") or "",
-        reference=ours,
-        hypothesis=theirs,
-        full=full,
-        audio=None if audio is None else recordings.address(audio),
-    )
-
-
-def _bare(sequence: str) -> str:
-    try:
-        frame = target_sequence.frame(sequence)
-    except ValueError:
-        return sequence
-    return target_sequence.build(Frame(*frame.key))

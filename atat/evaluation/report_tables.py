@@ -1,31 +1,73 @@
-"""The tables of a report, as plain text: what stage 6 scored, and how it came about."""
+"""Tables of a report, as plain text: what stage 6 scored, and how that came about."""
 
 import os
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
-from atat.evaluation import hints, intents, metrics, report_measurements
-from atat.evaluation.report_cells import Table, number, p_value, percent, points
+from atat.evaluation import hints, intents, metrics
+from atat.evaluation.hints import Hint
+from atat.evaluation.metrics import Metric
 from atat.evaluation.results import SIGNIFICANT, Comparison, Result, Results
 from atat.semantics import target_sequence
 
 
-def all_tables(results: Results, out: Path) -> list[Table]:
-    """Those for which there is something to show, in the report's order.
+@dataclass(frozen=True)
+class Table:
+    """A header and rows of plain text; `note` stands below, `hints` say what is not there yet."""
 
-    Args:
-        out: the directory of the report, which links are relative to.
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    hints: tuple[Hint, ...] = ()
+
+
+def percent(metric: Metric) -> str:
+    """A share with its interval, as `91.4 % (88.6\u201393.6)`."""
+    low, high = 100 * metric["low"], 100 * metric["high"]
+    return f"{100 * metric['value']:.1f} % ({low:.1f}\u2013{high:.1f})"
+
+
+def points(change: Metric, unit: str = "") -> str:
+    """A difference of shares with its interval, in points.
+
+    >>> points({"value": 0.05, "low": -0.01, "high": 0.11})
+    '+5.0 (-1.0 to +11.0)'
     """
+    value, low, high = (100 * change[key] for key in ("value", "low", "high"))
+    return f"{value:+.1f}{unit} ({low:+.1f} to {high:+.1f})"
+
+
+def p_value(p: float) -> str:
+    """`= 0.012`, or that it is below 0.001."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def number(value: float | None, form: str) -> str:
+    """In a format; "" where there is none."""
+    return "" if value is None else format(value, form)
+
+
+def of_scores(results: Results) -> list[Table]:
+    """Scores, seeds, differences, intents, hearing: those for which there is something to show."""
     found = [
         scores_table(results),
         seeds_table(results),
         differences_table(results),
         intents_table(results),
         hearing_table(results),
-        *report_measurements.all_tables(results),
-        experiments_table(results, out),
-        decoding_table(results),
     ]
+    return [table for table in found if table is not None]
+
+
+def of_origins(results: Results, out: Path) -> list[Table]:
+    """How experiments were trained and runs decoded, as far as there are any.
+
+    Args:
+        out: the directory of the report, which links are relative to.
+    """
+    found = [experiments_table(results, out), decoding_table(results)]
     return [table for table in found if table is not None]
 
 

@@ -1,18 +1,15 @@
-"""The report as Markdown, as text for a terminal, and its pictures."""
+"""The report as text: `RESULTS.md`, and the scores for a terminal."""
 
-import io
 import re
 import textwrap
-from dataclasses import replace
 
-from atat.config import experiment_tables
-from atat.evaluation import hints, metrics, plots, report_measurements
+from atat.evaluation import hints, metrics, report_measurements
 from atat.evaluation.hints import Hint
-from atat.evaluation.report_cells import Table
-from atat.evaluation.report_tables import other_run, verdict
-from atat.evaluation.results import STAND_IN, Experiment, Result, Results
+from atat.evaluation.report_tables import Table, other_run, verdict
+from atat.evaluation.results import STAND_IN, Result, Results
 
 CURVES = "learning_curves.png"
+WIDTH = 120  # characters of a line of prose
 
 
 def markdown(
@@ -29,25 +26,25 @@ def markdown(
     """
     parts = [
         f"# Results: {title}",
-        f"Written by stage 7 of `{results.driver}`: run it again instead of editing this.",
+        wrap(f"Written by stage 7 of `{results.driver}`: run it again instead of editing this."),
     ]
     if results.speech:
-        parts.append(_escape(results.speech))
-    parts += [f"**{_escape(text)}**" for text in report_measurements.warnings(results)]
+        parts.append(wrap(_escape(results.speech)))
+    parts += [wrap(f"**{_escape(text)}**") for text in report_measurements.warnings(results)]
     for section in sections:
         parts.append(f"## {section.title}")
         if section.rows:
             lines = [section.header, ["---"] * len(section.header), *section.rows]
             parts.append("\n".join("| " + " | ".join(map(_escape, row)) + " |" for row in lines))
         if section.note:
-            parts.append(_escape(section.note))
+            parts.append(wrap(_escape(section.note)))
         if section.hints:
             parts.append("Not there yet:" if section.rows else "Nothing is scored yet:")
             parts.append("\n".join(map(_bullet, section.hints)))
     if has_curves:
         parts.append(f"## Learning curves\n\n![Exact match and loss against minutes]({CURVES})")
     where = f"`{page}`, beside this file" if page == "report.html" else f"`{page}`, after a run"
-    parts.append(f"Errors to read and to listen to: {where}.")
+    parts.append(wrap(f"Utterances to read and to listen to: {where}."))
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,7 +103,37 @@ def _lines(result: Result, name: str) -> tuple[str, str, str]:
 
 
 def _bullet(hint: Hint) -> str:
-    return f"- {_escape(hint.what)}" + (f": `{hint.command}`" if hint.command else "")
+    return wrap(f"- {_escape(hint.what)}" + (f": `{hint.command}`" if hint.command else ""), "  ")
+
+
+def wrap(text: str, indent: str = "") -> str:
+    """A paragraph of Markdown in lines of at most WIDTH characters that read as it did.
+
+    A word is never broken, and code between backticks stays in one line, to be pasted. What would
+    begin a list, a heading or a quotation at the beginning of a line is escaped there.
+
+    Args:
+        indent: of all lines but the first.
+
+    >>> wrap("word " * 24 + "- five").splitlines()[1]
+    '\\\\- five'
+    """
+    pieces = re.findall(r"(?:`[^`]*`|\S)+", text)
+    lines = [""]
+    for piece in pieces:
+        if not lines[-1]:
+            lines[-1] = piece
+        elif len(lines[-1]) + 1 + len(piece) <= WIDTH:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(indent + piece)
+    return "\n".join([lines[0], *map(_inline, lines[1:])])
+
+
+def _inline(line: str) -> str:
+    """A line of a paragraph, with a backslash where it would begin a block (CommonMark 0.31, 4)."""
+    line = re.sub(r"^(\s*)(?=(?:[-+]+|#{1,6}|=+)(?:\s|$)|>|~~~)", r"\1\\", line)
+    return re.sub(r"^(\s*\d{1,9})(?=[.)](?:\s|$))", r"\1\\", line)
 
 
 def _escape(text: str) -> str:
@@ -114,32 +141,3 @@ def _escape(text: str) -> str:
     text = re.sub(r"&(?=[\w#]+;)", "&amp;", text)
     text = re.sub(r"<(?=\S)", "&lt;", text)
     return re.sub(r"[|*`\[\]\\]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
-
-
-def learning_curves(experiments: dict[str, Experiment]) -> bytes | None:
-    """The picture, or None where nothing was logged."""
-    curves = {name: experiment.curve for name, experiment in experiments.items()}
-    if not any(map(plots.has_points, curves.values())):
-        return None
-    picture = io.BytesIO()
-    plots.learning_curves(curves, picture)
-    return picture.getvalue()
-
-
-def measured_pictures(experiments: dict[str, Experiment]) -> dict[str, bytes]:
-    """Title -> PNG, of what other commands measured of the experiments."""
-    return {
-        f"{title}: {name}": path.read_bytes()
-        for name, experiment in experiments.items()
-        for title, record, path in (
-            ("Noise", experiment.noise, experiment.directory / "noise" / "noise.png"),
-            ("Confidence", experiment.confidence, experiment.directory / "coverage.png"),
-        )
-        if record and path.is_file()
-    }
-
-
-def of_grammar(found: experiment_tables.Tables) -> experiment_tables.Tables:
-    """The same rows of a grammar of one's own: others' numbers are of another corpus."""
-    rows = (replace(row, paper={}) for row in found.table if row.experiment is not None)
-    return replace(found, table=tuple(rows))

@@ -2,24 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from atat.common import json_file
-from atat.config import config_file, schema
 from atat.config.experiment_tables import Row, Tables, Training
-from atat.data import kaldi_dir
+from atat.data import ctm, kaldi_dir
 from atat.evaluation import metrics, scoring, seed_pooling
+from atat.evaluation.experiment_records import Experiment
 from atat.evaluation.hints import NOT_TRAINED, Driver, Hint
 from atat.evaluation.metrics import Metric
 from atat.evaluation.seed_pooling import Counts
 from atat.inference import hypotheses
-from atat.models.checkpoint import digest, is_trained
-from atat.models.experiment_files import CONFIDENCE
-from atat.training import train_log
+from atat.models.checkpoint import is_trained
 
 SIGNIFICANT = 0.05
 STAND_IN = (
@@ -95,73 +90,6 @@ class Result:
         return next((score["n"] for score in self.scores.values()), None)
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What is known of one experiment: its directory's records, each empty if it is not there."""
-
-    name: str
-    directory: Path
-    about: str = ""
-
-    @cached_property
-    def env(self) -> dict[str, Any]:
-        """`env.json` of stage 4: commit, versions, machine, seed."""
-        path = self.directory / "env.json"
-        return json_file.read_json(path) if path.is_file() else {}
-
-    @cached_property
-    def data_settings(self) -> schema.DataConfig | None:
-        """None where they are not there, or are another version's."""
-        try:
-            return config_file.load_resolved(self.directory / "config.yaml").data
-        except (FileNotFoundError, ValueError):
-            return None
-
-    @cached_property
-    def curve(self) -> list[dict[str, Any]]:
-        """The lines of `train.jsonl`."""
-        return train_log.read(self.directory / "train.jsonl")
-
-    @cached_property
-    def noise(self) -> dict[str, Any]:
-        """What `atat.noise_curve` wrote of the model that is there now."""
-        return self._of_this_model("noise/scores.json")
-
-    @cached_property
-    def confidence(self) -> dict[str, Any]:
-        """What `atat.calibrate` wrote of the model that is there now."""
-        return self._of_this_model(CONFIDENCE)
-
-    @cached_property
-    def conditions(self) -> dict[str, Any]:
-        """What `atat.conditions` wrote of the model that is there now."""
-        return self._of_this_model("conditions/scores.json")
-
-    @cached_property
-    def few_shot(self) -> dict[str, Any]:
-        """What `atat.few_shot` wrote of the model that is there now."""
-        return self._of_this_model("few_shot/scores.json")
-
-    @cached_property
-    def _digest(self) -> str | None:
-        return digest(self.directory) if is_trained(self.directory) else None
-
-    def _of_this_model(self, name: str) -> dict[str, Any]:
-        path = self.directory / name
-        record = json_file.read_json(path) if path.is_file() else {}
-        return record if record and record.get("model") == self._digest else {}
-
-    def last(self, key: str) -> float | None:
-        """The newest number of that name in `train.jsonl`."""
-        values = (line.get(key) for line in reversed(self.curve))
-        return next((v for v in values if v is not None and np.isfinite(v)), None)
-
-    def run(self, name: str) -> dict[str, Any]:
-        """`run.json` of a decoding run."""
-        path = self.directory / f"decode_{name}" / "run.json"
-        return json_file.read_json(path) if path.is_file() else {}
-
-
 class Results:
     """Everything stage 7 shows, read once.
 
@@ -191,6 +119,15 @@ class Results:
         self.rows = [self._result(row) for row in tables.table]
 
     @property
+    def trained(self) -> dict[str, list[Experiment]]:
+        """Experiment (with its part) -> its trainings, one a seed."""
+        return {
+            place.name(name): [self._experiment(place, one) for one in self.tables.trainings(name)]
+            for place in self.places
+            for name in self.tables.experiments
+        }
+
+    @property
     def there(self) -> list[Result]:
         """The rows that have scores, or others' numbers."""
         return [result for result in self.rows if not result.missing]
@@ -215,7 +152,7 @@ class Results:
             about = place.data / "about.json"
             if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
                 parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
-        settings = [e.data_settings for e in self.experiments.values() if e.data_settings]
+        settings = [e.settings.data for e in self.experiments.values() if e.settings]
         if not parts and (voices := next((data.voices for data in settings if data.voices), None)):
             by = "; ".join(f"{s} by {', '.join(sorted(v))}" for s, v in sorted(voices.items()))
             runs = (run for row in self.tables.table for _, run in self.runs_of(row))
@@ -277,6 +214,21 @@ class Results:
             for place in self.places_of(row)
             for id_, path in (self._split_of(place, training, row.run).wav_scp or {}).items()
         }
+
+    def alignments(self, row: Row) -> dict[str, list[ctm.Word]]:
+        """Utterance (with its part) -> its words in time, where a run of `atat.align` left them.
+
+        Raises:
+            ValueError: a `ctm` of the row's splits is not one, or is of another text.
+        """
+        found = {}
+        for training in self._trainings_of(row)[:1]:
+            for place in self.places_of(row):
+                split = self._experiment(place, training).run(row.run).get("split")
+                path, held = place.data / f"{split}/ctm", self._split_of(place, training, row.run)
+                if held.text and path.is_file():
+                    found |= {place.name(id_): words for id_, words in ctm.read(path, held.text)}
+        return found
 
     def _experiment(self, place: Place, training: Training) -> Experiment:
         return self.experiments[place.name(training.name)]

@@ -7,7 +7,7 @@ scores that stage 6 gives it.
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,6 +136,56 @@ def differences(
             right = [run[name][0] > 0 for run in (*ours, *theirs)]
             found[name]["p"] = metrics.mcnemar(*right)
     return found
+
+
+class InNoise(NamedTuple):
+    """Exact match at one ratio of speech to noise, fractions.
+
+    Attributes:
+        snr_db: 0 of clean speech, which has none.
+        value: of one seed, or the mean of several.
+        low, high: the interval of one seed; of several the lowest and the highest.
+    """
+
+    snr_db: float
+    value: float
+    low: float
+    high: float
+
+
+def in_noise(
+    seeds: Sequence[Sequence[dict[str, Any]]],
+) -> dict[tuple[str | None, str], list[InNoise]]:
+    """Exact match in noise, pooled over seeds.
+
+    Args:
+        seeds: the `scores` that `atat.noise_curve` wrote of each, one or more.
+
+    Returns:
+        (kind of noise or None for clean speech, run) -> its points by ascending ratio, those where
+        all seeds were measured.
+
+    >>> clean = {"noise": "clean", "snr_db": None}
+    >>> seeds = [[clean | {"runs": {"test": {"value": value}}}] for value in (0.5, 1.0)]
+    >>> in_noise(seeds)[None, "test"]
+    [InNoise(snr_db=0.0, value=0.75, low=0.5, high=1.0)]
+    """
+    measured = [
+        {(s["noise"], s["snr_db"], run): score for s in one for run, score in s["runs"].items()}
+        for one in seeds
+    ]
+    found: dict[tuple[str | None, str], list[InNoise]] = {}
+    for kind, ratio, run in measured[0]:
+        if not all((kind, ratio, run) in one for one in measured):
+            continue
+        scores = [one[kind, ratio, run] for one in measured]
+        values = [score["value"] for score in scores]
+        band = (min(values), max(values))
+        if len(scores) == 1:
+            band = scores[0]["low"], scores[0]["high"]
+        point = InNoise(ratio or 0.0, float(np.mean(values)), *band)
+        found.setdefault((None if ratio is None else kind, run), []).append(point)
+    return {key: sorted(line) for key, line in found.items()}
 
 
 def _array(values) -> np.ndarray:

@@ -4,7 +4,7 @@ import functools
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +222,7 @@ def decode_run(
     directory: Path,
     exp: Path | None = None,
     num_jobs: int = 1,
+    with_confidence: bool = False,
 ) -> dict[str, object]:
     """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
 
@@ -234,6 +235,8 @@ def decode_run(
         directory: `decode_<run>/`, which is replaced, scores of an earlier decoding included.
         exp: the directory of the model, which other processes load it from; None: only this one.
         num_jobs: processes, where there is enough to decode for them.
+        with_confidence: of speech, and where the model is calibrated for these options: a line has
+            its `confidence`, 0 to 1, too; a second, greedy search is needed.
 
     Returns:
         The content of `run.json`.
@@ -244,15 +247,18 @@ def decode_run(
     }
     start, cpu_seconds = time.perf_counter(), 0.0
     names, entries = _batches(inputs, model.settings.decode.batch_frames)
-    find = functools.partial(_find, model=model, options=options)
+    judged = with_confidence and inputs.reader is not None
+    find = functools.partial(_find, model=model, options=options, judged=judged)
     if exp is None or sum(inputs.sizes.values()) < num_jobs * MIN_FRAMES_EACH:
         num_jobs = 1
     if num_jobs > 1:
-        find = functools.partial(_find_by, exp=exp, options=options)
+        find = functools.partial(_find_by, exp=exp, options=options, judged=judged)
     found = parallel.run(find, entries, num_jobs, total=len(names), desc=name, chunk_size=1)
-    for batch, (hypotheses_B, spent) in zip(names, found, strict=True):
+    for batch, (hypotheses_B, confidence_B, spent) in zip(names, found, strict=True):
         cpu_seconds += spent
-        for i, hypotheses in zip(batch, hypotheses_B, strict=True):
+        for i, hypotheses, sure in zip(batch, hypotheses_B, confidence_B, strict=True):
+            if sure is not None:
+                lines[i]["confidence"] = sure
             nbest = [
                 {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
                 for h in hypotheses
@@ -312,30 +318,45 @@ def _batches(inputs: Inputs, limit: int) -> tuple[list[list[str]], Iterator[list
 
 
 def _find(
-    entries: Sequence["np.ndarray | str"], model: "SpeechToSemantics", options: "SearchOptions"
-) -> tuple[list[list["Hypothesis"]], float]:
-    """The n best of a batch of features or sentences, and the CPU seconds that they took."""
+    entries: Sequence["np.ndarray | str"],
+    model: "SpeechToSemantics",
+    options: "SearchOptions",
+    judged: bool = False,
+) -> tuple[list[list["Hypothesis"]], list[float | None], float]:
+    """The n best of a batch of features or sentences, confidences, and CPU seconds of all.
+
+    Confidences are None where they are not asked for, or the model has none for these options.
+    """
     start = time.process_time()
+    if judged:
+        from atat.inference import confidence
+
+        judge = confidence.judge(model.confidence, asdict(options), None)
+        if judge is not None:
+            examined = confidence.examine(model, entries, options)
+            found = [one.hypotheses[: options.nbest] for one in examined]
+            sure = [judge(one)["confidence"] for one in examined]
+            return found, sure, time.process_time() - start
     search = model.search_texts if isinstance(entries[0], str) else model.search_features
-    return search(entries, options), time.process_time() - start
+    return search(entries, options), [None] * len(entries), time.process_time() - start
 
 
 def _find_by(
-    entries: Sequence["np.ndarray | str"], exp: Path, options: "SearchOptions"
-) -> tuple[list[list["Hypothesis"]], float]:
+    entries: Sequence["np.ndarray | str"], exp: Path, options: "SearchOptions", judged: bool
+) -> tuple[list[list["Hypothesis"]], list[float | None], float]:
     """The same, in one of the processes that share the work."""
-    return _find(entries, model_of(exp), options)
+    return _find(entries, model_of(exp, judged), options, judged)
 
 
 @functools.cache
-def model_of(exp: Path) -> "SpeechToSemantics":
+def model_of(exp: Path, with_confidence: bool = False) -> "SpeechToSemantics":
     """The model of an experiment, loaded once a process."""
     import torch
 
     from atat.inference.predictor import SpeechToSemantics
 
     torch.set_num_threads(1)
-    return SpeechToSemantics.load(exp, with_confidence=False)
+    return SpeechToSemantics.load(exp, with_confidence=with_confidence)
 
 
 def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -13,7 +14,8 @@ from atat.config.schema import DecodeRun
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
-from atat.inference import decode_runs
+from atat.inference import confidence, decode_runs
+from atat.inference.predictor import SpeechToSemantics
 
 
 @pytest.fixture
@@ -60,6 +62,32 @@ def test_all_runs_are_decoded_and_can_be_scored(monkeypatch, capfd, exp, toy_dat
         scores = scoring.score_run(exp / f"decode_{name}", toy_data[0], {})[None]
         assert scores["wer"]["value"] == 0.0
     assert (exp / "decode_test" / "scores.json").is_file()
+
+
+def test_confidence_is_written_where_it_is_asked_for_and_calibrated(
+    monkeypatch, capfd, exp, toy_data, toy_wavs
+):
+    model = SpeechToSemantics.load(exp)
+    options = asdict(
+        model.options(**decode_runs.search_options(model.settings.decode.runs["test"]))
+    )
+    parts = {"names": ["cost", "margin"], "mean": [0.0, 0.0], "scale": [1.0, 1.0]}
+    calibrated = {name: options[name] for name in confidence.CALIBRATED}
+    made = confidence.Confidence(
+        calibrated, **parts, weights=[-1.0, 0.3], bias=0.1, threshold=0.5, about={}
+    )
+    confidence.save(made, exp)
+    assert run(monkeypatch, capfd, exp, toy_data)[0] == 0
+    plain = {line["id"]: line for line in lines_of(exp / "decode_test")}
+    assert not any("confidence" in line for line in plain.values())
+    assert run(monkeypatch, capfd, exp, toy_data, "--confidence", "true")[0] == 0
+    found = {line["id"]: line for line in lines_of(exp / "decode_test")}
+    model = SpeechToSemantics.load(exp)
+    for key, wav in toy_wavs.items():
+        assert found[key].pop("confidence") == pytest.approx(model(wav).confidence, abs=1e-3)
+        assert found[key] == plain[key]
+    # Not of a run with other options than those that it is calibrated for.
+    assert not any("confidence" in line for line in lines_of(exp / "decode_test_grammar"))
 
 
 def test_run_json_says_what_was_done(monkeypatch, capfd, exp, toy_data):

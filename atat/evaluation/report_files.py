@@ -1,13 +1,59 @@
-"""Where a report stands: beside the experiments, and where it is published, beside the recipe."""
+"""The files of a report: its pictures, what is written where, and rows that publishing may lose."""
 
+import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from atat.common.files import atomic_write
+from atat.evaluation import plots
+from atat.evaluation.experiment_records import Experiment
 from atat.evaluation.hints import Driver
 from atat.evaluation.report_text import CURVES
+from atat.evaluation.results import Results
+
+
+def learning_curves(results: Results) -> bytes | None:
+    """The picture (PNG), or None where nothing was logged."""
+    curves = {
+        name: [training.curve for training in seeds] for name, seeds in results.trained.items()
+    }
+    drawn = [e for e in results.experiments.values() if plots.has_points(e.curve)]
+    if not drawn:
+        return None
+    sizes = {e.settings.train.num_valid for e in drawn if e.settings}
+    about = [f"at most {_listed(sizes)} utterances of each validation split"] if sizes else []
+    about += [f"seed {_listed(e.env.get('seed') for e in drawn)}", _commits(drawn)]
+    picture = io.BytesIO()
+    plots.learning_curves(curves, picture, "; ".join(about))
+    return picture.getvalue()
+
+
+def measured_pictures(results: Results) -> dict[str, bytes]:
+    """Title -> PNG, of what other commands measured of the experiments.
+
+    Noise curves of several seeds are drawn as one.
+    """
+    found = {}
+    for name, seeds in results.trained.items():
+        if records := [training.noise for training in seeds if training.noise]:
+            picture = io.BytesIO()
+            plots.noise_curves({name: records}, picture)
+            found[f"Noise: {name}"] = picture.getvalue()
+    for name, experiment in results.experiments.items():
+        path = experiment.directory / "coverage.png"
+        if experiment.confidence and path.is_file():
+            found[f"Confidence: {name}"] = path.read_bytes()
+    return found
+
+
+def _commits(experiments: list[Experiment]) -> str:
+    return f"commit {_listed(str(e.env.get('commit', ''))[:12] for e in experiments)}"
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
 
 
 def lost_rows(old: str, new: str) -> list[tuple[str, str]]:
