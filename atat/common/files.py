@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +61,18 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def check_zip(path: str | Path) -> None:
+    """Raise ValueError where a zip file is damaged: torch and NumPy store in such files, and torch
+    does not look at their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
+        raise ValueError(f"{path}: is damaged ({e})") from e
+    if damaged is not None:
+        raise ValueError(f"{path}: is damaged (checksum of {damaged})")
 
 
 def sha256(*parts: str | bytes) -> str:

@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 from atat.common import cli
+from atat.common.files import check_zip
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
-from atat.models import checkpoint
+from atat.models import checkpoint, companions
 from atat.training import frozen_states
 from atat.training.run_directory import PREVIOUS, prepare_experiment, put_back
 from atat.training.train_log import TrainLog
@@ -237,6 +238,7 @@ def finish(averaged: Path, exp: Path) -> None:
 
     if not averaged.is_file() or averaged.stat().st_size == 0:
         raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
+    check_zip(averaged)
     weights = torch.load(averaged, map_location="cpu", weights_only=True)
     if not weights:
         raise ValueError(f"{averaged}: the averaged model is empty; rerun stage 4")
@@ -246,4 +248,5 @@ def finish(averaged: Path, exp: Path) -> None:
                 f"{averaged}: '{name}' is not finite: training diverged; lower train.learning_rate"
             )
     settings = config_file.load_resolved(exp / "config.yaml")
-    checkpoint.write(weights, settings.model, Tokenizer.load(exp / "tokenizer"), exp)
+    tokenizer = Tokenizer.load(exp / "tokenizer")
+    checkpoint.write(weights, settings.model, tokenizer, exp, companions.read(exp))

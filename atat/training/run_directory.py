@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat.common.files import atomic_write
+from atat.common.files import atomic_write, check_zip
+from atat.common.json_file import read_json
 from atat.common.provenance import environment
 from atat.config import config_file
 from atat.config.schema import Config
@@ -64,16 +66,10 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     about: dict[str, object] = {"data": kaldi_dir.fingerprint(data / split for split in splits)}
     if start:
         about["init_from"] = start.summary()
-    same = (
-        unfinished
-        and (exp / "config.yaml").is_file()
-        and config_file.load_resolved(exp / "config.yaml") == settings
-        and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
-        and _origin(exp) == about
-    )
+    same = resume and unfinished and _is_same(exp, settings, tokenizer, about)
     if checkpoint.is_trained(exp):
         set_aside(exp)
-    elif not (resume and same):
+    elif not same:
         for name in ("train.jsonl", CONFIDENCE):
             (exp / name).unlink(missing_ok=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -92,7 +88,29 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         print(start.account())
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
-    return "resumed" if resume and same else "started"
+    return "resumed" if same else "started"
+
+
+def _is_same(exp: Path, settings: Config, tokenizer: Tokenizer, about: dict[str, object]) -> bool:
+    """Whether an unfinished training is of these settings and data, and whole; what is damaged of
+    it is said."""
+    try:
+        for name in ("config.yaml", "env.json"):
+            if not (exp / name).is_file():
+                return False
+        same = (
+            config_file.load_resolved(exp / "config.yaml") == settings
+            and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
+            and _origin(exp) == about
+        )
+        if same:
+            for path in sorted((exp / "checkpoints").glob("*.pth")):
+                if not path.is_symlink():  # ESPnet's other names for some of them
+                    check_zip(path)
+    except (ValueError, FileNotFoundError) as e:
+        print(f"the training in {exp} cannot go on and starts anew: {e}", file=sys.stderr)
+        return False
+    return same
 
 
 def set_aside(exp: Path) -> None:
@@ -165,10 +183,7 @@ def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | No
 
 def _origin(exp: Path) -> dict[str, object]:
     """What the training in `exp` learns from and started from, as `env.json` has it."""
-    try:
-        about = json.loads((exp / "env.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+    about = read_json(exp / "env.json")
     return {name: about[name] for name in ("data", "init_from") if name in about}
 
 
