@@ -1,5 +1,6 @@
 """Files that are either whole or absent: write aside, flush to disk, rename."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -7,7 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,8 +35,10 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         # mkstemp makes files private; what stands in the end has the user's usual permissions.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as e:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.errno is not None and e.filename is None:
+            e.filename = str(path)  # a full disk does not say where
         raise
 
 
@@ -61,6 +64,38 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def locked_directory(path: Path, who: str) -> Iterator[None]:
+    """Hold a directory for this process alone; it is made, and goes again if nothing comes in.
+
+    The lock is the system's, on the directory itself: it ends with the process, however that ends.
+
+    Args:
+        path: the directory.
+        who: works there where it cannot be had, for the message.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"{who} works in {path}; wait for it or name another directory"
+            raise BlockingIOError(message) from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
+    finally:
+        os.close(handle)
 
 
 def check_zip(path: str | Path) -> None:

@@ -21,7 +21,9 @@ from atat.semantics import tag_nesting
 if TYPE_CHECKING:
     from atat.training.warm_start import Start
 
-PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
+# Where a trained model, or an unfinished training, waits until what replaces it is trained.
+PREVIOUS, UNFINISHED = ".previous", ".unfinished"
+BYTES_A_PARAMETER = 16  # of itself, its gradient, and Adam's two means
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
     *(checkpoint.FILE, checkpoint.EARLIER_FILE, CONFIDENCE, "train.jsonl", "checkpoints"),
@@ -41,8 +43,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
 
     Returns:
         "resumed" when checkpoints of the same settings and data are there and training is not
-        finished, else "started" (what an unfinished training left is removed, a trained model
-        waits in PREVIOUS). Where the start has a trained CTC, `settings` lose the phases that
+        finished, else "started" (a trained model waits in PREVIOUS, an unfinished training in
+        UNFINISHED). Where the start has a trained CTC, `settings` lose the phases that
         teach it.
 
     Raises:
@@ -70,9 +72,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     if checkpoint.is_trained(exp):
         set_aside(exp)
     elif not same:
-        for name in ("train.jsonl", CONFIDENCE):
-            (exp / name).unlink(missing_ok=True)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        set_aside(exp, UNFINISHED)
     checkpoints.mkdir(parents=True, exist_ok=True)
     config_file.save(settings, exp / "config.yaml")
     tokenizer.save(exp / "tokenizer")
@@ -113,25 +113,25 @@ def _is_same(exp: Path, settings: Config, tokenizer: Tokenizer, about: dict[str,
     return same
 
 
-def set_aside(exp: Path) -> None:
-    """Move what belongs to the trained model of an experiment to PREVIOUS."""
-    shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
-    (exp / PREVIOUS).mkdir()
-    for name in OF_TRAINING:
-        if (exp / name).exists():
-            os.replace(exp / name, exp / PREVIOUS / name)
+def set_aside(exp: Path, place: str = PREVIOUS) -> None:
+    """Move what belongs to the training of an experiment to PREVIOUS or UNFINISHED."""
+    shutil.rmtree(exp / place, ignore_errors=True)
+    names = [name for name in OF_TRAINING if (exp / name).exists()]
+    for name in names:
+        (exp / place).mkdir(exist_ok=True)
+        os.replace(exp / name, exp / place / name)
 
 
-def put_back(exp: Path) -> None:
+def put_back(exp: Path, place: str = PREVIOUS) -> None:
     """Undo `set_aside`, and what a training has written since."""
     for name in reversed(OF_TRAINING):
         if (exp / name).is_dir():
             shutil.rmtree(exp / name)
         else:
             (exp / name).unlink(missing_ok=True)
-        if (exp / PREVIOUS / name).exists():
-            os.replace(exp / PREVIOUS / name, exp / name)
-    (exp / PREVIOUS).rmdir()
+        if (exp / place / name).exists():
+            os.replace(exp / place / name, exp / name)
+    (exp / place).rmdir()
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
@@ -188,11 +188,30 @@ def _origin(exp: Path) -> dict[str, object]:
 
 
 def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
-    """Size of the model that the settings describe, without making it."""
+    """Size of the model that the settings describe, without making it.
+
+    Raises:
+        ValueError: it could not be trained in this machine's memory.
+    """
     import torch
 
     from atat.models.espnet_model import build
 
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)
-    return sum(parameter.numel() for parameter in model.parameters())
+    size = sum(parameter.numel() for parameter in model.parameters())
+    needed, there = BYTES_A_PARAMETER * size / 2**30, memory_gb()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"model: got settings of {size:,} parameters, which take {needed:,.0f} GB to train; "
+            f"expected at most the {there:.0f} GB of this machine: lower model.width or the layers"
+        )
+    return size
+
+
+def memory_gb() -> float | None:
+    """This machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return None

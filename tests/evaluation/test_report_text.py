@@ -494,6 +494,7 @@ def test_rendered_speech_is_said_from_the_settings_too(tmp_path):
     assert load(paths).speech is None
     (paths["expdir"] / "atat" / "config.yaml").write_text(
         "data: {voices: {train: {hibari: 0.5, espeak: 0.5}, test: {nanotts: 1.0}}}\n"
+        "decode: {runs: {}}\n"
     )
     assert load(paths).speech == (
         "Speech: rendered by synthesisers, not recorded: test by nanotts; train by espeak, hibari."
@@ -503,7 +504,9 @@ def test_rendered_speech_is_said_from_the_settings_too(tmp_path):
 def test_a_test_whose_speaker_is_not_on_record_is_not_said_to_be_rendered(tmp_path):
     paths = make_recipe(tmp_path)
     (paths["data"] / "about.json").unlink()
-    (paths["expdir"] / "atat" / "config.yaml").write_text("data: {voices: {train: {espeak: 1}}}\n")
+    (paths["expdir"] / "atat" / "config.yaml").write_text(
+        "data: {voices: {train: {espeak: 1}}}\ndecode: {runs: {}}\n"
+    )
     assert load(paths).speech == (
         "Speech: rendered by synthesisers: train by espeak; it is not on record who speaks in test."
     )
