@@ -130,8 +130,17 @@ def write(
     own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     header["crc32"] = _checksum(header, own)
     with atomic_write(exp_dir / FILE, "wb") as file:
-        file.write(save(own, header))
+        file.write(_in_order(save(own, header)))
     (exp_dir / EARLIER_FILE).unlink(missing_ok=True)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A model file with its header in order: the library's own is in another each time, and what
+    was measured of a model knows it by the digest of its file."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the format wants the weights at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":
