@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atat.common.files import atomic_write, check_zip
+from atat.common.files import atomic_write, check_zip, remove_leftovers
 
 UNUSED_BY_US = ("torchaudio", "g2p_en")
 
@@ -55,6 +55,7 @@ def save_aside(obj: Any, path: str | os.PathLike[str]) -> None:
     if path.name == "checkpoint.pth":
         save_aside(obj["model"], path.with_name(f"{obj['reporter']['epoch']}epoch.pth"))
         obj = obj | {"reporter": _plain(obj["reporter"])}
+        remove_leftovers(path)
     with atomic_write(path, "wb") as file:
         try:
             torch.save(obj, file)

@@ -1,8 +1,10 @@
 """Files that are either whole or absent: write aside, flush to disk, rename."""
 
 import fcntl
+import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -11,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+TEMPORARY = re.compile(r"(\.old)?\.[a-z0-9_]{8}")  # the end of a name that tempfile gives
 
 
 @contextmanager
@@ -29,6 +33,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            with suppress(OSError):  # see remove_leftovers
+                fcntl.flock(file, fcntl.LOCK_SH)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -50,7 +56,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    held = os.open(temporary, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(held, fcntl.LOCK_SH)
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -64,6 +74,26 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process has left beside `path` while it wrote that: temporary files and
+    directories that nobody holds. Hidden, they would fill the disk for ever."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if left.is_symlink() or not TEMPORARY.fullmatch(left.name[len(path.name) + 1 :]):
+            continue
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
+            finally:
+                os.close(handle)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Kaldi archives of features, one a split: written in order, read by utterance id.
 
 A directory holds `feats.ark` (binary matrices), `feats.scp` (`id feats.ark:offset`),
-`utt2num_frames`, and `utt2crc32`, a checksum of each utterance's numbers (archives of before 0.3
+`utt2num_frames`, and `utt2crc32`, a checksum of each utterance's numbers (archives of before 0.2
 have none, and are taken as they are). The scp names the archive relative to its own directory, so
 that the directory can be moved: for Kaldi's tools and `kaldiio.load_scp`, change into it first.
 """

@@ -40,7 +40,7 @@ def packed(files: Mapping[str, bytes]) -> str:
 
 
 def copies(header: Mapping[str, str]) -> dict[str, bytes]:
-    """The files in a header; none in one of before 0.3, or where they are damaged."""
+    """The files in a header; none in one of before 0.2, or where they are damaged."""
     try:
         coded = json.loads(header.get(KEY, "{}"))
         return {name: zlib.decompress(base64.b64decode(text)) for name, text in coded.items()}

@@ -35,7 +35,7 @@ def restore(exp: Path) -> list[str]:
         kept = companions.copies(checkpoint.read_header(path))
     if not kept:
         raise ValueError(
-            f"{path}: has no copies of the files beside it (it is of before 0.3): take what is "
+            f"{path}: has no copies of the files beside it (it is of before 0.2): take what is "
             f"damaged from elsewhere, or {checkpoint.AGAIN}"
         )
     return companions.put_back(exp, kept)

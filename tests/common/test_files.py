@@ -1,6 +1,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -150,3 +152,18 @@ def test_a_damaged_archive_is_noticed(tmp_path, place):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged"):
         check_zip(path)
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from atat.common.files import atomic_directory\n"
+        "with atomic_directory(sys.argv[1]) as temporary:\n"
+        "    (temporary / 'big').write_text('x'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "train"])
+    (tmp_path / ".train.notes").mkdir()  # a user's
+    assert len(names(tmp_path)) == 2
+    with atomic_directory(tmp_path / "train") as one, atomic_directory(tmp_path / "train") as two:
+        assert names(tmp_path) == sorted([".train.notes", one.name, two.name])
+    assert names(tmp_path) == [".train.notes", "train"]
