@@ -145,14 +145,16 @@ def empty(path: Path) -> None:
 
 
 def left_by_stages(exp: Path) -> dict[str, bytes]:
-    """The files of a finished run, but for those of the report and those that time or the driver
-    writes into."""
+    """What the stages of a finished run have left: not the report, what says how long something
+    took, and what only a training reads."""
     found = [p for p in exp.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    timed = ("stage.json", "run.json", "coverage.png", "conditions.png")
+    others = {"stage.json", "run.json", "checkpoints", "conditions"}
     return {
         str(path): path.read_bytes()
         for path in found
-        if path.parent != exp and path.name not in timed and "checkpoints" not in path.parts
+        if path.parent != exp
+        and not others & set(path.parts)
+        and not any(part.startswith("base_") for part in path.parts)
     }
 
 

@@ -128,7 +128,7 @@ def locked_directory(path: Path, who: str) -> Iterator[None]:
         os.close(handle)
 
 
-def check_zip(path: str | Path) -> None:
+def check_zip(path: str | os.PathLike[str]) -> None:
     """Raise ValueError where a zip file is damaged: torch and NumPy store in such files, and torch
     does not look at their checksums."""
     try:

@@ -144,7 +144,7 @@ def _read(
         raise ValueError(f"{path}: got a {type(part).__name__}, expected a mapping of settings")
     if not may_include or "include" not in part:
         return [(str(path), part)]
-    includes = OmegaConf.to_container(part).pop("include")  # type: ignore[union-attr]
+    includes = OmegaConf.to_container(part)["include"]  # type: ignore[call-overload,index]
     del part["include"]
     names = includes if isinstance(includes, list) else [includes]
     if not all(isinstance(name, str) for name in names):

@@ -148,6 +148,7 @@ def _write(
     about = {"inputs": inputs}
     try:
         made_of = read_json(directory / "stage.json")
+        FeatureReader(directory)
     except (ValueError, FileNotFoundError):  # not there, or damaged
         made_of = {}
     if made_of != about:
