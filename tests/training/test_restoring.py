@@ -126,6 +126,7 @@ def test_a_flipped_score_of_a_word_piece_is_noticed(exp):
             Tokenizer.load(exp / "tokenizer")
 
 
+@pytest.mark.supports("Versions", "a model without copies of its files", "used; not restored")
 def test_a_model_of_before_there_were_copies_is_used_and_not_restored(exp):
     tokenizer, path = Tokenizer.load(exp / "tokenizer"), exp / checkpoint.FILE
     weights = checkpoint.read_weights(path, tokenizer)
