@@ -1,6 +1,6 @@
 """Run those stages of a recipe that are due: what utils/recipe.sh lists in FILE.
 
-atat/common/stages.py decides; stage_processes.py has the form of the list.
+atat/common/stages.py decides, stage_runner.py runs; stage_processes.py has the form of the list.
 
 Exit codes: 0 all well, 1 a stage failed, 2 a mistake in what was given, 3 an earlier stage is
 missing; of a signal, 128 and its number.
@@ -10,7 +10,8 @@ import sys
 
 from atat.common import cli
 from atat.common.stage_processes import Attendant, read_steps
-from atat.common.stages import NUM_STAGES, Order, Runner, Stop
+from atat.common.stage_runner import Runner
+from atat.common.stages import NUM_STAGES, Order, Stop
 
 
 def main() -> None:

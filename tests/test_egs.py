@@ -129,6 +129,74 @@ def test_a_mistake_that_a_stage_finds_changes_nothing(trained, stage, setting):
     assert run(*options, "--stop_stage", 6).count("done already") == 6
 
 
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    if content:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def left_by_stages(exp: Path) -> dict[str, bytes]:
+    """What the stages of a finished run have left: not the report, what says how long something
+    took, and what only a training reads."""
+    found = [p for p in exp.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    others = {"stage.json", "run.json", "checkpoints", "conditions"}
+    return {
+        str(path): path.read_bytes()
+        for path in found
+        if path.parent != exp
+        and not others & set(path.parts)
+        and not any(part.startswith("base_") for part in path.parts)
+    }
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink])
+def test_whatever_is_damaged_of_a_finished_run_is_made_again(trained, damage):
+    """All files at once but the model, of which the others are put back."""
+    exp, options, _ = trained
+    before = left_by_stages(exp)
+    for name in before:
+        path = Path(name)
+        of_stage_1 = path.is_relative_to(exp / "data") and "tokenizer" not in path.parts
+        lost = damage in (empty, Path.unlink) and before[name]  # what is changed may be wanted so
+        if path.name != "model.safetensors" and (lost or not of_stage_1):
+            damage(path)
+    for path in exp.rglob(".done.[1-6]"):
+        damage(path) if damage is not Path.unlink else None
+    output = run(*options)
+    assert "Traceback" not in output and left_by_stages(exp) == before
+    again = run(*options)
+    assert again.count("done already") == 6 and "made again" not in again
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty])
+def test_a_damaged_model_is_made_of_its_checkpoints_and_the_command_is_said_without(
+    trained, damage, tmp_path
+):
+    exp, options, _ = trained
+    before = left_by_stages(exp)
+    model = exp / "atat" / "model.safetensors"
+    damage(model)
+    assert "put back" in run(*options, "--stop_stage", 6) and left_by_stages(exp) == before
+    damage(model)
+    checkpoints = shutil.move(exp / "atat" / "checkpoints", tmp_path)
+    output = run(*options, "--stop_stage", 6, expected=2)
+    assert "to train it anew, run:" in output and output.splitlines()[-1].endswith(
+        "--stage 4 --overwrite true"
+    )
+    shutil.move(checkpoints, exp / "atat" / "checkpoints")
+    run(*options, "--stop_stage", 6)
+    assert left_by_stages(exp) == before
+
+
 def test_what_clean_removes_is_not_missed(trained):
     exp, options, _ = trained
     assert "removes" in run(*options, "--clean", "true")

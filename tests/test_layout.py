@@ -20,6 +20,7 @@ COMMANDS = (
         "decode",
         "score",
         "report",
+        "restore",
         "run_stages",
         "align",
         "adapt",
@@ -144,7 +145,11 @@ def test_every_wing_is_a_package_that_costs_nothing_to_import():
     assert found == set(WINGS)
     for path in (ROOT / "atat").rglob("__init__.py"):
         body = ast.parse(path.read_text(encoding="utf-8")).body
-        assert not any(isinstance(node, ast.Import | ast.ImportFrom) for node in body), path
+        assert not any(isinstance(node, ast.ImportFrom) for node in body), path
+        names = {
+            alias.name for node in body if isinstance(node, ast.Import) for alias in node.names
+        }
+        assert names <= {"os", "sys"}, path  # which Python has loaded already
 
 
 def test_tests_stand_where_their_module_does_and_import_no_other_test():

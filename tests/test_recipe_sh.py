@@ -644,21 +644,55 @@ def test_an_interrupted_run_goes_on_where_it_was(project):
     assert project.modules() == ALL[3:]
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_driver_that_is_ended_ends_its_stage_and_releases_the_lock(project, sent, code):
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("to", [os.kill, os.killpg])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_the_run_whoever_gets_it_and_how_often(project, sent, code, to, times):
     project.tell("train", "wait")
     driver = project.start()
     stage = int((project.python.parent / "waiting").read_text())
-    driver.send_signal(sent)  # to it alone
-    _, errors = driver.communicate(timeout=20)
+    begin = time.monotonic()
+    for _ in range(times):
+        to(driver.pid, sent)
+        time.sleep(0.05)
+    _, errors = driver.communicate(timeout=60)
     assert driver.returncode == code, errors
-    assert "the same command goes on" in errors
+    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert time.monotonic() - begin < 30  # on a busy machine
     with pytest.raises(ProcessLookupError):
         os.kill(stage, 0)
     project.calls()
     project.tell("train", None)
     project.run()
     assert project.modules() == ALL[3:]
+
+
+def test_the_end_of_what_runs_the_stages_is_said(project):
+    project.tell("train", "wait")
+    driver = project.start()
+    stage = int((project.python.parent / "waiting").read_text())
+    parent = int(Path(f"/proc/{stage}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGTERM)
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 143 and "ended by signal 15; the same command goes on" in errors
+
+
+def test_a_directory_that_cannot_be_written_to_is_one_line(project):
+    (project.root / "e" / ".lock").mkdir(parents=True)
+    result = project.run("--expdir", "e", code=2)
+    assert len(result.stderr.splitlines()) == 1 and "cannot write to e" in result.stderr
+
+
+def test_nothing_of_the_current_directory_is_run(project, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("yaml", "json", "argparse", "omegaconf"):
+        (here / f"{name}.py").write_text("print('HIJACKED')")
+    command = ["../the project/run.sh", "--recipe", "toy", "--python", str(project.python)]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0 and "HIJACKED" not in done.stdout + done.stderr
 
 
 def test_the_lock_of_an_ended_run_is_waited_for(project):

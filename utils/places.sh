@@ -106,7 +106,8 @@ enter() {
 lock() {
   local place=$expdir holder
   ((${#parts[@]} == 0)) || place=$out/parts
-  mkdir -p -- "$place" || die 2 "--expdir: could not make $place"
+  { mkdir -p -- "$place" && : >>"$place/.lock"; } 2>/dev/null ||
+    die 2 "cannot write to $place; give another --expdir (with --set data.cache=DIR for speech)"
   command -v flock >/dev/null || return 0
   exec 9>>"$place/.lock"
   if ! flock --nonblock 9; then

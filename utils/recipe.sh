@@ -102,6 +102,7 @@ recipe_main() {
   parse_options "$@"
   set_paths
   export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+  export PYTHONSAFEPATH=1 # else a yaml.py in the current directory would be run
   trap 'stopped 129 "hung up"' HUP
   trap 'stopped 130 interrupted' INT
   trap 'stopped 143 terminated' TERM
@@ -129,7 +130,7 @@ recipe_main() {
   lock
   attend "$python" -m atat.run_stages ${stage:+--stage "$stage"} --stop_stage "$stop_stage" \
     --overwrite "$overwrite" --resume "$resume" --command "$(quoted "${again[@]}")" \
-    --program "$(basename -- "$0")" <(run_stages) || exit $?
+    --program "$(basename -- "$0")" <(run_stages) || ended $?
   ((stop_stage == 7)) || return 0
   print_disk_use
   if [[ -d $expdir/$experiment ]]; then
@@ -159,16 +160,28 @@ attend() {
   return "$code"
 }
 
-# stopped CODE WHY: end with what is running. Ctrl-C has reached that already.
+# stopped CODE WHY: end with what is running, whatever signals follow.
 stopped() {
-  local running
-  trap - HUP INT TERM
+  local running _
+  trap '' HUP INT TERM
   mapfile -t running < <(jobs -p)
   if ((${#running[@]} > 0)); then
-    (($1 == 130)) || kill -TERM "${running[@]}" 2>/dev/null || true
+    if (($1 == 130)); then # from a terminal, Ctrl-C has reached what is running too
+      for _ in {1..30}; do
+        [[ -n $(jobs -rp) ]] || break
+        sleep 0.1
+      done
+    fi
+    kill -TERM "${running[@]}" 2>/dev/null || true
     wait "${running[@]}" || true
   fi
   die "$1" "$2; the same command goes on where it was"
+}
+
+# ended CODE: leave as what runs the stages has left; it has said why, unless it was ended itself.
+ended() {
+  (($1 <= 128)) || die "$1" "the stages were ended by signal $(($1 - 128)); the same command goes on"
+  exit "$1"
 }
 
 find_python() {

@@ -1,8 +1,12 @@
 """What every command shares: the parser, one-line errors, exit codes, progress bars."""
 
 import argparse
+import atexit
+import codecs
 import errno
+import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -68,12 +72,17 @@ def run(main: Callable[[], None]) -> None:
     2; what the system refuses (a full disk) one line and 1; Ctrl-C one line and 130. Anything else
     is a bug and keeps its traceback. ATAT_DEBUG=1 shows the traceback of all.
     """
+    codecs.register_error("atat.escape", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+            stream.reconfigure(errors="atat.escape")
     if os.environ.get("ATAT_DEBUG"):
         main()
         return
     try:
         main()
     except KeyboardInterrupt:
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing disturbs the end
         _fail("interrupted: what was finished is kept; run the same command to go on", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output (head, less) left: not an error, and nothing more to say.
@@ -103,6 +112,15 @@ def _program() -> str:
     """The module's name as the user typed it, e.g. `atat.decode`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec is not None else Path(sys.argv[0]).name
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal or a file cannot encode (a name that is not UTF-8), as JSON escapes it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = zip(units[::2], units[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
 
 
 def _one_line(error: BaseException) -> str:

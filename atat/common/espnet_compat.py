@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atat.common.files import atomic_write
+from atat.common.files import atomic_write, check_zip, remove_leftovers
 
 UNUSED_BY_US = ("torchaudio", "g2p_en")
 
@@ -55,6 +55,7 @@ def save_aside(obj: Any, path: str | os.PathLike[str]) -> None:
     if path.name == "checkpoint.pth":
         save_aside(obj["model"], path.with_name(f"{obj['reporter']['epoch']}epoch.pth"))
         obj = obj | {"reporter": _plain(obj["reporter"])}
+        remove_leftovers(path)
     with atomic_write(path, "wb") as file:
         try:
             torch.save(obj, file)
@@ -70,8 +71,13 @@ def load_weights_only(
     map_location: str | torch.device | None = None,
     weights_only: bool = True,
 ) -> Any:
-    """`torch.load` that runs no code from the file, whatever the caller asks for."""
+    """`torch.load` that runs no code from the file, whatever the caller asks for.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     del weights_only
+    check_zip(path)
     return torch.load(path, map_location=map_location, weights_only=True)
 
 

@@ -1,13 +1,20 @@
 """Files that are either whole or absent: write aside, flush to disk, rename."""
 
+import fcntl
+import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+TEMPORARY = re.compile(r"(\.old)?\.[a-z0-9_]{8}")  # the end of a name that tempfile gives
 
 
 @contextmanager
@@ -26,14 +33,18 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            with suppress(OSError):  # see remove_leftovers
+                fcntl.flock(file, fcntl.LOCK_SH)
             yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private; what stands in the end has the user's usual permissions.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as e:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.errno is not None and e.filename is None:
+            e.filename = str(path)  # a full disk does not say where
         raise
 
 
@@ -45,7 +56,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    held = os.open(temporary, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(held, fcntl.LOCK_SH)
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -59,6 +74,70 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process has left beside `path` while it wrote that: temporary files and
+    directories that nobody holds. Hidden, they would fill the disk for ever."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if left.is_symlink() or not TEMPORARY.fullmatch(left.name[len(path.name) + 1 :]):
+            continue
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def locked_directory(path: Path, who: str) -> Iterator[None]:
+    """Hold a directory for this process alone; it is made, and goes again if nothing comes in.
+
+    The lock is the system's, on the directory itself: it ends with the process, however that ends.
+
+    Args:
+        path: the directory.
+        who: works there where it cannot be had, for the message.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"{who} works in {path}; wait for it or name another directory"
+            raise BlockingIOError(message) from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
+    finally:
+        os.close(handle)
+
+
+def check_zip(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError where a zip file is damaged: torch and NumPy store in such files, and torch
+    does not look at their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
+        raise ValueError(f"{path}: is damaged ({e})") from e
+    if damaged is not None:
+        raise ValueError(f"{path}: is damaged (checksum of {damaged})")
 
 
 def sha256(*parts: str | bytes) -> str:

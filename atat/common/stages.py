@@ -1,4 +1,4 @@
-"""Which stages of a recipe are due, what their markers say, and running those that are.
+"""Which stages of a recipe are due, and what their markers say; stage_runner.py runs them.
 
 A stage is one command. Its marker `.done.N` is written when the stage has succeeded, and holds what
 it depended on: its settings, as `atat.inputs` says them, and when the stages that it builds on were
@@ -11,17 +11,16 @@ anew with other settings, or because anything else has changed, but with --overw
 """
 
 import os
-import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+from atat.common import stage_files
 
 NUM_STAGES = 7
 DATA_STAGES = (1, 2, 3)  # of a part of the corpus, not of an experiment
 FAILED, MISTAKE, MISSING = 1, 2, 3  # exit codes
-MODELS = ("model.safetensors", "model.pth")  # of an experiment, now and before 0.2
 
 
 class Stop(Exception):
@@ -102,13 +101,21 @@ class Step:
     @property
     def begun(self) -> str:
         """The marker that is there while the stage runs."""
-        return _begun(self.place, self.number)
+        return stage_files.begun(self.place, self.number)
 
     @property
     def done(self) -> str:
         """The marker of a step that has succeeded."""
-        name = self.subject if self.kind == "examine" else self.number
-        return _done(self.place, name)
+        return stage_files.done(self.place, self._name)
+
+    @property
+    def listed(self) -> str:
+        """The list of what a step that has succeeded has left."""
+        return stage_files.listed(self.place, self._name)
+
+    @property
+    def _name(self) -> int | str:
+        return self.subject if self.kind == "examine" else self.number
 
 
 # What a stage depends on
@@ -152,23 +159,25 @@ def news(old: Sequence[str], new: Sequence[str], of_settings: bool = False) -> s
 
 def read_done(path: str) -> list[str] | None:
     """What a marker says that its stage depended on; None where there is none."""
-    lines = _read(path)
+    lines = stage_files.read_lines(path)
     return None if lines is None else lines[1:]  # the first says when
 
 
 def drop(step: Step) -> None:
     """Remove the markers of a stage and of all that follow it (from data: every experiment's)."""
-    for number in range(step.number, NUM_STAGES):
-        _remove(_done(step.place, number))
-        if step.number in DATA_STAGES:
-            for exp in _directories(step.part.expdir):
-                _remove(_done(exp, number))
+    places = [step.place]
+    if step.number in DATA_STAGES:
+        places += stage_files.subdirectories(step.part.expdir)
+    for place in places:
+        for number in range(step.number, NUM_STAGES):
+            stage_files.remove(stage_files.done(place, number))
+            stage_files.remove(stage_files.listed(place, number))
 
 
 def _run_of(directory: str, number: int) -> list[str]:
     """When a stage was done, as a line; none where it is not."""
-    lines = _read(_done(directory, number))
-    if lines is None or os.path.exists(_begun(directory, number)):
+    lines = stage_files.read_lines(stage_files.done(directory, number))
+    if lines is None or os.path.exists(stage_files.begun(directory, number)):
         return []
     return [f"stage {number} ({os.path.basename(directory)}) {''.join(lines[:1])}"]
 
@@ -210,7 +219,7 @@ def _use(step: Step, order: Order, done: list[str] | None, changed: str) -> str:
     """What is said of an earlier stage than was ordered, whose results are used as they are."""
     number, part = step.number, step.part
     if done is None:
-        if number == 1 and not os.path.exists(step.begun) and _has_split(part.data):
+        if number == 1 and not os.path.exists(step.begun) and stage_files.has_split(part.data):
             return f"not run; the splits in {part.data} are used as they are"
         raise _missing(step, order, "is not done")
     # Features that --clean has removed can be made again with the same settings only.
@@ -230,8 +239,10 @@ def _missing(step: Step, order: Order, what: str) -> Stop:
 def _protect(step: Step, order: Order, done: list[str] | None, changed: str) -> None:
     """Stop where a stage would replace what is trained, or what that was trained on, though nobody
     has asked for it: by --stage or --resume false with the same settings, or --overwrite true."""
-    exps = _directories(step.part.expdir) if step.number in DATA_STAGES else [step.exp]
-    trained = [exp for exp in exps if _has_model(exp)]
+    exps = [step.exp]
+    if step.number in DATA_STAGES:
+        exps = stage_files.subdirectories(step.part.expdir)
+    trained = [exp for exp in exps if stage_files.has_model(exp)]
     if order.overwrite or not trained:
         return
     why = "" if done is None else news(done, depends_on(step), of_settings=True)
@@ -252,179 +263,11 @@ def is_wanted(step: Step, order: Order) -> bool:
     if not order.has(step.number):
         return False
     if step.kind == "examine":
-        return order.stage is not None or _read(step.done) != depends_on(step)
+        if order.stage is not None or stage_files.damage(step.listed):
+            return True
+        return stage_files.read_lines(step.done) != depends_on(step)
     other, split = step.subject.split(" ", 1)
     ctm = os.path.join(step.part.data, split, "ctm")
-    found, trained = f"{ctm}.by", _done(os.path.join(step.part.expdir, other), 4)
+    found, trained = f"{ctm}.by", stage_files.done(os.path.join(step.part.expdir, other), 4)
     # One that came with the corpus has nothing beside it that says who found it.
-    return not os.path.exists(ctm) or _is_newer(trained, found)
-
-
-# Running
-
-
-class Runner:
-    """Runs the steps of a list.
-
-    Args:
-        order: what was asked for.
-        attend: runs a command and gives its exit code.
-    """
-
-    def __init__(self, order: Order, attend: Callable[[Sequence[str]], int]):
-        self._order, self._attend = order, attend
-
-    def run(self, steps: Sequence[Step]) -> None:
-        """Run what is due, after a look at all stages: what stands in the way of one shows before
-        any is run.
-
-        Raises:
-            Stop: a stage failed or cannot be run.
-        """
-        self._fill = {step.part.dump: step for step in steps if step.number == 2}
-        for step in steps:
-            if step.kind == "stage" and step.number <= min(NUM_STAGES - 1, self._order.stop_stage):
-                judge(step, self._order)
-        for step in steps:
-            if step.kind != "stage":
-                self._beside(step)
-            elif step.number > self._order.stop_stage:
-                continue
-            elif step.number < NUM_STAGES:
-                self._stage(step)
-            else:  # the report is written at every run
-                print(f"== {step.title}")
-                self._check(step, self._attend(step.command))
-
-    def _stage(self, step: Step) -> None:
-        started, verdict = time.monotonic(), judge(step, self._order)
-        if verdict.message:
-            print(f"{step.title}: {verdict.message}")
-        if not verdict.is_due:
-            return
-        wanted = depends_on(step)
-        if step.number in (4, 5):
-            self._fill_dump(step.part)
-        print(f"== {step.title}")
-        os.makedirs(step.place, exist_ok=True)
-        is_first = not os.path.exists(step.begun)
-        # A stage that ends halfway has left something, but not all.
-        with open(step.begun, "w"):
-            pass
-        before = _files(step)
-        code = self._attend(step.command)
-        if code == MISTAKE and _files(step) == before:
-            if is_first:
-                _remove(step.begun)
-            if os.path.isdir(step.place) and not os.listdir(step.place):  # made for this stage
-                os.rmdir(step.place)
-        else:
-            drop(step)
-        self._check(step, code)
-        when = time.time_ns()
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when // 10**9))
-        _write(step.done, [f"finished {seconds}.{when % 10**9:09d}Z", *wanted])
-        _remove(step.begun)
-        print(f"{step.title}: done in {time.monotonic() - started:.0f} s")
-
-    def _beside(self, step: Step) -> None:
-        if not is_wanted(step, self._order):
-            return
-        wanted = depends_on(step)
-        self._fill_dump(step.part)
-        print(f"== {step.title}")
-        self._or_stop(step.command)
-        if step.kind == "examine":
-            _write(step.done, wanted)
-
-    def _fill_dump(self, part: Part) -> None:
-        """Make features that --clean has removed, and nothing else: what was made of them holds."""
-        if not os.path.isdir(part.dump):
-            print(f"== stage 2 features: made again, since {part.dump} was removed")
-            self._or_stop(self._fill[part.dump].command)
-
-    def _or_stop(self, command: Sequence[str]) -> None:
-        code = self._attend(command)
-        if code:
-            raise Stop(code)
-
-    def _check(self, step: Step, code: int) -> None:
-        again = "the same command goes on from there"
-        if code == 128 + signal.SIGINT:
-            raise Stop(code, f"{step.title} stopped; {again}")
-        if code:
-            message = f"{step.title} failed (exit code {code}); {again}"
-            raise Stop(MISTAKE) if code == MISTAKE else Stop(FAILED, message)
-
-
-# Files
-
-
-def _files(step: Step) -> list[tuple[str, int]]:
-    """Files that a stage may change, and when each was changed."""
-    places = [step.exp] if step.number > 3 else [step.part.data, step.part.dump]
-    return sorted(file for place in places for file in _walk(place))
-
-
-def _walk(directory: str) -> Iterator[tuple[str, int]]:
-    if not os.path.isdir(directory):
-        return
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            elif entry.is_file(follow_symlinks=False):
-                yield entry.path, entry.stat().st_mtime_ns
-
-
-def _has_model(exp: str) -> bool:
-    return any(os.path.isfile(os.path.join(exp, name)) for name in MODELS)
-
-
-def _has_split(data: str) -> bool:
-    """Whether there is a split, which somebody may have written by hand."""
-    return any(
-        os.path.exists(os.path.join(split, name))
-        for split in _directories(data)
-        for name in ("wav.scp", "text")
-    )
-
-
-def _directories(directory: str) -> list[str]:
-    """The directories in a directory."""
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    paths = [os.path.join(directory, name) for name in names if not name.startswith(".")]
-    return [path for path in paths if os.path.isdir(path)]
-
-
-def _is_newer(path: str, other: str) -> bool:
-    if not (os.path.exists(path) and os.path.exists(other)):
-        return False
-    return os.stat(path).st_mtime_ns > os.stat(other).st_mtime_ns
-
-
-def _done(directory: str, number: int | str) -> str:
-    return os.path.join(directory, f".done.{number}")
-
-
-def _begun(directory: str, number: int) -> str:
-    return os.path.join(directory, f".begun.{number}")
-
-
-def _remove(path: str) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)
-
-
-def _read(path: str) -> list[str] | None:
-    """The lines of a marker but empty ones; None where there is none."""
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return [line for line in file.read().split("\n") if line]
-
-
-def _write(path: str, lines: Sequence[str]) -> None:
-    with open(f"{path}.new", "wb") as file:
-        file.write(os.fsencode("".join(f"{line}\n" for line in lines)))
-    os.replace(f"{path}.new", path)
+    return not os.path.exists(ctm) or stage_files.is_newer(trained, found)

@@ -37,7 +37,10 @@ def load(
     parts: list[tuple[str, Any]] = []
     for path in map(Path, paths):
         parts.extend(_read(path))
-    parts.extend(("experiment", OmegaConf.create(delta)) for delta in deltas)
+    try:
+        parts.extend(("experiment", OmegaConf.create(delta)) for delta in deltas)
+    except OmegaConfBaseException as e:
+        raise ValueError(f"experiment: {str(e).splitlines()[0]}") from e
     for override in overrides:
         if "=" not in override:
             raise ValueError(f"got '{override}', expected key=value (keys: conf/base.yaml)")
@@ -61,11 +64,35 @@ def load(
 
 
 def load_resolved(path: str | Path) -> Config:
-    """Read a configuration that `save` wrote; nothing else is merged in."""
-    from omegaconf import OmegaConf
+    """Read a configuration that `save` wrote; nothing else is merged in.
 
-    ((where, part),) = _read(Path(path))
-    return _to_object(OmegaConf.merge(OmegaConf.structured(Config), _as_now(where, part, {})))
+    Raises:
+        FileNotFoundError: it is not there. ValueError: it is not whole, has a setting that cannot
+            be used, or a reference (`${...}`): what another computer's model says is never looked
+            up in the environment of this one.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    path = Path(path)
+    ((where, part),) = _read(path, may_include=False)
+    values = OmegaConf.to_container(part)
+    reference = _reference(values)
+    if reference is not None:
+        raise ValueError(f"{path}: got the reference '{reference[:80]}', expected values only")
+    try:
+        now = _as_now(where, part, {})
+        # It is written in order, so that one which ends early lacks the last of them.
+        if "runs" not in (now.get("decode") or {}):
+            raise ValueError(f"{path}: ends early: 'decode.runs', the last setting, is missing")
+        settings = _to_object(OmegaConf.merge(OmegaConf.structured(Config), now))
+    except (OmegaConfBaseException, TypeError) as e:
+        raise ValueError(f"{path}: {str(e).splitlines()[0]}") from e
+    try:
+        check(settings)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from e
+    return settings
 
 
 def save(config: Config, path: str | Path) -> None:
@@ -89,26 +116,51 @@ def _to_object(merged: Any) -> Config:
     return settings
 
 
-def _read(path: Path) -> list[tuple[str, Any]]:
+def _read(
+    path: Path, within: tuple[Path, ...] = (), may_include: bool = True
+) -> list[tuple[str, Any]]:
     """The file's own part, after the parts of the files it includes."""
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file")
+    if path.resolve() in within:
+        raise ValueError(f"{path}: includes itself (by {' includes '.join(map(str, within))})")
     try:
         part = OmegaConf.load(path)
     except (YAMLError, UnicodeDecodeError) as e:
         raise ValueError(f"{path}: not valid YAML: {e}") from e
+    except RecursionError as e:
+        raise ValueError(f"{path}: is nested too deeply, expected settings") from e
+    except OmegaConfBaseException as e:
+        raise ValueError(f"{path}: {str(e).splitlines()[0]}") from e
     except OSError as e:
         if e.errno is None:  # OmegaConf's way to say that there is a single value in the file
             raise ValueError(f"{path}: expected a mapping of settings: {e}") from e
         raise
     if not isinstance(part, DictConfig):
         raise ValueError(f"{path}: got a {type(part).__name__}, expected a mapping of settings")
-    includes = part.pop("include", [])
-    includes = [includes] if isinstance(includes, str) else includes
-    return [p for name in includes for p in _read(BASE.parent / name)] + [(str(path), part)]
+    if not may_include or "include" not in part:
+        return [(str(path), part)]
+    includes = OmegaConf.to_container(part)["include"]  # type: ignore[call-overload,index]
+    del part["include"]
+    names = includes if isinstance(includes, list) else [includes]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: include: got {includes}, expected files of conf/ by name")
+    inside = (*within, path.resolve())
+    found = [p for name in names for p in _read(BASE.parent / name, inside)]
+    return [*found, (str(path), part)]
+
+
+def _reference(values: Any) -> str | None:
+    """The first text with OmegaConf's `${...}`, as key or value."""
+    if isinstance(values, dict):
+        values = [*values, *values.values()]
+    if isinstance(values, list):
+        return next((found for value in values if (found := _reference(value))), None)
+    return values if isinstance(values, str) and "${" in values else None
 
 
 def _as_now(where: str, part: Any, renamed: dict[str, str]) -> Any:

@@ -23,6 +23,7 @@ METRICS = (
     *("scenario_accuracy", "action_accuracy"),
     *("word_distance_f1", "char_distance_f1", "slu_f1"),
 )
+MAX_CHAIN = 100  # of experiments that need one another
 RESERVED = ("data", "dump")  # with --expdir these stand beside the experiments
 
 
@@ -171,6 +172,7 @@ def load(path: str | Path) -> Tables:
     """
     import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file (it names the recipe's experiments)")
@@ -180,8 +182,10 @@ def load(path: str | Path) -> Tables:
             # The same reader as for settings: plain PyYAML takes 1e-3 for a string.
             content = OmegaConf.to_container(OmegaConf.load(path))
         return _tables(content, Path(path).parent)
-    except (ValueError, yaml.YAMLError) as e:
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as e:
         raise ValueError(f"{path}: {e}") from e
+    except RecursionError as e:
+        raise ValueError(f"{path}: is nested too deeply, expected a table of experiments") from e
 
 
 def _tables(content: Any, directory: Path) -> Tables:
@@ -307,6 +311,10 @@ def _check_chain(
     """Raise unless what the experiment needs is there and can be trained before it."""
     if name in chain:
         raise ValueError(f"experiments need each other: {' needs '.join([*chain, name])}")
+    if len(chain) > MAX_CHAIN:
+        raise ValueError(
+            f"experiment '{chain[0]}' needs more than {MAX_CHAIN} others, one after another"
+        )
     what = experiments[name]
     for key, needed in (("init_from", what.init_from), ("align", what.align)):
         if needed is not None:

@@ -22,6 +22,7 @@ from atat.config.setting import (
     one_of,
     setting,
     some_of,
+    up_to,
 )
 from atat.config.tasks import CONSTRAINTS, TASKS
 
@@ -39,7 +40,7 @@ class DataConfig:
         {}, "split: {engine: share}; engines of test must not be in train"
     )
     num_pseudo_speakers: int = setting(
-        1, "resampling factors a voice, as so many speakers", AT_LEAST_1
+        1, "resampling factors a voice, as so many speakers", up_to(10000)
     )
     rate_range: list[float] = setting([1.0, 1.0], "speaking rate, factor", RANGE_ABOVE_0)
     pitch_range: list[float] = setting(
@@ -99,10 +100,10 @@ class FeaturesConfig:
         "kaldi: its filter bank (paper); whisper: what Whisper's encoder takes",
         one_of("kaldi", "whisper"),
     )
-    num_mel_bins: int = setting(80, "paper", AT_LEAST_1)
+    num_mel_bins: int = setting(80, "paper", up_to(4096))
     frame_length_ms: float = setting(25.0, "Kaldi's", ABOVE_0)
     frame_shift_ms: float = setting(10.0, "Kaldi's", ABOVE_0)
-    sample_rate_hz: int = setting(16000, "everything is resampled to it", AT_LEAST_1)
+    sample_rate_hz: int = setting(16000, "everything is resampled to it", up_to(768000))
     min_duration_s: float = setting(0.1, "shorter audio is dropped, and said so", AT_LEAST_0)
     max_duration_s: float = setting(30.0, "longer audio is dropped, and said so", ABOVE_0)
     trim_db: float | None = setting(
@@ -122,7 +123,7 @@ class FeaturesConfig:
 class TokenizerConfig:
     """Stage 3."""
 
-    vocab_size: int = setting(500, "most pieces of words; paper: 5000", AT_LEAST_1)
+    vocab_size: int = setting(500, "most pieces of words; paper: 5000", up_to(1000000))
     splits: list[str] = setting(
         ["train", "train_text"], "learned from the text and semantics of these"
     )
@@ -133,16 +134,16 @@ class ModelConfig:
     """The model of stage 4."""
 
     width: int = setting(
-        144, "of encoders, decoder and embedding; a multiple of num_heads; paper: 256", AT_LEAST_1
+        144, "of encoders, decoder and embedding; a multiple of num_heads; paper: 256", up_to(65536)
     )
-    num_heads: int = setting(4, "of attention; paper", AT_LEAST_1)
+    num_heads: int = setting(4, "of attention; paper", up_to(1024))
     dropout: float = setting(0.1, "probability; paper", BELOW_1)
     front: str = setting(
         "stride",
         "stride: convolutions skip; max: max-pooling (paper)",
         one_of("max", "stride"),
     )
-    front_channels: int = setting(16, "of the two 2-D convolutions; paper: 256", AT_LEAST_1)
+    front_channels: int = setting(16, "of the two 2-D convolutions; paper: 256", up_to(4096))
     subsampling: int = setting(8, "input frames an encoder frame: 4 (paper) or 8", one_of(4, 8))
     utterance_mean: bool = setting(
         False, "subtract each utterance's own mean, not the training data's"
@@ -168,21 +169,21 @@ class ModelConfig:
         was="speech_base",
     )
     frozen_encoder_width: int = setting(
-        384, "of it: tiny 384, base 512", AT_LEAST_1, was="speech_base_width"
+        384, "of it: tiny 384, base 512", up_to(65536), was="speech_base_width"
     )
     frozen_encoder_layers: int = setting(
-        4, "of it: tiny 4, base 6", AT_LEAST_1, was="speech_base_layers"
+        4, "of it: tiny 4, base 6", up_to(1000), was="speech_base_layers"
     )
-    speech_layers: int = setting(4, "of speech_encoder; paper: 12", AT_LEAST_1)
-    speech_ffn: int = setting(432, "inner width of its feed-forward; paper: 2048", AT_LEAST_1)
+    speech_layers: int = setting(4, "of speech_encoder; paper: 12", up_to(1000))
+    speech_ffn: int = setting(432, "inner width of its feed-forward; paper: 2048", up_to(1048576))
     conformer_kernel: int = setting(15, "frames, odd", ODD)
     text_encoder: str = setting(
         "transformer",
         "transformer: small, ours; pretrained: a Hugging Face model",
         one_of("transformer", "pretrained"),
     )
-    text_layers: int = setting(2, "of text_encoder, where it is ours", AT_LEAST_1)
-    text_ffn: int = setting(432, "inner width of its feed-forward", AT_LEAST_1)
+    text_layers: int = setting(2, "of text_encoder, where it is ours", up_to(1000))
+    text_ffn: int = setting(432, "inner width of its feed-forward", up_to(1048576))
     text_pretrained: str | None = setting(None, "its name or directory; paper: bert-base-uncased")
     text_frozen: bool = setting(False, "keep the pretrained weights as they are")
     decoder: str = setting(
@@ -190,8 +191,8 @@ class ModelConfig:
         "transformer (paper), or whisper: of its form, and started from it",
         one_of("transformer", "whisper"),
     )
-    decoder_layers: int = setting(2, "paper: 6", AT_LEAST_1)
-    decoder_ffn: int = setting(576, "inner width of its feed-forward; paper: 2048", AT_LEAST_1)
+    decoder_layers: int = setting(2, "paper: 6", up_to(1000))
+    decoder_ffn: int = setting(576, "inner width of its feed-forward; paper: 2048", up_to(1048576))
     ctc_weight: float = setting(
         1.0, "of the words' CTC loss on the speech encoder; paper: 0", AT_LEAST_0
     )
@@ -350,11 +351,11 @@ class TrainConfig:
         3, "the best so many epochs by validation accuracy are averaged", AT_LEAST_1
     )
     num_processes: int = setting(
-        1, "that train together on one machine; a step has a batch of each", AT_LEAST_1
+        1, "that train together on one machine; a step has a batch of each", up_to(1024)
     )
     sync_every: int = setting(5, "steps from one mean of their parameters to the next", AT_LEAST_1)
     num_threads: int = setting(
-        1, "of a training process; more than idle cores makes it collapse", AT_LEAST_1
+        1, "of a training process; more than idle cores makes it collapse", up_to(1024)
     )
     num_workers: int = setting(1, "processes that make the batches of one", AT_LEAST_0)
     num_gpus: int = setting(0, "0: CPU, 1: one GPU", one_of(0, 1))
@@ -385,9 +386,9 @@ class DecodeRun:
 class DecodeConfig:
     """Stage 5."""
 
-    beam: int = setting(4, "hypotheses that are followed at once; paper", AT_LEAST_1)
-    nbest: int = setting(1, "hypotheses to keep", AT_LEAST_1)
-    max_length: int = setting(80, "tokens", AT_LEAST_1)
+    beam: int = setting(4, "hypotheses that are followed at once; paper", up_to(10000))
+    nbest: int = setting(1, "hypotheses to keep", up_to(10000))
+    max_length: int = setting(80, "tokens", up_to(100000))
     length_bonus: float = setting(0.0, "added to the score for every token")
     batch_frames: int = setting(20000, "feature frames decoded at once", AT_LEAST_1)
     negative_hours: float = setting(

@@ -29,6 +29,11 @@ TWO_BELOW_1 = Expected(
 )
 
 
+def up_to(most: int) -> Expected:
+    """A number of 1 or more, below what nobody has a machine for."""
+    return Expected(f"1 to {most:,}", lambda value: 1 <= value <= most)
+
+
 def one_of(*known: Any) -> Expected:
     """Any of the known values."""
     return Expected(f"one of {', '.join(map(str, known))}", lambda value: value in known)

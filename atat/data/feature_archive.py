@@ -1,13 +1,15 @@
 """Kaldi archives of features, one a split: written in order, read by utterance id.
 
-A directory holds `feats.ark` (binary matrices), `feats.scp` (`id feats.ark:offset`) and
-`utt2num_frames`. The scp names the archive relative to its own directory, so that the directory
-can be moved: for Kaldi's tools and `kaldiio.load_scp`, change into it first.
+A directory holds `feats.ark` (binary matrices), `feats.scp` (`id feats.ark:offset`),
+`utt2num_frames`, and `utt2crc32`, a checksum of each utterance's numbers (archives of before 0.2
+have none, and are taken as they are). The scp names the archive relative to its own directory, so
+that the directory can be moved: for Kaldi's tools and `kaldiio.load_scp`, change into it first.
 """
 
 # T frames, F mel bins
 
 import os
+import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -19,14 +21,14 @@ from typing import Any
 import numpy as np
 
 ARK, SCP, SIZES = "feats.ark", "feats.scp", "utt2num_frames"
+CHECKSUMS = "utt2crc32"
 # Between an utterance's offset and its numbers: "\0B", "FM ", and two sizes, each as "\4" and
 # int32 (Kaldi, matrix/kaldi-matrix.cc).
 HEADER_BYTES = 15
-_RERUN = "rerun stage 2"
 
 
 class FeatureWriter:
-    """Write the three files into a directory that exists; a context manager."""
+    """Write the four files into a directory that exists; a context manager."""
 
     def __init__(self, directory: Path):
         import kaldiio  # a quarter of a second that readers need not wait
@@ -36,14 +38,18 @@ class FeatureWriter:
             self._ark = stack.enter_context((directory / ARK).open("wb"))
             self._scp = stack.enter_context((directory / SCP).open("w", encoding="utf-8"))
             self._sizes = stack.enter_context((directory / SIZES).open("w", encoding="utf-8"))
+            checksums = (directory / CHECKSUMS).open("w", encoding="utf-8")
+            self._checksums = stack.enter_context(checksums)
             self._files = stack.pop_all()
 
     def write(self, key: str, feats_TF: np.ndarray) -> None:
         """Append one utterance; ids must come sorted by code point."""
         offset = self._ark.tell() + len(f"{key} ".encode())
-        self._save(self._ark, {key: feats_TF.astype("<f4")})
+        values_TF = np.ascontiguousarray(feats_TF, dtype="<f4")
+        self._save(self._ark, {key: values_TF})
         self._scp.write(f"{key} {ARK}:{offset}\n")
         self._sizes.write(f"{key} {len(feats_TF)}\n")
+        self._checksums.write(f"{key} {zlib.crc32(values_TF.data):08x}\n")
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -73,29 +79,57 @@ class FeatureReader:
         ark, scp, sizes = (self._directory / name for name in (ARK, SCP, SIZES))
         for path in (ark, scp, sizes):
             if not path.is_file():
-                raise FileNotFoundError(f"{path} is not there; run stage 2 first")
+                raise FileNotFoundError(f"{path} is not there; {_again(self._directory)}")
         self.ids: list[str] = []
         offsets, num_frames = array("q"), array("i")
-        with scp.open(encoding="utf-8") as places, sizes.open(encoding="utf-8") as lengths:
-            for place, length in zip_longest(places, lengths, fillvalue=""):
-                key, _, where = place.rpartition(":")[0].partition(" ")
-                same, _, frames = length.partition(" ")
-                if not key or key != same or where != ARK or (self.ids and key <= self.ids[-1]):
-                    raise ValueError(
-                        f"{scp}: entry {len(self.ids) + 1} is out of order or not that of {sizes}: "
-                        f"{_RERUN}"
-                    )
-                self.ids.append(key)
-                offsets.append(int(place.rpartition(":")[2]) + HEADER_BYTES)
-                num_frames.append(int(frames))
-        self._offsets = np.array(offsets)
-        self._num_frames = np.array(num_frames)
+        try:
+            with scp.open(encoding="utf-8") as places, sizes.open(encoding="utf-8") as lengths:
+                for place, length in zip_longest(places, lengths, fillvalue=""):
+                    key, _, where = place.rpartition(":")[0].partition(" ")
+                    same, _, frames = length.partition(" ")
+                    if not key or key != same or where != ARK or (self.ids and key <= self.ids[-1]):
+                        raise ValueError("it is out of order, or of another utterance")
+                    offsets.append(int(place.rpartition(":")[2]) + HEADER_BYTES)
+                    num_frames.append(int(frames))
+                    self.ids.append(key)
+        except (ValueError, OverflowError) as e:
+            raise ValueError(
+                f"{scp}: entry {len(self.ids) + 1} and that of {sizes} cannot be used ({e}); "
+                f"{_again(self._directory)}"
+            ) from e
+        self._offsets = np.array(offsets, dtype=np.int64)
+        self._num_frames = np.array(num_frames, dtype=np.int64)
         self._file = os.open(ark, os.O_RDONLY | os.O_CLOEXEC)
         num_bins = os.pread(self._file, 4, offsets[0] - 4) if offsets else b""
         self._num_bins = int.from_bytes(num_bins, "little")
-        end = offsets[-1] + 4 * num_frames[-1] * self._num_bins if offsets else 0
-        if os.fstat(self._file).st_size != end:
-            raise ValueError(f"{ark}: its size does not fit {scp}: {_RERUN}")
+        self._check_places(ark)
+        self._checksums = self._read_checksums()
+
+    def _check_places(self, ark: Path) -> None:
+        """Raise ValueError unless the utterances stand one behind the other to the end."""
+        keys = np.array([len(key.encode()) + 1 for key in self.ids], dtype=np.int64)
+        lengths = HEADER_BYTES + keys + 4 * self._num_frames * self._num_bins
+        ends = np.cumsum(lengths)
+        starts = ends - 4 * self._num_frames * self._num_bins
+        end = int(ends[-1]) if len(ends) else 0
+        if os.fstat(self._file).st_size != end or not np.array_equal(starts, self._offsets):
+            raise ValueError(
+                f"{ark}: has {os.fstat(self._file).st_size} bytes; by {SCP} and {SIZES} beside it "
+                f"the utterances stand otherwise; {_again(self._directory)}"
+            )
+
+    def _read_checksums(self) -> np.ndarray | None:
+        """CRC-32 by row; -1 once an utterance has been compared."""
+        path = self._directory / CHECKSUMS
+        if not path.is_file():
+            return None
+        try:
+            pairs = [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
+            if [key for key, _ in pairs] != self.ids:
+                raise ValueError(f"its utterances are not those of {SCP}")
+            return np.array([int(checksum, 16) for _, checksum in pairs], dtype=np.int64)
+        except ValueError as e:
+            raise ValueError(f"{path}: cannot be used ({e}); {_again(self._directory)}") from e
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,7 +143,16 @@ class FeatureReader:
         feats_TF = np.empty((self._num_frames[row], self._num_bins), dtype="<f4")
         got = os.preadv(self._file, [feats_TF.reshape(-1).view(np.uint8).data], self._offsets[row])
         if got != feats_TF.nbytes:
-            raise ValueError(f"{self._directory / ARK}: ends within '{key}': {_RERUN}")
+            raise ValueError(
+                f"{self._directory / ARK}: ends within '{key}'; {_again(self._directory)}"
+            )
+        if self._checksums is not None and self._checksums[row] >= 0:
+            if zlib.crc32(feats_TF.data) != self._checksums[row]:
+                raise ValueError(
+                    f"{self._directory / ARK}: the numbers of '{key}' are not those that were "
+                    f"written (CRC-32); {_again(self._directory)}"
+                )
+            self._checksums[row] = -1
         return feats_TF
 
     @property
@@ -129,6 +172,21 @@ class FeatureReader:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             os.close(self._file)
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether all features of a split are there, as they were written."""
+    try:
+        reader = FeatureReader(directory)
+        for key in reader.ids:
+            reader[key]
+    except (ValueError, FileNotFoundError):
+        return False
+    return True
+
+
+def _again(directory: Path) -> str:
+    return f"remove {directory} and run the same ./run.sh again, which makes it again (stage 2)"
 
 
 class _NumFrames(Mapping[str, int]):

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from atat.common import cli, parallel
-from atat.common.files import atomic_directory, atomic_write, sha256
+from atat.common.files import atomic_directory, atomic_write, check_zip, sha256
 from atat.config.schema import FeaturesConfig
 from atat.data import kaldi_dir
 from atat.data.audio import read
-from atat.data.feature_archive import FeatureWriter
+from atat.data.feature_archive import FeatureWriter, is_whole
 from atat.data.filter_bank import extract
 
 MAX_DROPPED = 0.01
@@ -83,7 +83,7 @@ def write_split(
     assert wav_scp is not None  # what is called is for spoken splits
     inputs = _inputs_digest(wav_scp, settings)
     old = _read_summary(dump_dir)
-    if old is not None and old.inputs == inputs:
+    if old is not None and old.inputs == inputs and is_whole(dump_dir):
         return old, True
     begin = time.monotonic()
     with ExitStack() as whole:
@@ -225,8 +225,25 @@ def recipe_kind(dump: Path) -> str:
     """The kind of stage 2's features; those from before there were several are Kaldi's."""
     if not (dump / "cmvn.npz").is_file():
         return "kaldi"
-    with np.load(dump / "cmvn.npz") as about:
-        return str(about.get("kind", "kaldi"))
+    return str(read_cmvn(dump).get("kind", "kaldi"))
+
+
+def read_cmvn(dump: Path) -> dict[str, Any]:
+    """The arrays of `cmvn.npz`.
+
+    Raises:
+        ValueError: it is damaged. FileNotFoundError: it is not there.
+    """
+    path = dump / "cmvn.npz"
+    again = f"remove {path} and run the same ./run.sh again, which makes it again (stage 2)"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: is not there; {again}")
+    try:
+        check_zip(path)
+        with np.load(path) as about:
+            return dict(about)
+    except (ValueError, OSError) as e:
+        raise ValueError(f"{path}: is damaged ({e}); {again}") from e
 
 
 def write_cmvn(dump: Path, summaries: dict[str, Summary], kind: str) -> None:

@@ -7,6 +7,7 @@ makes decoding exact and lets a grammar over words become an acceptor over token
 
 import io
 import json
+import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -109,19 +110,35 @@ class Tokenizer:
         directory = Path(directory)
         for name in ("tokenizer.json", "words.model"):
             if not (directory / name).is_file():
-                raise FileNotFoundError(f"{directory / name}: no tokenizer there (run stage 3)")
+                raise FileNotFoundError(
+                    f"{directory / name}: no tokenizer there ({_again(directory)})"
+                )
+        again = _again(directory)
+        model = (directory / "words.model").read_bytes()
         try:
             about = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
-            tokenizer = cls(about["tags"], (directory / "words.model").read_bytes())
-        except (ValueError, KeyError, TypeError, RuntimeError) as e:
-            raise ValueError(f"{directory}: not a tokenizer ({e}); rerun stage 3") from e
-        if tokenizer.fingerprint != about["fingerprint"]:
-            raise ValueError(f"{directory}: tokenizer.json and words.model differ; rerun stage 3")
+            # The scores of pieces are not in the fingerprint, and decide how words are split.
+            same = about.get("words_crc32", checksum := f"{zlib.crc32(model):08x}") == checksum
+            tokenizer = cls(about["tags"], model)
+            same = same and tokenizer.fingerprint == about["fingerprint"]
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
+            raise ValueError(
+                f"{directory}: tokenizer.json and words.model are not a tokenizer ({e!r}); {again}"
+            ) from e
+        if not same:
+            raise ValueError(
+                f"{directory}: tokenizer.json and words.model do not belong together; {again}"
+            )
         return tokenizer
 
     def save(self, directory: str | Path) -> None:
         """Write `tokenizer.json` and `words.model`, whole or not at all."""
-        about = {"tags": self.tags, "size": len(self), "fingerprint": self.fingerprint}
+        about = {
+            "tags": self.tags,
+            "size": len(self),
+            "fingerprint": self.fingerprint,
+            "words_crc32": f"{zlib.crc32(self._word_model):08x}",
+        }
         with atomic_directory(directory) as temporary:
             (temporary / "tokenizer.json").write_text(json.dumps(about, indent=1), "utf-8")
             (temporary / "words.model").write_bytes(self._word_model)
@@ -157,3 +174,10 @@ class Tokenizer:
 
     def _encode_word(self, word: str) -> list[int]:
         return [self._ids.get(piece, self.unk) for piece in self._pieces.encode(word, out_type=str)]
+
+
+def _again(directory: Path) -> str:
+    """What makes a tokenizer again: that of the data, or an experiment's copy."""
+    if (directory.parent / "config.yaml").is_file():
+        return f"`python -m atat.restore --exp {directory.parent}` puts it back, else rerun stage 4"
+    return f"remove {directory}, and the same ./run.sh makes it again, or run stage 3"

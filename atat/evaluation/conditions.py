@@ -249,7 +249,11 @@ def is_tried(exp: Path, wanted: dict[str, Any]) -> bool:
     path, fitted = exp / "conditions" / "scores.json", exp / experiment_files.CONFIDENCE
     if not path.is_file() or (fitted.is_file() and newer(fitted, path)):
         return False
-    return (wanted | {"model": digest(exp)}).items() <= read_json(path).items()
+    try:
+        tried = read_json(path)
+    except ValueError:  # damaged
+        return False
+    return (wanted | {"model": digest(exp)}).items() <= tried.items()
 
 
 def newer(one: Path, other: Path) -> bool:

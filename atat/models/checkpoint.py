@@ -1,20 +1,25 @@
 """The file of a trained model, `model.safetensors`: its weights, and a header that says whose.
 
 The header has the file's format, the fingerprint of the tokenizer that the model was trained with,
-and the sizes of the model (`settings.model`, as JSON). Models of earlier versions (`model.pth`) are
-read too. Stage 4 writes the file; whoever uses a model reads it here, and nothing that could be a
-random model in disguise gets through.
+the sizes of the model (`settings.model`, as JSON), copies of the small files that a training leaves
+beside it (companions.py), and a checksum of all that and the weights. Models of earlier versions
+(`model.pth`) are read too. Stage 4 writes the file; whoever uses a model reads it here, and nothing
+that could be a random model in disguise gets through.
 """
 
 import hashlib
 import json
+import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat.common.files import atomic_write
+from atat.common.files import atomic_write, check_zip
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
+from atat.models import companions
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +48,12 @@ def is_trained(exp_dir: Path) -> bool:
 
 
 def check_experiment(exp_dir: Path) -> None:
-    """Raise FileNotFoundError with what to do when there is no finished model."""
+    """Look, without torch, whether an experiment can be used.
+
+    Raises:
+        FileNotFoundError: there is no finished model. ValueError: a file beside it is not as its
+            training left it. Both say what to do.
+    """
     if not exp_dir.is_dir():
         raise FileNotFoundError(f"{exp_dir}: no such experiment directory; ./run.sh trains one")
     if not is_trained(exp_dir):
@@ -56,6 +66,33 @@ def check_experiment(exp_dir: Path) -> None:
             f"{exp_dir / FILE}: nothing is trained here; `./run.sh --stage 4` in a recipe "
             "trains a model"
         )
+    if (exp_dir / FILE).is_file():
+        companions.check(exp_dir, companions.copies(read_header(exp_dir / FILE)))
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """What a model file of this format says of itself, without its weights and without torch.
+
+    Raises:
+        ValueError: it is not a model that stage 4 wrote.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > path.stat().st_size:
+                raise ValueError("it ends within its header")
+            about = json.loads(file.read(size))
+        header = about.get("__metadata__") or {}
+    except (ValueError, AttributeError) as e:
+        raise ValueError(f"{path}: not a model file, or a damaged one ({e}); {again(path)}") from e
+    if not {"format", "tokenizer"} <= header.keys():
+        raise ValueError(f"{path}: not a model that stage 4 wrote; {AGAIN}")
+    return header
+
+
+def again(path: Path) -> str:
+    """What to do where the model file of an experiment is damaged."""
+    return f"`python -m atat.restore --exp {path.parent}` puts back what can be, else {AGAIN}"
 
 
 def digest(exp_dir: Path) -> str:
@@ -65,7 +102,11 @@ def digest(exp_dir: Path) -> str:
 
 
 def write(
-    weights: "dict[str, torch.Tensor]", config: ModelConfig, tokenizer: Tokenizer, exp_dir: Path
+    weights: "dict[str, torch.Tensor]",
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    exp_dir: Path,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write the model of an experiment in place of any that was there.
 
@@ -74,6 +115,7 @@ def write(
         config: `settings.model`, kept in the header.
         tokenizer: the one it was trained with; its fingerprint is kept in the header.
         exp_dir: the experiment's directory.
+        beside: the small files of the experiment, by name, which are to stay as they are.
     """
     from safetensors.torch import save
 
@@ -82,11 +124,23 @@ def write(
         "tokenizer": tokenizer.fingerprint,
         "model": json.dumps(asdict(config)),
     }
+    if beside:
+        header[companions.KEY] = companions.packed(beside)
     # Tensors of their own: the file has no two names for one.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    header["crc32"] = _checksum(header, own)
     with atomic_write(exp_dir / FILE, "wb") as file:
-        file.write(save(own, header))
+        file.write(_in_order(save(own, header)))
     (exp_dir / EARLIER_FILE).unlink(missing_ok=True)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A model file with its header in order: the library's own is in another each time, and what
+    was measured of a model knows it by the digest of its file."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the format wants the weights at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def read_weights(path: Path, tokenizer: Tokenizer) -> "dict[str, torch.Tensor]":
@@ -123,12 +177,41 @@ def _read(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
             header = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as e:
-        raise ValueError(f"{path}: not a model file, or a truncated one ({e}); {AGAIN}") from e
+        reason = f"not a model file, or a truncated one ({e})"
+        raise ValueError(f"{path}: {reason}; {again(path)}") from e
     if not {"format", "tokenizer"} <= header.keys():
         raise ValueError(f"{path}: not a model that stage 4 wrote; {AGAIN}")
     if header["format"] != FORMAT:
         raise ValueError(f"{path}: got format {header['format']}, expected {FORMAT}; {AGAIN}")
+    if header.get("crc32", got := _checksum(header, weights)) != got:
+        raise ValueError(
+            f"{path}: damaged: its checksum is {got}, expected {header['crc32']}; {again(path)}"
+        )
     return header["tokenizer"], weights
+
+
+def _checksum(header: dict[str, str], weights: "dict[str, torch.Tensor]") -> str:
+    """CRC-32 of all that the file holds, but for the checksum itself."""
+    import torch
+
+    sizes = {name: list(value.shape) for name, value in weights.items()}
+    about = {key: value for key, value in header.items() if key != "crc32"}
+    checksum = zlib.crc32(json.dumps([about, sizes], sort_keys=True).encode())
+    for name in sorted(weights):
+        content = weights[name].reshape(-1).view(torch.uint8).numpy()
+        checksum = zlib.crc32(content.data, checksum)
+    return f"{checksum:08x}"
+
+
+def check_file(path: Path) -> None:
+    """Read a model file, whatever its tokenizer.
+
+    Raises:
+        ValueError: it is damaged, or not a model. FileNotFoundError: it is not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: is not there; {AGAIN}")
+    _read_earlier(path) if path.name == EARLIER_FILE else _read(path)
 
 
 def _read_earlier(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
@@ -136,6 +219,8 @@ def _read_earlier(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):  # not the form of torch before 1.6
+            check_zip(path)
     except Exception as e:  # torch raises a dozen kinds for files that are cut or not its own
         reason = str(e).strip().splitlines()[0][:80] if str(e).strip() else type(e).__name__
         raise ValueError(f"{path}: not a model file ({reason}); {AGAIN}") from e
@@ -145,7 +230,10 @@ def _read_earlier(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
         raise ValueError(
             f"{path}: got format {content['format']}, expected {EARLIER_FORMAT}; {AGAIN}"
         )
-    return content["tokenizer"], {_as_now(k): value for k, value in content["model"].items()}
+    weights = content["model"]
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        raise ValueError(f"{path}: its 'model' is not weights by name; {AGAIN}")
+    return content["tokenizer"], {_as_now(k): value for k, value in weights.items()}
 
 
 def _as_now(name: str) -> str:

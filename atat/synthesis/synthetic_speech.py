@@ -3,6 +3,8 @@
 `plan` decides from a seed who says each text and how; `render` turns the plan into wav files.
 """
 
+import io
+import os
 import re
 import sys
 from collections import Counter
@@ -132,7 +134,7 @@ def render(requests: Sequence[Request], cache_dir: str | Path, num_jobs: int) ->
     cache_dir = Path(cache_dir)
     versions = {name: engines.load(name).version for name in {r.engine for r in requests}}
     paths = [_cached(request, versions[request.engine], cache_dir) for request in requests]
-    missing = {path: r for path, r in zip(paths, requests, strict=True) if not path.exists()}
+    missing = {path: r for path, r in zip(paths, requests, strict=True) if not is_whole(path)}
     failed: dict[Path, str] = {}
     outcomes = parallel.run(
         render_one, missing.items(), num_jobs, total=len(missing), desc="speech"
@@ -202,6 +204,17 @@ def _cached(request: Request, version: str, cache_dir: Path) -> Path:
     return cache_dir / key[:2] / f"{key[:32]}.wav"
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file of the cache is there and as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(8)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
+    return header[:4] == b"RIFF" and size == 8 + int.from_bytes(header[4:], "little")
+
+
 def render_one(item: tuple[Path, Request]) -> str | None:
     """Write one file; returns what went wrong if the engine could not say the text."""
     import soundfile
@@ -211,6 +224,9 @@ def render_one(item: tuple[Path, Request]) -> str | None:
         samples = speak(request)
     except Exception as e:  # whatever an engine raises for a text concerns this text only
         return f"{request.engine} ({request.voice}), '{request.text}': {e or type(e).__name__}"
+    # In memory first: libsndfile goes on after an error of the disk.
+    content = io.BytesIO()
+    soundfile.write(content, samples, SAMPLE_RATE_HZ, "PCM_16", format="WAV")
     with atomic_write(path, "wb") as file:
-        soundfile.write(file, samples, SAMPLE_RATE_HZ, "PCM_16", format="WAV")
+        file.write(content.getbuffer())
     return None

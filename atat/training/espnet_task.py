@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 import atat.common.espnet_compat
 from atat.config import config_file, schema
+from atat.data.feature_store import read_cmvn
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.models import whisper
@@ -86,11 +87,9 @@ class AtatTask(AbsTask):
         """ESPnet's hook: the model of the experiment's settings, with CMVN, pretrained weights and
         those of a warm start.
         """
-        import numpy as np
-
         settings, tokenizer = _load(args)
         model = build(settings, tokenizer)
-        cmvn = np.load(Path(args.dump_dir) / "cmvn.npz")
+        cmvn = read_cmvn(Path(args.dump_dir))
         model.set_cmvn(cmvn["mean"], cmvn["std"])
         if settings.model.frozen_encoder is not None:
             whisper.start_base(model.frozen_encoder, settings.model.frozen_encoder)

@@ -23,6 +23,7 @@ import numpy as np
 
 from atat.common import parallel
 from atat.common.files import atomic_directory, sha256
+from atat.common.json_file import read_json
 from atat.common.seeds import rng
 from atat.config.schema import AugmentConfig, Config, FeaturesConfig
 from atat.data import audio, filter_bank
@@ -92,7 +93,7 @@ def cached_states(
     for split in splits:
         if not (dump / split).is_dir():
             continue  # it is written, or what wants its speech says that it has none
-        features = json.loads((dump / split / "stage.json").read_text(encoding="utf-8"))["inputs"]
+        features = read_json(dump / split / "stage.json")["inputs"]
         function = functools.partial(_states_of, directory=dump / split, base=base)
         _write(directory / split, dump / split, sha256(features, weights), function, num_jobs)
         for number in range(settings.augment.copies if split in training else 0):
@@ -144,8 +145,13 @@ def _write(
     num_jobs: int,
 ) -> None:
     """The states that `function` gives of each utterance, unless those of `inputs` are there."""
-    stage, about = directory / "stage.json", {"inputs": inputs}
-    if not stage.is_file() or json.loads(stage.read_text(encoding="utf-8")) != about:
+    about = {"inputs": inputs}
+    try:
+        made_of = read_json(directory / "stage.json")
+        FeatureReader(directory)
+    except (ValueError, FileNotFoundError):  # not there, or damaged
+        made_of = {}
+    if made_of != about:
         _write_states(directory, FeatureReader(features).ids, about, function, num_jobs)
 
 

@@ -12,14 +12,20 @@ import time
 from pathlib import Path
 
 from atat.common import cli
+from atat.common.files import check_zip, locked_directory
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
-from atat.models import checkpoint
+from atat.models import checkpoint, companions
 from atat.training import frozen_states
-from atat.training.run_directory import PREVIOUS, prepare_experiment, put_back
+from atat.training.run_directory import PREVIOUS, UNFINISHED, prepare_experiment, put_back
 from atat.training.train_log import TrainLog
+
+DIED = (
+    "a process of the training died (out of memory, killed, or a crash in a C library): the same "
+    "command goes on from the last epoch"
+)
 
 
 def check_gpu(num_gpus: int) -> None:
@@ -39,21 +45,29 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
 
     Raises:
         ValueError, FileNotFoundError: what is given does not fit together, or training diverged. A
-            model that was trained here before is there again then, as it was.
+            model that was trained here before, or an unfinished training, is there again then, as
+            it was. BlockingIOError: another training works there.
     """
     check_gpu(settings.train.num_gpus)
-    was_trained = checkpoint.is_trained(exp)
-    try:
-        _run(settings, data, dump, exp, resume)
-    except cli.MISTAKES:
-        if was_trained and not checkpoint.is_trained(exp):
-            put_back(exp)
-        raise
-    shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
+    with locked_directory(exp, "another training"):
+        shutil.rmtree(exp / UNFINISHED, ignore_errors=True)  # of one that was killed
+        was_trained = checkpoint.is_trained(exp)
+        try:
+            _run(settings, data, dump, exp, resume)
+        except cli.MISTAKES:
+            if not checkpoint.is_trained(exp):
+                if was_trained:
+                    put_back(exp)
+                elif (exp / UNFINISHED).is_dir():
+                    put_back(exp, UNFINISHED)
+            raise
+        for place in (PREVIOUS, UNFINISHED):
+            shutil.rmtree(exp / place, ignore_errors=True)
 
 
 def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
     t = settings.train
+    feature_store.recipe_kind(dump)  # a damaged file shows before anything is set aside
     state = prepare_experiment(settings, data, exp, resume)
     dump = feature_store.of_kind(data, dump, settings.features, t.num_processes)
     if settings.model.frozen_encoder is not None:
@@ -79,7 +93,12 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
     """
     num_processes = settings.train.num_processes
     if num_processes == 1:
-        _work(0, settings, data, dump, exp, None)
+        try:
+            _work(0, settings, data, dump, exp, None)
+        except RuntimeError as e:
+            if "DataLoader worker" not in str(e):
+                raise
+            raise ChildProcessError(DIED) from e
     else:
         with tempfile.TemporaryDirectory() as meeting:
             for rank in range(1, num_processes):
@@ -111,6 +130,8 @@ def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
             number, text = json.loads(mistake.read_text(encoding="utf-8"))
             raise (ValueError(text) if number is None else OSError(number, text)) from e
         raise
+    except torch.multiprocessing.ProcessExitedException as e:
+        raise ChildProcessError(DIED) from e
 
 
 def _work(
@@ -237,6 +258,7 @@ def finish(averaged: Path, exp: Path) -> None:
 
     if not averaged.is_file() or averaged.stat().st_size == 0:
         raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
+    check_zip(averaged)
     weights = torch.load(averaged, map_location="cpu", weights_only=True)
     if not weights:
         raise ValueError(f"{averaged}: the averaged model is empty; rerun stage 4")
@@ -246,4 +268,5 @@ def finish(averaged: Path, exp: Path) -> None:
                 f"{averaged}: '{name}' is not finite: training diverged; lower train.learning_rate"
             )
     settings = config_file.load_resolved(exp / "config.yaml")
-    checkpoint.write(weights, settings.model, Tokenizer.load(exp / "tokenizer"), exp)
+    tokenizer = Tokenizer.load(exp / "tokenizer")
+    checkpoint.write(weights, settings.model, tokenizer, exp, companions.read(exp))

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat.common.files import atomic_write
+from atat.common.files import atomic_write, check_zip
+from atat.common.json_file import read_json
 from atat.common.provenance import environment
 from atat.config import config_file
 from atat.config.schema import Config
@@ -19,7 +21,9 @@ from atat.semantics import tag_nesting
 if TYPE_CHECKING:
     from atat.training.warm_start import Start
 
-PREVIOUS = ".previous"  # where a trained model waits until the one that replaces it is trained
+# Where a trained model, or an unfinished training, waits until what replaces it is trained.
+PREVIOUS, UNFINISHED = ".previous", ".unfinished"
+BYTES_A_PARAMETER = 16  # of itself, its gradient, and Adam's two means
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
     *(checkpoint.FILE, checkpoint.EARLIER_FILE, CONFIDENCE, "train.jsonl", "checkpoints"),
@@ -39,8 +43,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
 
     Returns:
         "resumed" when checkpoints of the same settings and data are there and training is not
-        finished, else "started" (what an unfinished training left is removed, a trained model
-        waits in PREVIOUS). Where the start has a trained CTC, `settings` lose the phases that
+        finished, else "started" (a trained model waits in PREVIOUS, an unfinished training in
+        UNFINISHED). Where the start has a trained CTC, `settings` lose the phases that
         teach it.
 
     Raises:
@@ -64,19 +68,11 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     about: dict[str, object] = {"data": kaldi_dir.fingerprint(data / split for split in splits)}
     if start:
         about["init_from"] = start.summary()
-    same = (
-        unfinished
-        and (exp / "config.yaml").is_file()
-        and config_file.load_resolved(exp / "config.yaml") == settings
-        and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
-        and _origin(exp) == about
-    )
+    same = resume and unfinished and _is_same(exp, settings, tokenizer, about)
     if checkpoint.is_trained(exp):
         set_aside(exp)
-    elif not (resume and same):
-        for name in ("train.jsonl", CONFIDENCE):
-            (exp / name).unlink(missing_ok=True)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    elif not same:
+        set_aside(exp, UNFINISHED)
     checkpoints.mkdir(parents=True, exist_ok=True)
     config_file.save(settings, exp / "config.yaml")
     tokenizer.save(exp / "tokenizer")
@@ -92,28 +88,50 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         print(start.account())
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
-    return "resumed" if resume and same else "started"
+    return "resumed" if same else "started"
 
 
-def set_aside(exp: Path) -> None:
-    """Move what belongs to the trained model of an experiment to PREVIOUS."""
-    shutil.rmtree(exp / PREVIOUS, ignore_errors=True)
-    (exp / PREVIOUS).mkdir()
-    for name in OF_TRAINING:
-        if (exp / name).exists():
-            os.replace(exp / name, exp / PREVIOUS / name)
+def _is_same(exp: Path, settings: Config, tokenizer: Tokenizer, about: dict[str, object]) -> bool:
+    """Whether an unfinished training is of these settings and data, and whole; what is damaged of
+    it is said."""
+    try:
+        for name in ("config.yaml", "env.json"):
+            if not (exp / name).is_file():
+                return False
+        same = (
+            config_file.load_resolved(exp / "config.yaml") == settings
+            and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
+            and _origin(exp) == about
+        )
+        if same:
+            for path in sorted((exp / "checkpoints").glob("*.pth")):
+                if not path.is_symlink():  # ESPnet's other names for some of them
+                    check_zip(path)
+    except (ValueError, FileNotFoundError) as e:
+        print(f"the training in {exp} cannot go on and starts anew: {e}", file=sys.stderr)
+        return False
+    return same
 
 
-def put_back(exp: Path) -> None:
+def set_aside(exp: Path, place: str = PREVIOUS) -> None:
+    """Move what belongs to the training of an experiment to PREVIOUS or UNFINISHED."""
+    shutil.rmtree(exp / place, ignore_errors=True)
+    names = [name for name in OF_TRAINING if (exp / name).exists()]
+    for name in names:
+        (exp / place).mkdir(exist_ok=True)
+        os.replace(exp / name, exp / place / name)
+
+
+def put_back(exp: Path, place: str = PREVIOUS) -> None:
     """Undo `set_aside`, and what a training has written since."""
     for name in reversed(OF_TRAINING):
         if (exp / name).is_dir():
             shutil.rmtree(exp / name)
         else:
             (exp / name).unlink(missing_ok=True)
-        if (exp / PREVIOUS / name).exists():
-            os.replace(exp / PREVIOUS / name, exp / name)
-    (exp / PREVIOUS).rmdir()
+        if (exp / place / name).exists():
+            os.replace(exp / place / name, exp / name)
+    (exp / place).rmdir()
 
 
 def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
@@ -165,19 +183,35 @@ def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | No
 
 def _origin(exp: Path) -> dict[str, object]:
     """What the training in `exp` learns from and started from, as `env.json` has it."""
-    try:
-        about = json.loads((exp / "env.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+    about = read_json(exp / "env.json")
     return {name: about[name] for name in ("data", "init_from") if name in about}
 
 
 def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
-    """Size of the model that the settings describe, without making it."""
+    """Size of the model that the settings describe, without making it.
+
+    Raises:
+        ValueError: it could not be trained in this machine's memory.
+    """
     import torch
 
     from atat.models.espnet_model import build
 
     with torch.device("meta"):
         model = build(settings, tokenizer, load_pretrained=False)
-    return sum(parameter.numel() for parameter in model.parameters())
+    size = sum(parameter.numel() for parameter in model.parameters())
+    needed, there = BYTES_A_PARAMETER * size / 2**30, memory_gb()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"model: got settings of {size:,} parameters, which take {needed:,.0f} GB to train; "
+            f"expected at most the {there:.0f} GB of this machine: lower model.width or the layers"
+        )
+    return size
+
+
+def memory_gb() -> float | None:
+    """This machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
 
+NEEDED = {"epoch", "step", "minutes"}
 SHOWN = ("slu", "nlu", "asr", "mlm")
 
 
@@ -65,10 +67,10 @@ class TrainLog:
     def validated(self, reporter) -> None:
         """Close the epoch: write its line, print a row."""
         means = _means(reporter)
-        before = self.lines[-1] if self.lines else {"minutes": 0.0, "cpu_minutes": 0.0}
+        before = self.lines[-1] if self.lines else {"minutes": 0.0}
         minutes = before["minutes"] + (time.perf_counter() - self._clock) / 60.0
         cpu_s = (time.process_time() - self._cpu_clock) * self.settings.train.num_processes
-        cpu_minutes = before["cpu_minutes"] + cpu_s / 60.0
+        cpu_minutes = before.get("cpu_minutes", 0.0) + cpu_s / 60.0
         scores = {k: v for k, v in means.items() if k == "acc" or k.startswith("em")}
         self._line |= {"minutes": minutes, "cpu_minutes": cpu_minutes}
         self._line |= {"valid_loss": means.get("loss"), **scores}
@@ -94,10 +96,21 @@ class TrainLog:
 
 
 def read(path: Path) -> list[dict]:
-    """The lines of a `train.jsonl`; none where there is no file."""
+    """The lines of a `train.jsonl`; none where there is no file. What is damaged of it is left out,
+    and said: a training goes on without its earlier curve."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = []
+    for number, text in enumerate(path.read_text("utf-8", errors="replace").splitlines(), 1):
+        try:
+            line = json.loads(text)
+            if not line.keys() >= NEEDED:
+                raise ValueError("not a line of a training's log")
+        except (ValueError, AttributeError) as e:
+            print(f"{path}:{number}: WARNING: is damaged and left out ({e})", file=sys.stderr)
+        else:
+            lines.append(line)
+    return lines
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -117,6 +118,35 @@ def test_a_count_is_a_whole_number_of_1_or_more(text):
     assert cli.positive_int("12") == 12
     with pytest.raises(Exception, match="expected a whole number of 1 or more"):
         cli.positive_int(text)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_terminal_cannot_encode_is_escaped_as_json_does(encoding):
+    """A name that is not UTF-8, or an utterance on a terminal of before it, ends no batch."""
+    text = "caf\u00e9 \u65e5\u672c \U0001f600 \udcff"
+    script = (
+        "import json, sys; from atat.common import cli\n"
+        f"def main():\n    print(json.dumps({text!r}, ensure_ascii=False))\n"
+        f"    raise ValueError({text!r})\ncli.run(main)"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert json.loads(done.stdout.decode(encoding)) == text
+
+
+@pytest.mark.parametrize("name", ["yaml", "json", "omegaconf"])
+def test_nothing_of_the_current_directory_is_run(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text("print('HIJACKED')")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-m", "atat.inputs", "--config", str(REPO / "conf/base.yaml")]
+    command += ["--tables", str(REPO / "egs/commands/tables.yaml"), "--expdir", "exp"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True,
+        env=environment | {"PYTHONPATH": str(REPO)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "HIJACKED" not in done.stdout + done.stderr
 
 
 def test_progress_is_silent_when_stderr_is_not_a_terminal(capsys):

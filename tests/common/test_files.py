@@ -1,13 +1,22 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.common.files import atomic_directory, atomic_write, sha256
+from atat.common.files import (
+    atomic_directory,
+    atomic_write,
+    check_zip,
+    locked_directory,
+    sha256,
+)
 
 
 def names(directory):
@@ -113,3 +122,48 @@ def test_a_digest_is_that_of_the_standard():
 @given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
 def test_digests_are_equal_only_for_equal_parts(one, two):
     assert (sha256(*one) == sha256(*two)) == (one == two)
+
+
+def test_a_directory_is_held_by_one_process_and_leaves_nothing(tmp_path):
+    path = tmp_path / "exp"
+    with locked_directory(path, "another training"):
+        with (
+            pytest.raises(BlockingIOError, match=f"another training works in {path}"),
+            locked_directory(path, "another training"),
+        ):
+            pass
+        (path / "kept").touch()
+    with locked_directory(path, "another training"):
+        (path / "kept").unlink()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("place", [10, 60, -30])
+def test_a_damaged_archive_is_noticed(tmp_path, place):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(100))
+    check_zip(path)
+    content = bytearray(path.read_bytes())
+    for damaged in (content[:place], content[:0]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            check_zip(path)
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        check_zip(path)
+
+
+def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from atat.common.files import atomic_directory\n"
+        "with atomic_directory(sys.argv[1]) as temporary:\n"
+        "    (temporary / 'big').write_text('x'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "train"])
+    (tmp_path / ".train.notes").mkdir()  # a user's
+    assert len(names(tmp_path)) == 2
+    with atomic_directory(tmp_path / "train") as one, atomic_directory(tmp_path / "train") as two:
+        assert names(tmp_path) == sorted([".train.notes", one.name, two.name])
+    assert names(tmp_path) == [".train.notes", "train"]

@@ -1,12 +1,14 @@
 """What of a recipe is run: markers and what they say, without a shell and without a command."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
-from atat.common import stages
-from atat.common.stages import Order, Part, Runner, Step, Stop
+from atat.common import stage_files, stages
+from atat.common.stage_runner import Runner
+from atat.common.stages import Order, Part, Step, Stop
 
 INPUTS = """\
 1 - seed=1
@@ -51,7 +53,7 @@ class Recipe:
         return [*found, self.step(7)]
 
     def attend(self, command) -> int:
-        verb, name = command
+        verb, name, *_ = command
         self.ran.append(verb)
         if verb == "features":
             (self.root / "dump").mkdir(exist_ok=True)
@@ -112,6 +114,7 @@ def test_what_is_done_is_due_when_what_it_depends_on_has_changed(finished, capsy
     assert finished.run() == ["report"]
     path = finished.root / "exp/atat/.done.4"  # trained elsewhere, and copied
     path.write_text(path.read_text().replace("finished 2", "finished 3", 1))
+    path.with_name(".files.4").unlink()
     assert finished.run() == ["decode", "score", "report"]
     said = capsys.readouterr().out
     assert "stage 5 decode (atat): again, since now stage 4 (atat) finished 3" in said
@@ -330,3 +333,164 @@ def test_words_are_found_by_another_experiment_unless_the_corpus_has_them(finish
     assert not is_wanted()
     os.utime(by, (0, 0))  # before that experiment was trained
     assert is_wanted()
+
+
+# Nothing is damaged for ever
+
+
+def left(recipe: Recipe, verb: str) -> list[Path]:
+    """What the command of a stage writes here."""
+    exp = recipe.root / "exp/atat"
+    return {
+        "prepare": [recipe.root / "data/train/text", recipe.root / "data/train/wav.scp"],
+        "features": [recipe.root / "dump/train/feats.ark"],
+        "tokenizer": [recipe.root / "data/tokenizer/words.model"],
+        "train": [exp / "config.yaml"],
+        "decode": [exp / "decode_test/hyp.jsonl"],
+        "score": [exp / "decode_test/hyp.jsonl", exp / "decode_test/scores.json"],
+    }.get(verb, [])
+
+
+class WritingRecipe(Recipe):
+    """Its commands leave files, always the same; `changes` are for those that do not."""
+
+    changes = ""
+
+    def attend(self, command) -> int:
+        for path in left(self, command[0]):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"what {command[0]} writes{self.changes}\n")
+        if "atat.restore" in command:
+            self.ran.append("restore")
+            if self.codes.get("restore"):
+                return self.codes["restore"]
+            left(self, "train")[0].write_text("what train writes\n")
+            return 0
+        return super().attend(command)
+
+    def step(self, *arguments) -> Step:
+        step = super().step(*arguments)
+        if step.number == 4:
+            step = dataclasses.replace(step, command=(*step.command, "atat.train"))
+        return step
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    recipe = WritingRecipe(tmp_path)
+    monkeypatch.setattr(recipe, "attend", lambda command: WritingRecipe.attend(recipe, command))
+    assert recipe.run() == ALL
+    assert recipe.run() == ["report"]
+    return recipe
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+HOW = pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink])
+
+
+@HOW
+@pytest.mark.parametrize("verb", ["features", "tokenizer"])
+def test_what_is_damaged_of_data_is_made_again_and_what_was_made_of_it_holds(
+    written, damage, verb, capsys
+):
+    before = written.markers(), written.files()
+    damage(left(written, verb)[0])
+    assert written.run() == [verb, "report"]
+    assert f"{verb}: made again, since {left(written, verb)[0]} " in capsys.readouterr().out
+    assert written.markers() == before[0] and written.run() == ["report"]
+    assert {p: c for p, (c, _) in written.files().items() if ".files" not in p} == {
+        p: c for p, (c, _) in before[1].items() if ".files" not in p
+    }
+
+
+@pytest.mark.parametrize("damage", [empty, Path.unlink])
+def test_a_file_of_stage_1_that_is_lost_is_made_again(written, damage):
+    damage(left(written, "prepare")[1])
+    assert written.run() == ["prepare", "report"] and written.run() == ["report"]
+
+
+@pytest.mark.parametrize("damage", [flip, truncate])
+def test_a_file_of_stage_1_may_have_been_changed_by_hand_and_is_not_replaced(written, damage):
+    path = left(written, "prepare")[0]
+    damage(path)
+    before = written.files()
+    stop = written.stops()
+    assert stop.code == 2 and str(path) in str(stop) and written.files() == before
+    assert "--stage 2 --overwrite true" in str(stop)
+    path.unlink()  # which is one of the two things it says
+    assert written.run() == ["prepare", "report"]
+    damage(path)  # and this is the other
+    assert written.run(stage=2, overwrite=True) == ALL[1:]
+    assert written.run() == ["report"]
+
+
+def test_data_that_come_back_as_something_else_end_what_was_made_of_them(written):
+    left(written, "features")[0].unlink()
+    written.changes = " today"
+    stop = written.stops()
+    assert "is trained, and now" in str(stop) and stop.code == 2
+
+
+@HOW
+def test_what_a_training_has_left_is_put_back_or_the_command_is_said(written, damage):
+    path = left(written, "train")[0]
+    damage(path)
+    assert written.run() == ["restore", "report"] and written.run() == ["report"]
+    damage(path)
+    written.codes["restore"] = 2
+    before = written.markers()
+    stop = written.stops()
+    assert stop.code == 2 and "--stage 4 --overwrite true" in str(stop) and str(path) in str(stop)
+    assert written.markers() == before
+
+
+@HOW
+@pytest.mark.parametrize(
+    ("number", "verbs"), [(0, ["decode", "score", "report"]), (1, ["score", "report"])]
+)
+def test_results_that_are_damaged_are_made_again(written, damage, number, verbs):
+    damage(left(written, "score")[number])
+    assert written.run() == verbs and written.run() == ["report"]
+
+
+def test_a_stage_says_that_the_one_before_it_is_damaged(written):
+    empty(left(written, "decode")[0])
+    stop = written.stops(stage=6)
+    assert stop.code == 2 and str(stop).endswith("--stage 5")
+    assert written.run(stage=5) == ["decode", "score", "report"]
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty])
+@pytest.mark.parametrize("marker", ["data/.done.1", "data/.done.3", "exp/atat/.done.4"])
+def test_a_marker_that_is_damaged_is_put_back(written, damage, marker):
+    before = (written.root / marker).read_text()
+    damage(written.root / marker)
+    assert written.run() == ["report"] and (written.root / marker).read_text() == before
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink])
+def test_a_list_that_is_damaged_itself_accuses_nobody(written, damage):
+    for path in written.root.glob("**/.files.*"):
+        damage(path)
+    assert written.run() == ["report"]
+
+
+def test_a_file_that_was_only_touched_is_read_once(written, monkeypatch):
+    for path in left(written, "features"):
+        os.utime(path, (1, 1))
+    assert written.run() == ["report"]
+    monkeypatch.setattr(stage_files, "_crc32", lambda path: pytest.fail(f"read {path}"))
+    assert written.run() == ["report"]

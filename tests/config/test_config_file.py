@@ -138,6 +138,75 @@ def test_a_saved_file_of_another_version_is_a_value_error(tmp_path):
         config_file.load_resolved(path)
 
 
+def test_includes_are_files_of_conf_and_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_file, "BASE", tmp_path / "base.yaml")
+    for content in ("null", "3", "[a.yaml, 3]", "{a: b}"):
+        with pytest.raises(ValueError, match=r"recipe\.yaml: include: got .*, expected files"):
+            config_file.load([write(tmp_path, f"include: {content}")])
+    for name in ("recipe.yaml", "other.yaml"):
+        (tmp_path / "other.yaml").write_text("include: recipe.yaml")
+        with pytest.raises(ValueError, match=r"recipe\.yaml: includes itself"):
+            config_file.load([write(tmp_path, f"include: {name}")])
+
+
+def test_a_file_of_any_depth_is_settings_or_a_value_error(tmp_path):
+    for content in (
+        "a: " + 5000 * "[" + 5000 * "]",
+        "".join(i * " " + "a:\n" for i in range(2000)),
+    ):
+        with pytest.raises(ValueError, match=r"recipe\.yaml"):
+            config_file.load([write(tmp_path, content)])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "exp" / "config.yaml"
+    config_file.save(config_file.load([], ["decode.runs.far.beam=2"]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("num_heads: 4", "num_heads: 7", "multiple of model.num_heads, 7"),
+        ("width: 144", "width: -144", "model.width: got -144"),
+        ("decoder_layers: 2", "decoder_layers: 100000000", "expected 1 to 1,000"),
+        ("      beam: 2", "      bean: 2", "bean"),
+        ("      beam: 2", "      beam: many", "many"),
+        ("seed: 1", "seed: ${oc.env:HOME}", "expected values only"),
+        ("seed: 1", "seed: ${model.width}", "expected values only"),
+        ("seed: 1", "include: base.yaml", "include"),
+        ("seed: 1", "seed: [1", "not valid YAML"),
+    ],
+)
+def test_what_somebody_else_has_saved_is_checked_too(saved, old, new, message):
+    text = saved.read_text(encoding="utf-8")
+    assert old in text
+    saved.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        config_file.load_resolved(saved)
+    assert str(saved) in str(error.value) and len(str(error.value).splitlines()) <= 8
+
+
+def test_a_saved_model_reads_no_environment(saved, monkeypatch):
+    monkeypatch.setenv("SECRET", "told")
+    text = saved.read_text(encoding="utf-8").replace(
+        "cache: cache/synth", "cache: ${oc.env:SECRET}"
+    )
+    saved.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="expected values only") as error:
+        config_file.load_resolved(saved)
+    assert "told" not in str(error.value)
+
+
+def test_half_a_saved_file_is_none(saved):
+    lines = saved.read_text(encoding="utf-8").splitlines(keepends=True)
+    for end in range(0, len(lines) - 12, 7):
+        saved.write_text("".join(lines[:end]), encoding="utf-8")
+        with pytest.raises(ValueError, match="ends early"):
+            config_file.load_resolved(saved)
+
+
 @settings(max_examples=50)
 @given(st.text(alphabet="abct.=[]{}:,'\"`$%&*!|>#- 1", max_size=20))
 def test_any_override_loads_or_is_a_value_error(override):

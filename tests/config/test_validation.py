@@ -39,7 +39,11 @@ SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
         ("augment.snr_db=[9, 2]", r"augment.snr_db: got \[9.0, 2.0\]"),
         ("features.kind=mfcc", "expected one of kaldi, whisper"),
         ("features.max_duration_s=0.05", "above features.min_duration_s"),
-        ("decode.beam=0", "decode.beam: got 0, expected 1 or more"),
+        ("decode.beam=0", "decode.beam: got 0, expected 1 to 10,000"),
+        ("model.decoder_layers=100000000", "decoder_layers: got 100000000, expected 1 to 1,000"),
+        ("model.width=-144", "model.width: got -144, expected 1 to 65,536"),
+        ("model.num_heads=7", "model.width: got 144, expected a multiple of model.num_heads, 7"),
+        ("tokenizer.vocab_size=1000000000", "tokenizer.vocab_size: got 1000000000"),
         ("decode.runs.test.task=ner", "decode.runs.test.task: got 'ner'"),
         ("decode.runs.test.constraint=tight", "decode.runs.test.constraint: got 'tight'"),
         ("decode.runs.test.ctc_weight=2", "decode.runs.test.ctc_weight: got 2.0"),
@@ -85,5 +89,6 @@ def test_an_earlier_name_is_read_and_its_new_one_said(tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()
     assert "settings: WARNING: 'augment.sway' is called 'augment.time_warp' now" in said
     assert len(said) == 4
+    path.write_text(path.read_text() + "decode: {runs: {}}\n")
     assert config_file.load_resolved(path).augment.time_warp == 0.3
     assert capsys.readouterr().err == ""  # of a saved experiment

@@ -7,7 +7,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from atat.data.feature_archive import FeatureReader, FeatureWriter
+from atat.data.feature_archive import FeatureReader, FeatureWriter, is_whole
 
 RNG = np.random.default_rng(0)
 FEATS = {f"spk-{n:03d}": RNG.normal(size=(n + 1, 80)).astype("f4") for n in range(30)}
@@ -74,9 +74,9 @@ def test_an_empty_archive_is_empty(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["feats.ark", "feats.scp", "utt2num_frames"])
-def test_a_missing_file_says_to_run_stage_2(directory, name):
+def test_a_missing_file_says_how_it_is_made_again(directory, name):
     (directory / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name} is not there; run stage 2"):
+    with pytest.raises(FileNotFoundError, match=f"{name} is not there; .*stage 2"):
         FeatureReader(directory)
 
 
@@ -104,13 +104,32 @@ def other_archive(directory):
     path.write_text(path.read_text().replace("feats.ark", "other.ark"))
 
 
+def move_first(directory):  # where it would be read from the middle of another
+    path = directory / "feats.scp"
+    path.write_text(path.read_text().replace(":8\n", ":9\n", 1))
+
+
+def lengthen_first(directory):
+    path = directory / "utt2num_frames"
+    path.write_text(path.read_text().replace("spk-000 1\n", "spk-000 2\n"))
+
+
 @pytest.mark.parametrize(
     "damage",
-    [cut_ark, drop_last("feats.scp"), drop_last("utt2num_frames"), swap_first, other_archive],
+    [
+        cut_ark,
+        move_first,
+        lengthen_first,
+        drop_last("utt2crc32"),
+        drop_last("feats.scp"),
+        drop_last("utt2num_frames"),
+        swap_first,
+        other_archive,
+    ],
 )
 def test_files_that_do_not_belong_together_are_refused(directory, damage):
     damage(directory)
-    with pytest.raises(ValueError, match="rerun stage 2"):
+    with pytest.raises(ValueError, match=r"remove .*stage 2"):
         FeatureReader(directory)
 
 
@@ -119,3 +138,28 @@ def test_an_archive_cut_after_opening_is_noticed(directory):
     cut_ark(directory)
     with pytest.raises(ValueError, match="ends within 'spk-029'"):
         reader["spk-029"]
+
+
+def test_any_flipped_bit_of_numbers_is_noticed_once_they_are_read(directory):
+    path = directory / "feats.ark"
+    whole = path.read_bytes()
+    reader = FeatureReader(directory)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        row = int(rng.integers(len(FEATS)))
+        key = reader.ids[row]
+        place = int(reader._offsets[row] + rng.integers(FEATS[key].nbytes))
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"numbers of '{key}'"):
+            FeatureReader(directory)[key]
+        assert not is_whole(directory)
+    path.write_bytes(whole)
+    assert is_whole(directory)
+
+
+@pytest.mark.supports("Versions", "features of before there were checksums", "read as they are")
+def test_an_archive_of_before_there_were_checksums_is_read(directory):
+    (directory / "utt2crc32").unlink()
+    assert np.array_equal(FeatureReader(directory)["spk-005"], FEATS["spk-005"])

@@ -81,7 +81,7 @@ def test_loading_says_what_is_missing_or_mixed_up(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "a")
     Tokenizer.train(["other words"], 40).save(tmp_path / "b")
     (tmp_path / "a" / "words.model").write_bytes((tmp_path / "b" / "words.model").read_bytes())
-    with pytest.raises(ValueError, match="differ"):
+    with pytest.raises(ValueError, match="do not belong together"):
         Tokenizer.load(tmp_path / "a")
     (tmp_path / "a" / "words.model").write_bytes(b"not a model")
     with pytest.raises(ValueError, match="not a tokenizer"):

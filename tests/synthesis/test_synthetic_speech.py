@@ -209,6 +209,15 @@ def test_a_full_disk_is_not_the_texts_fault_and_leaves_nothing(tmp_path, monkeyp
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
+@pytest.mark.parametrize("size", [0, 5, 44, -1])
+def test_a_cached_file_that_is_cut_is_made_again(tmp_path, size):
+    request = Request("espeak", "en-us", "hello")
+    (path,) = render([request], tmp_path, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:size])
+    assert render([request], tmp_path, 1) == [path] and path.read_bytes() == whole
+
+
 def test_a_missing_engine_stops_before_anything_is_rendered(tmp_path, monkeypatch):
     engines.load.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
