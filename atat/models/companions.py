@@ -19,6 +19,7 @@ KEY = "files"  # of the header: JSON, name -> its content, deflated, in base64
 OF_MODEL = ("config.yaml", "grammar.yaml", "nesting.json")
 OF_REPORT = ("env.json", "train.jsonl")  # a model is the same without them
 DIRECTORIES = ("tokenizer", TEXT_ENCODER)
+MAX_SIZE = 100_000_000  # bytes of one: a model from somebody else shall not fill the memory
 
 
 def read(exp: Path) -> dict[str, bytes]:
@@ -40,12 +41,35 @@ def packed(files: Mapping[str, bytes]) -> str:
 
 
 def copies(header: Mapping[str, str]) -> dict[str, bytes]:
-    """The files in a header; none in one of before 0.2, or where they are damaged."""
+    """The files in a header; none in one of before 0.2, or where they are damaged.
+
+    A model may come from somebody else: names that are not of a training's files are left out.
+    """
     try:
         coded = json.loads(header.get(KEY, "{}"))
-        return {name: zlib.decompress(base64.b64decode(text)) for name, text in coded.items()}
-    except (ValueError, zlib.error, AttributeError):
+        return {name: _unpacked(text) for name, text in coded.items() if _is_ours(name)}
+    except (ValueError, zlib.error, AttributeError, TypeError):
         return {}
+
+
+def _unpacked(text: str) -> bytes:
+    inflating = zlib.decompressobj()
+    content = inflating.decompress(base64.b64decode(text), MAX_SIZE)
+    if not inflating.eof:
+        raise ValueError("truncated, or too large")
+    return content
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a training leaves a file of that name; never one outside of its directory.
+
+    >>> [_is_ours(n) for n in ("config.yaml", "tokenizer/words.model", "../x", "tokenizer/../x")]
+    [True, True, False, False]
+    """
+    directory, _, file = name.rpartition("/")
+    if not directory:
+        return name in (*OF_MODEL, *OF_REPORT)
+    return directory in DIRECTORIES and file not in ("", ".", "..") and "\\" not in file
 
 
 def differing(exp: Path, kept: Mapping[str, bytes]) -> list[str]:

@@ -162,3 +162,15 @@ def test_the_header_is_read_without_torch_and_names_the_file(exp):
         path.write_bytes(junk)
         with pytest.raises(ValueError, match=r"model\.safetensors: not a model file"):
             checkpoint.check_experiment(exp)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "tokenizer/../../escaped", "/tmp/escaped", "x.py"])
+def test_a_model_of_somebody_else_writes_no_file_of_its_choice(name):
+    kept = companions.packed({name: b"content", "config.yaml": b"seed: 1\n"})
+    assert companions.copies({companions.KEY: kept}) == {"config.yaml": b"seed: 1\n"}
+
+
+def test_a_copy_that_fills_the_memory_is_not_unpacked(monkeypatch):
+    kept = companions.packed({"config.yaml": b"0" * 1000})
+    monkeypatch.setattr(companions, "MAX_SIZE", 999)
+    assert companions.copies({companions.KEY: kept}) == {}
