@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,6 +72,7 @@ def run(main: Callable[[], None]) -> None:
     if os.environ.get("ATAT_DEBUG"):
         main()
         return
+    warnings.formatwarning = _format_warning
     try:
         main()
     except KeyboardInterrupt:
@@ -107,6 +109,19 @@ def _program() -> str:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """One line for a warning of ours; of others, with their place."""
+    if category.__module__.startswith("atat."):
+        return f"{_program()}: warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -7,6 +7,7 @@ audio and settings are as they were is left as it is.
 # T frames, F mel bins
 
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -31,6 +32,8 @@ MAX_DROPPED = 0.01
 # CMVN is over speech: frames whose loudest bin is within 35 dB of the utterance's (findings).
 SPEECH_DB = 35.0
 NATS_PER_DB = np.log(10) / 10  # features are logarithms of power
+# The machine's, and not of the file that was read when they came.
+MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 MIN_STD = 0.1  # of a bin that hardly moves (audio of a limited band); usual are 2 to 4
 
 
@@ -125,7 +128,7 @@ def _write_archive(
     )
     with (
         FeatureWriter(directory) as writer,
-        (directory / "dropped").open("w", encoding="utf-8") as dropped,
+        (directory / "dropped").open("w", encoding="utf-8", errors="backslashreplace") as dropped,
     ):
         first_reason = ""
         for key, (feats_TF, length) in zip(ids, results, strict=True):
@@ -255,9 +258,13 @@ def _extract_file(path: str, settings: FeaturesConfig) -> tuple[np.ndarray | str
     try:
         samples = read(path, settings.sample_rate_hz, settings.max_duration_s)
         return extract(samples, settings), len(samples)
-    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as e:
+    except ValueError as e:
         reason = str(e).removeprefix(f"{path}: ")
-        return " ".join(f"{path}: {reason}".split()), 0
+    except OSError as e:
+        if e.errno in MACHINE_ERRORS:
+            raise
+        reason = e.strerror or str(e)
+    return " ".join(f"{path}: {reason}".split()), 0
 
 
 def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
@@ -268,7 +275,7 @@ def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
         try:
             status = os.stat(path)
             parts.append(f"{key} {path} {status.st_size} {status.st_mtime_ns}")
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             parts.append(f"{key} {path} -")
     return sha256(*parts)
 
