@@ -34,12 +34,7 @@ def main() -> None:
     """Parse audio and text, from the command line."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
-    add(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help="audio (wav, flac, mp3, ...); - is standard input",
-    )
+    add("files", nargs="*", metavar="FILE", help="audio (wav, mp3, ...); - is standard input")
     add("--exp", type=Path, metavar="DIR", help="a trained experiment")
     add("--grammar", type=Path, metavar="FILE", help="without training, by Whisper: a grammar")
     add(

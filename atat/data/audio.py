@@ -55,6 +55,7 @@ def read(
     source: str | Path | IO[bytes],
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     max_duration_s: float = 30.0,
+    name: str | None = None,
 ) -> np.ndarray:
     """Read an audio file: wav, flac, ogg, mp3 or what else libsndfile knows, and what FFmpeg knows
     where PyAV is installed; any rate from 4 to 192 kHz, up to 32 channels.
@@ -64,6 +65,7 @@ def read(
             `sys.stdin.buffer`), which need not be seekable.
         sample_rate_hz: what it is resampled to.
         max_duration_s: a longer file is refused, from its header where that says so.
+        name: for messages; by default the file's own.
 
     Returns:
         float32 (N,) within [-1, 1], channels averaged. Silence is allowed.
@@ -75,9 +77,10 @@ def read(
         FileNotFoundError, IsADirectoryError, PermissionError, OSError: as for any file.
     """
     if not isinstance(source, str | Path):
-        return _read(str(getattr(source, "name", "audio")), source, sample_rate_hz, max_duration_s)
+        name = name or str(getattr(source, "name", "audio"))
+        return _read(name, source, sample_rate_hz, max_duration_s)
     with open(source, "rb") as file:
-        return _read(str(source), file, sample_rate_hz, max_duration_s)
+        return _read(name or str(source), file, sample_rate_hz, max_duration_s)
 
 
 def _read(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: float) -> np.ndarray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MIN_DURATION_S = 0.01
 BLOCK_VALUES = 2**18  # decoded at a time, all channels together: 1 MiB
+MALFORMED = 3  # libsndfile's error code
 UNKNOWN_LENGTH = 2**62  # libsndfile's, of a stream, is just below 2**63
 # Samples that may be missing at the end. libsndfile estimates the first two from their first frame;
 # of the frames of layer III, which are counted, a decoder may keep back its delay and the last.
@@ -66,6 +67,8 @@ def _decoded_by_either(
     try:
         sound = _forward()(whole)
     except (soundfile.SoundFileError, TypeError) as e:
+        if getattr(e, "code", None) == MALFORMED:  # FFmpeg would read as far as it goes
+            raise ValueError(f"{name}: damaged or truncated: {_reason(e)}") from e
         if container is not None:
             file.seek(0)
             return audio_containers.decode(name, file, container, max_duration_s, _reason(e))

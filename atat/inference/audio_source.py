@@ -56,7 +56,7 @@ def read(
     """
     name = name_of(source)
     try:
-        return _read(source, sample_rate_hz, max_duration_s, sample_rate, allow_url)
+        return _read(name, source, sample_rate_hz, max_duration_s, sample_rate, allow_url)
     except OSError as e:
         what = "no such file" if isinstance(e, FileNotFoundError) else e.strerror or str(e)
         raise type(e)(f"{name}: {what[:1].lower()}{what[1:]}") from e
@@ -90,6 +90,7 @@ def is_with_rate(source: Any) -> bool:
 
 
 def _read(
+    name: str,
     source: Any,
     sample_rate_hz: int,
     max_duration_s: float,
@@ -109,7 +110,7 @@ def _read(
             raise ValueError("an address, which is fetched with allow_url=True alone")
         source = download.fetch(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return audio.read(io.BytesIO(source), sample_rate_hz, max_duration_s)
+        return audio.read(io.BytesIO(source), sample_rate_hz, max_duration_s, name)
     if isinstance(source, str | os.PathLike):
         return audio.read(os.fsdecode(source), sample_rate_hz, max_duration_s)
     if hasattr(source, "read"):

@@ -77,7 +77,7 @@ def test_what_a_browser_or_telephone_records_is_read(kind, muxer, codec, rate, t
     assert len(samples) / RATE == pytest.approx(2.0, abs=0.15)
     expected = tone(1.0)
     likeness = np.correlate(samples, expected, "valid").max()
-    assert likeness > 0.97 * np.linalg.norm(expected) ** 2
+    assert likeness > 0.9 * np.linalg.norm(expected) ** 2
 
 
 @needs_av
