@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -59,7 +58,7 @@ def test_samples_with_their_rate_are_one_input(model, toy_wavs):
 
 
 def test_models_and_results_are_pickled_and_copied(model, toy_wavs):
-        source = toy_wavs["anna-1"]
+    source = toy_wavs["anna-1"]
     result = model(source, nbest=2, constraint="grammar")
     model(text="turn on the lights")  # what is made when first needed is there
     for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
