@@ -208,7 +208,7 @@ def test_no_bad_file_stops_a_split(tmp_path, capsys):
     listed = (tmp_path / "dump" / "train" / "dropped").read_text().splitlines()
     said = ("samples of up to 3.4e+38", "Too many levels of symbolic links", "a pipe or a device")
     said += ("Is a directory", "empty (0 bytes)", "a pipe or a device", "Not a directory")
-    for line, path, reason in zip(listed, paths[1:], said, strict=True):
+    for line, path, reason in zip(listed, paths[1:8], said, strict=True):
         assert f" {path}: " in line and reason in line
     assert "dropped 7 of 12" in capsys.readouterr().err
 
