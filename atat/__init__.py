@@ -9,13 +9,24 @@ if sys.argv[:1] == ["-m"] and sys.path and sys.path[0] == os.getcwd():
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # for the processes that it starts
 
 __version__ = "0.2.0"
-__all__ = ["SpeechToSemantics"]
+__all__ = ["Reading", "Result", "SpeechToSemantics", "WhisperGrammar"]
+
+_MODULES = {
+    "Reading": "atat.inference.result",
+    "Result": "atat.inference.result",
+    "SpeechToSemantics": "atat.inference.predictor",
+    "WhisperGrammar": "atat.inference.whisper_grammar",
+}
 
 
 def __getattr__(name: str):
     # torch costs seconds to import: only who asks for the model pays.
-    if name == "SpeechToSemantics":
-        from atat.inference.predictor import SpeechToSemantics
+    if name in _MODULES:
+        from importlib import import_module
 
-        return SpeechToSemantics
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'atat' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -15,7 +15,7 @@ from typing import Any
 from atat.common import cli
 from atat.config.tasks import TAGGED_TASKS
 from atat.data.microphone import record
-from atat.inference.parsing import line, load, understand
+from atat.inference.parsing import line, load, show, understand
 
 NOT_UNDERSTOOD = 3  # exit code, on request
 
@@ -34,7 +34,7 @@ def main() -> None:
     """Parse audio and text, from the command line."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", help="audio (wav, flac, ogg); - is standard input")
+    add("files", nargs="*", metavar="FILE", help="audio (wav, mp3, ...); - is standard input")
     add("--exp", type=Path, metavar="DIR", help="a trained experiment")
     add("--grammar", type=Path, metavar="FILE", help="without training, by Whisper: a grammar")
     add(
@@ -54,7 +54,7 @@ def main() -> None:
     add("--ctc_weight", type=float, help="share of CTC in the score, 0 to 1; default: as scored")
     add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
     add("--threshold", type=float, help="least confidence that is accepted; default: calibrated")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ..., or auto")
     add("--num_threads", type=cli.positive_int, default=1, help="of torch, on a CPU")
     add(
         "--exit_code",
@@ -111,7 +111,7 @@ def main() -> None:
             print(f"atat.parse: error: {' '.join(str(outcome).split())}", file=sys.stderr)
         else:
             missed |= has_tags and not outcome.is_understood
-            print(line(name, kind, outcome, args.nbest > 1, has_tags), flush=True)
+            show(line(name, kind, outcome, args.nbest > 1, has_tags))
     if failed:
         sys.exit(cli.USAGE)
     if missed and args.exit_code:

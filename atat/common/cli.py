@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -79,6 +80,7 @@ def run(main: Callable[[], None]) -> None:
     if os.environ.get("ATAT_DEBUG"):
         main()
         return
+    warnings.formatwarning = _format_warning
     try:
         main()
     except KeyboardInterrupt:
@@ -125,6 +127,19 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """One line for a warning of ours; of others, with their place."""
+    if category.__module__.startswith("atat."):
+        return f"{_program()}: warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -4,18 +4,24 @@
 
 import io
 import numbers
-import os
-import stat
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from atat.data import audio_decoding
+from atat.data.audio_mixdown import (
+    MAX_CHANNELS,
+    Mixdown,
+    NoSpeechError,
+    check_longest,
+    check_rate,
+)
+
 SAMPLE_RATE_HZ = 16000
-MIN_DURATION_S = 0.01
-MAX_CHANNELS = 32  # of an array; more, and it is the other way round
 # A stream (standard input) is taken whole before its header can be believed.
-MAX_STREAM_BYTES = 512 * 2**20
+MAX_STREAM_BYTES = 128 * 2**20
+BLOCK_SAMPLES = 2**18  # of an array, mixed at a time
 
 SUFFIXES = (
     ".wav",
@@ -32,7 +38,6 @@ SUFFIXES = (
 )
 
 SILENCE_DB = -75.0  # of full scale: where no 10 ms are louder, nobody speaks
-CANCELLED_DB = 40.0  # so much quieter together than alone: the channels are of opposite phase
 
 # Of `active_range`.
 FRAME_S = 0.01
@@ -46,38 +51,47 @@ MAX_PAUSE_S = 0.7
 MIN_SPEECH_S = 0.08
 
 
-class NoSpeechError(ValueError):
-    """Audio as it should be, in which nobody speaks."""
-
-
 def read(
     source: str | Path | IO[bytes],
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     max_duration_s: float = 30.0,
+    name: str | None = None,
 ) -> np.ndarray:
-    """Read an audio file: wav, flac, ogg or what else libsndfile knows; any rate, any channels.
+    """Read an audio file: wav, flac, ogg, mp3 or what else libsndfile knows, and what FFmpeg knows
+    where PyAV is installed; any rate from 4 to 192 kHz, up to 32 channels.
 
     Args:
         source: a path, or a file object open for binary reading (standard input:
             `sys.stdin.buffer`), which need not be seekable.
         sample_rate_hz: what it is resampled to.
-        max_duration_s: a longer file is refused from its header, before it is decoded.
+        max_duration_s: a longer file is refused, from its header where that says so.
+        name: for messages; by default the file's own.
 
     Returns:
         float32 (N,) within [-1, 1], channels averaged. Silence is allowed.
 
     Raises:
         ValueError: with the file's name: empty, truncated, not audio, shorter than 0.01 s, longer
-            than `max_duration_s`, NaN or infinite samples.
-        FileNotFoundError, IsADirectoryError, PermissionError: as for any file.
+            than `max_duration_s`, samples that are NaN, infinite or beyond 2**31.
+        NoSpeechError: channels that cancel each other out.
+        FileNotFoundError, IsADirectoryError, PermissionError, OSError: as for any file.
     """
     if not isinstance(source, str | Path):
-        name = str(getattr(source, "name", "audio"))
-        return _decode(name, _seekable(name, source), sample_rate_hz, max_duration_s)
+        name = name or str(getattr(source, "name", "audio"))
+        return _read(name, source, sample_rate_hz, max_duration_s)
     with open(source, "rb") as file:
-        is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        whole = file if is_regular else _seekable(str(source), file)
-        return _decode(str(source), whole, sample_rate_hz, max_duration_s)
+        return _read(name or str(source), file, sample_rate_hz, max_duration_s)
+
+
+def _read(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: float) -> np.ndarray:
+    """As `read`, of an open file."""
+    if not isinstance(got := file.read(0), bytes | bytearray):
+        raise ValueError(
+            f"{name}: reading gives {type(got).__name__}, expected bytes (open it with 'rb')"
+        )
+    is_stream = not (hasattr(file, "seekable") and file.seekable())
+    whole = _taken_whole(name, file) if is_stream else file
+    return audio_decoding.decode(name, whole, max_duration_s, is_stream).samples(sample_rate_hz)
 
 
 def files(directory: Path) -> list[Path]:
@@ -92,35 +106,57 @@ def files(directory: Path) -> list[Path]:
     return found
 
 
-def to_mono_16k(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def to_mono_16k(
+    samples: np.ndarray, sample_rate_hz: float, max_duration_s: float = float("inf")
+) -> np.ndarray:
     """Convert an array as a recorder or another library gives it.
 
     Args:
-        samples: (N,) or (N, C), floating point within [-1, 1], or int8, int16 or int32 at full
-            scale (what is in an int64, nobody knows).
+        samples: (N,), (N, C), or (1, N) and (2, N) as torchaudio and librosa have them; floating
+            point within [-1, 1], or int8, int16 or int32 at full scale (what is in an int64, nobody
+            knows).
+        sample_rate_hz: of the samples.
+        max_duration_s: longer audio is refused.
 
     Returns:
         float32 (N',), mono, at 16 kHz.
 
     Raises:
-        ValueError: another shape or type, NaN or infinite samples, a rate that is not positive.
+        ValueError: another shape or type, samples that are NaN, infinite or beyond 2**31, a rate or
+            length that no recording has.
+        NoSpeechError: channels that cancel each other out.
     """
-    samples = np.asarray(samples)
-    if samples.ndim not in (1, 2) or samples.size == 0:
-        raise ValueError(f"got samples of shape {samples.shape}, expected (N,) or (N, channels)")
-    if samples.ndim == 2 and samples.shape[1] > max(samples.shape[0], MAX_CHANNELS):
-        raise ValueError(
-            f"got samples of shape {samples.shape}, expected (N, channels): transpose them"
-        )
+    samples = _channels_last(np.asarray(samples))
     if isinstance(sample_rate_hz, bool) or not isinstance(sample_rate_hz, numbers.Real):
         raise ValueError(f"got a sample rate of {sample_rate_hz!r}, expected a number of Hz")
-    if not np.isfinite(sample_rate_hz) or sample_rate_hz <= 0:
-        raise ValueError(f"got a sample rate of {sample_rate_hz}, expected Hz above 0")
+    check_rate("samples", sample_rate_hz)
+    check_longest("samples", len(samples) / sample_rate_hz, max_duration_s)
+    scale = np.float32(1)
     if samples.dtype.name in ("int8", "int16", "int32"):
-        samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
+        scale = np.float32(-float(np.iinfo(samples.dtype).min))
     elif samples.dtype.kind != "f":
         raise ValueError(f"got samples of type {samples.dtype}, expected floats or int8, 16, 32")
-    return _convert("samples", samples, sample_rate_hz, SAMPLE_RATE_HZ)
+    mix = Mixdown("samples", sample_rate_hz, samples.shape[1], max_duration_s)
+    for start in range(0, len(samples), BLOCK_SAMPLES):
+        block_NC = samples[start : start + BLOCK_SAMPLES]
+        mix.add(block_NC / scale if block_NC.dtype.kind == "i" else block_NC)
+    return mix.samples(SAMPLE_RATE_HZ)
+
+
+def _channels_last(samples: np.ndarray) -> np.ndarray:
+    """(N, C) of samples in any order that can be told."""
+    if samples.ndim == 1 and samples.size:
+        return samples[:, None]
+    if samples.ndim == 2 and samples.size:
+        rows, columns = samples.shape
+        if columns <= MAX_CHANNELS and rows >= columns:
+            return samples
+        if rows <= 2:  # more of them may as well be several recordings
+            return samples.T
+    raise ValueError(
+        f"got samples of shape {samples.shape}, expected (N,), (N, channels), (1, N) or (2, N); "
+        "transpose more channels, and give several recordings as a list"
+    )
 
 
 def active_range(
@@ -191,98 +227,9 @@ def at_level(samples: np.ndarray, level_db: float, sample_rate_hz: int) -> np.nd
     return (samples - samples.mean()) * np.float32(10 ** ((level_db - loudest_db) / 20))
 
 
-def _seekable(name: str, file: IO[bytes]) -> IO[bytes]:
-    if file.seekable():
-        return file
+def _taken_whole(name: str, file: IO[bytes]) -> IO[bytes]:
+    """What comes through a pipe, as a file."""
     data = file.read(MAX_STREAM_BYTES + 1)
     if len(data) > MAX_STREAM_BYTES:
         raise ValueError(f"{name}: longer than {MAX_STREAM_BYTES >> 20} MiB; give it as a file")
     return io.BytesIO(data)
-
-
-def _decode(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: float) -> np.ndarray:
-    import soundfile
-
-    start = file.tell()
-    num_bytes = file.seek(0, os.SEEK_END) - start
-    file.seek(start)
-    if num_bytes == 0:
-        raise ValueError(f"{name}: empty (0 bytes), expected audio")
-    _check_wav_is_whole(name, file, num_bytes)
-    file.seek(start)
-    try:
-        sound = soundfile.SoundFile(file)
-    except soundfile.LibsndfileError as e:
-        raise ValueError(f"{name}: not audio that can be read: {e.error_string}") from e
-    with sound:
-        promised, rate = sound.frames, sound.samplerate
-        duration_s = promised / rate
-        if promised == 0:
-            raise ValueError(f"{name}: no samples in it (empty or truncated), expected audio")
-        if duration_s < MIN_DURATION_S:
-            raise ValueError(
-                f"{name}: {duration_s:.4f} s long, expected {MIN_DURATION_S} s or more"
-            )
-        if duration_s > max_duration_s:
-            raise ValueError(
-                f"{name}: {duration_s:.1f} s long, the limit is {max_duration_s} s "
-                "(features.max_duration_s)"
-            )
-        try:
-            samples = sound.read(dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as e:
-            raise ValueError(f"{name}: damaged or truncated: {e.error_string}") from e
-    if len(samples) < promised:
-        raise ValueError(
-            f"{name}: truncated: {promised} samples promised, {len(samples)} there; copy it again"
-        )
-    return _convert(name, samples, rate, sample_rate_hz)
-
-
-def _convert(name: str, samples: np.ndarray, rate: float, sample_rate_hz: int) -> np.ndarray:
-    """Mono float32 at `sample_rate_hz`, within [-1, 1]."""
-    import soxr
-
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{name}: NaN or infinite samples, expected finite ones")
-    mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
-    if samples.ndim == 2 and _cancels(samples, mono):
-        raise NoSpeechError(
-            f"{name}: no speech: its channels cancel each other out (opposite phase); give one of "
-            "them alone"
-        )
-    if rate != sample_rate_hz:
-        mono = soxr.resample(mono, rate, sample_rate_hz)
-    # Float files may go beyond full scale, and so may a resampled one at full scale.
-    peak = np.abs(mono).max(initial=1.0)
-    return mono / peak if peak > 1.0 else mono
-
-
-def _cancels(samples: np.ndarray, mono: np.ndarray) -> bool:
-    """Whether next to nothing is left of the channels (N, C) together."""
-    alone, together = np.var(samples, axis=0).max(), np.var(mono)
-    return bool(alone > 0 and together < alone * 10 ** (-CANCELLED_DB / 10))
-
-
-def _check_wav_is_whole(name: str, file: IO[bytes], num_bytes: int) -> None:
-    """Raise if a RIFF file's data end beyond the file; libsndfile would read what is there."""
-    if file.read(4) != b"RIFF":
-        return
-    position = 12
-    file.seek(8, os.SEEK_CUR)
-    while len(header := file.read(8)) == 8:
-        size = int.from_bytes(header[4:], "little")
-        position += 8
-        # Writers that could not seek back (ffmpeg, sox in a pipe) leave a size of about 2 or 4 GiB.
-        unknown = size >= 0x7FFFF000
-        if header[:4] == b"data":
-            if not unknown and position + size > num_bytes:
-                raise ValueError(
-                    f"{name}: truncated: {size} bytes of samples promised, "
-                    f"{max(num_bytes - position, 0)} there; copy it again"
-                )
-            return
-        step = size + size % 2  # chunks are padded to even sizes
-        position += step
-        file.seek(step, os.SEEK_CUR)
-    raise ValueError(f"{name}: truncated: no samples in it; copy it again")

@@ -7,9 +7,11 @@ audio and settings are as they were is left as it is.
 # T frames, F mel bins
 
 import dataclasses
+import errno
 import functools
 import json
 import os
+import stat
 import sys
 import time
 from contextlib import ExitStack
@@ -31,6 +33,8 @@ MAX_DROPPED = 0.01
 # CMVN is over speech: frames whose loudest bin is within 35 dB of the utterance's (findings).
 SPEECH_DB = 35.0
 NATS_PER_DB = np.log(10) / 10  # features are logarithms of power
+# The machine's, and not of the file that was read when they came.
+MACHINE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 MIN_STD = 0.1  # of a bin that hardly moves (audio of a limited band); usual are 2 to 4
 
 
@@ -125,7 +129,7 @@ def _write_archive(
     )
     with (
         FeatureWriter(directory) as writer,
-        (directory / "dropped").open("w", encoding="utf-8") as dropped,
+        (directory / "dropped").open("w", encoding="utf-8", errors="backslashreplace") as dropped,
     ):
         first_reason = ""
         for key, (feats_TF, length) in zip(ids, results, strict=True):
@@ -270,11 +274,17 @@ def write_cmvn(dump: Path, summaries: dict[str, Summary], kind: str) -> None:
 def _extract_file(path: str, settings: FeaturesConfig) -> tuple[np.ndarray | str, int]:
     """Features and number of samples, or why there are none, and 0."""
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            raise ValueError("a pipe or a device, expected a file")  # reading may never end
         samples = read(path, settings.sample_rate_hz, settings.max_duration_s)
         return extract(samples, settings), len(samples)
-    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as e:
+    except ValueError as e:
         reason = str(e).removeprefix(f"{path}: ")
-        return " ".join(f"{path}: {reason}".split()), 0
+    except OSError as e:
+        if e.errno in MACHINE_ERRORS:
+            raise
+        reason = e.strerror or str(e)
+    return " ".join(f"{path}: {reason}".split()), 0
 
 
 def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
@@ -285,7 +295,7 @@ def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
         try:
             status = os.stat(path)
             parts.append(f"{key} {path} {status.st_size} {status.st_mtime_ns}")
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             parts.append(f"{key} {path} -")
     return sha256(*parts)
 

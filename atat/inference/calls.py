@@ -1,31 +1,61 @@
 """The call that all predictors share: audio or text, one or several."""
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from atat.inference.audio_source import is_with_rate
 from atat.inference.result import Result
 
 
 def one_or_several(
     source: Any,
     text: str | Sequence[str] | None,
-    of_audio: Callable[[list[Any]], list[Result]],
+    hear: Callable[[Any], Any],
+    understand: Callable[[list[Any]], list[Result]],
     of_texts: Callable[[list[str]], list[Result]],
 ) -> Result | list[Result]:
     """Predict from what is given: a result for a single input, a list of results for a list.
 
     Args:
-        source: audio (a file, samples), or a list or tuple of them; None where there is text.
+        source: audio (a file, samples, samples with their rate), or a list or tuple of them; None
+            where there is text.
         text: a sentence, or several; None where there is audio.
-        of_audio, of_texts: predict from a list.
+        hear: reads one audio input.
+        understand: predicts from a list of what `hear` gave.
+        of_texts: predicts from a list.
+
+    Returns:
+        Of a list of audio, an input that cannot be used gives a result with `error`.
 
     Raises:
-        ValueError: both are given, or neither.
+        ValueError: both are given, or neither; what the functions raise, but for an input among
+            several that `hear` refuses.
     """
     if (source is None) == (text is None):
         raise ValueError("got both audio and text or neither, expected one of them")
     if text is not None:
         return of_texts([text])[0] if isinstance(text, str) else of_texts(list(text))
-    if isinstance(source, list | tuple):
-        return of_audio(list(source))
-    return of_audio([source])[0]
+    if not isinstance(source, list | tuple) or is_with_rate(source):
+        return understand([hear(source)])[0]
+    if source and isinstance(source[0], numbers.Real):
+        raise ValueError("got a list of numbers, expected samples as an array (numpy.asarray)")
+    return _of_several(source, hear, understand)
+
+
+def _of_several(
+    sources: Sequence[Any],
+    hear: Callable[[Any], Any],
+    understand: Callable[[list[Any]], list[Result]],
+) -> list[Result]:
+    """Results of those that can be used, and errors of the others, in order."""
+    failed: dict[int, Result] = {}
+    heard = []
+    for i, source in enumerate(sources):
+        try:
+            heard.append(hear(source))
+        except (ValueError, OSError) as e:
+            error = " ".join(str(e).split())
+            failed[i] = Result(None, {}, "", None, error, error=error)
+    understood = iter(understand(heard))
+    return [failed[i] if i in failed else next(understood) for i in range(len(sources))]

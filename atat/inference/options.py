@@ -1,7 +1,9 @@
 """Search options of a call: task, constraint, beam and the like."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from atat.config.schema import DecodeConfig
 from atat.config.tasks import CONSTRAINTS, TASKS
 from atat.inference.beam_search import MAX_BEAM, check_options
 
@@ -35,3 +37,44 @@ class SearchOptions:
             return self
         nbest = min(RIVALS * self.nbest, MAX_BEAM)
         return replace(self, nbest=nbest, beam=min(max(self.beam, nbest), MAX_BEAM))
+
+
+def of_call(
+    default_task: str,
+    given: dict[str, Any],
+    decode: DecodeConfig,
+    has_ctc: bool,
+    calibrated: dict[str, Any] | None,
+) -> SearchOptions:
+    """The options of a call, as `SpeechToSemantics.options` says.
+
+    Args:
+        default_task: where none is given.
+        given: by the caller; None is as not given.
+        decode: the experiment's.
+        has_ctc: whether the model has CTC.
+        calibrated: options that confidence was fitted for, if it was.
+
+    Raises:
+        ValueError: an option that does not exist, or that this model cannot do.
+    """
+    defaults = SearchOptions(
+        task=default_task,
+        beam=decode.beam,
+        nbest=decode.nbest,
+        max_length=decode.max_length,
+        length_bonus=decode.length_bonus,
+    )
+    if default_task == "slu" and calibrated is not None:  # of audio
+        defaults = replace(defaults, **calibrated)
+    elif default_task == "slu" and has_ctc and "test" in decode.runs:
+        test = decode.runs["test"]
+        defaults = replace(defaults, ctc_weight=test.ctc_weight, beam=test.beam or defaults.beam)
+    unknown = given.keys() - asdict(defaults).keys()
+    if unknown:
+        known = ", ".join(asdict(defaults))
+        raise ValueError(f"got option '{min(unknown)}', expected some of {known}")
+    options = replace(defaults, **{k: v for k, v in given.items() if v is not None})
+    if options.ctc_weight > 0 and not has_ctc:
+        raise ValueError("ctc_weight: expected 0: the model has no CTC (model.ctc_weight is 0)")
+    return options

@@ -78,7 +78,7 @@ def line(name: str, kind: str, result: Result, with_nbest: bool, has_tags: bool 
     for reading in (about, *nbest):
         if reading["score"] is not None:
             reading["score"] = round(reading["score"], 4)
-    for key in ("reason", "unknown", "duration_s"):
+    for key in ("reason", "unknown", "duration_s", "error"):
         if not about[key]:
             del about[key]
     for key in ("confidence", "accepted", "slot_confidence", "spoken_slots"):
@@ -87,6 +87,14 @@ def line(name: str, kind: str, result: Result, with_nbest: bool, has_tags: bool 
     if with_nbest:
         about["nbest"] = nbest
     return json.dumps({kind: name, **about}, ensure_ascii=False)
+
+
+def show(text: str) -> None:
+    """Print a line of JSON, with escapes for what the encoding of standard output does not have."""
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        print(json.dumps(json.loads(text)), flush=True)
 
 
 def load(

@@ -4,7 +4,7 @@ from atat import SpeechToSemantics
 model = SpeechToSemantics.load("egs/commands/exp/atat")
 model("kitchen.wav").slots                      # {'room': 'kitchen'}
 model(["a.wav", "b.flac"])                      # a list of results, decoded as a batch
-model(samples, sample_rate=8000)                # NumPy array, (num_samples,) or with channels
+model(samples, sample_rate=8000)                # NumPy array or tensor
 model(text="turn on the lights", nbest=3).nbest
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,25 +26,38 @@ from atat.config.tasks import TAGGED_TASKS
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.inference import audio_input, confidence, constraints
-from atat.inference.audio_input import AudioSource, Recording
+from atat.inference import audio_input, confidence, constraints, devices
+from atat.inference.audio_input import Recording
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.calls import one_or_several
+from atat.inference.found import result_of
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
-from atat.inference.options import SearchOptions
-from atat.inference.result import Reading, Result, read
-from atat.inference.typed_text import NBEST, TypedText, as_written, normalize
+from atat.inference.options import SearchOptions, of_call
+from atat.inference.result import Result
+from atat.inference.typed_text import NBEST, TypedText, normalize
 from atat.models.checkpoint import check_experiment, fill, model_path, read_weights
 from atat.models.espnet_model import AtatModel, build
 from atat.models.experiment_files import TEXT_ENCODER
 from atat.semantics import tag_nesting
+
+if TYPE_CHECKING:
+    from atat.inference.audio_source import AudioSource
 
 # The n best of an utterance, and what of a result's attributes is known with them.
 Found = tuple[list[Hypothesis], dict[str, Any]]
 
 
 class SpeechToSemantics:
-    """A trained model with its tokenizer and settings: `load` one, and call it."""
+    """A trained model with its tokenizer and settings: `load` one, and call it.
+
+    model = SpeechToSemantics.load("egs/commands/exp/atat")
+    result = model("kitchen.wav")
+    result.intent, result.slots         # 'turnOnLight', {'room': 'kitchen'}
+    model(text="turn on the lights")    # typed
+    help(model.__call__)                # what else it takes
+
+    May be called from several threads, copied and pickled.
+    """
 
     def __init__(
         self,
@@ -65,7 +78,22 @@ class SpeechToSemantics:
         self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
         self.grammar, self.nested, self.spoken_values = grammar, nested, spoken_values
         self.confidence: confidence.Confidence | None = None
+        self.name: str | None = None  # of the experiment's directory
         self._acceptors: dict[tuple[str, bool], constraints.Acceptor] = {}
+
+    def __repr__(self) -> str:
+        about = [f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters"]
+        about.append(f"on {self._device}")
+        about += ["with a grammar"] if self.grammar is not None else []
+        about += ["calibrated"] if self.confidence is not None else []
+        name = "" if self.name is None else f"{self.name}: "
+        return f"<{type(self).__name__} {name}{', '.join(about)}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without what is made again when it is needed."""
+        made_again = {"typed", "_encode_text"}
+        state = {k: v for k, v in self.__dict__.items() if k not in made_again}
+        return state | {"_acceptors": {}}
 
     @classmethod
     def load(
@@ -79,7 +107,7 @@ class SpeechToSemantics:
 
         Args:
             exp_dir: the experiment's directory, with config.yaml, tokenizer and model.
-            device: as torch names it: cpu, cuda, cuda:1, ...
+            device: cpu, cuda, cuda:1, ... as torch names it; auto: cuda where there is one.
             with_confidence: read its confidence.json, where there is one.
             spoken_values: slots as they are said ("twenty five"), not as its grammar writes them.
 
@@ -97,10 +125,7 @@ class SpeechToSemantics:
         weights = read_weights(path, tokenizer)
         model = build(settings, tokenizer, load_pretrained=False)
         fill(model, weights, path)
-        try:
-            model.to(device)
-        except (RuntimeError, AssertionError) as e:
-            raise ValueError(f"device: got '{device}', which torch cannot use here ({e})") from e
+        devices.place(model, device)
         grammar = exp_dir / "grammar.yaml"
         loaded = cls(
             model,
@@ -110,6 +135,7 @@ class SpeechToSemantics:
             tag_nesting.load(exp_dir),
             spoken_values,
         )
+        loaded.name = str(exp_dir)
         if with_confidence:
             loaded.confidence = confidence.load(exp_dir)
         return loaded
@@ -117,54 +143,68 @@ class SpeechToSemantics:
     @torch.inference_mode()
     def __call__(
         self,
-        source: AudioSource | Sequence[AudioSource] | None = None,
+        source: "AudioSource | Sequence[AudioSource] | None" = None,
         *,
         text: str | Sequence[str] | None = None,
-        sample_rate: int | None = None,
+        sample_rate: float | None = None,
         max_duration_s: float | None = None,
         threshold: float | None = None,
+        allow_url: bool = False,
         **options: Any,
     ) -> Result | list[Result]:
         """Predict intent and slots of audio or text.
 
         Args:
-            source: path or open file of audio, or samples: (num_samples,) or (num_samples,
-                num_channels), floats within [-1, 1] or integers at full scale; or a list of these.
+            source: audio, or a list of it; one of
+
+                - a path, the bytes of a file, a file open for binary reading;
+                - samples, a NumPy array or tensor: (num_samples,), (num_samples, channels), (1,
+                  num_samples) or (2, num_samples), floats within [-1, 1] or int8, int16, int32;
+                - `(rate, samples)` or `(samples, rate)`;
+                - `{"array": samples, "sampling_rate": rate}`;
+                - an http(s) address, if `allow_url`.
             text: a sentence or a list of them, instead of audio.
-            sample_rate: of arrays, in Hz.
+            sample_rate: in Hz, of samples that come without one.
             max_duration_s: longer audio is refused; the features' limit by default.
             threshold: least confidence of audio that is accepted, 0 to 1, instead of the calibrated
                 one.
+            allow_url: fetch addresses (at most 64 MiB in 30 s). Leave it off where others choose
+                the source: they would reach what this machine can.
             options: task slu (default for audio), nlu (default for text), asr or mlm; constraint
                 "none", "well_formed" (default) or "grammar"; ctc_weight 0 to 1; beam, nbest,
                 max_length, length_bonus (default: `options`).
 
         Returns:
-            A result for a single input, a list of results for a list.
+            A result for a single input, a list of results for a list. Audio of a list that cannot
+            be used has a result with `error`, without intent, and the others are understood.
 
         Raises:
-            ValueError, FileNotFoundError: an input or option that cannot be used, by name.
+            ValueError, OSError: a single input, or an option, that cannot be used, by name.
         """
-
-        def of_audio(sources: list[Any]) -> list[Result]:
-            recordings = [self.hear(s, sample_rate, max_duration_s) for s in sources]
-            return self.understand(recordings, threshold, **options)
 
         def of_texts(texts: list[str]) -> list[Result]:
             if threshold is not None:
                 raise ValueError("threshold: got one for text, expected it for audio alone")
             return self.understand_texts(texts, **options)
 
-        return one_or_several(source, text, of_audio, of_texts)
+        return one_or_several(
+            source,
+            text,
+            lambda one: self.hear(one, sample_rate, max_duration_s, allow_url),
+            lambda recordings: self.understand(recordings, threshold, **options),
+            of_texts,
+        )
 
     def hear(
         self,
-        source: AudioSource,
-        sample_rate: int | None = None,
+        source: "AudioSource",
+        sample_rate: float | None = None,
         max_duration_s: float | None = None,
+        allow_url: bool = False,
     ) -> Recording:
-        """Extract features of one audio file or array; arguments and errors as in a call."""
-        return audio_input.hear(source, self.settings.features, sample_rate, max_duration_s)
+        """Extract features of one audio input; arguments and errors as of a call with one."""
+        features = self.settings.features
+        return audio_input.hear(source, features, sample_rate, max_duration_s, allow_url)
 
     @torch.inference_mode()
     def understand(
@@ -266,28 +306,13 @@ class SpeechToSemantics:
         Raises:
             ValueError: an option that does not exist, or that this model cannot do.
         """
-        decode = self.settings.decode
-        defaults = SearchOptions(
-            task=default_task,
-            beam=decode.beam,
-            nbest=decode.nbest,
-            max_length=decode.max_length,
-            length_bonus=decode.length_bonus,
+        options = of_call(
+            default_task,
+            given,
+            self.settings.decode,
+            has_ctc=self.model.ctc is not None,
+            calibrated=None if self.confidence is None else self.confidence.options,
         )
-        if default_task == "slu" and self.confidence is not None:  # of audio
-            defaults = replace(defaults, **self.confidence.options)
-        elif default_task == "slu" and self.model.ctc is not None and "test" in decode.runs:
-            test = decode.runs["test"]
-            defaults = replace(
-                defaults, ctc_weight=test.ctc_weight, beam=test.beam or defaults.beam
-            )
-        unknown = given.keys() - asdict(defaults).keys()
-        if unknown:
-            known = ", ".join(asdict(defaults))
-            raise ValueError(f"got option '{min(unknown)}', expected some of {known}")
-        options = replace(defaults, **{k: v for k, v in given.items() if v is not None})
-        if options.ctc_weight > 0 and self.model.ctc is None:
-            raise ValueError("ctc_weight: expected 0: the model has no CTC (model.ctc_weight is 0)")
         self._acceptor(options)
         return options
 
@@ -354,37 +379,15 @@ class SpeechToSemantics:
     ) -> list[Result]:
         """A result each, in order; `abouts` hold what is known already, seconds spent among it."""
         results: dict[int, Result] = {}
+        grammar = None if self.typed is None else self.typed.grammar
         for batch in batches(sizes, self.settings.decode.batch_frames):
             start = time.perf_counter()
             found = list(find(batch))
             share = (time.perf_counter() - start) / len(batch)
             for i, (hypotheses, judged) in zip(batch, found, strict=True):
                 about = abouts[i] | judged | {"seconds": round(abouts[i]["seconds"] + share, 4)}
-                results[i] = self._result(hypotheses, options, **about)
+                results[i] = result_of(hypotheses, options, self.tokenizer, grammar, about)
         return [results[i] for i in range(len(sizes))]
-
-    def _result(
-        self, hypotheses: Sequence[Hypothesis], options: SearchOptions, **about: Any
-    ) -> Result:
-        if not hypotheses:
-            reason = (
-                f"found nothing that the constraint '{options.constraint}' accepts and that has "
-                f"at most {options.max_length} tokens (decode.max_length)"
-            )
-            return Result(None, {}, "", None, reason, **about)
-        readings: dict[str, Reading] = {}
-        for h in hypotheses:
-            one = read(self.tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
-            readings.setdefault(repr(confidence.meaning(one)), one)  # the best of each meaning
-        nbest = tuple(readings.values())[: options.nbest]
-        doubt = about.pop("doubt", None)
-        if self.typed is None or options.task not in TAGGED_TASKS:
-            result = Result(**asdict(nbest[0]), nbest=nbest, **about)
-        else:
-            result = as_written(self.typed.grammar, nbest, options.nbest, **about)
-        if doubt is not None and result.reason is None:
-            result = replace(result, intent=None, slots={}, spoken_slots=None, reason=doubt)
-        return result
 
     @torch.inference_mode()
     def search_encoded(

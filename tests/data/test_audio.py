@@ -248,7 +248,7 @@ def test_an_array_equals_the_file_of_it(tmp_path):
         (np.zeros(9, bool), RATE, "bool"),
         (np.zeros(9, np.uint8), RATE, "uint8"),
         (np.zeros(9, np.int64), RATE, "int64, expected floats or int8, 16, 32"),
-        (np.zeros((2, 16000)), RATE, "transpose"),
+        (np.zeros((3, 16000)), RATE, "transpose"),
         (np.zeros(9), "16k", "sample rate of '16k'"),
         (np.array([np.nan]), RATE, "NaN"),
         (np.zeros(9), 0, "sample rate of 0"),

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -187,6 +188,39 @@ def test_more_than_one_in_a_hundred_is_an_error_unless_allowed(tmp_path):
     )
     assert "0.0063 s long" in reasons["s-051"] and "31.0 s long" in reasons["s-052"]
     assert "No such file" in reasons["s-053"]
+
+
+def test_no_bad_file_stops_a_split(tmp_path, capsys):
+    write_data(tmp_path / "data", "train", dict(list(damaged().items())[:12]))
+    paths = [Path(path) for path in wav_scp(tmp_path / "data").values()]
+    loud = np.full((RATE, 2), 3.4e38, np.float32)
+    soundfile.write(paths[1], loud, RATE, format="WAV", subtype="FLOAT")
+    for path in paths[2:8]:
+        path.unlink()
+    paths[2].symlink_to(paths[2])
+    os.mkfifo(paths[3])
+    paths[4].mkdir()
+    paths[5].touch()
+    paths[6].symlink_to("/dev/zero")
+    paths[7].symlink_to(paths[0] / "below")
+    summary, _ = write_split(tmp_path / "data", allow_drops=True)
+    assert (summary.num_utterances, summary.num_dropped) == (5, 7)
+    listed = (tmp_path / "dump" / "train" / "dropped").read_text().splitlines()
+    said = ("samples of up to 3.4e+38", "Too many levels of symbolic links", "a pipe or a device")
+    said += ("Is a directory", "empty (0 bytes)", "a pipe or a device", "Not a directory")
+    for line, path, reason in zip(listed, paths[1:8], said, strict=True):
+        assert f" {path}: " in line and reason in line
+    assert "dropped 7 of 12" in capsys.readouterr().err
+
+
+def test_where_the_machine_has_no_files_left_no_recording_is_blamed(tmp_path, monkeypatch):
+    def none_left(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    write_data(tmp_path / "data", "train", noises(2))
+    monkeypatch.setattr(feature_store, "read", none_left)
+    with pytest.raises(OSError, match="Too many open files"):
+        write_split(tmp_path / "data", allow_drops=True)
 
 
 def test_a_split_that_cannot_be_used_leaves_all_as_they_were(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -92,6 +93,24 @@ def test_a_bad_file_is_one_line_and_the_others_go_on(
     assert len(err) == len(bad)
     for text, path in zip(err, bad, strict=True):
         assert text.startswith("atat.parse: error: ") and str(path) in text
+
+
+@pytest.mark.supports("Audio files", "a name that is not Unicode", "read; escaped in the output")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_name_that_the_output_cannot_encode_does_not_end_the_batch(
+    monkeypatch, capfd, toy_experiment, toy_wavs, tmp_path, encoding
+):
+    names = [os.fsdecode(b"caf\xe9.wav"), "k\u00fcche.wav", os.fsdecode(b"none\xe9.wav")]
+    for name in names[:2]:
+        (tmp_path / name).write_bytes(toy_wavs["anna-0"].read_bytes())
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding, write_through=True))
+    code, _, err = run(
+        monkeypatch, capfd, "--exp", toy_experiment, *(tmp_path / name for name in names)
+    )
+    lines = [json.loads(line) for line in output.getvalue().decode(encoding).splitlines()]
+    assert [line["file"] for line in lines] == [str(tmp_path / name) for name in names[:2]]
+    assert code == 2 and len(err) == 1 and "no such file" in err[0]
 
 
 def test_a_file_on_standard_input(monkeypatch, capfd, toy_experiment, toy_wavs):

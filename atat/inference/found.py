@@ -1,0 +1,52 @@
+"""What beam search found of an input, as its result."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from atat.config.tasks import TAGGED_TASKS
+from atat.data.tokenizer import Tokenizer
+from atat.grammar.grammar import Grammar
+from atat.inference import confidence
+from atat.inference.beam_search import Hypothesis
+from atat.inference.options import SearchOptions
+from atat.inference.result import Reading, Result, read
+from atat.inference.typed_text import as_written
+
+
+def result_of(
+    hypotheses: Sequence[Hypothesis],
+    options: SearchOptions,
+    tokenizer: Tokenizer,
+    grammar: Grammar | None,
+    about: dict[str, Any],
+) -> Result:
+    """The result of an input.
+
+    Args:
+        hypotheses: what was found, best first.
+        options: of the search.
+        tokenizer: of the hypotheses.
+        grammar: by which values are written; None: as they are said.
+        about: what else is known, by the names of a result's attributes; and "doubt", the reason
+            why the best is not taken.
+    """
+    doubt = about.pop("doubt", None)
+    if not hypotheses:
+        reason = (
+            f"found nothing that the constraint '{options.constraint}' accepts and that has "
+            f"at most {options.max_length} tokens (decode.max_length)"
+        )
+        return Result(None, {}, "", None, reason, **about)
+    readings: dict[str, Reading] = {}
+    for h in hypotheses:
+        one = read(tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS)
+        readings.setdefault(repr(confidence.meaning(one)), one)  # the best of each meaning
+    nbest = tuple(readings.values())[: options.nbest]
+    if grammar is None or options.task not in TAGGED_TASKS:
+        result = Result(**asdict(nbest[0]), nbest=nbest, **about)
+    else:
+        result = as_written(grammar, nbest, options.nbest, **about)
+    if doubt is not None and result.reason is None:
+        result = replace(result, intent=None, slots={}, spoken_slots=None, reason=doubt)
+    return result

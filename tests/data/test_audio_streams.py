@@ -1,0 +1,114 @@
+"""MPEG audio without a length, and Ogg pages; libsndfile's reading of whole files is the oracle."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from atat.data.audio import read
+from tests.data.sounds import CASES, RATE, file_bytes, mp3_without_info, tone, varied
+
+ID3 = b"ID3\x03\x00\x00" + bytes([0, 0, 0x7F, 0x7F]) + bytes(0x3FFF)
+MAX_DELAY = 2304  # a coder's, in samples
+
+
+def shifted_difference(samples, expected):
+    """The least difference over shifts of up to a coder's delay."""
+    shifts = range(min(MAX_DELAY, len(samples) - len(expected) + MAX_DELAY))
+    return min(
+        np.abs(samples[s : s + len(expected)] - expected[: len(samples) - s]).max() for s in shifts
+    )
+
+
+@pytest.mark.supports(
+    "Audio files", "mp3 without a Xing or Info header", "read to its end, whatever its bit rates"
+)
+def test_mp3_without_a_length_is_read_to_its_end():
+    whole = soundfile.read(io.BytesIO(file_bytes(varied(), "MP3")), dtype="float32")[0]
+    content = mp3_without_info()
+    estimated = soundfile.SoundFile(io.BytesIO(content)).frames
+    assert abs(estimated - len(whole)) > RATE / 2  # the library is wrong, or this tests nothing
+    samples = read(io.BytesIO(content))
+    assert 0 <= len(samples) - len(whole) < MAX_DELAY
+    assert shifted_difference(samples, whole) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            ID3,
+            b"",
+            marks=pytest.mark.supports("Audio files", "mp3 with ID3 tags", "the tags are skipped"),
+        ),
+        (ID3 + ID3, b"TAG" + bytes(125)),
+        (b"", b"APETAGEX" + bytes(range(100, 200)) * 30),
+        (b"", bytes(5000)),
+        (b"", bytes(range(256)) * 20),
+    ],
+)
+def test_what_stands_before_and_after_mp3_frames_is_no_audio(before, after):
+    content = mp3_without_info()
+    samples = read(io.BytesIO(before + content + after))
+    assert np.array_equal(samples, read(io.BytesIO(content)))
+    with_info = file_bytes(varied(), "MP3")
+    assert len(read(io.BytesIO(before + with_info + after))) == len(varied())
+
+
+def test_mp3_goes_on_after_a_few_broken_bytes(capfd):
+    content = mp3_without_info()
+    samples = read(io.BytesIO(content[:2000] + bytes(500) + content[2000:]))
+    assert abs(len(samples) - len(varied())) < MAX_DELAY
+
+
+def test_mp3_is_refused_by_its_length_before_it_is_decoded(monkeypatch):
+    content = mp3_without_info()
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    with pytest.raises(ValueError, match=r"^audio: \d\.\d s long, the limit is 2"):
+        read(io.BytesIO(content), max_duration_s=2)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no ../shared/cases")
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("cut1.mp3", 52188 / RATE),  # as with the header that was taken from it
+        ("cut1_with_xing.mp3", 52188 / RATE),
+        ("plain.mp3", 39744 / RATE),
+        ("id3v2.mp3", 39744 / RATE),
+        ("refused1.mp3", 37440 / RATE),
+    ],
+)
+def test_the_mp3_files_that_were_cut_or_refused_are_read(name, seconds, capfd):
+    samples = read(CASES / "mp3" / name)
+    assert len(samples) / RATE == pytest.approx(seconds, abs=MAX_DELAY / RATE)
+    if name == "cut1.mp3":
+        expected = soundfile.read(CASES / "mp3" / "cut1_with_xing.mp3", dtype="float32")[0]
+        assert shifted_difference(samples, expected) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "subtype",
+    [
+        pytest.param(
+            subtype,
+            marks=pytest.mark.supports(
+                "Audio files", f"ogg ({subtype.lower()})", "read; a page that is cut is refused"
+            ),
+        )
+        for subtype in ("VORBIS", "OPUS")
+    ],
+)
+def test_an_ogg_file_is_whole_or_refused(subtype, tmp_path):
+    content = file_bytes(np.tile(tone(), 8), "OGG", subtype)
+    path = tmp_path / "a.ogg"
+    path.write_bytes(content)
+    assert len(read(path)) == 8 * RATE
+    for share in (0.3, 0.7, 0.99):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"a\.ogg: truncated: a page ends at byte"):
+            read(path)
+    path.write_bytes(content + content)
+    with pytest.raises(ValueError, match=r"a\.ogg: several Ogg streams"):
+        read(path)
