@@ -60,7 +60,7 @@ def _commented(start: str, comment: str, hanging: str = "") -> list[str]:
 def _meaning(one: dataclasses.Field) -> str:
     meaning = one.metadata.get("meaning", "its name")
     expected = one.metadata.get("expected")
-    if expected is None or expected.said.startswith(("one of", "some of")):
+    if expected is None or expected.said.startswith(("one of", "some of", "any of")):
         return meaning
     return f"{meaning}; {expected.said}"
 
