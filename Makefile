@@ -1,7 +1,7 @@
 # The active environment, else .venv; tools/install.sh makes or completes it.
 PYTHON := $(or $(VIRTUAL_ENV),.venv)/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help install test lint
+.PHONY: help install test coverage lint
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z]+): .*## (.*)/  make \1\t\2/p' Makefile
@@ -12,6 +12,9 @@ install:  ## make or complete the environment
 # TESTS="tests/test_x.py -k name" runs some of them. One thread a process: two processes run.
 test: install  ## run all tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --durations 5 $(TESTS)
+
+coverage: install  ## run the tests (TESTS as above) and say which lines and branches they leave out
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --cov --cov-report=term $(TESTS)
 
 lint: install  ## check Python and shell without changing anything
 	tools/lint.sh

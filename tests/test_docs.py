@@ -199,6 +199,16 @@ def test_the_picture_is_what_the_command_draws():
     assert drawn.stdout == (ROOT / "docs" / "model.svg").read_text("utf-8"), drawn.stderr
 
 
+def test_the_page_of_what_is_supported_is_what_the_marks_say(tmp_path):
+    page = tmp_path / "page.md"
+    command = [sys.executable, ROOT / "tools" / "write_compatibility.py", "--output", page]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kept = (ROOT / "docs" / "compatibility.md").read_text("utf-8")
+    assert page.read_text("utf-8") == kept, "run tools/write_compatibility.py"
+
+
 def test_readme_has_the_command_that_continuous_integration_runs():
     assert "`make test`" in (ROOT / "README.md").read_text("utf-8")
     assert "make test" in (ROOT / ".ci" / "run").read_text("utf-8")

@@ -9,8 +9,9 @@ usage: tools/install.sh [--python PATH] [--venv DIR]
 Installs everything into the active virtual environment, else into .venv, which it makes.
 A second run takes a second. The project then runs without the network.
 
-  --python PATH  interpreter to make the environment with: Python 3.11 or 3.12
-                 (default: python3.11, python3.12 or python3, the first that fits)
+  --python PATH  interpreter to make the environment with: Python 3.11, 3.12 or 3.13
+                 (default: python3.11, python3.12, python3.13 or python3, the first that fits);
+                 3.11 has ESPnet 202511, later ones have 202611
   --venv DIR     where to make it (default: the active environment, else .venv)
 
 TORCH_INDEX_URL, if set, is the package index that torch comes from. PyTorch's "Start locally" page
@@ -20,6 +21,7 @@ TEXT
 }
 
 TORCH=torch==2.13.0
+EXPECTED='3.11, 3.12 or 3.13'
 
 die() {
   printf 'tools/install.sh: error: %s\n' "$1" >&2
@@ -32,26 +34,26 @@ fits() {
 import sys
 version = "%d.%d" % sys.version_info[:2]
 print(version)
-sys.exit(version not in ("3.11", "3.12"))'
+sys.exit(version not in ("3.11", "3.12", "3.13"))'
 }
 
 find_python() {
   local candidate version found=()
-  for candidate in python3.11 python3.12 python3; do
+  for candidate in python3.11 python3.12 python3.13 python3; do
     if version=$(fits "$candidate") && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
     found+=("$candidate: ${version:-none}")
   done
-  die "found no Python 3.11 or 3.12 that can make a virtual environment (${found[*]}); install one \
+  die "found no Python $EXPECTED that can make a virtual environment (${found[*]}); install one \
 (Debian: apt-get install python3.11-venv) or name it with --python PATH" 2
 }
 
 # What the stamp in the environment says: nothing to do as long as it would be installed again.
 state() {
   {
-    cat requirements.lock.txt pyproject.toml tools/install.sh tools/check_install.py
+    cat "$lock" pyproject.toml tools/install.sh tools/check_install.py
     printf '%s\n' "$root" "${TORCH_INDEX_URL:-}"
     "$venv/bin/python" -VV
   } | sha256sum
@@ -85,32 +87,37 @@ root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 venv=$(realpath -m "${venv:-$root/.venv}")
 if [[ $python ]]; then
   version=$(fits "$python") ||
-    die "--python $python: got ${version:-nothing that runs}, expected Python 3.11 or 3.12" 2
+    die "--python $python: got ${version:-nothing that runs}, expected Python $EXPECTED" 2
 fi
 if [[ -e $venv/bin/python ]]; then
   version=$(fits "$venv/bin/python") ||
-    die "$venv has Python ${version:-that does not run}, expected 3.11 or 3.12; remove it first" 2
+    die "$venv has Python ${version:-that does not run}, expected $EXPECTED; remove it first" 2
   [[ -z $python || $version == "$(fits "$python")" ]] ||
     die "$venv has Python $version, not that of --python $python; remove it first or give --venv" 2
 fi
 
 cd "$root"
 stamp=$venv/.atat-installed log=$venv/install.log
+[[ -e $venv/bin/python ]] || python=${python:-$(find_python)}
+version=$(fits "${python:-$venv/bin/python}")
+case $version in # as tools/check_install.py has them
+  3.11) lock=requirements-3.11.lock.txt ;;
+  *) lock=requirements-3.12.lock.txt ;;
+esac
 if [[ -e $stamp && $(<"$stamp") == "$(state)" ]]; then
   echo "environment: $venv is complete"
   exit
 fi
 
 if [[ ! -e $venv/bin/python ]]; then
-  python=${python:-$(find_python)}
   "$python" -m venv "$venv" || die "$python could not make $venv"
 fi
 rm -f "$stamp"
 echo "environment: installing into $venv, a few minutes (log: $log)"
 : >"$log"
-# The pinned packages first, so that torch finds what it needs and brings itself alone (for CUDA its
-# libraries too). --no-deps: tools/check_install.py lists the requests that are left unmet, and why.
-pip_install --no-deps --requirement requirements.lock.txt
+# The pinned packages first, each file held against its hash, so that torch finds what it needs and
+# brings itself alone (for CUDA its libraries too). --no-deps: tools/check_install.py lists the requests that are left unmet, and why.
+pip_install --no-deps --requirement "$lock"
 if [[ ${TORCH_INDEX_URL:-} ]]; then
   # A build that is there already satisfies pip, whichever index was asked for.
   "$venv/bin/python" -m pip uninstall --yes torch >>"$log" 2>&1

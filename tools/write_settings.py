@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
-"""Write conf/base.yaml, the reference of all settings, from atat/config/schema.py.
+"""Write conf/base.yaml and docs/settings.md, the reference of all settings, from the schema.
 
-tests/config/test_validation.py fails where the file is not what this writes.
+That is atat/config/schema.py. tests/config/test_validation.py fails where a file is not what this
+writes.
 """
 
 import dataclasses
 import textwrap
+from collections.abc import Iterable
 from typing import Any, get_args
 
 import yaml
 
 from atat.common import cli
 from atat.common.files import atomic_write
-from atat.config import schema
-from atat.config.config_file import BASE
+from atat.config import config_file, schema
 
+PAGE = config_file.ROOT / "docs" / "settings.md"
 WIDTH = 100
 COLUMN = 32  # where the meanings start
 HEADER = """\
@@ -23,6 +25,16 @@ HEADER = """\
 # line say what differs from that. `null` is "not used".
 #
 # Written by tools/write_settings.py from atat/config/schema.py; change it there.
+"""
+
+
+PAGE_HEADER = """\
+# Settings
+
+Each with its default; `null` is "not used". [How to change them](recordings.md#settings); the same
+as a file to copy from: [conf/base.yaml](../conf/base.yaml).
+
+<!-- Written by tools/write_settings.py from atat/config/schema.py; change it there. -->
 """
 
 
@@ -40,11 +52,40 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def page() -> str:
+    """The text of docs/settings.md: a table for each part of the settings."""
+    lines = PAGE_HEADER.splitlines()
+    parts = dataclasses.fields(schema.Config)
+    alone = [part for part in parts if not dataclasses.is_dataclass(part.type)]
+    lines += ["", "## Of all stages", "", *_table(alone)]
+    for part in parts:
+        if dataclasses.is_dataclass(part.type):
+            lines += ["", f"## {part.name}", "", str(part.type.__doc__), ""]
+            lines += _table(dataclasses.fields(part.type))
+    return "\n".join(lines) + "\n"
+
+
+def _table(settings: Iterable[dataclasses.Field]) -> list[str]:
+    lines = ["| setting | default | meaning | values |", "|---|---|---|---|"]
+    for one in settings:
+        expected = one.metadata.get("expected")
+        cells = [f"`{one.name}`", f"`{_default(one)}`", one.metadata.get("meaning", "its name")]
+        cells.append(expected.said if expected is not None else "")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        for inner in get_args(one.type):  # of a list or mapping of settings
+            for part in dataclasses.fields(inner) if dataclasses.is_dataclass(inner) else ():
+                lines.append(f"| `{one.name}`: `{part.name}` | | {_meaning(part)} | |")
+    return lines
+
+
+def _default(one: dataclasses.Field) -> str:
+    is_plain = one.default_factory is dataclasses.MISSING
+    return _yaml(one.default if is_plain else one.default_factory())
+
+
 def _setting(one: dataclasses.Field, indent: str = "  ") -> list[str]:
     """The line of a setting, and those that its meaning goes on in."""
-    is_plain = one.default_factory is dataclasses.MISSING
-    value = _yaml(one.default if is_plain else one.default_factory())
-    lines = _commented(f"{indent}{one.name}: {value}", _meaning(one))
+    lines = _commented(f"{indent}{one.name}: {_default(one)}", _meaning(one))
     for inner in get_args(one.type):  # of a list or mapping of settings
         for part in dataclasses.fields(inner) if dataclasses.is_dataclass(inner) else ():
             lines += _commented("", f"  {part.name}: {_meaning(part)}", hanging="    ")
@@ -60,7 +101,7 @@ def _commented(start: str, comment: str, hanging: str = "") -> list[str]:
 def _meaning(one: dataclasses.Field) -> str:
     meaning = one.metadata.get("meaning", "its name")
     expected = one.metadata.get("expected")
-    if expected is None or expected.said.startswith(("one of", "some of")):
+    if expected is None or expected.said.startswith(("one of", "some of", "any of")):
         return meaning
     return f"{meaning}; {expected.said}"
 
@@ -72,9 +113,10 @@ def _yaml(value: Any) -> str:
 
 def main() -> None:
     cli.parser(__doc__).parse_args()
-    with atomic_write(BASE) as file:
-        file.write(reference())
-    print(f"written: {BASE}")
+    for path, text in ((config_file.BASE, reference()), (PAGE, page())):
+        with atomic_write(path) as file:
+            file.write(text)
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

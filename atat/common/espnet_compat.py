@@ -1,8 +1,8 @@
 """Import this before `espnet2`: it lets ESPnet load here and keeps its checkpoints whole.
 
-ESPnet imports torchaudio (which does not load beside a CPU build of torch) and g2p_en (which tries
-a download) at module level, though nothing here uses them. Empty stand-ins take their place only
-where the real ones do not load.
+ESPnet 202511 (Python 3.11) and 202611 (3.12 and 3.13) import torchaudio (which does not load beside
+a CPU build of torch), g2p_en (which tries a download) and omniio (202611; 60 MB) at module level,
+though nothing here uses them. Stand-ins take their place only where the real ones do not load.
 """
 
 import contextlib
@@ -22,7 +22,18 @@ import torch
 
 from atat.common.files import atomic_write, check_zip, remove_leftovers
 
-UNUSED_BY_US = ("torchaudio", "g2p_en")
+UNUSED_BY_US = ("torchaudio", "g2p_en", "omniio")
+# Where ESPnet prints that an optional CUDA kernel is missing: in 202611, in 202511.
+ATTENTION = (
+    "espnet2.legacy.nets.pytorch_backend.transformer.attention",
+    "espnet.nets.pytorch_backend.transformer.attention",
+)
+
+
+class StandIn(types.ModuleType):
+    """A module with nothing in it but the name that ESPnet takes from one when it is imported."""
+
+    kaldi = None
 
 
 def put_stand_ins() -> list[str]:
@@ -38,7 +49,7 @@ def put_stand_ins() -> list[str]:
                 continue
             except (ImportError, OSError, RuntimeError):
                 pass
-        module = types.ModuleType(name, "Stand-in: the real package is not used by AT-AT.")
+        module = StandIn(name, "Stand-in: the real package is not used by AT-AT.")
         module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
         sys.modules[name] = module
         replaced.append(name)
@@ -106,13 +117,19 @@ def make_checkpoints_safe() -> None:
     for name in ("espnet2.train.trainer", "espnet2.main_funcs.average_nbest_models"):
         module: Any = importlib.import_module(name)
         module.torch = _SafeTorch("torch")
+        if hasattr(module, "safe_torch_load"):  # 202611, which may ask a terminal for consent
+            module.safe_torch_load = load_weights_only
 
 
 put_stand_ins()
-# ESPnet prints, to standard output, that an optional CUDA kernel is missing, and its trainer uses
-# an old name of torch's autocast: neither tells a user anything, and one would spoil `atat.parse`.
-with contextlib.redirect_stdout(io.StringIO()):
-    importlib.import_module("espnet.nets.pytorch_backend.transformer.attention")
+# ESPnet prints that an optional CUDA kernel is missing (202511 on standard output, 202611 on
+# standard error), and its trainer uses an old name of torch's autocast: neither tells a user
+# anything, and one would spoil `atat.parse`.
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    for _name in ATTENTION:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(_name)
+            break
 # A statistic of a task that a stretch of training does not have is meant to be not a number.
 warnings.filterwarnings("ignore", message="No valid stats found")
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2\.")

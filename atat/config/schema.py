@@ -19,6 +19,7 @@ from atat.config.setting import (
     SHARE,
     SHARE_ABOVE_0,
     TWO_BELOW_1,
+    any_of,
     one_of,
     setting,
     some_of,
@@ -349,6 +350,9 @@ class TrainConfig:
     grad_clip: float = setting(5.0, "largest norm of the gradient", ABOVE_0)
     average_checkpoints: int = setting(
         3, "the best so many epochs by validation accuracy are averaged", AT_LEAST_1
+    )
+    trackers: list[str] = setting(
+        [], "where curves go beside TensorBoard: wandb, mlflow", any_of("wandb", "mlflow")
     )
     num_processes: int = setting(
         1, "that train together on one machine; a step has a batch of each", up_to(1024)

@@ -46,6 +46,13 @@ def some_of(*known: Any) -> Expected:
     )
 
 
+def any_of(*known: Any) -> Expected:
+    """A list of the known values, and no others; it may be empty."""
+    return Expected(
+        f"any of {', '.join(map(str, known))}", lambda values: set(values) <= set(known)
+    )
+
+
 def setting(default: Any, meaning: str, expected: Expected | None = None, *, was: str = "") -> Any:
     """A field of a settings class.
 

@@ -29,6 +29,7 @@ class AtatTrainer(Trainer):
     """ESPnet's trainer, telling a `TrainLog` what happens."""
 
     log: TrainLog
+    on_epoch: Callable[[dict], None] | None = None  # gets the log's line (a tracker)
     sync_every: int | None = None  # steps between averages of several processes; None: one process
 
     @classmethod
@@ -59,6 +60,8 @@ class AtatTrainer(Trainer):
         """ESPnet's hook after each epoch; its figures go to the log too."""
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
         cls.log.validated(reporter)
+        if cls.on_epoch is not None:
+            cls.on_epoch(cls.log.lines[-1])
 
 
 class AtatTask(AbsTask):

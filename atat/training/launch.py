@@ -1,5 +1,6 @@
 """Training with ESPnet's trainer, in one process or several, and the model that it leaves."""
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from atat.config.schema import Config
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint, companions
-from atat.training import frozen_states
+from atat.training import frozen_states, trackers
 from atat.training.run_directory import PREVIOUS, UNFINISHED, prepare_experiment, put_back
 from atat.training.train_log import TrainLog
 
@@ -49,6 +50,7 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
             it was. BlockingIOError: another training works there.
     """
     check_gpu(settings.train.num_gpus)
+    trackers.check(settings.train.trackers)
     with locked_directory(exp, "another training"):
         shutil.rmtree(exp / UNFINISHED, ignore_errors=True)  # of one that was killed
         was_trained = checkpoint.is_trained(exp)
@@ -173,8 +175,13 @@ def _work(
     args.rank, args.distributed = rank, False
     if rank > 0:
         args.best_model_criterion = []  # the first process alone keeps and averages models
+    watching = settings.train.trackers if rank == 0 else []
+    if "wandb" in watching:
+        vars(args).update(trackers.wandb_options(exp))
+    mlflow = trackers.mlflow_run(exp) if "mlflow" in watching else contextlib.nullcontext()
     try:
-        AtatTask.main_worker(args)
+        with mlflow as AtatTrainer.on_epoch:
+            AtatTask.main_worker(args)
     except (ValueError, OSError) as e:
         if meeting is not None:  # for the process that the user sees
             number, text = getattr(e, "errno", None), getattr(e, "strerror", None) or str(e)

@@ -71,9 +71,11 @@ def test_a_wrong_type_is_one_line():
     assert "\n" not in str(e.value) and "full_key" not in str(e.value)
 
 
-def test_base_yaml_is_what_the_schema_says():
-    text = runpy.run_path(str(config_file.ROOT / "tools" / "write_settings.py"))["reference"]()
-    assert config_file.BASE.read_text(encoding="utf-8") == text, "run tools/write_settings.py"
+def test_base_yaml_and_the_page_of_settings_are_what_the_schema_says():
+    tool = runpy.run_path(str(config_file.ROOT / "tools" / "write_settings.py"))
+    for path, written in ((config_file.BASE, "reference"), (tool["PAGE"], "page")):
+        text = tool[written]()
+        assert path.read_text(encoding="utf-8") == text, "run tools/write_settings.py"
 
 
 def test_every_default_is_a_value_that_is_expected():

@@ -26,6 +26,11 @@ def write(path, samples, rate=RATE, **options):
     return path
 
 
+@pytest.mark.supports(
+    "Audio files",
+    "wav (8, 16, 24, 32 bit, float, double), flac, ogg",
+    "read; all give the same samples",
+)
 @pytest.mark.parametrize(
     ("name", "subtype", "tolerance"),
     [
@@ -46,6 +51,7 @@ def test_formats_give_the_same_samples(name, subtype, tolerance, tmp_path):
     assert np.abs(samples - tone()).max() <= tolerance
 
 
+@pytest.mark.supports("Audio files", "8 to 48 kHz", "resampled to 16 kHz without aliasing")
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
 def test_any_rate_becomes_16_khz(rate, tmp_path):
     samples = read(write(tmp_path / "a.wav", tone(rate=rate), rate, subtype="FLOAT"))
@@ -59,6 +65,7 @@ def test_resampling_removes_what_would_alias(tmp_path):
     assert np.abs(samples[800:-800]).max() < 1e-3
 
 
+@pytest.mark.supports("Audio files", "two channels", "their mean")
 def test_stereo_is_mixed_down(tmp_path):
     stereo = np.stack([tone(), np.zeros(RATE, "f4")], axis=1)
     samples = read(write(tmp_path / "a.wav", stereo, subtype="FLOAT"))
@@ -69,6 +76,7 @@ def test_silence_is_allowed(tmp_path):
     assert not read(write(tmp_path / "a.wav", np.zeros(RATE))).any()
 
 
+@pytest.mark.supports("Audio files", "floats beyond full scale", "scaled, not clipped")
 def test_float_beyond_full_scale_is_scaled_not_clipped(tmp_path):
     samples = read(write(tmp_path / "a.wav", 4 * tone(), subtype="FLOAT"))
     assert np.allclose(samples, tone() / np.abs(tone()).max(), atol=1e-6)
@@ -80,6 +88,7 @@ def wav_bytes(samples=None, form="WAV", **options):
     return file.getvalue()
 
 
+@pytest.mark.supports("Audio files", "a pipe", "read to its end")
 def test_a_file_object_that_cannot_seek_is_read():
     reader, writer = os.pipe()
     data = wav_bytes()
@@ -102,6 +111,11 @@ def test_a_file_object_may_stand_in_the_middle():
     assert len(read(file)) == RATE
 
 
+@pytest.mark.supports(
+    "Audio files",
+    "wav of unknown size in its header, as recorders write to a pipe",
+    "read to its end",
+)
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF])
 def test_a_piped_wav_of_unknown_size_is_read_to_its_end(size, tmp_path):
     data = wav_bytes()
@@ -111,6 +125,11 @@ def test_a_piped_wav_of_unknown_size_is_read_to_its_end(size, tmp_path):
     assert np.abs(read(path) - tone()).max() <= 2**-15
 
 
+@pytest.mark.supports(
+    "Audio files",
+    "wav with other chunks before the samples",
+    "they are stepped over",
+)
 def test_chunks_before_the_samples_are_stepped_over(tmp_path):
     data = wav_bytes()
     odd = b"LIST" + struct.pack("<I", 5) + b"INFO.\0"  # odd sizes are padded
@@ -157,6 +176,11 @@ def damaged(name, tmp_path):
     return path
 
 
+@pytest.mark.supports(
+    "Audio files",
+    "empty, truncated, damaged, too short, too long, or no audio",
+    "refused in one line that names the file",
+)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -220,6 +244,11 @@ def test_no_damage_to_a_wav_gives_anything_but_samples_or_one_line(data):
         assert np.abs(samples).max() <= 1.0
 
 
+@pytest.mark.supports(
+    "Python inputs",
+    "NumPy arrays (n,) or (n, channels): floats, int16, int32; lists of floats",
+    "scaled to -1..1, mixed down",
+)
 @pytest.mark.parametrize(
     ("samples", "expected"),
     [
@@ -240,6 +269,11 @@ def test_an_array_equals_the_file_of_it(tmp_path):
     assert np.array_equal(to_mono_16k(stereo, 44100), read(path))
 
 
+@pytest.mark.supports(
+    "Python inputs",
+    "arrays of another shape, type or rate, NaN",
+    "ValueError that says what was got and expected",
+)
 @pytest.mark.parametrize(
     ("samples", "rate", "said"),
     [

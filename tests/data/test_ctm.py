@@ -15,6 +15,7 @@ a-2 A 0 1.5 stop
 """
 
 
+@pytest.mark.supports("Kaldi files", "CTM word alignments", "read")
 def test_kaldis_files_are_read(tmp_path):
     (tmp_path / "ctm").write_text(GOOD)
     read = dict(ctm.read(tmp_path / "ctm", TEXTS))

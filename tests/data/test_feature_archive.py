@@ -35,6 +35,11 @@ def test_reader_gives_what_was_written(directory):
         reader.num_frames["spk-0031"]
 
 
+@pytest.mark.supports(
+    "Kaldi files",
+    "feats.ark and feats.scp that stage 2 writes",
+    "kaldiio reads them",
+)
 def test_kaldiio_reads_it_from_its_directory(directory, monkeypatch):
     monkeypatch.chdir(directory)
     loaded = kaldiio.load_scp("feats.scp")

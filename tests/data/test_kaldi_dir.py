@@ -26,6 +26,11 @@ def make(path, **changes):
     return path
 
 
+@pytest.mark.supports(
+    "Kaldi files",
+    "wav.scp, text, semantics, utt2spk, spk2utt",
+    "read and checked against each other",
+)
 def test_read_gives_every_file_of_a_good_directory(tmp_path):
     data = kaldi_dir.read(make(tmp_path / "train"))
     assert data.ids == ["a-1", "a-2", "b-1"]
@@ -34,6 +39,7 @@ def test_read_gives_every_file_of_a_good_directory(tmp_path):
     assert data.spk2utt == {"a": "a-1 a-2", "b": "b-1"}
 
 
+@pytest.mark.supports("Kaldi files", "a directory without wav.scp, text or semantics", "read")
 @pytest.mark.parametrize("absent", [("wav.scp",), ("text",), ("semantics",), ("wav.scp", "text")])
 def test_a_split_of_any_kind_is_read(tmp_path, absent):
     data = kaldi_dir.read(make(tmp_path / "train", **dict.fromkeys(absent)))
@@ -42,6 +48,11 @@ def test_a_split_of_any_kind_is_read(tmp_path, absent):
     assert len(data.ids) == 3
 
 
+@pytest.mark.supports(
+    "Kaldi files",
+    "unsorted or repeated ids, empty values, commands in wav.scp",
+    "refused in one line with file and line number",
+)
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

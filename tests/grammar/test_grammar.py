@@ -91,6 +91,11 @@ def test_default_grammar_is_what_the_readme_promises():
         assert grammar.parse(one) != grammar.parse(other)
 
 
+@pytest.mark.supports(
+    "Grammars",
+    "Picovoice Rhino's YAML: intents, slots, macros",
+    "read unchanged",
+)
 @pytest.mark.skipif(not COFFEE.is_file(), reason="the benchmark is not on this machine")
 def test_benchmark_grammar_works_unchanged():
     grammar = Grammar.load(COFFEE)
@@ -162,6 +167,7 @@ def test_macros_in_macros_do_not_cost_more_with_every_level(tmp_path):
     assert Grammar.load(path).automaton().count() > 4**10
 
 
+@pytest.mark.supports("Grammars", "macros and built-in number slots", "expanded")
 def test_macros_and_built_in_numbers_expand(tmp_path):
     text = """
 context:

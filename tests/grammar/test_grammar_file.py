@@ -113,6 +113,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.supports("Grammars", "a mistake in a grammar", "one line with file and line number")
 @pytest.mark.parametrize(("text", "reason"), WRONG)
 def test_a_mistake_is_one_line_with_file_and_line_number(tmp_path, text, reason):
     (tmp_path / "g.yaml").write_text(text, encoding="utf-8")
@@ -168,6 +169,11 @@ def test_an_expression_means_its_sentences(tmp_path, expression, sentences):
         assert spoken == sentences
 
 
+@pytest.mark.supports(
+    "Grammars",
+    "Rhino's built-in slot types",
+    "said in words, written as Rhino gives them",
+)
 def test_built_in_types_have_what_is_said_and_what_rhino_gives():
     types = builtin_slots.BUILT_IN
     assert {kind: len(values) for kind, values in types.items()} == {
@@ -198,6 +204,11 @@ def test_built_in_types_have_what_is_said_and_what_rhino_gives():
         assert types[kind][said] == written
 
 
+@pytest.mark.supports(
+    "Grammars",
+    "hassil, speech-to-phrase, Rhasspy's sentences.ini",
+    "refused by name, with the form that is expected",
+)
 @pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not on this machine")
 def test_files_of_other_template_languages_are_named():
     for name, form in [

@@ -5,6 +5,11 @@ from hypothesis import strategies as st
 from atat.grammar.spelling import spell_out
 
 
+@pytest.mark.supports(
+    "Text",
+    "numbers, times, years, signs and titles in figures",
+    "spelled out as they are said",
+)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -37,6 +37,7 @@ def same(a, b):
     )
 
 
+@pytest.mark.supports("Python inputs", "one input, or a list", "one result, or a list")
 def test_a_file_gives_a_result_and_a_list_gives_a_list(model, toy_wavs):
     paths = list(toy_wavs.values())
     alone = [model(path) for path in paths]
@@ -96,6 +97,7 @@ def test_by_nlu_a_model_that_has_learned_it_reads_what_ctc_hears_in_speech(
     assert found[0].score != pytest.approx(other[0].score, abs=1e-4)
 
 
+@pytest.mark.supports("Python inputs", "paths, file objects, arrays, tensors", "the same result")
 def test_paths_files_arrays_and_tensors_are_the_same_audio(model, toy_wavs):
     path = toy_wavs["anna-0"]
     samples, rate = soundfile.read(path, dtype="int16")

@@ -46,6 +46,11 @@ def commands():
     return TypedText(Grammar.load("egs/commands/grammar.yaml"))
 
 
+@pytest.mark.supports(
+    "Text",
+    "typed text in any case and punctuation",
+    "read as the grammar's sentence",
+)
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

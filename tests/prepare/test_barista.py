@@ -72,6 +72,11 @@ def test_a_mistake_in_labels_or_voices_is_found_before_a_split_is_written(run, t
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == before
 
 
+@pytest.mark.supports(
+    "Corpora",
+    "Picovoice's coffee orders (barista)",
+    "recordings are the test, training is rendered",
+)
 def test_recordings_are_the_test_and_nothing_else(run, tmp_path, corpus):
     code, out, err = run()
     assert code == 0

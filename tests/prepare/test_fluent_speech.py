@@ -60,6 +60,7 @@ def run(tmp_path, corpus, command):
     return run
 
 
+@pytest.mark.supports("Corpora", "FluentSpeech Commands", "action, object and location as targets")
 def test_lists_become_splits_with_triples_as_targets(run, tmp_path, corpus):
     code, out, err = run()
     assert (code, err) == (0, "")

@@ -42,6 +42,7 @@ def run(tmp_path, corpus, command):
     return run
 
 
+@pytest.mark.supports("Corpora", "LibriSpeech", "all training directories are one split")
 def test_all_training_directories_are_one_split(run, tmp_path, corpus):
     code, out, err = run()
     assert (code, err) == (0, "")

@@ -68,6 +68,11 @@ def run(tmp_path, corpus, command):
     return run
 
 
+@pytest.mark.supports(
+    "Corpora",
+    "SNIPS SmartLights, close and far field",
+    "slots with the words of the recording",
+)
 def test_recordings_have_the_slots_of_the_query_with_their_words(run, corpus):
     code, err, splits = run("close_1")
     assert (code, err) == (0, "")

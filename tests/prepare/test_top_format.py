@@ -21,6 +21,7 @@ SEQUENCES = [
 ]
 
 
+@pytest.mark.supports("Corpora", "TOP, TOPv2 and STOP, each in its own layout", "recognised")
 @pytest.mark.parametrize(
     ("write", "layout"), [(write_top, "TOP"), (write_topv2, "TOPv2"), (write_stop, "STOP")]
 )
