@@ -11,6 +11,8 @@ from typing import IO
 
 import numpy as np
 
+from atat.data import audio_segment
+
 SAMPLE_RATE_HZ = 16000
 MIN_DURATION_S = 0.01
 MAX_CHANNELS = 32  # of an array; more, and it is the other way round
@@ -58,8 +60,8 @@ def read(
     """Read an audio file: wav, flac, ogg or what else libsndfile knows; any rate, any channels.
 
     Args:
-        source: a path, or a file object open for binary reading (standard input:
-            `sys.stdin.buffer`), which need not be seekable.
+        source: a path, a part of a file (atat/data/audio_segment.py), or a file object open for
+            binary reading (standard input: `sys.stdin.buffer`), which need not be seekable.
         sample_rate_hz: what it is resampled to.
         max_duration_s: a longer file is refused from its header, before it is decoded.
 
@@ -71,6 +73,8 @@ def read(
             than `max_duration_s`, NaN or infinite samples.
         FileNotFoundError, IsADirectoryError, PermissionError: as for any file.
     """
+    if isinstance(source, str | Path) and (part := audio_segment.split(source)) is not None:
+        return _decode(str(source), audio_segment.cut(*part), sample_rate_hz, max_duration_s)
     if not isinstance(source, str | Path):
         name = str(getattr(source, "name", "audio"))
         return _decode(name, _seekable(name, source), sample_rate_hz, max_duration_s)

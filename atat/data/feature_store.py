@@ -22,7 +22,7 @@ import numpy as np
 from atat.common import cli, parallel
 from atat.common.files import atomic_directory, atomic_write, sha256
 from atat.config.schema import FeaturesConfig
-from atat.data import kaldi_dir
+from atat.data import audio_segment, kaldi_dir
 from atat.data.audio import read
 from atat.data.feature_archive import FeatureWriter
 from atat.data.filter_bank import extract
@@ -266,7 +266,7 @@ def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
     parts = [json.dumps(what, sort_keys=True)]
     for key, path in sorted(wav_scp.items()):
         try:
-            status = os.stat(path)
+            status = os.stat(audio_segment.file_of(path))
             parts.append(f"{key} {path} {status.st_size} {status.st_mtime_ns}")
         except OSError:
             parts.append(f"{key} {path} -")

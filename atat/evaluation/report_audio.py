@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from atat.data import audio
+from atat.data import audio, audio_segment
 
 MAX_BYTES = 20_000_000  # of all recordings in one page, as text
 MAX_DURATION_S = 30.0
@@ -37,7 +37,8 @@ class Recordings:
             self._left -= len(sound)
             return sound
         self.num_linked += sound is not None
-        return quote(os.path.relpath(path, self._out))
+        file = audio_segment.file_of(path)
+        return quote(os.path.relpath(file, self._out)) + path.removeprefix(file)
 
 
 def _encoded(path: str) -> str | None:

@@ -15,6 +15,7 @@ from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
+from atat.data import kaldi_dir
 from atat.inference.hypotheses import read_hypotheses
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.semantics import target_sequence
@@ -351,8 +352,7 @@ def _column(path: Path) -> dict[str, str]:
         raise FileNotFoundError(
             f"{path}: no such file, which a run of decode.runs needs; run stage 1"
         )
-    entries = (line.rstrip("\n").partition(" ") for line in path.open(encoding="utf-8"))
-    return {key: value for key, _, value in entries}
+    return kaldi_dir.column(path.parent, path.name)
 
 
 def table(abouts: list[dict[str, object]]) -> str:
