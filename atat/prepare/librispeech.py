@@ -89,7 +89,7 @@ def read_part(directory: Path) -> list[Utterance]:
         chapter = path.name.removesuffix(".trans.txt")
         speaker = path.parent.parent.name
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError as e:
             raise ValueError(f"{path}: not UTF-8 text: {e.reason}") from e
         for number, line in enumerate(lines, start=1):

@@ -345,7 +345,7 @@ def _recording(directory: Path, file_id: str, where: str) -> tuple[str, Path]:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every line of a table."""
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
             number = 0
             while line := file.readline(MAX_ROW + 1):
                 number += 1

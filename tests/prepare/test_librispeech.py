@@ -204,6 +204,16 @@ def test_a_transcript_of_another_form_is_one_line(run, corpus, tmp_path, line):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_transcript_with_a_byte_order_mark_and_line_ends_of_windows_is_read(
+    run, corpus, tmp_path
+):
+    path = corpus / "test-clean" / "61" / "70968" / "61-70968.trans.txt"
+    path.write_text("\ufeff" + path.read_text(), newline="\r\n")
+    assert run()[0] == 0
+    text = kaldi_dir.read(tmp_path / "data" / "test").text
+    assert text["61-70968-0000"] == "he began a confused complaint"
+
+
 def test_missing_audio_is_counted_and_limited(run, corpus, tmp_path):
     (corpus / "train-clean-100/19/198/19-198-0001.flac").unlink()
     code, _, err = run()
