@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from atat.data import audio_decoding
+from atat.data import audio_decoding, audio_segment
 from atat.data.audio_mixdown import (
     MAX_CHANNELS,
     Mixdown,
@@ -61,8 +61,8 @@ def read(
     where PyAV is installed; any rate from 4 to 192 kHz, up to 32 channels.
 
     Args:
-        source: a path, or a file object open for binary reading (standard input:
-            `sys.stdin.buffer`), which need not be seekable.
+        source: a path, a part of a file (atat/data/audio_segment.py), or a file object open for
+            binary reading (standard input: `sys.stdin.buffer`), which need not be seekable.
         sample_rate_hz: what it is resampled to.
         max_duration_s: a longer file is refused, from its header where that says so.
         name: for messages; by default the file's own.
@@ -76,6 +76,8 @@ def read(
         NoSpeechError: channels that cancel each other out.
         FileNotFoundError, IsADirectoryError, PermissionError, OSError: as for any file.
     """
+    if isinstance(source, str | Path) and (part := audio_segment.split(source)) is not None:
+        return _read(str(source), audio_segment.cut(*part), sample_rate_hz, max_duration_s)
     if not isinstance(source, str | Path):
         name = name or str(getattr(source, "name", "audio"))
         return _read(name, source, sample_rate_hz, max_duration_s)

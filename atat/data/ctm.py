@@ -1,6 +1,7 @@
 """Word alignments, in Kaldi's CTM format: `utterance channel start duration word [confidence]`.
 
-Start and duration are seconds of the audio file. An utterance's words stand together, in order.
+Start and duration are seconds of the utterance's audio. An utterance's words stand together, in
+order. Empty lines and comments (";; ...") are skipped.
 """
 
 import re
@@ -10,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from atat.common.files import atomic_write
+from atat.data.kaldi_file import BOM, visible
 
 SILENCES = ("<eps>", "<sil>")  # lines that some aligners write between the words
 UNKNOWN = "<unk>"  # stands for a word that an aligner's lexicon does not have
@@ -73,13 +75,15 @@ def write(path: Path, alignments: Iterable[tuple[str, list[Word]]]) -> None:
 
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, Word]]]:
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
-                cells = line.split()
+                cells = line.lstrip(BOM).split()
+                if not cells or cells[0].startswith(";;"):
+                    continue
                 if len(cells) not in (5, 6) or not all(map(_SECONDS.fullmatch, cells[2:4])):
                     raise ValueError(
-                        f"{path}:{number}: got '{line.strip()[:80]}', expected 'utterance channel "
-                        "start duration word' with seconds of 0 or more"
+                        f"{path}:{number}: got '{visible(line.strip())[:80]}', expected "
+                        "'utterance channel start duration word' with seconds of 0 or more"
                     )
                 yield number, (cells[0], Word(cells[4], float(cells[2]), float(cells[3])))
     except UnicodeDecodeError as e:

@@ -24,7 +24,7 @@ import numpy as np
 from atat.common import cli, parallel
 from atat.common.files import atomic_directory, atomic_write, check_zip, sha256
 from atat.config.schema import FeaturesConfig
-from atat.data import kaldi_dir
+from atat.data import audio_segment, kaldi_dir
 from atat.data.audio import read
 from atat.data.feature_archive import FeatureWriter, is_whole
 from atat.data.filter_bank import extract
@@ -293,7 +293,7 @@ def _inputs_digest(wav_scp: dict[str, str], settings: FeaturesConfig) -> str:
     parts = [json.dumps(what, sort_keys=True)]
     for key, path in sorted(wav_scp.items()):
         try:
-            status = os.stat(path)
+            status = os.stat(audio_segment.file_of(path))
             parts.append(f"{key} {path} {status.st_size} {status.st_mtime_ns}")
         except (OSError, ValueError):  # ValueError: a name that no file can have
             parts.append(f"{key} {path} -")

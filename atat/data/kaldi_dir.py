@@ -1,29 +1,37 @@
 """Kaldi data directories: one split's audio paths, texts, semantics and speakers.
 
-A file holds one utterance a line, "id, space, rest", sorted by code point, ids unique and of the
-form `<speaker>-<utterance>` (or just the speaker's, where nobody knows who speaks). A split has any
-of `wav.scp` (an audio file's path, no commands), `text` and `semantics`, and `utt2spk` with its
-inverse `spk2utt`; every file has the same ids. A directory is checked whenever it is written and
-read; only stage 2 opens the audio.
+A file holds one utterance a line, "id, white space, rest", sorted by code point, ids unique and of
+the form `<speaker>-<utterance>` (or just the speaker's, where nobody knows who speaks). A split has
+any of `wav.scp` (an audio file's path, no commands), `text` and `semantics`, and `utt2spk` with its
+inverse `spk2utt`; every file has the same ids. With `segments` ("utterance recording start end",
+in seconds), `wav.scp` has recordings, and an utterance is a part of one. Other files (`spk2gender`,
+`utt2dur`, `reco2dur`, `cmvn.scp`, ...) are not read. Words come in lower case, whatever the case in
+the files. A directory is checked whenever it is written and read; only stage 2 opens the audio.
 """
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from atat.common.files import atomic_directory, sha256
+from atat.data import audio_segment, kaldi_file
+from atat.data.kaldi_file import RERUN
 from atat.semantics import target_sequence
 
-RERUN = "(correct the line, or rerun stage 1)"
+SEGMENTS = "segments"
 
 
 @dataclass
 class DataDir:
     """One split: utterance id -> value, one mapping a file; None where the split has no such file.
 
-    wav_scp: path of the audio file; text: lower-case words separated by single spaces; semantics:
-    target sequence (atat/semantics/target_sequence.py); utt2spk: speaker.
+    wav_scp: path of the audio file, or a part of it (atat/data/audio_segment.py); text: lower-case
+    words separated by single spaces; semantics: target sequence of lower-case words
+    (atat/semantics/target_sequence.py); utt2spk: speaker.
     """
 
     wav_scp: dict[str, str] | None = None
@@ -86,7 +94,21 @@ def read(path: str | Path) -> DataDir:
 def fingerprint(paths: Iterable[str | Path]) -> str:
     """A hash of splits: their utterances, labels and audio paths, not the audio itself."""
     files = [Path(path) / name for path in paths for name in _FILES]
+    files += [file for path in paths if (file := Path(path) / SEGMENTS).is_file()]
     return sha256(*(file.read_bytes() if file.is_file() else b"" for file in files))
+
+
+def column(path: str | Path, name: str) -> dict[str, str]:
+    """Utterance -> value of one file of a split, as `read` gives it; the others are not opened.
+
+    Args:
+        path: of the split.
+        name: wav.scp, text, semantics or utt2spk.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: as `read`.
+    """
+    return _column(Path(path), Path(path), name)
 
 
 def validate(path: str | Path) -> None:
@@ -111,40 +133,49 @@ def splits(data: str | Path) -> list[str]:
     return names
 
 
-def _check_path(value: str) -> str | None:
-    if value.strip() == "-" or value.strip().startswith("|") or value.strip().endswith("|"):
-        return (
-            f"got the command '{value}', expected the path of an audio file: commands are not run"
+def _path(value: str) -> str:
+    if value == "-" or value.startswith("|") or value.endswith("|"):
+        raise ValueError(
+            f"got the command '{value}', expected the path of an audio file: commands are not run, "
+            "write its output to a file"
         )
-    return None
+    if re.search(r"\.ark:[0-9]+$", value):
+        raise ValueError(f"got '{value}', a place in an archive, expected the path of a file")
+    return value
 
 
-def _check_text(value: str) -> str | None:
-    words = value.split()
-    if value != " ".join(words):
-        return "words shall be separated by single spaces, with none (and no tab) around them"
-    tag = next(filter(target_sequence.is_tag, words), None)
-    return f"'{tag}' is a tag: those stand in 'semantics' only" if tag else None
+def _words(text: str) -> str:
+    """White space of any kind is one space; lower case, plain apostrophes, composed accents."""
+    text = " ".join(text.split()).lower()
+    return text if text.isascii() else unicodedata.normalize("NFC", text.replace("\u2019", "'"))
 
 
-def _check_semantics(value: str) -> str | None:
-    try:
-        target_sequence.parse(value)
-    except ValueError as error:
-        return str(error)
-    return None
+def _text(value: str) -> str:
+    value = _words(value)
+    tag = next(filter(target_sequence.is_tag, value.split()), None)
+    if tag:
+        raise ValueError(f"'{tag}' is a tag: those stand in 'semantics' only")
+    return value
 
 
-def _check_speaker(value: str) -> str | None:
-    return f"speaker '{value}' has white space in it" if value.split() != [value] else None
+def _semantics(value: str) -> str:
+    value = " ".join(t if t[0] == ")" or t[-1] == "(" else _words(t) for t in value.split())
+    target_sequence.parse(value)
+    return value
 
 
-# What a split is made of, and what is wrong with a value (None: nothing).
-_FILES: dict[str, Callable[[str], str | None]] = {
-    "wav.scp": _check_path,
-    "text": _check_text,
-    "semantics": _check_semantics,
-    "utt2spk": _check_speaker,
+def _speaker(value: str) -> str:
+    if value.split() != [value]:
+        raise ValueError(f"speaker '{value}' has white space in it")
+    return value
+
+
+# What a split is made of; makes a value of what stands in the file, or says what is wrong.
+_FILES: dict[str, Callable[[str], str]] = {
+    "wav.scp": _path,
+    "text": _text,
+    "semantics": _semantics,
+    "utt2spk": _speaker,
 }
 _NOTHING = "has none of wav.scp, text, semantics; rerun stage 1"
 
@@ -152,10 +183,10 @@ _NOTHING = "has none of wav.scp, text, semantics; rerun stage 1"
 def _write_file(path: Path, entries: dict[str, str]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for key, value in sorted(entries.items()):
-            if key.split() != [key] or "\n" in value:
+            if key.split() != [key] or len(value.splitlines()) > 1 or value != value.strip():
                 raise ValueError(
-                    f"{path.name}: entry '{key}': '{value}': ids have no white space, values no "
-                    "line breaks"
+                    f"{path.name}: entry '{key}': {value!r}: ids have no white space, values no "
+                    "line breaks, and none around them"
                 )
             file.write(f"{key} {value}\n")
 
@@ -173,14 +204,13 @@ def _read(path: Path, shown: Path) -> DataDir:
     """Read and check the directory `path`, which messages call `shown`."""
     if not path.is_dir():
         raise FileNotFoundError(f"{shown}: no such data directory{_beside(path)}")
-    files = {
-        name: _read_file(path / name, shown / name, check)
-        for name, check in _FILES.items()
-        if (path / name).is_file()
-    }
+    files = {name: _column(path, shown, name) for name in _FILES if (path / name).is_file()}
     if not files or list(files) == ["utt2spk"]:
         raise ValueError(f"{shown}: {_NOTHING}")
+    if (path / SEGMENTS).is_file() and "wav.scp" not in files:
+        raise ValueError(f"{shown / SEGMENTS}: is of recordings, but there is no wav.scp")
     _check_same_ids(files, shown)
+    _check_same_words(files, shown)
     data = DataDir(**{name.replace(".", "_"): entries for name, entries in files.items()})
     if data.utt2spk is not None:
         for line, (utterance, speaker) in enumerate(data.utt2spk.items(), start=1):
@@ -190,41 +220,60 @@ def _read(path: Path, shown: Path) -> DataDir:
                     f"expected '{speaker}-<utterance>' {RERUN}"
                 )
     if (path / "spk2utt").is_file():
-        found = _read_file(path / "spk2utt", shown / "spk2utt", lambda value: None)
+        found = kaldi_file.read(path / "spk2utt", shown / "spk2utt", _sorted)
         if found != data.spk2utt:
             raise ValueError(f"{shown / 'spk2utt'}: does not agree with utt2spk (rerun stage 1)")
     return data
 
 
-def _read_file(path: Path, shown: Path, check: Callable[[str], str | None]) -> dict[str, str]:
-    entries: dict[str, str] = {}
-    previous = ""
-    try:
-        # newline="\n": a carriage return is no line end here, it is reported as stray white space.
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                where = f"{shown}:{number}:"
-                key, _, value = line.removesuffix("\n").partition(" ")
-                if not key or key.split() != [key]:
-                    raise ValueError(f"{where} got '{line.strip()}', expected 'id value' {RERUN}")
-                if key in entries:
-                    raise ValueError(f"{where} id '{key}' stands here for the second time {RERUN}")
-                if key < previous:
-                    raise ValueError(
-                        f"{where} id '{key}' stands after '{previous}', expected lines sorted by "
-                        "code point (LC_ALL=C sort, or rerun stage 1)"
-                    )
-                if not value.strip():
-                    raise ValueError(f"{where} id '{key}' has an empty value {RERUN}")
-                if problem := check(value):
-                    raise ValueError(f"{where} id '{key}': {problem} {RERUN}")
-                entries[key] = value
-                previous = key
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{shown}: not UTF-8 text: {error.reason}; rerun stage 1") from error
-    if not entries:
-        raise ValueError(f"{shown}: is empty; rerun stage 1")
-    return entries
+def _sorted(value: str) -> str:
+    return " ".join(sorted(value.split()))
+
+
+def _column(path: Path, shown: Path, name: str) -> dict[str, str]:
+    """`column` of the directory `path`, which messages call `shown`."""
+    entries = kaldi_file.read(path / name, shown / name, _FILES[name])
+    if name != "wav.scp" or not (path / SEGMENTS).is_file():
+        return entries
+    return kaldi_file.read(path / SEGMENTS, shown / SEGMENTS, partial(_segment, recordings=entries))
+
+
+def _segment(value: str, recordings: dict[str, str]) -> str:
+    """The part of a recording that a line of `segments` means."""
+    form = "expected 'recording start end', in seconds"
+    match value.split():
+        case [recording, start, end] if all(map(_SECONDS.fullmatch, (start, end))):
+            if float(start) >= float(end):
+                raise ValueError(f"ends at {end} s, expected it after its start, {start} s")
+        case [_, _, "-1"]:
+            raise ValueError(f"got the end -1, {form}: write the recording's length")
+        case _:
+            raise ValueError(f"got '{kaldi_file.visible(value)}', {form}")
+    if recording not in recordings:
+        raise ValueError(f"its recording '{recording}' is not in wav.scp")
+    return audio_segment.join(recordings[recording], start, end)
+
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
+def _check_same_words(files: dict[str, dict[str, str]], shown: Path) -> None:
+    """Text and semantics write the same words alike; they may be of different ones."""
+    if not {"text", "semantics"} <= files.keys():
+        return
+    for key, text in files["text"].items():
+        sequence = files["semantics"][key]
+        words = " ".join(t for t in sequence.split() if t[0] != ")" and t[-1] != "(")
+        if words != text and _letters(words) == _letters(text) != "":
+            line = list(files["semantics"]).index(key) + 1
+            raise ValueError(
+                f"{shown / 'semantics'}:{line}: id '{key}': writes '{words}' what text writes "
+                f"'{text}', expected the same {RERUN}"
+            )
+
+
+def _letters(words: str) -> str:
+    return re.sub(r"[\W_]", "", words)
 
 
 def _check_same_ids(files: dict[str, dict[str, str]], shown: Path) -> None:
@@ -236,6 +285,6 @@ def _check_same_ids(files: dict[str, dict[str, str]], shown: Path) -> None:
                 key = min(missing)
                 line = list(files[one]).index(key) + 1
                 raise ValueError(
-                    f"{shown / one}:{line}: id '{key}' is not in {two} "
+                    f"{shown / one}:{line}: id '{kaldi_file.visible(key)}' is not in {two} "
                     f"({len(missing)} such; rerun stage 1)"
                 )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from atat.common.files import atomic_directory
 from atat.config.schema import ModelConfig
-from atat.data.tokenizer import Tokenizer
+from atat.config.tasks import TASKS
+from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +23,16 @@ def text_tokenizer(c: ModelConfig, tokenizer: Tokenizer) -> Callable[[str], list
         return tokenizer.encode
     pretrained = _pretrained_tokenizer(c.text_pretrained)
     return lambda text: pretrained.encode(text, truncation=True)
+
+
+def punctuation(tokenizer: Tokenizer) -> str:
+    """Characters that stand in the words of training text beside letters, digits and apostrophes.
+
+    With them typed text keeps "e-mail" or "7:30" whole, if training has such words.
+    """
+    pieces = tokenizer.symbols[len(SPECIALS) + len(TASKS) + len(tokenizer.tags) :]
+    found = {c for piece in pieces for c in piece.removeprefix(WORD_START) if not c.isalnum()}
+    return "".join(sorted(found - set("'_")))
 
 
 def keep_description(c: ModelConfig, directory: Path) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from atat.config.schema import FeaturesConfig
-from atat.data import audio, ctm, filter_bank
+from atat.data import audio, audio_segment, ctm, filter_bank
 
 MAX_BYTES = 20_000_000  # of all recordings in one page, as text
 MAX_DURATION_S = 30.0
@@ -97,7 +97,8 @@ class Recordings:
             self._left -= len(sound)
             return sound
         self.num_linked += sound is not None
-        return quote(os.path.relpath(path, self._out))
+        file = audio_segment.file_of(path)
+        return quote(os.path.relpath(file, self._out)) + path.removeprefix(file)
 
 
 def _encoded(path: str) -> str | None:

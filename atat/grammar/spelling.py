@@ -11,6 +11,11 @@ _TITLES = {
 _SIGNS = {"%": "percent", "&": "and", "+": "plus", "@": "at", "\u00b0": "degrees", "=": "equals"}
 
 _TITLE = re.compile(rf"(?<!\w)({'|'.join(_TITLES)})\.(?!\w)", re.IGNORECASE)
+_CURRENCIES = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound"}
+_MONEY = re.compile(
+    rf"(?<!\w)([{''.join(_CURRENCIES)}])(\d+(?:,\d{{3}})*)(\.\d+)?"
+    r"( (?:hundred|thousand|million|billion)\b)?(?!\w|[.,]\d)"
+)
 # "6am", "6 AM", "8:30 p.m.", and not the "am" of "i am".
 _HALF_DAY = re.compile(r"(?<=\d) ?([ap])(?:\.m\.|\.?m)(?!\w)", re.IGNORECASE)
 _TIME = re.compile(r"(?<![\w:.,])([01]?\d|2[0-3]):([0-5]\d)(?![\w:])(?=( [ap]m)?)")
@@ -33,8 +38,8 @@ _BEFORE_YEAR = re.compile(
 def spell_out(text: str) -> str:
     """Write a text as it is said.
 
-    Whole numbers up to 9999, decimals, ordinals, times, percent and degrees, signs that stand
-    alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a year after "in",
+    Whole numbers up to 9999, decimals, ordinals, times, money, percent and degrees, signs that
+    stand alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a year after "in",
     "since", "until", "year" or a month. What is not known stays as it is, as do letter case and all
     that is in words already.
 
@@ -48,6 +53,7 @@ def spell_out(text: str) -> str:
     "it's model A4, call 555123 or 007"
     """  # noqa: E501
     text = _TITLE.sub(lambda match: _TITLES[match[1].lower()], text)
+    text = _MONEY.sub(_money, text)
     text = _HALF_DAY.sub(lambda match: f" {match[1].lower()}m", text)
     text = _TIME.sub(_time, text)
     text = _SIGN.sub(lambda m: f" {_SIGNS[m[1]]}" if m[1] else _SIGNS[m[2]], text)
@@ -85,6 +91,14 @@ def _time(match: re.Match[str]) -> str:
     if match[3]:
         return hour
     return f"{hour} o'clock" if 1 <= int(match[1]) <= 12 else f"{hour} hundred"
+
+
+def _money(match: re.Match[str]) -> str:
+    sign, amount, decimals, scale = match.groups(default="")
+    unit = _CURRENCIES[sign] + "s" * (match[0] != f"{sign}1")
+    if len(decimals) == 3 and not scale:
+        return f"{amount} {unit} {int(decimals[1:]) or ''}".rstrip()
+    return f"{amount}{decimals}{scale} {unit}"
 
 
 def _number(match: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
+from atat.data import kaldi_dir
 from atat.inference.hypotheses import read_hypotheses
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.semantics import target_sequence
@@ -177,7 +178,7 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
 
     reader = FeatureReader(dump / run.split)
     # What stage 2 dropped is still in the split, and will count as wrong.
-    reasons = _column(dump / run.split / "dropped")
+    reasons = _reasons(dump / run.split / "dropped")
     dropped = {i: f"dropped by stage 2: {reason}" for i, reason in reasons.items()}
     ids = sorted(_column(data / run.split / "wav.scp"))
     if set(ids) != {*reader.ids, *dropped}:
@@ -368,12 +369,22 @@ def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:
 
 def _column(path: Path) -> dict[str, str]:
     """Id -> value of one file of a data directory (`kaldi_dir.read` opens references too)."""
+    return kaldi_dir.column(_present(path).parent, path.name)
+
+
+def _reasons(path: Path) -> dict[str, str]:
+    """Id -> why stage 2 dropped it."""
+    with _present(path).open(encoding="utf-8") as file:
+        entries = (line.rstrip("\n").partition(" ") for line in file)
+        return {key: value for key, _, value in entries}
+
+
+def _present(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file, which a run of decode.runs needs; run stage 1"
         )
-    entries = (line.rstrip("\n").partition(" ") for line in path.open(encoding="utf-8"))
-    return {key: value for key, _, value in entries}
+    return path
 
 
 def table(abouts: list[dict[str, object]]) -> str:

@@ -23,7 +23,7 @@ import torch
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.config.tasks import TAGGED_TASKS
-from atat.data.text_tokenization import text_tokenizer
+from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import audio_input, confidence, constraints, devices
@@ -34,11 +34,12 @@ from atat.inference.found import result_of
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.inference.options import SearchOptions, of_call
 from atat.inference.result import Result
-from atat.inference.typed_text import NBEST, TypedText, normalize
+from atat.inference.typed_text import NBEST, TypedText, said
 from atat.models.checkpoint import check_experiment, fill, model_path, read_weights
 from atat.models.espnet_model import AtatModel, build
 from atat.models.experiment_files import TEXT_ENCODER
 from atat.semantics import tag_nesting
+from atat.semantics.text_normalization import normalize
 
 if TYPE_CHECKING:
     from atat.inference.audio_source import AudioSource
@@ -279,7 +280,7 @@ class SpeechToSemantics:
 
     def _read_texts(self, texts: Sequence[str], chosen: SearchOptions) -> list[Result]:
         """The model's results of sentences."""
-        sentences = [normalize(text) for text in texts]
+        sentences = [self._words(text) for text in texts]
         for text, sentence in zip(texts, sentences, strict=True):
             if not sentence:
                 raise ValueError(f"text {text!r}: has no words")
@@ -365,6 +366,12 @@ class SpeechToSemantics:
     @cached_property
     def _encode_text(self):
         return text_tokenizer(self.settings.model, self.tokenizer)
+
+    def _words(self, text: str) -> str:
+        """The words of a typed sentence as training has them: a grammar's are spelled out."""
+        if self.typed is not None:
+            return said(text)
+        return normalize(text, punctuation(self.tokenizer))
 
     def _unknown(self, sentence: str) -> tuple[str, ...]:
         unk, encode_word = self.tokenizer.unk, self.tokenizer.encode_word

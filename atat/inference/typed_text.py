@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
@@ -18,6 +17,7 @@ from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference.result import Reading, Result, read
 from atat.semantics import target_sequence
+from atat.semantics.text_normalization import normalize
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.
 FILLERS = (
@@ -39,6 +39,7 @@ ENDINGS |= {"d": ("would", "had"), "m": ("am",)}
 MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
 NBEST = 2  # predictions of the model: the best, and another meaning
 MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
+HYPHEN = "-"  # stays inside of a grammar's words
 MAX_STEPS = 20_000  # of a search for what is near
 
 Words = tuple[str, ...]
@@ -214,26 +215,20 @@ def spellings(text: str) -> list[Words]:
     Raises:
         ValueError: no words, or no Unicode.
     """
-    as_typed = normalize(text)
+    as_typed = normalize(text, HYPHEN)
     if not as_typed:
         raise ValueError(f"text {text!r}: has no words")
-    spelled = normalize(spell_out(text))
+    spelled = said(text)
     return [tuple(words.split()) for words in dict.fromkeys((as_typed, spelled)) if words]
 
 
-def normalize(text: str) -> str:
-    r"""A typed sentence as training texts are: lower case, no punctuation around words.
+def said(text: str) -> str:
+    """The words of a text as grammars have them: spelled out, with hyphens.
 
-    >>> normalize("  Turn ON the (kitchen) lights, please! ")
-    'turn on the kitchen lights please'
-    >>> normalize("what\u2019s 7:30 o'clock?")
-    "what's 7:30 o'clock"
+    >>> said("Set the X-ray for 7:30 p.m., please!")
+    'set the x-ray for seven thirty pm please'
     """
-    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"text {text!r}: expected a sentence, in Unicode characters")
-    text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
-    words = (word.strip("!\"',-.:;?") for word in re.sub(r"[()]", " ", text).split())
-    return " ".join(word for word in words if word)
+    return normalize(spell_out(text), HYPHEN)
 
 
 def bare(word: str) -> str:

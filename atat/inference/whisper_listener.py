@@ -12,7 +12,7 @@ from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
 from atat.inference import constraints, devices
 from atat.inference.beam_search import Hypothesis, search
-from atat.inference.typed_text import normalize
+from atat.inference.typed_text import said
 from atat.models import whisper, whisper_checkpoint
 from atat.models.decoder import Decoder, DecoderState
 
@@ -43,8 +43,8 @@ class Words:
         return self._tokenizer.encode(f" {word}", add_special_tokens=False).ids
 
     def decode(self, tokens: tuple[int, ...]) -> str:
-        """Lower case, without punctuation."""
-        return normalize(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        """The words as a grammar has them: lower case, numbers spelled out, no punctuation."""
+        return said(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 class Prompted:

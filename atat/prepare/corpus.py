@@ -20,16 +20,14 @@ from atat.common.files import atomic_write
 from atat.config.schema import DataConfig
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
+from atat.semantics.text_normalization import normalize_tokens
 
 HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/evaluation/metrics.py)
 # Splits that are trained on.
 TRAINING = ("train", "train_low", "train_rest", "train_synth", "asr", "foreign")
 WRITTEN = ".splits"  # in the data directory: those that this module wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples
-
-# Thousands and abbreviations stay one word: 1,000 and p.m.
-_INSIDE_WORD = re.compile(r"(?<=\d),(?=\d{3})|(?<=\b[^\W\d_])\.")
-_NOT_WORD = re.compile(r"[^\w']|_")
+normalize = normalize_tokens  # of transcripts and their annotated parts
 
 
 @dataclass(frozen=True)
@@ -65,19 +63,6 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     )
     result.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     return result
-
-
-def normalize(text: str) -> str:
-    """The words of a text, so that those of transcripts and of semantics agree.
-
-    Lower case; white space of any kind is one space; of punctuation only apostrophes stay, all
-    other parts words, but for thousands' commas and the dots after single letters, which vanish.
-
-    >>> normalize("Wake me at 6:30 A.M.,\\n  it's the kids' 1,000-mile day!")
-    "wake me at 6 30 am it's the kids' 1000 mile day"
-    """
-    text = _INSIDE_WORD.sub("", text.lower().replace("\u2019", "'"))
-    return " ".join(word for word in _NOT_WORD.sub(" ", text).split() if word.strip("'"))
 
 
 def label(name: str) -> str:

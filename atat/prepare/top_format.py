@@ -1,7 +1,7 @@
 """Corpora of trees: reads TOP, TOPv2 and STOP, whichever a directory holds.
 
 Sentences of TOP are of the domains event and navigation, without saying which; in TOPv2 and STOP
-each names its domain. Words are as `corpus.normalize` has them, in texts and in trees.
+each names its domain. Words are as `normalize_tokens` has them, in texts and in trees.
 """
 
 import re
@@ -17,6 +17,7 @@ from atat.prepare import corpus
 from atat.prepare.corpus import Utterance
 from atat.semantics import bracket_trees, target_sequence
 from atat.semantics.target_sequence import Node
+from atat.semantics.text_normalization import join_clitics, normalize_tokens
 
 SPLITS = ("train", "eval", "test")  # as the corpora call them
 CALLED = {"eval": "valid"}  # as we call them
@@ -40,8 +41,6 @@ TOPV2_PUBLISHED = {  # train, eval, test
 TOPV2_COLUMNS = ("domain", "utterance", "semantic_parse")
 STOP_COLUMNS = ("file_id", "domain", "normalized_utterance", "normalized_seqlogical")
 
-_CLITIC = re.compile(r"(?<=\w) ?['\u2019] ?(?=(?:s|m|d|t|re|ve|ll|clock)\b)", re.IGNORECASE)
-_NEGATION = re.compile(r" (?=n['\u2019]t\b)", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[(?:IN|SL):\S+")
 
 
@@ -180,19 +179,10 @@ def clean(tree: Node) -> Node:
     children: list[Node | str] = []
     for is_word, run in groupby(tree.children, key=lambda child: isinstance(child, str)):
         if is_word:
-            children += corpus.normalize(joined(" ".join(run))).split()
+            children += normalize_tokens(join_clitics(" ".join(run))).split()
         else:
             children += map(clean, run)
     return Node(tree.label, tuple(children))
-
-
-def joined(text: str) -> str:
-    """A tokenised text with what belongs together in one word: to be spoken, or normalised.
-
-    >>> joined("what 's the kids ' plan , do n't they leave at 6 o ' clock")
-    "what's the kids ' plan , don't they leave at 6 o'clock"
-    """
-    return _NEGATION.sub("", _CLITIC.sub("'", text))
 
 
 def check(
@@ -355,7 +345,7 @@ def _recording(directory: Path, file_id: str, where: str) -> tuple[str, Path]:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every line of a table."""
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
             number = 0
             while line := file.readline(MAX_ROW + 1):
                 number += 1

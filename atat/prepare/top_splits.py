@@ -14,6 +14,7 @@ from atat.config.schema import Config
 from atat.prepare import corpus, spoken_grammar, top_format
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_format import Corpus, Sentence
+from atat.semantics.text_normalization import join_clitics
 from atat.synthesis import synthetic_speech
 
 
@@ -76,7 +77,7 @@ def speak(
     data = settings.data
     plans = {
         split: synthetic_speech.plan(
-            [top_format.joined(sentence.text) for sentence in said],
+            [join_clitics(sentence.text) for sentence in said],
             data.voices.get(split) or data.voices["train"],
             settings.seed,
             data.num_pseudo_speakers,

@@ -22,6 +22,7 @@ from atat.config.schema import Config
 from atat.prepare import corpus, librispeech, spoken_grammar, top_format, top_splits
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_format import Sentence
+from atat.semantics.text_normalization import join_clitics
 
 # TOP's domains, where a corpus has others too and data.domains does not say.
 DOMAINS = ("event", "navigation")
@@ -45,7 +46,7 @@ def asr_sentences(
     unheard = {sentence.text for part in splits.values() for sentence in part}
     texts = {s.text: None for s in others if s.text not in unheard}
     texts = rng.sample(list(texts), min(num, len(texts)))
-    spoken = [top_format.joined(sentence.text) for sentence in splits["train"]]
+    spoken = [join_clitics(sentence.text) for sentence in splits["train"]]
     texts += corpus.shuffled_words(spoken, num - len(texts), unheard.__contains__, rng)
     return [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
 

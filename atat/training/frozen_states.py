@@ -26,7 +26,7 @@ from atat.common.files import atomic_directory, sha256
 from atat.common.json_file import read_json
 from atat.common.seeds import rng
 from atat.config.schema import AugmentConfig, Config, FeaturesConfig
-from atat.data import audio, filter_bank
+from atat.data import audio, filter_bank, kaldi_dir
 from atat.data.feature_archive import FeatureReader, FeatureWriter
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ def _states_of(key: str, directory: Path, base: WhichEncoder) -> np.ndarray:
 @functools.cache
 def _paths(wav_scp: Path) -> dict[str, str]:
     """Utterance -> audio file, of a split."""
-    lines = wav_scp.read_text(encoding="utf-8").splitlines()
-    return dict(line.split(" ", 1) for line in lines)
+    return kaldi_dir.column(wav_scp.parent, wav_scp.name)
 
 
 def _clipped(path: str, settings: FeaturesConfig, over_db: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
 from atat.config.tasks import SPEECH_TASKS, TEXT_TASKS
-from atat.data import ctm, kaldi_dir
+from atat.data import audio_segment, ctm, kaldi_dir
 from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer
 from atat.semantics import heldout_pairs, target_sequence
@@ -331,7 +331,8 @@ def _word_ticks(
             f"{path}: {len(missing)} of {len(wanted)} utterances are not in it (limit "
             f"{MAX_UNALIGNED:.0%}; features.allow_drops=true goes on); the first: {missing[0]}"
         )
-    gone = next((i for i in ticks if not Path(directory.wav_scp[i]).is_file()), None)
+    files = {i: Path(audio_segment.file_of(directory.wav_scp[i])) for i in ticks}
+    gone = next((i for i in ticks if not files[i].is_file()), None)
     if gone is not None:
         raise FileNotFoundError(
             f"{directory.wav_scp[gone]}: the audio of '{gone}' is gone, task 'mlm' masks it anew "

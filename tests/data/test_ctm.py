@@ -25,6 +25,15 @@ def test_kaldis_files_are_read(tmp_path):
     }
 
 
+@pytest.mark.supports("Kaldi files", "ctm: comments, tabs, line ends of Windows, a mark", "read")
+def test_what_other_programs_put_around_the_words_is_skipped(tmp_path):
+    (tmp_path / "ctm").write_text(GOOD)
+    plain = list(ctm.read(tmp_path / "ctm", TEXTS))
+    text = GOOD.replace(" ", "\t", 7).replace("\n", " \r\n")
+    (tmp_path / "ctm").write_text(f"\ufeff;; made by hand\r\n\r\n{text}", newline="")
+    assert list(ctm.read(tmp_path / "ctm", TEXTS)) == plain
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -32,7 +41,8 @@ def test_kaldis_files_are_read(tmp_path):
         ("0.10 0.25", "0.10 nan", r"ctm:1: got"),
         ("0.10 0.25", "0.10 9999999", r"ctm:1: got"),
         ("0 1.5 stop", "0 1.5", r"ctm:5: got 'a-2 A 0 1.5'"),
-        ("0 1.5 stop\n", "0 1.5 stop\n\n", r"ctm:6: got ''"),
+        ("0 1.5 stop\n", "0 1.5 stop\nx\u00a0\n", r"ctm:6: got 'x'"),
+        ("0 1.5 stop", "0 1,5\u200b stop", r"ctm:5: got 'a-2 A 0 1,5<U\+200B> stop'"),
         ("0.60", "0.40", r"ctm:4: 'on' starts before"),
         (
             "on\n",

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
-from atat.data import ctm, kaldi_dir
+from atat.data import audio_segment, ctm, kaldi_dir
 from atat.evaluation.report_page import Builder
 from atat.evaluation.report_recordings import MAX_SPECTROGRAMS, Player, Recordings
 from atat.evaluation.report_utterances import Answers
@@ -135,3 +135,14 @@ def test_an_alignment_of_other_words_is_left_out_and_that_is_said(spoken, tmp_pa
     assert not builder.is_aligned
     said = capsys.readouterr().err
     assert "no words under spectrograms" in said and "ctm" in said
+
+
+@pytest.mark.supports("Kaldi files", "segments in the report", "the part is heard")
+def test_a_part_of_a_recording_is_a_sound_of_its_length_or_a_link_that_names_it(tmp_path):
+    call = tmp_path / "a call.flac"
+    soundfile.write(call, 0.1 * np.sin(np.arange(80000) / 5), 16000)
+    part = audio_segment.join(str(call), "1", "1.5")
+    whole, short = (Recordings(tmp_path).player(p).source for p in (str(call), part))
+    assert short.startswith("data:audio/mpeg;base64,") and len(short) < 0.3 * len(whole)
+    assert Recordings(tmp_path, max_bytes=0).player(part).source == "a%20call.flac#t=1,1.5"
+    assert Recordings(tmp_path, max_bytes=0).player(str(call)).source == "a%20call.flac"

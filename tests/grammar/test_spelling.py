@@ -35,6 +35,12 @@ from atat.grammar.spelling import spell_out
         ("8:00 am", "eight am"),
         ("20:00", "twenty hundred"),
         ("Dr. Brown and Mrs. Wu", "doctor Brown and missus Wu"),
+        ("$5 or \u20ac1", "five dollars or one euro"),
+        ("a $1,000 prize", "a one thousand dollars prize"),
+        ("\u00a32.50", "two pounds fifty"),
+        ("$3.00", "three dollars"),
+        ("$2 million", "two million dollars"),
+        ("$1.5", "one point five dollars"),
         ("salt & pepper", "salt and pepper"),
         ("in 1999", "in nineteen ninety nine"),
         ("since 2005", "since two thousand five"),
@@ -53,13 +59,14 @@ def test_numbers_times_signs_and_titles_are_written_as_they_are_said(text, said)
     [
         *("turn on the light", "i am here", "I'd like rock-n-roll", "R&B", "x-ray", "dr", "a-b"),
         *("12345", "007", "1.2.3", "25:00", "8:5", "b2b", "10-20", "caf\u00e9", "50percent", ""),
+        *("$5k", "$slot", "$12345x"),
     ],
 )
 def test_what_is_not_known_stays_as_it_is(text):
     assert spell_out(text) == text
 
 
-@given(st.text() | st.lists(st.sampled_from(list("019:.,% -apm&st\u00b0"))).map("".join))
+@given(st.text() | st.lists(st.sampled_from(list("019:.,% -apm&st\u00b0$"))).map("".join))
 def test_any_text_is_spelled_once_and_for_all(text):
     once = spell_out(text)
     assert spell_out(once) == once

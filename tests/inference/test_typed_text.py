@@ -7,8 +7,9 @@ import pytest
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference.result import Reading, Result
-from atat.inference.typed_text import TypedText, normalize
+from atat.inference.typed_text import TypedText
 from atat.semantics import target_sequence
+from atat.semantics.text_normalization import normalize
 from atat.synthesis import negatives
 from tests.conftest import GRAMMAR
 
@@ -280,8 +281,20 @@ def test_without_a_grammar_the_model_alone_reads(toy_experiment, tmp_path):
 
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
     (exp / "grammar.yaml").unlink()
-    result = SpeechToSemantics.load(exp)(text="do not turn on the kitchen light")
+    model = SpeechToSemantics.load(exp)
+    result = model(text="do not turn on the kitchen light")
     assert result.intent and result.accepted is None and result.confidence is None
+    plain, written = model(text=["turn on the kitchen light", "Turn on: the 'kitchen-light'!"])
+    assert written.unknown == () and written.score == pytest.approx(plain.score, abs=1e-4)
+
+
+def test_a_grammar_s_model_gets_a_text_spelled_out(toy_experiment):
+    from atat import SpeechToSemantics
+
+    model = SpeechToSemantics.load(toy_experiment)
+    found = model(text=["volume to 20", "volume to twenty"])
+    assert [result.unknown for result in found] == [(), ()]
+    assert found[0].nbest[0].semantics == found[1].nbest[0].semantics
 
 
 def test_the_grammar_s_words_are_not_read_into_others(load):

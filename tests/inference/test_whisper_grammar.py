@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,6 +240,14 @@ def hear(grammar, noise):
         return model(noise, sample_rate=16000, **options)
 
     return hear
+
+
+def test_recognised_words_are_written_as_a_grammar_has_them():
+    words = whisper_listener.Words.__new__(whisper_listener.Words)
+    words._tokenizer = SimpleNamespace(
+        decode=lambda tokens, skip_special_tokens: " Set the X-ray's timer to 7:30 p.m., 50%!"
+    )
+    assert words.decode((1, 2)) == "set the x-ray's timer to seven thirty pm fifty percent"
 
 
 def test_a_whole_sentence_does_not_lose_to_a_cut_one(hear):

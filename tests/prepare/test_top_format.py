@@ -41,6 +41,19 @@ def test_each_layout_is_recognised_and_gives_the_same_sentences(tmp_path, write,
             assert sentence.wav is None or sentence.wav.is_file()
 
 
+@pytest.mark.supports(
+    "Corpora", "TOP, TOPv2, STOP: a byte order mark, line ends of Windows", "read"
+)
+@pytest.mark.parametrize("write", [write_top, write_topv2, write_stop])
+def test_lists_that_were_saved_elsewhere_are_read_alike(tmp_path, write):
+    root = write(tmp_path / "corpus")
+    for path in root.rglob("*.tsv"):
+        content = path.read_text(encoding="utf-8")
+        path.write_text("\ufeff" + content, encoding="utf-8", newline="\r\n")
+    sentences = top_format.read(top_format.detect(root), "train")
+    assert sorted(s.semantics for s in sentences) == sorted(SEQUENCES)
+
+
 def test_domains_are_chosen_and_unknown_ones_refused(tmp_path):
     source = top_format.detect(write_topv2(tmp_path / "corpus"))
     assert [s.domain for s in top_format.read(source, "eval", ["alarm"])] == ["alarm"]

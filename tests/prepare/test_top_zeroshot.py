@@ -4,9 +4,10 @@ import pytest
 
 from atat.config import config_file
 from atat.evaluation import scoring
-from atat.prepare import top_format, top_zeroshot
+from atat.prepare import top_zeroshot
 from atat.prepare.top_format import Sentence
 from atat.semantics import target_sequence
+from atat.semantics.text_normalization import join_clitics
 from tests.prepare.tree_corpora import MORE_ROWS, splits, write_stop, write_top, write_topv2
 
 SETTINGS = """
@@ -76,7 +77,7 @@ def test_the_speech_for_learning_from_text_holds_no_sentence_of_the_corpus(run, 
     assert len(learned) == 6 and "wake me at six" not in learned  # event and navigation only
     heard = set(found["asr"].text.values())
     assert {"wake me at six", "is it cold"} <= heard and not heard & learned
-    words = {word for text in learned for word in top_format.joined(text).split()}
+    words = {word for text in learned for word in join_clitics(text).split()}
     assert {w for text in heard - {"wake me at six", "is it cold"} for w in text.split()} <= words
 
 

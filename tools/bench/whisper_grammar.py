@@ -32,9 +32,8 @@ from atat.evaluation.noise_curve import others_speech
 from atat.evaluation.scoring import hypothesis_key, percent
 from atat.grammar.automaton import Automaton, spell
 from atat.grammar.grammar import Grammar
-from atat.grammar.spelling import spell_out
 from atat.inference import constraints
-from atat.inference.typed_text import normalize
+from atat.inference.typed_text import said
 from atat.inference.whisper_listener import WINDOW_S, Listener
 from atat.noise_curve import decibels
 from atat.semantics import target_sequence
@@ -103,7 +102,7 @@ def systems(
 
     def cascade(samples_N: np.ndarray) -> str:
         heard = opponent.hear(samples_N, 1, constrained=False)
-        return understand(grammar, nearest(letters, normalize(spell_out(heard)).replace("-", " ")))
+        return understand(grammar, nearest(letters, said(heard).replace("-", " ")))
 
     found = {f"Whisper, beam {beam} held to the grammar": held, "Whisper, nearest": cascade}
     sizes = dict.fromkeys(found, opponent.listener.num_parameters)

@@ -1,0 +1,83 @@
+"""One file of a Kaldi data directory: a line is "id, white space, rest", sorted, ids unique.
+
+Tabs, line ends of Windows, a byte order mark, empty lines and white space around a line are taken
+as what they are meant to be. Messages show characters that nobody sees: `a-1<U+00A0>`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+RERUN = "(correct the line, or rerun stage 1)"
+BOM = "\ufeff"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read(path: Path, shown: Path, parse: Callable[[str], str]) -> dict[str, str]:
+    """Id -> value, in the file's order.
+
+    Args:
+        path: the file; `shown`: what messages call it.
+        parse: makes the value of the rest of a line, or raises ValueError, saying why it cannot.
+
+    Raises:
+        ValueError: it breaks a rule of the format; names file and line.
+    """
+    entries: dict[str, str] = {}
+    previous = ""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                parts = line.lstrip(BOM).split(maxsplit=1)
+                if not parts:
+                    continue
+                key, value = parts[0], parts[1].rstrip() if len(parts) > 1 else ""
+                where = f"{shown}:{number}: id '{visible(key)}'"
+                if key in entries:
+                    raise ValueError(f"{where} stands here for the second time {RERUN}")
+                if key < previous:
+                    raise ValueError(
+                        f"{where} stands after '{visible(previous)}', expected lines sorted by "
+                        f"code point (LC_ALL=C sort -o FILE FILE, or rerun stage 1)"
+                    )
+                if "\0" in line:
+                    raise ValueError(f"{shown}:{number}: has zero bytes: {_CONVERT_16}")
+                if not value:
+                    raise ValueError(f"{where} has an empty value, expected 'id value' {RERUN}")
+                try:
+                    entries[key] = parse(value)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error} {RERUN}") from error
+                previous = key
+    except UnicodeDecodeError as error:
+        raise ValueError(_undecoded(path, shown)) from error
+    if not entries:
+        raise ValueError(f"{shown}: is empty; rerun stage 1")
+    return entries
+
+
+def visible(text: str) -> str:
+    """A text with what cannot be seen, or looks like a space, by its number.
+
+    >>> visible("a-1\\u00a0on\\r")
+    'a-1<U+00A0>on<U+000D>'
+    """
+    return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
+_CONVERT_16 = "is UTF-16, expected UTF-8 (iconv -f utf-16 -t utf-8)"
+
+
+def _undecoded(path: Path, shown: Path) -> str:
+    """What is wrong with a file that is not UTF-8."""
+    content = path.read_bytes()
+    if content.startswith(_UTF_16):
+        return f"{shown}:1: {_CONVERT_16}"
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        return (
+            f"{shown}:{number}: byte 0x{content[error.start]:02x} is not UTF-8 "
+            "(if the file is latin-1: iconv -f latin1 -t utf-8)"
+        )
+    return f"{shown}: not UTF-8"
