@@ -23,7 +23,13 @@ from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
 from atat.data.tokenizer import WORD_START, Tokenizer
 from atat.models import ctc, losses, whisper
 from atat.models.decoder import Decoder
-from atat.models.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
+from atat.models.encoders import (
+    PretrainedTextEncoder,
+    SpeechEncoder,
+    StateAdapter,
+    TextEncoder,
+    length_mask,
+)
 
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -85,6 +91,8 @@ class AtatModel(AbsESPnetModel):
                 c.dropout,
                 c.speech_frozen_layers,
             )
+        elif c.speech_encoder == "adapter":
+            self.speech_encoder = StateAdapter(c)
         else:
             self.speech_encoder = SpeechEncoder(num_bins, c)
         if c.decoder not in ("transformer", "whisper"):

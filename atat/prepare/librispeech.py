@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 from atat.common import cli
+from atat.common.files import sha256
 from atat.config import config_file
+from atat.config.schema import Config
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 
@@ -77,6 +79,16 @@ def read(corpus_dir: Path) -> dict[str, list[Utterance]]:
         split: [utterance for directory in directories for utterance in read_part(directory)]
         for split, directories in find_parts(corpus_dir).items()
     }
+
+
+def training(settings: Config) -> list[Utterance]:
+    """Training utterances of data.asr_corpus, the first data.num_asr (0: all) of a seeded order; none
+    without it. Raises as `read`."""
+    if not settings.data.asr_corpus:
+        return []
+    utterances = read(spoken_grammar.ROOT / settings.data.asr_corpus)["train"]
+    num = settings.data.num_asr or len(utterances)
+    return sorted(utterances, key=lambda u: sha256(str(settings.seed), "asr", u.id))[:num]
 
 
 def check(corpus_dir: Path, max_missing: float) -> None:
