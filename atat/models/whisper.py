@@ -179,8 +179,8 @@ def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
 def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, Tensor]:
     """The parameters that `c.speech_pretrained` has for an `AtatModel`, by name.
 
-    The weights of the encoder, of the decoder, or of both: whichever is Whisper's in `c`. Where the model has fewer
-    layers, it gets the checkpoint's first and last and some between.
+    The weights of the encoder, of the decoder, or of both: whichever is Whisper's in `c`. Where the
+    model has fewer layers, it gets the checkpoint's first and last and some between.
 
     Args:
         model: the `AtatModel`; it may be on the device `meta`.

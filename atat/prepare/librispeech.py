@@ -82,8 +82,10 @@ def read(corpus_dir: Path) -> dict[str, list[Utterance]]:
 
 
 def training(settings: Config) -> list[Utterance]:
-    """Training utterances of data.asr_corpus, the first data.num_asr (0: all) of a seeded order; none
-    without it. Raises as `read`."""
+    """Training utterances of data.asr_corpus; none without it. Raises as `read`.
+
+    They are the first data.num_asr (0: all) of a seeded order.
+    """
     if not settings.data.asr_corpus:
         return []
     utterances = read(spoken_grammar.ROOT / settings.data.asr_corpus)["train"]

@@ -4,8 +4,8 @@ Splits (the paper's tasks: SLU and NLU of music, ASR and masked ASR of read spee
 
   train        sentences of SNIPS NLU, and of data.trees, spoken by the voices of data.voices.train
   train_text   the same sentences, without speech
-  asr          speech with text alone: data.asr_corpus (LibriSpeech), else sentences of data.asr_texts
-               spoken by the voices of training
+  asr          speech with text alone: data.asr_corpus (LibriSpeech), else sentences of
+               data.asr_texts, spoken by the voices of training
   valid        data.num_valid of those sentences, in no other split, spoken by train's voices
   test         SNIPS NLU's validation sentences, spoken by a synthesiser of no other split
 """
@@ -74,7 +74,9 @@ def asr_texts(settings: Config, learned: set[str]) -> list[Sentence]:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if len(line) > MAX_LINE:
-                raise ValueError(f"{path}:{number}: got {len(line)} characters, expected a sentence")
+                raise ValueError(
+                    f"{path}:{number}: got {len(line)} characters, expected a sentence"
+                )
             text = corpus.normalize(line)
             if text and text not in learned:
                 found[text] = None

@@ -33,7 +33,11 @@ def encoded(intent: str, sentences: list[list[tuple[str, str | None]]]) -> bytes
     """A file of an intent, in the encoding that the corpus has for it."""
     content = {
         intent: [
-            {"data": [{"text": t} if slot is None else {"text": t, "entity": slot} for t, slot in s]}
+            {
+                "data": [
+                    {"text": t} if slot is None else {"text": t, "entity": slot} for t, slot in s
+                ]
+            }
             for s in sentences
         ]
     }

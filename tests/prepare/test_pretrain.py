@@ -10,7 +10,9 @@ from tests.prepare.tree_corpora import splits, write_topv2
 VOICES = (
     "data.voices={train: {espeak/en-us: 1}, valid: {espeak/en-us: 1}, test: {nanotts/en-US: 1}}"
 )
-LINES = "Turn the lights off, please!\nwhat's up\n\nturn the lights off please\nfour five playmusic\n"
+LINES = (
+    "Turn the lights off, please!\nwhat's up\n\nturn the lights off please\nfour five playmusic\n"
+)
 
 
 def prepare(tmp_path, *overrides):
@@ -58,5 +60,5 @@ def test_validation_leaves_something_to_train_on(tmp_path, num):
 
 
 def test_a_missing_file_of_sentences_is_named(tmp_path):
-    with pytest.raises(ValueError, match="data.asr_texts: .*none.txt is no file"):
+    with pytest.raises(ValueError, match=r"data\.asr_texts: .*none\.txt is no file"):
         prepare(tmp_path, f"data.asr_texts={tmp_path / 'none.txt'}")

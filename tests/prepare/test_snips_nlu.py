@@ -35,7 +35,7 @@ def test_the_directory_of_the_intents_will_do_too(tmp_path):
 
 
 def test_another_directory_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="AddToPlaylist.*as SNIPS NLU has"):
+    with pytest.raises(FileNotFoundError, match=r"AddToPlaylist.*as SNIPS NLU has"):
         snips_nlu.find(tmp_path)
 
 
@@ -46,7 +46,7 @@ def test_a_file_of_another_form_is_named(tmp_path, content):
     corpus = write_snips_nlu(tmp_path / "nlu")
     path = snips_nlu.find(corpus) / "RateBook" / "train_RateBook_full.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="train_RateBook_full.json: expected .*unpack"):
+    with pytest.raises(ValueError, match=r"train_RateBook_full\.json: expected .*unpack"):
         snips_nlu.read(corpus, "train")
 
 
@@ -54,7 +54,7 @@ def test_sentences_without_words_are_counted_against_a_limit(tmp_path):
     corpus = write_snips_nlu(tmp_path / "nlu")
     path = snips_nlu.find(corpus) / "RateBook" / "train_RateBook_full.json"
     path.write_bytes(encoded("RateBook", [[("?!", None)]]))
-    with pytest.raises(ValueError, match="1 of 13 sentences cannot be used.*has no words"):
+    with pytest.raises(ValueError, match=r"1 of 13 sentences cannot be used.*has no words"):
         snips_nlu.read(corpus, "train")
 
 
