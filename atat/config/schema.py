@@ -78,7 +78,7 @@ class DataConfig:
         0, "of a grammar: utterances of the split foreign: of other domains", AT_LEAST_0
     )
     trees: str | None = setting(
-        None, "of pretraining: directory of TOP, TOPv2 or STOP, whose data.domains are learned too"
+        None, "of pretraining: directory of a corpus of trees, whose data.domains are learned too"
     )
     asr_texts: str | None = setting(
         None,
