@@ -18,16 +18,17 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
-    parser.add_argument("--tables", metavar="YAML", help="tables.yaml, for its subsets")
+    parser.add_argument("--tables", metavar="YAML", help="tables.yaml, for its subsets and metrics")
     parser.add_argument("--run", help="score decode_RUN only; all by default")
     args = parser.parse_args()
-    subsets = experiment_tables.load(args.tables).subsets if args.tables else {}
+    asked = experiment_tables.load(args.tables) if args.tables else None
+    subsets, names = (asked.subsets, asked.metrics) if asked else ({}, ())
 
     rows, found = [], []
     for directory in run_directories(args.exp, args.run):
         run = directory.name.removeprefix("decode_")
         try:
-            lines, scored = compare(directory, args.data, subsets)
+            lines, scored = compare(directory, args.data, subsets, names)
         except NoReference as error:
             if args.run:
                 raise

@@ -182,6 +182,7 @@ CORPORA = {  # recipe: layout of its corpus here
     "librispeech": "librispeech",
     "fluent_speech": "fluent_speech",
     "snips_audio": "snips_audio",
+    "slurp": "slurp",
     "top_zeroshot": "top",
     "music_lowres": "topv2",
     "pretrain": "snips_nlu",
@@ -300,6 +301,32 @@ def test_snips_audio_trains_a_fold_by_itself_and_pools_those_it_has(recipe, pret
         for path in (part, part.with_name("close_2"))
     ]
     assert speakers[0] and speakers[1] and not speakers[0] & speakers[1]
+
+
+def test_slurp_has_the_metrics_that_are_published_and_writes_predictions_in_its_format(
+    recipe, corpora, tmp_path
+):
+    output = recipe("slurp", "--experiment", "atat", "--set", "data.part=headset")
+    assert "SLU-F1" in output and "Scenario acc" in output
+    exp = tmp_path / "exp"
+    found = scores(exp / "atat" / "decode_test")
+    assert found["slu_f1"]["n"] == found["scenario_accuracy"]["n"] == found["em_hyp"]["n"] > 10
+    assert scores(exp / "atat" / "decode_test_text")["char_distance_f1"]["n"] == 12
+    text = (exp / "RESULTS.md").read_text()
+    assert "| SLU-F1 | paper |" in text and "82.27 %" in text and "AT-AT, of the sentence" in text
+    assert all("-headset" in line for line in (exp / "data/test/wav.scp").read_text().splitlines())
+    # Its predictions, and what a scorer of SLURP's format says of them.
+    command = [sys.executable, "-m", "atat.prepare.slurp_predictions"]
+    predictions = tmp_path / "predictions.jsonl"
+    write = ["--exp", exp / "atat", "--data", exp / "data", "--out", predictions]
+    gold = corpora("slurp") / "dataset" / "slurp" / "test.jsonl"
+    score = ["--predictions", predictions, "--gold", gold, "--out", tmp_path / "scores.json"]
+    for options in (write, score):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+    assert f"{found['em_hyp']['n']} of 24 predicted" in done.stdout
+    theirs = json.loads((tmp_path / "scores.json").read_text())
+    assert {n: s["value"] for n, s in theirs.items()} == {n: found[n]["value"] for n in theirs}
 
 
 def test_top_zeroshot_learns_trees_and_is_tested_on_rendered_and_recorded_speech(

@@ -30,7 +30,7 @@ COMMANDS = (
 MAX_COMMAND_LINES = 125
 # As prose and file names have them. `commands` is the name of a recipe, and a word.
 DATASETS = re.compile(
-    r"fluent[_ ]speech|\bsnips|librispeech|barista|music_lowres|top_(zeroshot|corpus)|topv2"
+    r"fluent[_ ]speech|\bsnips|\bslurp|librispeech|barista|music_lowres|top_(zeroshot|corpus)|topv2"
     r"|(?-i:\bTOP\b|\bSTOP\b)",
     re.IGNORECASE,
 )
@@ -190,6 +190,7 @@ SOUND = {
         (named_datasets, {}, []),
         (named_datasets, {"atat/common/files.py": "# as SNIPS has it"}, 1),
         (named_datasets, {"atat/common/files.py": "# sentences of TOP"}, 1),
+        (named_datasets, {"atat/common/files.py": "# SLURP's scorer"}, 1),
         (named_datasets, {"utils/recipe.sh": "[[ $recipe == fluent_speech ]]"}, 1),
         (thick_commands, {}, []),
         (thick_commands, {"atat/train.py": "class Trainer: ..."}, 2),

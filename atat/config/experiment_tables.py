@@ -18,6 +18,11 @@ from atat.semantics import heldout_pairs, target_sequence
 
 SETTINGS = ("seed", "features", "model", "augment", "train", "decode")
 NO_CONVERGENCE = "no convergence"  # what the paper has in place of a number
+# What a table may ask for beside the metrics of every recipe (atat/evaluation/entity_metrics.py).
+METRICS = (
+    *("scenario_accuracy", "action_accuracy"),
+    *("word_distance_f1", "char_distance_f1", "slu_f1"),
+)
 RESERVED = ("data", "dump")  # with --expdir these stand beside the experiments
 
 
@@ -89,6 +94,7 @@ class Tables:
     experiments: dict[str, Experiment]  # in the file's order
     subsets: dict[str, Subset]
     table: tuple[Row, ...]
+    metrics: tuple[str, ...] = ()  # of METRICS
 
     def trainings(self, experiment: str) -> list[Training]:
         """The trainings of an experiment: one a seed, in the file's order.
@@ -179,7 +185,9 @@ def load(path: str | Path) -> Tables:
 
 
 def _tables(content: Any, directory: Path) -> Tables:
-    _check("tables", content, {"experiments": dict, "subsets": dict, "table": list})
+    _check(
+        "tables", content, {"experiments": dict, "subsets": dict, "table": list, "metrics": list}
+    )
     experiments = {}
     for name, value in content.get("experiments", {}).items():
         where = f"experiment '{name}'"
@@ -246,7 +254,9 @@ def _tables(content: Any, directory: Path) -> Tables:
                     f"'{NO_CONVERGENCE}'"
                 )
         rows.append(Row(**value))
-    return Tables(experiments, subsets, tuple(rows))
+    for name in content.get("metrics", ()):
+        _known("metrics:", name, dict.fromkeys(METRICS))
+    return Tables(experiments, subsets, tuple(rows), tuple(content.get("metrics", ())))
 
 
 def _check(where: str, value: Any, types: dict[str, Any], required: tuple[str, ...] = ()) -> None:

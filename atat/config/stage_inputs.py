@@ -72,6 +72,8 @@ def of_experiment(
     for subset, what in table.subsets.items():
         given = {key: value for key, value in dataclasses.asdict(what).items() if value}
         yield _line(6, name, f"subsets.{subset}", given)
+    if table.metrics:
+        yield _line(6, name, "metrics", table.metrics)
 
 
 def start_of(

@@ -24,6 +24,12 @@ TITLES = {
     "em_full": "EM Full",
     "intent_accuracy": "Intent acc",
     "slot_f1": "Slot F1",
+    # Of tables that ask for them: atat/evaluation/entity_metrics.py
+    "scenario_accuracy": "Scenario acc",
+    "action_accuracy": "Action acc",
+    "word_distance_f1": "Word F1",
+    "char_distance_f1": "Char F1",
+    "slu_f1": "SLU-F1",
     "semer": "SemER",
     "wer": "WER",
     "tree_precision": "Tree P",

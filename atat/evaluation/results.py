@@ -385,9 +385,8 @@ class Results:
             lines += [line | {"id": place.name(line["id"])} for line in chosen]
         key = scoring.hypothesis_key(places[0].data)
         known = None not in speakers
-        return Pool(
-            lines, speakers if known else None, seed_pooling.counts(lines, key) if lines else {}
-        )
+        counts = seed_pooling.counts(lines, key, self.tables.metrics) if lines else {}
+        return Pool(lines, speakers if known else None, counts)
 
     def _select(
         self, place: Place, training: Training, run: str, subset: str | None

@@ -1,7 +1,7 @@
 """Scoring: hypotheses of decoded runs against their references, and the files of scores."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from atat.config import experiment_tables
 from atat.config.tasks import TAGGED_TASKS, WORD_TASKS
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import intents, metrics
+from atat.evaluation import entity_metrics, intents, metrics
 from atat.evaluation.metrics import Metric
 from atat.inference.hypotheses import read_hypotheses
 from atat.semantics import target_sequence
@@ -58,16 +58,22 @@ def hypothesis_key(data: Path) -> Callable[[str], Frame]:
 
 
 def score_run(
-    directory: Path, data: Path, subsets: dict[str, experiment_tables.Subset]
+    directory: Path,
+    data: Path,
+    subsets: dict[str, experiment_tables.Subset],
+    names: Collection[str] = (),
 ) -> dict[str | None, dict[str, Metric]]:
     """Score one run and write what is found beside its hypotheses; the rest as in `compare`."""
-    lines, scores = compare(directory, data, subsets)
+    lines, scores = compare(directory, data, subsets, names)
     write(directory, lines, scores)
     return scores
 
 
 def compare(
-    directory: Path, data: Path, subsets: dict[str, experiment_tables.Subset]
+    directory: Path,
+    data: Path,
+    subsets: dict[str, experiment_tables.Subset],
+    names: Collection[str] = (),
 ) -> tuple[list[dict[str, Any]], dict[str | None, dict[str, Metric]]]:
     """Score one run, and write nothing.
 
@@ -75,6 +81,7 @@ def compare(
         directory: has `hyp.jsonl` and `run.json` of stage 5.
         data: the splits of stage 1.
         subsets: name -> what belongs to it.
+        names: of further metrics, of `experiment_tables.METRICS`.
 
     Returns:
         The lines of `hyp.jsonl` with references and verdicts, and scores by subset, None for the
@@ -86,13 +93,14 @@ def compare(
     """
     path = directory / "hyp.jsonl"
     run, lines = read_json(directory / "run.json"), read_hypotheses(path)
-    for key in ("split", "task"):
-        if not isinstance(run.get(key), str):
-            raise ValueError(f"{directory / 'run.json'}: '{key}' is missing; rerun stage 5")
+    for what in ("split", "task"):
+        if not isinstance(run.get(what), str):
+            raise ValueError(f"{directory / 'run.json'}: '{what}' is missing; rerun stage 5")
     split = data / run["split"]
     references = kaldi_dir.read(split)
     _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
-    outcomes = _judge(lines, run, references, split, hypothesis_key(data))
+    key = hypothesis_key(data)
+    outcomes = _judge(lines, run, references, split, key)
 
     sequences = references.semantics or {}
     parts: dict[str | None, list[int]] = {None: list(range(len(lines)))}
@@ -102,10 +110,13 @@ def compare(
         ]
         if chosen:
             parts[name] = chosen
-    scores = {
-        name: _scores([lines[i] for i in chosen], [outcomes[i] for i in chosen], references)
-        for name, chosen in parts.items()
-    }
+    scores = {}
+    for part, chosen in parts.items():
+        some = [lines[i] for i in chosen]
+        found = _scores(some, [outcomes[i] for i in chosen], references)
+        if outcomes[0] is not None:
+            found |= _asked_for(some, references, key, names)
+        scores[part] = {name: found[name] for name in metrics.TITLES if name in found}
     return lines, scores
 
 
@@ -195,7 +206,19 @@ def _scores(
             hypotheses = [target_sequence.words(hypothesis) for hypothesis in hypotheses]
         words = [references.text[id_] for id_ in ids]
         scores["wer"] = metrics.word_error_rate(words, hypotheses, speakers)
-    return {name: scores[name] for name in metrics.TITLES if name in scores}
+    return scores
+
+
+def _asked_for(
+    lines: list[dict[str, Any]],
+    references: DataDir,
+    key: Callable[[str], Frame],
+    names: Collection[str],
+) -> dict[str, Metric]:
+    """The metrics that a table asks for beside those of every recipe."""
+    speakers = [references.utt2spk[line["id"]] for line in lines] if references.utt2spk else None
+    sides = [[line[side] for line in lines] for side in ("reference", "hypothesis")]
+    return entity_metrics.scores(entity_metrics.of_sequences(*sides, key, names), speakers)
 
 
 def table(rows: list[tuple[str, dict[str, Metric]]]) -> str:

@@ -11,24 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from atat.evaluation import intents, metrics
+from atat.evaluation import entity_metrics, intents, metrics
 from atat.evaluation.metrics import Metric, Overlap
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
 
-SHARES = ("em_hyp", "em_full", "intent_accuracy", "tree_valid")  # 0 or 1 an utterance
+# 0 or 1 an utterance.
+SHARES = (
+    *("em_hyp", "em_full", "intent_accuracy", "tree_valid"),
+    *entity_metrics.SHARES,
+)
 ERROR_RATES = ("semer", "wer")  # lower is better, and they may exceed 1
 
 # Metric -> numerators and denominators, float (n,) each, one an utterance.
 Counts = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def counts(lines: Sequence[dict[str, Any]], key: Callable[[str], Frame]) -> Counts:
+def counts(
+    lines: Sequence[dict[str, Any]], key: Callable[[str], Frame], names: Collection[str] = ()
+) -> Counts:
     """What the metrics sum over, from scored lines of `hyp.jsonl`.
 
     Args:
         lines: of one run (or of its parts), at least one.
         key: what EM Hyp compares, see `metrics.judge`.
+        names: of metrics that the table asks for.
 
     Returns:
         The metrics that apply, in the order of `metrics.TITLES`.
@@ -47,6 +54,7 @@ def counts(lines: Sequence[dict[str, Any]], key: Callable[[str], Frame]) -> Coun
     }
     if macro := intents.counts(outcomes):
         found["em_hyp_macro"] = macro
+    found |= entity_metrics.of_sequences(references, hypotheses, key, names)
     if any(o.slots.reference for o in outcomes):
         found["slot_f1"] = _overlaps([o.slots for o in outcomes])["f1"]
     if lines[0]["em_full"] is not None:  # the references have carrier words
@@ -111,12 +119,13 @@ def differences(
     Args:
         ours, theirs: one a seed, of the same utterances in the same order.
         speakers: as for `metrics.ratio`.
-        published: metrics that the table has the paper's numbers of; EM Full and the F1 of trees
-            are compared too where they are among them, and EM Full is the main one where EM Hyp is
-            not.
+        published: metrics that the table has the paper's numbers of; SLU-F1, EM Full and the F1 of
+            trees are compared too where they are among them, and EM Full is the main one where
+            EM Hyp is not.
     """
     names = ["em_hyp", "semer"] if "em_hyp" in ours[0] else ["wer"]
-    names += [name for name in ("em_full", "tree_f1") if name in published and name in ours[0]]
+    further = ("slu_f1", "em_full", "tree_f1")
+    names += [name for name in further if name in published and name in ours[0]]
     if "em_full" in names and "em_hyp" not in published:
         names.sort(key=lambda name: name != "em_full")
     found = {

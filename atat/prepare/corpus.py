@@ -22,7 +22,8 @@ from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 
 HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/evaluation/metrics.py)
-TRAINING = ("train", "train_low", "train_rest", "asr", "foreign")  # splits that are trained on
+# Splits that are trained on.
+TRAINING = ("train", "train_low", "train_rest", "train_synth", "asr", "foreign")
 WRITTEN = ".splits"  # in the data directory: those that this module wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples
 

@@ -18,6 +18,8 @@ from atat.synthesis import engines, synthetic_speech, toy_sentences
 from atat.synthesis.toy_sentences import Tree
 
 VERSION = 1  # raise it when the same seed gives another corpus
+# SLURP: how the names of a recording end, by microphone.
+MICROPHONES = (("-headset", ""), ("-headset",), ("",))
 SHARE_NANOTTS = 0.25  # of the speakers; the others are voices of espeak
 
 Said = tuple["Speaker", str]
@@ -39,8 +41,8 @@ class Size:
 
     Attributes:
         train, valid, test: utterances (of trees: sentences a domain; of SNIPS: train is what each
-            speaker says, and there is no other split).
-        speakers: of each split.
+            speaker says, and there is no other split; of SLURP: sentences).
+        speakers: of each split (of SLURP: of all together, the first number).
     """
 
     train: int
@@ -153,7 +155,7 @@ def snips_audio(out: Path, size: Size, rng: random.Random, say: Say) -> None:
             if field == "close":
                 _copy(wav, target)
             else:
-                _write_far(wav, target, seed=number)
+                _write_audio(wav, target, seed=number)
 
 
 def top(out: Path, size: Size, rng: random.Random, say: Say) -> None:
@@ -245,6 +247,45 @@ def librispeech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
             file.write(f"{name}-{number:04d} {text.upper()}\n")
 
 
+def slurp(out: Path, size: Size, rng: random.Random, say: Say) -> None:
+    """SLURP: lists, who speaks, recordings by one or two microphones, and synthetic ones."""
+    people = [(f"XX-{number}", who) for number, who in enumerate(cast(max(size.speakers), rng))]
+    dataset, audio = out / "dataset" / "slurp", out / "audio"
+    dataset.mkdir(parents=True)
+    kinds, taken = list(toy_labels.REQUESTS), set()
+    said: list[Said] = []
+    targets: list[list[Path]] = []  # of each of these
+    metadata: dict[str, dict] = {}
+    sizes = dict(zip(("train", "devel", "test"), (size.train, size.valid, size.test), strict=True))
+    for split, num in {**sizes, "train_synthetic": size.valid}.items():
+        lines = []
+        for number in range(num):
+            what = kinds[number % len(kinds)]
+            (text,) = toy_sentences.draw(lambda w=what: toy_labels.request(w, rng), 1, taken)
+            line = toy_labels.annotated(len(taken), what, text)
+            about: dict[str, dict] = {}
+            # Every other sentence is said by two people.
+            for usrid, who in rng.sample(people, 1 + number % 2 if split in sizes else 1):
+                stem = f"audio-{1500000000 + len(said)}"
+                ends = MICROPHONES[len(said) % len(MICROPHONES)] if split in sizes else ("",)
+                said.append((who, line["sentence"]))
+                place = audio / ("slurp_real" if split in sizes else "slurp_synth")
+                targets.append([place / f"{stem}{end}.flac" for end in ends])
+                about |= {path.name: {"usrid": usrid} for path in targets[-1]}
+            line["recordings"] = [
+                {"file": name, "wer": 0.0, "ent_wer": 0.0, "status": "correct"} for name in about
+            ]
+            if split in sizes:
+                metadata[str(line["slurp_id"])] = {"recordings": about}
+            lines.append(json.dumps(line) + "\n")
+        (dataset / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+    _write_json(dataset / "metadata.json", metadata)
+    for seed, (wav, paths) in enumerate(zip(say(said), targets, strict=True)):
+        for path in paths:
+            is_far = path.parent.name == "slurp_real" and not path.stem.endswith("-headset")
+            _write_audio(wav, path, seed if is_far else None)
+
+
 @dataclass(frozen=True)
 class Layout:
     """A corpus that can be stood in for; `write` is one of the functions above.
@@ -272,6 +313,7 @@ LAYOUTS = {
         Size(6, speakers=(10, 0, 0)),
         Size(12, speakers=(40, 0, 0)),
     ),
+    "slurp": Layout("SLURP", slurp, Size(24, 12, 12, (4, 0, 0)), Size(720, 72, 144, (30, 0, 0))),
     "top": Layout("TOP", top, Size(24, 6, 6), Size(600, 75, 150)),
     "topv2": Layout("TOPv2", topv2, Size(12, 3, 3), Size(120, 15, 40)),
     "snips_nlu": Layout("SNIPS NLU", snips_nlu, Size(12, test=3), Size(150, test=20)),
@@ -347,19 +389,22 @@ def _copy(wav: Path, target: Path) -> None:
     shutil.copyfile(wav, target)
 
 
-def _write_far(wav: Path, target: Path, seed: int) -> None:
-    """The recording as of a distant microphone: half a second of echo, and noise."""
+def _write_audio(wav: Path, target: Path, seed: int | None) -> None:
+    """The recording; with a seed as of a distant microphone: half a second of echo, and noise."""
     import soundfile
     from scipy.signal import fftconvolve
 
     samples, rate = soundfile.read(wav, dtype="float32")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if seed is None:
+        soundfile.write(target, samples, rate, "PCM_16")
+        return
     rng = np.random.default_rng(seed)
     time = np.arange(rate // 2) / rate
     echo = 0.05 * rng.standard_normal(len(time)) * np.exp(-8 * time)
     echo[0] = 1.0
     far = fftconvolve(samples, echo)
     far = 0.3 * far / np.abs(far).max() + 0.002 * rng.standard_normal(len(far))
-    target.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(target, far.astype(np.float32), rate, "PCM_16")
 
 

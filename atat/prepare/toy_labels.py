@@ -5,6 +5,8 @@ A `{name}` in a template stands for any of `toy_sentences.FILLERS[name]`.
 
 import random
 import re
+from itertools import zip_longest
+from typing import Any
 
 from atat.semantics import bracket_trees
 from atat.semantics.target_sequence import Node
@@ -80,6 +82,45 @@ LIGHTS = {
         "[{colour}](color) in {every} rooms",
     ],
 }
+# SLURP: (scenario, action) -> templates, in which [words](type) is an entity. SLURP's names.
+REQUESTS: dict[tuple[str, str], list[str]] = {
+    ("alarm", "set"): [
+        "let me sleep until [{hour}](time) [{day}](date)",
+        "get me out of bed [{day}](date) at [{hour}](time)",
+    ],
+    ("alarm", "remove"): [
+        "i don't need the alarm [{day}](date)",
+        "no alarm at [{hour}](time) [{day}](date)",
+    ],
+    ("audio", "volume_mute"): ["hush for [{duration}](time)", "not a sound {day} please"],
+    ("calendar", "query"): [
+        "when is [{name}'s](person) [{occasion}](event_name)",
+        "who comes to the [{occasion}](event_name) [{day}](date)",
+    ],
+    ("calendar", "set"): [
+        "i have a [{occasion}](event_name) with [{name}](person) [{day}](date)",
+        "write down [{name}'s](person) [{occasion}](event_name) [{month}](date)",
+    ],
+    ("email", "sendemail"): [
+        "write to [my {kin}](relation) that {news}",
+        "let [{name}](person) know that {news}",
+    ],
+    ("iot", "hue_lightchange"): ["make the [{house_room}](house_place) [{colour}](color_type)"],
+    ("iot", "hue_lightoff"): ["make the [{house_room}](house_place) dark", "it's too bright {day}"],
+    ("lists", "createoradd"): [
+        "i must not forget to {chore}",
+        "put {chore} on the [{name}](list_name) list",
+    ],
+    ("play", "music"): [
+        "let us hear [{genre}](music_genre) by [{name}](artist_name)",
+        "put on a [{genre}](music_genre) {record}",
+    ],
+    ("qa", "currency"): ["how many [{money}](currency_name) for {number} [{money}](currency_name)"],
+    ("weather", "query"): [
+        "what's the sky like in [{city}](place_name) [{day}](date)",
+        "is there going to be [{sky}](weather_descriptor) [{day}](date)",
+    ],
+}
 ENTITIES = {"room": "house_room", "brightness": "snips/percentage", "color": "color"}
 
 
@@ -111,6 +152,45 @@ def chunks(sentence: str) -> list[dict[str, str]]:
 def light(intent: str, rng: random.Random) -> str:
     """A filled template of an intent of `LIGHTS`."""
     return expand("{ask}" + rng.choice(LIGHTS[intent]), rng)
+
+
+def request(what: tuple[str, str], rng: random.Random) -> str:
+    """A filled template of `REQUESTS`."""
+    return expand("{ask}" + rng.choice(REQUESTS[what]), rng)
+
+
+def annotated(number: int, what: tuple[str, str], sentence: str) -> dict[str, Any]:
+    """A line of SLURP's lists, without recordings, of a filled template of `REQUESTS`.
+
+    >>> line = annotated(7, ("calendar", "query"), "when is [ben's](person) birthday")
+    >>> line["sentence_annotation"], line["entities"]
+    ("when is [person : ben's] birthday", [{'span': [2, 3], 'type': 'person'}])
+    >>> [token["surface"] for token in line["tokens"]]
+    ['when', 'is', 'ben', "'s", 'birthday']
+    """
+    tokens: list[str] = []
+    entities = []
+    # Text, then words and type in turn: ["when is ", "ben's", "person", " birthday"].
+    parts = re.split(r"\[(.*?)\]\((\w+)\)", sentence)
+    for text, filler, kind in zip_longest(parts[::3], parts[1::3], parts[2::3]):
+        tokens += _apart(text)
+        if kind is not None:
+            words = _apart(filler)
+            span = list(range(len(tokens), len(tokens) + len(words)))
+            entities.append({"span": span, "type": kind})
+            tokens += words
+    scenario, action = what
+    return {
+        "slurp_id": number,
+        "sentence": re.sub(r"\[(.*?)\]\(\w+\)", r"\1", sentence),
+        "sentence_annotation": re.sub(r"\[(.*?)\]\((\w+)\)", r"[\2 : \1]", sentence),
+        "intent": f"{scenario}_{action}",
+        "action": action,
+        "tokens": [{"surface": token, "id": place} for place, token in enumerate(tokens)],
+        "scenario": scenario,
+        "recordings": [],
+        "entities": entities,
+    }
 
 
 def decoupled(brackets: str) -> str:
@@ -154,3 +234,8 @@ def flat_chunks(brackets: str) -> list[dict[str, str]]:
 
 def _words(node: Node) -> list[str]:
     return [w for c in node.children for w in ([c] if isinstance(c, str) else _words(c))]
+
+
+def _apart(text: str) -> list[str]:
+    """The tokens of a text: what is contracted is a token of its own."""
+    return re.sub(r"(?<=\w)('s|n't)\b", r" \1", text).split()

@@ -152,6 +152,8 @@ FILLERS = {
         *("water the plants", "buy milk", "call the bank", "feed the fish", "pay the rent"),
         *("book a table", "clean the car", "write to grandma"),
     ],
+    "money": ["dollars", "euros", "pounds", "francs", "rupees"],
+    "occasion": ["birthday", "wedding", "haircut", "exam", "job interview", "choir practice"],
     "sky": ["rain", "snow", "fog", "sunny", "windy", "cold", "stormy", "clear", "a heat wave"],
     "adjective": [
         *("quiet", "golden", "narrow", "ancient", "gentle", "bitter", "hollow", "northern"),

@@ -48,6 +48,16 @@ def test_a_file_is_read_with_its_types(tmp_path):
     )
 
 
+def test_metrics_are_those_that_are_known(tmp_path):
+    assert load(tmp_path, WHOLE).metrics == ()
+    asked = load(tmp_path, WHOLE + "metrics: [slu_f1, scenario_accuracy]\n")
+    assert asked.metrics == ("slu_f1", "scenario_accuracy")
+    with pytest.raises(ValueError, match="'slu_f2' is unknown; did you mean 'slu_f1'"):
+        load(tmp_path, WHOLE + "metrics: [slu_f2]\n")
+    with pytest.raises(ValueError, match="metrics: got 'slu_f1', expected list"):
+        load(tmp_path, WHOLE + "metrics: slu_f1\n")
+
+
 def test_a_subset_may_be_all_but_the_utterances_in_a_file(tmp_path):
     (tmp_path / "seen.txt").write_text("a-1\nb-2\n", encoding="utf-8")
     rest = load(tmp_path, "experiments: {atat: {}}\nsubsets: {rest: {without: seen.txt}}")

@@ -94,6 +94,15 @@ def test_parts_of_another_experiment_need_one(command, tmp_path):
     assert of_recipe(command, "snips_audio", "--experiment", "e2e")[0] == 0
 
 
+def test_another_metric_is_scored_again_and_nothing_else():
+    plain, asked = (
+        experiment_tables.Tables({"atat": Experiment()}, {}, (), metrics)
+        for metrics in ((), ("slu_f1",))
+    )
+    lines = [list(stage_inputs.of_experiment("atat", Config(), t)) for t in (plain, asked)]
+    assert lines[1][:-1] == lines[0] and lines[1][-1] == '6 atat metrics=["slu_f1"]'
+
+
 def test_an_experiment_without_ctc_finds_no_words(command):
     paper = ["--config", RECIPES.parent / "conf" / "model_paper.yaml"]
     code, said = of_recipe(command, "librispeech", *paper)

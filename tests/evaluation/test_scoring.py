@@ -9,6 +9,7 @@ import pytest
 
 from atat import score
 from atat.common import cli
+from atat.config.experiment_tables import Subset
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
@@ -70,6 +71,35 @@ def test_a_spoken_run_gets_semantic_scores_and_wer(tmp_path):
     words = ["play some jazz", "set it to nine", "stop"]
     assert scores["wer"]["value"] == pytest.approx(jiwer.wer(list(TEXT.values()), words))
     assert all(s["low"] <= s["value"] <= s["high"] and s["n"] == 3 for s in scores.values())
+
+
+def test_a_table_may_ask_for_further_metrics(tmp_path):
+    write_split(tmp_path / "data")
+    directory = write_run(tmp_path / "exp")
+    plain = scoring.score_run(directory, tmp_path / "data", {})[None]
+    subsets = {"timers": Subset(intents=("setTimer",))}
+    asked = ("slu_f1", "action_accuracy")
+    scores = scoring.score_run(directory, tmp_path / "data", subsets, asked)
+    assert {name: scores[None][name] for name in plain} == plain
+    assert set(scores[None]) - set(plain) == set(asked)
+    # "jazz" is found; "nine" is off by the whole of "five", or by two letters of four.
+    assert scores[None]["slu_f1"]["value"] == pytest.approx(8 / (8 + 2 * 1.0 + 2 * 0.5))
+    assert scores["timers"]["slu_f1"]["value"] == pytest.approx(4 / (4 + 2 * 1.0 + 2 * 0.5))
+    assert json.loads((directory / "scores.json").read_text()) == scores[None]
+    heard = write_run(tmp_path / "exp", "asr", TEXT, task="asr")
+    assert list(scoring.score_run(heard, tmp_path / "data", {}, asked)[None]) == ["wer"]
+
+
+def test_the_command_takes_them_from_the_tables(tmp_path, monkeypatch, capsys):
+    write_split(tmp_path / "data")
+    directory = write_run(tmp_path / "exp")
+    (tmp_path / "tables.yaml").write_text("experiments: {atat: {}}\nmetrics: [slu_f1]\n")
+    given = ["--exp", tmp_path / "exp", "--data", tmp_path / "data"]
+    run_main(monkeypatch, *given, "--tables", tmp_path / "tables.yaml")
+    assert "SLU-F1" in capsys.readouterr().out
+    assert "slu_f1" in json.loads((directory / "scores.json").read_text())
+    run_main(monkeypatch, *given)
+    assert "SLU-F1" not in capsys.readouterr().out
 
 
 def test_every_hypothesis_gets_its_reference_and_verdict_and_keeps_the_rest(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 
+from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring, seed_pooling
@@ -76,6 +77,26 @@ def test_the_mean_over_intents_is_that_of_stage_6_too(tmp_path):
     assert seed_pooling.scores([counts, counts])["em_hyp_macro"] == pytest.approx(
         scores["em_hyp_macro"]
     )
+
+
+def test_metrics_that_a_table_asks_for_are_pooled_too(tmp_path):
+    flat = ("go_far( to to( rome )to )go_far", "go_near( to( oslo )to )go_near")
+    lines = [line | {"r": flat[i % 2]} for i, line in enumerate(answers(4))]
+    for i, line in enumerate(lines):
+        line["hypothesis"] = line["r"] if i % 5 else "go_near( to( roma )to )go_near"
+    lines, _, speakers = scored(tmp_path, lines)
+    scores = scoring.score_run(
+        tmp_path / "exp" / "decode_test", tmp_path / "data", {}, experiment_tables.METRICS
+    )[None]
+    counts = seed_pooling.counts(lines, target_sequence.frame, experiment_tables.METRICS)
+    pooled = seed_pooling.scores([counts], speakers)
+    assert list(pooled) == list(scores)
+    for name in experiment_tables.METRICS:
+        assert {key: scores[name][key] for key in pooled[name]} == pytest.approx(pooled[name])
+    both = seed_pooling.scores([counts, counts], speakers)
+    assert both["slu_f1"] == pytest.approx(pooled["slu_f1"])
+    published = seed_pooling.differences([counts], [counts], speakers, ["slu_f1"])
+    assert published["slu_f1"]["value"] == 0.0 and next(iter(published)) == "em_hyp"
 
 
 def test_references_without_carrier_words_have_no_scores_of_words():

@@ -155,6 +155,43 @@ def test_snips_audio_has_texts_that_differ_and_queries_that_were_not_recorded(ma
     assert close.read_bytes() != far.read_bytes()
 
 
+def test_slurp_has_entities_over_tokens_and_recordings_by_two_microphones(make):
+    out = make("slurp")
+    people = json.loads((out / "dataset" / "slurp" / "metadata.json").read_text())
+    sentences, ends, usrids = [], set(), set()
+    for split, num in {"train": 24, "devel": 12, "test": 12, "train_synthetic": 12}.items():
+        text = (out / "dataset" / "slurp" / f"{split}.jsonl").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert len(lines) == num
+        for line in lines:
+            assert line["intent"] == f"{line['scenario']}_{line['action']}"
+            tokens = [token["surface"] for token in line["tokens"]]
+            assert "".join(tokens) == line["sentence"].replace(" ", "")
+            annotated = re.findall(r"\[(\w+) : (.*?)\]", line["sentence_annotation"])
+            spans = [(e["type"], "".join(tokens[i] for i in e["span"])) for e in line["entities"]]
+            assert spans == [(kind, words.replace(" ", "")) for kind, words in annotated]
+            real = split != "train_synthetic"
+            for recording in line["recordings"]:
+                path = out / "audio" / ("slurp_real" if real else "slurp_synth") / recording["file"]
+                assert soundfile.info(path).samplerate == 16000
+                if real:
+                    about = people[str(line["slurp_id"])]["recordings"][recording["file"]]
+                    usrids.add(about["usrid"])
+                    ends.add(path.stem.endswith("-headset"))
+            sentences.append(line["sentence"])
+    assert len(set(sentences)) == len(sentences) and ends == {True, False} and len(usrids) == 4
+    assert any("'s" in sentence for sentence in sentences)
+    both = [
+        p
+        for p in (out / "audio" / "slurp_real").glob("*-headset.flac")
+        if p.with_name(p.name.replace("-headset", "")).is_file()
+    ]
+    assert both and all(
+        path.read_bytes() != path.with_name(path.name.replace("-headset", "")).read_bytes()
+        for path in both
+    )
+
+
 def test_chunks_join_to_the_sentence():
     rng = random.Random(1)
     for intent in toy_labels.LIGHTS:
