@@ -45,7 +45,7 @@ def main() -> None:
     settings = config_file.load(args.config, args.overrides)
     if args.init_from is not None:
         check_experiment(Path(args.init_from))
-    lines = list(of_data(settings, args.corpus_dir, args.grammar))
+    lines = list(of_data(settings, args.corpus_dir, args.grammar, args.init_from))
     for training in table.order(args.experiment):
         check_seed(training, args.overrides)
         own = config_file.load(args.config, args.overrides, [training.config])

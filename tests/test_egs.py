@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from atat.config import config_file, experiment_tables
+from atat.data.tokenizer import Tokenizer
 from atat.prepare import toy_corpus
 
 # Whole runs, each of a few trainings: minutes on a busy machine.
@@ -252,6 +253,7 @@ CORPORA = {  # recipe: layout of its corpus here
     "slurp": "slurp",
     "top_zeroshot": "top",
     "music_lowres": "topv2",
+    "pretrain": "snips_nlu",
 }
 
 
@@ -405,6 +407,32 @@ def test_top_zeroshot_learns_trees_and_is_tested_on_rendered_and_recorded_speech
     assert json.loads((exp / "data" / "about.json").read_text())["hypothesis"] == "tree"
     assert "80.37 %" in results(exp)
     assert len((exp / "data" / "test_real" / "text").read_text().splitlines()) == 4
+
+
+# Whisper is too large for a test.
+FROM_NOTHING = """
+features: {kind: kaldi}
+data: {num_valid: 6}
+model: {frozen_encoder: null, speech_pretrained: null, utterance_mean: true, subsampling: 8,
+        speech_encoder: conformer, decoder: transformer}
+"""
+
+
+def test_a_pretrained_model_is_what_trees_start_from(recipe, tmp_path):
+    (tmp_path / "sentences.txt").write_text("Is it late?\nread me the news\n")
+    (tmp_path / "nothing.yaml").write_text(FROM_NOTHING)
+    options = ["--config", tmp_path / "nothing.yaml"]
+    texts = f"data.asr_texts={tmp_path / 'sentences.txt'}"
+    recipe("pretrain", *options, "--set", texts, "--table", "true")
+    start = (tmp_path / "exp").rename(tmp_path / "start") / "atat"
+    results(start.parent)
+    spoken = (start.parent / "data" / "asr" / "text").read_text()
+    assert "is it late" in spoken and "read me the news" in spoken
+
+    said = recipe("top_zeroshot", *options, "--init_from", start, "--stop_stage", "4")
+    here, there = (Tokenizer.load(d / "tokenizer") for d in (tmp_path / "exp" / "atat", start))
+    assert set(here.symbols) - set(here.tags) == set(there.symbols) - set(there.tags)
+    assert f"starts from {start}" in said and set(here.tags) != set(there.tags)
 
 
 def test_music_lowres_learns_from_few_labels_and_much_speech(recipe, tmp_path):

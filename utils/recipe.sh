@@ -24,7 +24,8 @@ run_part() {
     --nj "$nj" "${changes[@]}"
   stage 2 features atat.features "${settings[@]}" --data "$data" --dump "$dump" --nj "$nj" \
     "${changes[@]}"
-  stage 3 tokenizer atat.tokenizer "${settings[@]}" --data "$data" "${changes[@]}"
+  stage 3 tokenizer atat.tokenizer "${settings[@]}" --data "$data" \
+    ${init_from:+--init_from "$init_from"} "${changes[@]}"
   while read -r name start; do
     exp=$expdir/$name
     align_words

@@ -79,8 +79,13 @@ class DataConfig:
     num_foreign: int = setting(
         0, "of a grammar: utterances of the split foreign: of other domains", AT_LEAST_0
     )
+    trees: str | None = setting(
+        None, "of pretraining: directory of a corpus of trees, whose data.domains are learned too"
+    )
     asr_texts: str | None = setting(
-        None, "of trees: directory of the same layout: sentences of its other domains for asr"
+        None,
+        "of trees: directory of the same layout: sentences of its other domains for asr; of "
+        "pretraining: file of sentences, one a line",
     )
     asr_corpus: str | None = setting(
         None, "directory of a corpus for recognition, whose recordings are the split asr instead"
@@ -128,6 +133,9 @@ class TokenizerConfig:
     splits: list[str] = setting(
         ["train", "train_text"], "learned from the text and semantics of these"
     )
+    pieces_of_start: bool = setting(
+        True, "with --init_from: the pieces of words are the start's, and only tags are added"
+    )
 
 
 @dataclass
@@ -151,9 +159,10 @@ class ModelConfig:
     )
     speech_encoder: str = setting(
         "conformer",
-        "conformer, transformer (paper), or whisper (width, heads, layers and features.kind must "
-        "be Whisper's)",
-        one_of("conformer", "transformer", "whisper"),
+        "conformer, transformer (paper), whisper (width, heads, layers and features.kind must "
+        "be Whisper's), or adapter (layers that correct the states of a frozen encoder, at first "
+        "by nothing: for decoder whisper)",
+        one_of("conformer", "transformer", "whisper", "adapter"),
     )
     speech_pretrained: str | None = setting(
         None,

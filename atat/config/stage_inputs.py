@@ -14,13 +14,19 @@ DATA_STAGES = {1: ("seed", "data"), 2: ("features",), 3: ("tokenizer",)}
 EXPERIMENT_STAGES = {4: ("seed", "model", "augment", "train"), 5: ("decode",)}
 
 
-def of_data(settings: schema.Config, corpus_dir: str | None, grammar: str | None) -> Iterator[str]:
+def of_data(
+    settings: schema.Config,
+    corpus_dir: str | None,
+    grammar: str | None,
+    init_from: str | None = None,
+) -> Iterator[str]:
     """Lines of stages 1 to 3.
 
     Args:
         settings: the recipe's.
         corpus_dir: its path counts, not what is in it.
         grammar: a file, whose content counts; None for the one that the settings name.
+        init_from: the directory of a start, whose pieces of words the tokenizer takes.
 
     Raises:
         FileNotFoundError: there is no such grammar.
@@ -33,6 +39,8 @@ def of_data(settings: schema.Config, corpus_dir: str | None, grammar: str | None
         if not Path(grammar).is_file():
             raise FileNotFoundError(f"{grammar}: no such grammar")
         yield _line(1, "-", "grammar", sha256(Path(grammar).read_bytes())[:16])
+    if init_from is not None and settings.tokenizer.pieces_of_start:
+        yield _line(3, "-", "init_from", str(Path(init_from).resolve()))
     yield from _lines(settings, DATA_STAGES, "-")
 
 

@@ -100,6 +100,21 @@ class Tokenizer:
         )
         return cls(tags, model.getvalue())
 
+    def with_tags(self, sequences: Iterable[str]) -> "Tokenizer":
+        """The same pieces of words, with the tags of other target sequences.
+
+        Raises:
+            ValueError: there are no words in them.
+        """
+        tags: set[str] = set()
+        some = False
+        for sequence in sequences:
+            tags.update(target_sequence.tags(sequence))
+            some = some or bool(target_sequence.words(sequence))
+        if not some:
+            raise ValueError("no words to encode: the training splits hold no text")
+        return Tokenizer(tags, self._word_model)
+
     @classmethod
     def load(cls, directory: str | Path) -> "Tokenizer":
         """Read a tokenizer that `save` wrote.

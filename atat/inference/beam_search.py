@@ -10,7 +10,7 @@ beat the worst of its n best.
 # M = 2 K candidates, N best finished hypotheses. An unused place among them has the score -inf.
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Protocol, Self, TypeVar
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from atat.inference.constraints import Acceptor
-from atat.inference.ctc_prefix_score import CtcPrefixScorer
+from atat.inference.ctc_prefix_score import CtcPrefixScorer, CtcState
 
 # Floor of CTC prefix scores. CTC has no path for more labels than frames, and a fast speaker after
 # 8x subsampling comes close; such an output shall be unlikely, not impossible.
@@ -138,16 +138,7 @@ def search(
     batch, device = len(memory_BTD), memory_BTD.device
     if batch == 0:
         return []
-    # An utterance without any frame: attend to one frame of nothing, never to the padding.
-    empty_B = ~memory_mask_BT.any(-1)
-    memory_BTD = memory_BTD.masked_fill(empty_B[:, None, None], 0.0)
-    attended_BT = memory_mask_BT.clone()
-    attended_BT[:, 0] |= empty_B
-
-    banned_ids = torch.tensor(sorted(set(banned) - {eos}), dtype=torch.long, device=device)
-    # At first there is one hypothesis, the empty one; the first step makes `beam` of it.
-    state = decoder.start(memory_BTD, attended_BT, 1)
-    ctc = ctc_state = accept_BK = None
+    ctc = None
     if ctc_weight > 0:
         ctc = CtcPrefixScorer(
             ctc_log_probs_BTV,
@@ -156,35 +147,13 @@ def search(
             eos=eos,
             silent=ctc_silent_tokens,
         )
-        ctc_state = ctc.start(1)
-    if acceptor is not None:
-        accept_BK = torch.full((batch, 1), acceptor.start, device=device)
-    token_BK = first_token_B[:, None]
-    tokens_BKL = torch.full((batch, 1, max_length), eos, device=device)
-    decoder_BK = torch.zeros(batch, 1, device=device)
-    utterance_B = torch.arange(batch, device=device)  # which utterance each row is
+    banned_ids = torch.tensor(sorted(set(banned) - {eos}), dtype=torch.long, device=device)
+    scorer = _Scorer(decoder, eos, max_length, banned_ids, acceptor, ctc, ctc_weight, length_bonus)
+    hyps = scorer.start(memory_BTD, memory_mask_BT, first_token_B)
     finished = _Finished(batch, nbest, max_length, device)
 
     for length in range(max_length + 1):
-        log_probs_BKV, state = decoder.step(token_BK, state)
-        decoder_BKV = decoder_BK[..., None] + log_probs_BKV.float()
-        score_BKV = decoder_BKV
-        if ctc is not None:
-            ctc_BKV = ctc.score(ctc_state).clamp_min(CTC_FLOOR)
-            score_BKV = (1 - ctc_weight) * decoder_BKV + ctc_weight * ctc_BKV
-            # 0 * -inf is NaN at weight 1
-            score_BKV = score_BKV.masked_fill_(decoder_BKV.isneginf(), -torch.inf)
-        if length_bonus:
-            score_BKV = score_BKV + length_bonus * (length + 1)
-            score_BKV[..., eos] -= length_bonus
-        if length == max_length:
-            vocabulary_V = torch.arange(score_BKV.shape[-1], device=device)
-            banned_ids = vocabulary_V[vocabulary_V != eos]
-        score_BKV = score_BKV.index_fill(-1, banned_ids, -torch.inf)
-        if acceptor is not None:
-            allowed_BKV = acceptor.allowed(accept_BK.flatten(), max_length - length)
-            score_BKV.masked_fill_(~allowed_BKV.view_as(score_BKV), -torch.inf)
-
+        hyps, decoder_BKV, score_BKV = scorer.score(hyps, length)
         # Each hypothesis ends in one way, so that of twice as many at least `beam` go on.
         num_hyps, size = score_BKV.shape[1:]
         best_BM, index_BM = score_BKV.flatten(1).topk(min(2 * beam, num_hyps * size))
@@ -193,8 +162,8 @@ def search(
         ends_BM = index_BM % size == eos
         ended_BK = best_BM.masked_fill(~ends_BM, -torch.inf)[:, :beam]
         if not ended_BK.isneginf().all():
-            history_BKL = _rows(tokens_BKL, index_BM[:, :beam] // size)
-            finished.add(utterance_B, ended_BK, history_BKL, length)
+            history_BKL = _rows(hyps.tokens_BKL, index_BM[:, :beam] // size)
+            finished.add(hyps.utterance_B, ended_BK, history_BKL, length)
         score_BM, order_BM = best_BM.masked_fill(ends_BM, -torch.inf).sort(
             dim=1, descending=True, stable=True
         )
@@ -202,34 +171,147 @@ def search(
 
         # Every further token and the end can only lower a score, except for the bonus.
         bonus_ahead = max(length_bonus, 0.0) * (max_length - length - 1)
-        done_B = score_BK.amax(1) + bonus_ahead <= finished.worst(utterance_B)
+        done_B = score_BK.amax(1) + bonus_ahead <= finished.worst(hyps.utterance_B)
         if length == max_length or done_B.all():
             break
-
         runs_BK = ~(score_BK.isneginf() | done_B[:, None])
-        parent_BK, token_BK = index_BK // size, index_BK % size
-        tokens_BKL = _rows(tokens_BKL, parent_BK)
-        tokens_BKL[..., length] = token_BK
         decoder_BK = decoder_BKV.flatten(1).gather(1, index_BK).masked_fill(~runs_BK, -torch.inf)
-        if parent_BK.shape[1] > 1:
-            state = state.select(parent_BK)
-        if ctc is not None:
-            ctc_state = ctc.advance(ctc_state, parent_BK, token_BK)
-        if acceptor is not None:
-            accept_BK = accept_BK.gather(1, parent_BK)
-            accept_BK[runs_BK] = acceptor.advance(accept_BK[runs_BK], token_BK[runs_BK])
-
+        hyps = scorer.extend(hyps, index_BK // size, index_BK % size, decoder_BK, runs_BK, length)
         # Copying the caches pays when it saves a quarter of the work that is left.
         if 4 * int(done_B.sum()) >= len(done_B):
-            keep_B = (~done_B).nonzero().squeeze(1)
-            utterance_B, token_BK = utterance_B[keep_B], token_BK[keep_B]
-            tokens_BKL, decoder_BK = tokens_BKL[keep_B], decoder_BK[keep_B]
-            state = state.select_utterances(keep_B)
-            if ctc is not None:
-                ctc_state = ctc.select_utterances(keep_B, ctc_state)
-            if acceptor is not None:
-                accept_BK = accept_BK[keep_B]
+            hyps = scorer.keep(hyps, (~done_B).nonzero().squeeze(1))
     return finished.hypotheses()
+
+
+@dataclass(frozen=True)
+class _Hypotheses:
+    """Those that go on: K (at first one, the empty one) of each utterance that is not done.
+
+    Attributes:
+        utterance_B: which utterance each row is.
+        token_BK: their last tokens; tokens_BKL: all of them.
+        decoder_BK: their log-probabilities by the decoder alone.
+        state, ctc, accept_BK: of the decoder, the CTC prefix scorer and the acceptor.
+    """
+
+    utterance_B: Tensor
+    token_BK: Tensor
+    tokens_BKL: Tensor
+    decoder_BK: Tensor
+    state: CachedState
+    ctc: CtcState | None
+    accept_BK: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """What a hypothesis is worth by decoder, CTC and acceptor; arguments as of `search`."""
+
+    decoder: AutoregressiveDecoder
+    eos: int
+    max_length: int
+    banned_ids: Tensor
+    acceptor: Acceptor | None
+    ctc: CtcPrefixScorer | None
+    ctc_weight: float
+    length_bonus: float
+
+    def start(
+        self, memory_BTD: Tensor, memory_mask_BT: Tensor, first_token_B: Tensor
+    ) -> _Hypotheses:
+        """One empty hypothesis for each utterance; the first step makes `beam` of it."""
+        batch, device = len(memory_BTD), memory_BTD.device
+        # An utterance without any frame: attend to one frame of nothing, never to the padding.
+        empty_B = ~memory_mask_BT.any(-1)
+        attended_BT = memory_mask_BT.clone()
+        attended_BT[:, 0] |= empty_B
+        memory_BTD = memory_BTD.masked_fill(empty_B[:, None, None], 0.0)
+        accept_BK = None
+        if self.acceptor is not None:
+            accept_BK = torch.full((batch, 1), self.acceptor.start, device=device)
+        return _Hypotheses(
+            torch.arange(batch, device=device),
+            first_token_B[:, None],
+            torch.full((batch, 1, self.max_length), self.eos, device=device),
+            torch.zeros(batch, 1, device=device),
+            self.decoder.start(memory_BTD, attended_BT, 1),
+            None if self.ctc is None else self.ctc.start(1),
+            accept_BK,
+        )
+
+    def score(self, hyps: _Hypotheses, length: int) -> tuple[_Hypotheses, Tensor, Tensor]:
+        """The hypotheses, the decoder having taken their last tokens, and scores of all that can
+        follow, float (B, K, V): by the decoder, and joint.
+
+        Args:
+            hyps: of `length` tokens each.
+        """
+        log_probs_BKV, state = self.decoder.step(hyps.token_BK, hyps.state)
+        decoder_BKV = hyps.decoder_BK[..., None] + log_probs_BKV.float()
+        score_BKV = decoder_BKV
+        if self.ctc is not None:
+            ctc_BKV = self.ctc.score(hyps.ctc).clamp_min(CTC_FLOOR)
+            score_BKV = (1 - self.ctc_weight) * decoder_BKV + self.ctc_weight * ctc_BKV
+            # 0 * -inf is NaN at weight 1
+            score_BKV = score_BKV.masked_fill_(decoder_BKV.isneginf(), -torch.inf)
+        if self.length_bonus:
+            score_BKV = score_BKV + self.length_bonus * (length + 1)
+            score_BKV[..., self.eos] -= self.length_bonus
+        banned_ids = self.banned_ids
+        if length == self.max_length:
+            vocabulary_V = torch.arange(score_BKV.shape[-1], device=score_BKV.device)
+            banned_ids = vocabulary_V[vocabulary_V != self.eos]
+        score_BKV = score_BKV.index_fill(-1, banned_ids, -torch.inf)
+        if self.acceptor is not None:
+            allowed_BKV = self.acceptor.allowed(hyps.accept_BK.flatten(), self.max_length - length)
+            score_BKV.masked_fill_(~allowed_BKV.view_as(score_BKV), -torch.inf)
+        return replace(hyps, state=state), decoder_BKV, score_BKV
+
+    def extend(
+        self,
+        hyps: _Hypotheses,
+        parent_BK: Tensor,
+        token_BK: Tensor,
+        decoder_BK: Tensor,
+        runs_BK: Tensor,
+        length: int,
+    ) -> _Hypotheses:
+        """Hypotheses with one token more.
+
+        Args:
+            hyps: of `length` tokens each, as `score` gave them.
+            parent_BK: which of them each continues.
+            token_BK: with what.
+            decoder_BK: their log-probabilities then.
+            runs_BK: bool, False where there is none.
+        """
+        tokens_BKL = _rows(hyps.tokens_BKL, parent_BK)
+        tokens_BKL[..., length] = token_BK
+        accept_BK = hyps.accept_BK
+        if self.acceptor is not None:
+            accept_BK = accept_BK.gather(1, parent_BK)
+            accept_BK[runs_BK] = self.acceptor.advance(accept_BK[runs_BK], token_BK[runs_BK])
+        return replace(
+            hyps,
+            token_BK=token_BK,
+            tokens_BKL=tokens_BKL,
+            decoder_BK=decoder_BK,
+            state=hyps.state.select(parent_BK) if parent_BK.shape[1] > 1 else hyps.state,
+            ctc=None if self.ctc is None else self.ctc.advance(hyps.ctc, parent_BK, token_BK),
+            accept_BK=accept_BK,
+        )
+
+    def keep(self, hyps: _Hypotheses, keep_B: Tensor) -> _Hypotheses:
+        """Those of some rows only, int64."""
+        return _Hypotheses(
+            hyps.utterance_B[keep_B],
+            hyps.token_BK[keep_B],
+            hyps.tokens_BKL[keep_B],
+            hyps.decoder_BK[keep_B],
+            hyps.state.select_utterances(keep_B),
+            None if self.ctc is None else self.ctc.select_utterances(keep_B, hyps.ctc),
+            None if hyps.accept_BK is None else hyps.accept_BK[keep_B],
+        )
 
 
 def _rows(x_BKL: Tensor, index_BJ: Tensor) -> Tensor:

@@ -422,7 +422,7 @@ class SpeechToSemantics:
         memory_mask_BT = mask_BT
         reads_ctc = self.model.config.ctc_to_text_share > 0
         if ctc_BTV is not None and options.task == "nlu" and reads_ctc:
-            memory_BTD, memory_mask_BT = self.model.read_heard(ctc_BTV, mask_BT)
+            memory_BTD, memory_mask_BT = self.model.encode_posteriors(ctc_BTV, mask_BT)
         return search(
             self.model.decoder,
             memory_BTD,

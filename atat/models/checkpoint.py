@@ -30,7 +30,7 @@ EARLIER_FILE = "model.pth"  # a pickle: {"format": 1, "tokenizer": fingerprint, 
 FORMAT = "2"
 EARLIER_FORMAT = 1
 # Parts of a model by their names in earlier versions.
-EARLIER_PARTS = {"speech_base.": "frozen_encoder."}
+EARLIER_PARTS = {"speech_base.": "frozen_encoder.", "bridge_": "residual_"}
 AGAIN = "rerun stage 4"
 
 

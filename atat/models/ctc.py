@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def heard(log_probs_BTV: Tensor, mask_BT: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+def collapse(log_probs_BTV: Tensor, mask_BT: Tensor, blank: int) -> tuple[Tensor, Tensor]:
     """CTC posteriors, collapsed along the best path: one mean a label of it.
 
     Args:

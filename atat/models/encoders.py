@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat.config.schema import ModelConfig
-from atat.models.decoder import sinusoids
+from atat.models.decoder import Layer, sinusoids
 
 
 def length_mask(lengths_B: Tensor, max_length: int) -> Tensor:
@@ -131,8 +131,8 @@ class SpeechEncoder(nn.Module):
             self.layers = TransformerEncoder(**common)
         else:
             raise ValueError(
-                f"model.speech_encoder: got '{c.speech_encoder}', expected conformer, transformer "
-                "or whisper"
+                f"model.speech_encoder: got '{c.speech_encoder}', expected conformer, transformer, "
+                "adapter or whisper"
             )
         self.absolute_positions = c.speech_encoder == "transformer"
         self.dropout = nn.Dropout(c.dropout)
@@ -157,6 +157,49 @@ class SpeechEncoder(nn.Module):
             for layer in self.layers.encoders:
                 x = _conformer_layer(layer, x, mask_BS, positions_1PD)
         return self.layers.after_norm(x), mask_BS
+
+
+class StateAdapter(nn.Module):
+    """Transformer layers on a frozen encoder's states, which start as the identity.
+
+    For a decoder that was trained on these very states (`model.decoder: whisper`): what it knows of
+    them holds at the first step, and what training adds is a correction.
+
+    Args:
+        c: `width` is that of the states, `speech_layers`, `speech_ffn` and `num_heads` the layers'.
+
+    Raises:
+        ValueError: there is no frozen encoder, or its states are of another width or rate.
+    """
+
+    def __init__(self, c: ModelConfig):
+        super().__init__()
+        if c.frozen_encoder is None or c.width != c.frozen_encoder_width or c.subsampling != 4:
+            raise ValueError(
+                "model.speech_encoder: adapter stands on a frozen encoder's states as they are; "
+                f"expected model.frozen_encoder, model.width {c.frozen_encoder_width} (got "
+                f"{c.width}) and model.subsampling 4 (got {c.subsampling})"
+            )
+        self.layers = nn.ModuleList(
+            Layer(c.width, c.num_heads, c.speech_ffn, c.dropout, nn.GELU)
+            for _ in range(c.speech_layers)
+        )
+        for layer in self.layers:
+            for last in (layer.self_out, layer.ffn[-1]):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+    def forward(self, states_BSD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, S, D) -> states (B, S, D) and mask (B, S), true where one is real."""
+        mask_BS = length_mask(lengths_B, states_BSD.size(1))
+        x = states_BSD
+        for layer in self.layers:
+            queries, keys, values = layer.self_projections(x)
+            mixed = nn.functional.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=mask_BS[:, None, None]
+            )
+            x = layer.feed_forward(layer.add_self(x, mixed))
+        return x, mask_BS
 
 
 def _transformer_layer(layer: nn.Module, x: Tensor, mask_BS: Tensor) -> Tensor:

@@ -23,7 +23,13 @@ from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
 from atat.data.tokenizer import WORD_START, Tokenizer
 from atat.models import ctc, losses, whisper
 from atat.models.decoder import Decoder
-from atat.models.encoders import PretrainedTextEncoder, SpeechEncoder, TextEncoder, length_mask
+from atat.models.encoders import (
+    PretrainedTextEncoder,
+    SpeechEncoder,
+    StateAdapter,
+    TextEncoder,
+    length_mask,
+)
 
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -85,6 +91,8 @@ class AtatModel(AbsESPnetModel):
                 c.dropout,
                 c.speech_frozen_layers,
             )
+        elif c.speech_encoder == "adapter":
+            self.speech_encoder = StateAdapter(c)
         else:
             self.speech_encoder = SpeechEncoder(num_bins, c)
         if c.decoder not in ("transformer", "whisper"):
@@ -117,8 +125,8 @@ class AtatModel(AbsESPnetModel):
                     f"model.{name} needs model.ctc_weight > 0 and text_encoder transformer"
                 )
         if c.token_residual:
-            self.bridge_gain = nn.Parameter(torch.ones(()))
-            self.bridge_norm = nn.LayerNorm(c.width)
+            self.residual_gain = nn.Parameter(torch.ones(()))
+            self.residual_norm = nn.LayerNorm(c.width)
         characters = [len(symbol.removeprefix(WORD_START)) for symbol in tokenizer.symbols]
         self.register_buffer(
             "num_characters_V", torch.tensor(characters).clamp(min=1), persistent=False
@@ -180,8 +188,10 @@ class AtatModel(AbsESPnetModel):
         if self.config.token_residual:
             # Token embeddings, expected under the CTC posteriors. Detached: the decoder shall use
             # the posteriors, not bend them.
-            heard_BSV = ctc_BSV.detach().exp()
-            states_BSD = self._bridge(states_BSD, heard_BSV @ self.decoder.embedding.weight)
+            posteriors_BSV = ctc_BSV.detach().exp()
+            states_BSD = self._token_residual(
+                states_BSD, posteriors_BSV @ self.decoder.embedding.weight
+            )
         return states_BSD, mask_BS, ctc_BSV
 
     def encode_text(self, token_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,7 +200,7 @@ class AtatModel(AbsESPnetModel):
             return self.text_encoder(token_BL, lengths_B)
         return self._read(self.decoder.embedding(token_BL), lengths_B)
 
-    def read_heard(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_posteriors(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Feed CTC posteriors to the text encoder (`model.ctc_to_text_share`).
 
         A decoder that was trained on semantics with text alone cannot decode them from speech
@@ -205,22 +215,22 @@ class AtatModel(AbsESPnetModel):
             position.
         """
         # Detached, as for the token-embedding residual.
-        heard_BNV, lengths_B = ctc.heard(ctc_BSV.detach(), mask_BS, self.blank)
-        return self._read(heard_BNV @ self.decoder.embedding.weight, lengths_B.clamp(min=1))
+        collapsed_BNV, lengths_B = ctc.collapse(ctc_BSV.detach(), mask_BS, self.blank)
+        return self._read(collapsed_BNV @ self.decoder.embedding.weight, lengths_B.clamp(min=1))
 
     def _read(self, words_BLD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of words -> the text encoder's memory and its mask."""
         states_BLD, mask_BL = self.text_encoder(words_BLD * math.sqrt(self.config.width), lengths_B)
         if self.config.token_residual:
-            states_BLD = self._bridge(states_BLD, words_BLD)
+            states_BLD = self._token_residual(states_BLD, words_BLD)
         return states_BLD, mask_BL
 
-    def _some_heard(
+    def _some_by_posteriors(
         self, memory_BSD: Tensor, mask_BS: Tensor, ctc_BSV: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The memory, that of `read_heard` for a share of the utterances
+        """The memory, that of `encode_posteriors` for a share of the utterances
         (`model.ctc_to_text_share`)."""
-        read_BND, read_BN = self.read_heard(ctc_BSV, mask_BS)
+        read_BND, read_BN = self.encode_posteriors(ctc_BSV, mask_BS)
         rest = memory_BSD.size(1) - read_BND.size(1)
         share = self.config.ctc_to_text_share
         chosen_B = torch.rand(len(memory_BSD), device=memory_BSD.device) < share
@@ -229,11 +239,11 @@ class AtatModel(AbsESPnetModel):
         )
         return memory_BSD, torch.where(chosen_B[:, None], F.pad(read_BN, (0, rest)), mask_BS)
 
-    def _bridge(self, states: Tensor, words: Tensor) -> Tensor:
+    def _token_residual(self, states: Tensor, words: Tensor) -> Tensor:
         """Token-embedding residual: LayerNorm(states + gain * words), so that speech and text look
         alike to the decoder (docs/log.md; not in the paper)."""
-        gain = self.bridge_gain * math.sqrt(self.config.width)
-        return self.bridge_norm(states + gain * words)
+        gain = self.residual_gain * math.sqrt(self.config.width)
+        return self.residual_norm(states + gain * words)
 
     # Training
 
@@ -279,7 +289,7 @@ class AtatModel(AbsESPnetModel):
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
             states_B = mask.sum(dim=1)
             if self.training and self.config.ctc_to_text_share > 0:
-                memory, mask = self._some_heard(memory, mask, ctc_BSV)
+                memory, mask = self._some_by_posteriors(memory, mask, ctc_BSV)
             memories.append((memory, mask))
             if ctc_BSV is not None and words is not None:
                 if flat_start is not None and bool(flat_start.any()):

@@ -179,8 +179,8 @@ def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
 def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, Tensor]:
     """The parameters that `c.speech_pretrained` has for an `AtatModel`, by name.
 
-    The encoder's weights, and with `c.decoder` whisper the decoder's too. Where the model has fewer
-    layers, it gets the checkpoint's first and last and some between.
+    The weights of the encoder, of the decoder, or of both: whichever is Whisper's in `c`. Where the
+    model has fewer layers, it gets the checkpoint's first and last and some between.
 
     Args:
         model: the `AtatModel`; it may be on the device `meta`.
@@ -190,13 +190,17 @@ def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, T
     Raises:
         ValueError: there is no such checkpoint, its sizes differ, or the model has no place for it.
     """
-    if c.speech_encoder != "whisper":
+    parts = []
+    if c.speech_encoder == "whisper":
+        parts.append("speech_encoder")
+    if c.decoder == "whisper":
+        parts.append("decoder")
+    if not parts:
         raise ValueError(
             f"model.speech_pretrained: got {c.speech_pretrained} for model.speech_encoder "
-            f"{c.speech_encoder}, expected whisper"
+            f"{c.speech_encoder} and model.decoder {c.decoder}, expected whisper for one or both"
         )
     checkpoint = whisper_checkpoint.load(c.speech_pretrained)
-    parts = ("speech_encoder", "decoder") if c.decoder == "whisper" else ("speech_encoder",)
     state = model.state_dict()
     given = {
         _place(name, model, checkpoint): value

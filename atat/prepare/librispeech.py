@@ -13,6 +13,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import sha256
 from atat.config import config_file
+from atat.config.schema import Config
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
 
@@ -165,6 +166,18 @@ def _splits(parts: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
         if any(not name.startswith(split.replace("valid", "dev")) for name in of):
             print(f"{split}: is {', '.join(of)}, there is no {split}-* here", file=sys.stderr)
     return splits
+
+
+def training(settings: Config) -> list[Utterance]:
+    """Training utterances of data.asr_corpus; none without it. Raises as `read`.
+
+    They are the first data.num_asr (0: all) of a seeded order.
+    """
+    if not settings.data.asr_corpus:
+        return []
+    utterances = read(spoken_grammar.ROOT / settings.data.asr_corpus)["train"]
+    num = settings.data.num_asr or len(utterances)
+    return sorted(utterances, key=lambda u: sha256(str(settings.seed), "asr", u.id))[:num]
 
 
 def check(corpus_dir: Path, max_missing: float) -> None:

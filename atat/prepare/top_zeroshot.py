@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 
 from atat.common import cli
-from atat.common.files import sha256
 from atat.config.schema import Config
 from atat.prepare import corpus, librispeech, spoken_grammar, top_format, top_splits
 from atat.prepare.corpus import Utterance
@@ -102,7 +101,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
             print(f"train: {len(spoken_train)} sentences to speak, not {num}", file=sys.stderr)
         spoken_train = top_splits.sample(spoken_train, num, f"{settings.seed} spoken")
     to_speak = sentences | {"train": spoken_train * times}
-    libri = _librispeech(settings)
+    libri = librispeech.training(settings)
     if not libri and settings.data.num_asr:
         others = read_others(settings, source)
         to_speak["asr"] = asr_sentences(sentences, others, settings.data.num_asr, settings.seed)
@@ -122,16 +121,6 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
 def main() -> None:
     """Stage 1, from the command line."""
     top_splits.run(__doc__, prepare, top_format.LAYOUTS, recorded=("test",))
-
-
-def _librispeech(settings: Config) -> list[Utterance]:
-    """The training utterances of data.asr_corpus, the first data.num_asr of a seeded order."""
-    if not settings.data.asr_corpus:
-        return []
-    utterances = librispeech.read(spoken_grammar.ROOT / settings.data.asr_corpus)["train"]
-    num = settings.data.num_asr or len(utterances)
-    order = sorted(utterances, key=lambda u: sha256(str(settings.seed), "asr", u.id))
-    return order[:num]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from atat.common.files import atomic_directory
+from atat.prepare import snips_nlu as reader_of_snips_nlu
 from atat.prepare import toy_labels
 from atat.synthesis import engines, synthetic_speech, toy_sentences
 from atat.synthesis.toy_sentences import Tree
@@ -176,6 +177,17 @@ def topv2(out: Path, size: Size, rng: random.Random, say: Say) -> None:
             _write_table(out / f"{domain}_{split}.tsv", [header, *rows])
 
 
+def snips_nlu(out: Path, size: Size, rng: random.Random, say: Say) -> None:
+    """SNIPS NLU: text only, a directory an intent; each has the sentences of a domain."""
+    taken: set = set()
+    for intent, domain in zip(reader_of_snips_nlu.INTENTS, toy_sentences.TREES, strict=False):
+        for split, num in (("train", size.train), ("validate", size.test)):
+            said = [toy_labels.flat_chunks(t.brackets) for t in _trees(domain, num, rng, taken)]
+            path = out / intent / reader_of_snips_nlu.FILES[split].format(intent)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_json(path, {intent: [{"data": chunks} for chunks in said]})
+
+
 def stop(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """STOP: manifests and audio. Lists of eval and test say a `_0` that their folders lack."""
     header = "file_id domain gender native utterance seqlogical normalized_utterance"
@@ -304,12 +316,14 @@ LAYOUTS = {
     "slurp": Layout("SLURP", slurp, Size(24, 12, 12, (4, 0, 0)), Size(720, 72, 144, (30, 0, 0))),
     "top": Layout("TOP", top, Size(24, 6, 6), Size(600, 75, 150)),
     "topv2": Layout("TOPv2", topv2, Size(12, 3, 3), Size(120, 15, 40)),
+    "snips_nlu": Layout("SNIPS NLU", snips_nlu, Size(12, test=3), Size(150, test=20)),
     "stop": Layout("STOP", stop, Size(6, 2, 2, (4, 2, 2)), Size(100, 12, 25, (30, 6, 10))),
     "librispeech": Layout(
         "LibriSpeech", librispeech, Size(32, 8, 8, (4, 2, 2)), Size(1000, 100, 100, (30, 6, 6))
     ),
 }
-OF_RECIPE = {"top_zeroshot": "stop", "music_lowres": "topv2"}  # others have a layout of their name
+# Others have a layout of their name.
+OF_RECIPE = {"top_zeroshot": "stop", "music_lowres": "topv2", "pretrain": "snips_nlu"}
 
 
 def make(name: str, size: str, seed: int, out: Path, cache: Path, num_jobs: int) -> bool:

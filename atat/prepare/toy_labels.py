@@ -8,6 +8,8 @@ import re
 from itertools import zip_longest
 from typing import Any
 
+from atat.semantics import bracket_trees
+from atat.semantics.target_sequence import Node
 from atat.synthesis.toy_sentences import ROOMS, expand
 
 # Fluent Speech Commands: (action, object) -> what is said without a room, and with one.
@@ -207,6 +209,31 @@ def decoupled(brackets: str) -> str:
             continue
         kept.append(token)
     return " ".join(kept)
+
+
+def flat_chunks(brackets: str) -> list[dict[str, str]]:
+    """A bracket string as SNIPS NLU writes it: pieces of text, some with a slot; outer slots alone.
+
+    >>> flat_chunks("[IN:GET_EVENT what is on [SL:DATE_TIME [IN:X today ] ] ]")
+    [{'text': 'what is on '}, {'text': 'today', 'entity': 'date_time'}]
+    """
+    root = bracket_trees.read(brackets)
+    found: list[dict[str, str]] = []
+    for child in root.children:
+        if isinstance(child, str):
+            if not found or "entity" in found[-1]:
+                found.append({"text": " " if found else ""})
+            found[-1]["text"] += f"{child} "
+        else:
+            if found and "entity" in found[-1]:
+                found.append({"text": " "})
+            name = re.sub(r"(?<!^)(?=[A-Z])", "_", child.label).lower()
+            found.append({"text": " ".join(_words(child)), "entity": name})
+    return found
+
+
+def _words(node: Node) -> list[str]:
+    return [w for c in node.children for w in ([c] if isinstance(c, str) else _words(c))]
 
 
 def _apart(text: str) -> list[str]:

@@ -137,14 +137,14 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
 def part_of(name: str) -> str:
     """The part that a tensor of the model belongs to.
 
-    >>> [part_of(name) for name in ("decoder.norm.bias", "cmvn_mean_F", "bridge_gain")]
+    >>> [part_of(name) for name in ("decoder.norm.bias", "cmvn_mean_F", "residual_gain")]
     ['decoder', 'speech_encoder', 'decoder']
     """
     if name.startswith("cmvn_"):  # the encoder expects what it was trained on
         return "speech_encoder"
     if name.startswith("frozen_encoder."):
         return "speech_encoder"
-    return "decoder" if name.startswith("bridge_") else name.split(".")[0]
+    return "decoder" if name.startswith("residual_") else name.split(".")[0]
 
 
 def _parts(asked: list[str], tasks: set[str], exp: Path) -> list[str]:
@@ -177,7 +177,7 @@ def _check(
         {
             name: tuple(value.shape[1:] if name in BY_SYMBOL else value.shape)
             for name, value in tensors.items()
-            if part_of(name) == part and not name.startswith("bridge_")
+            if part_of(name) == part and not name.startswith("residual_")
         }
         for tensors in (weights, state)
     ]

@@ -163,3 +163,12 @@ def test_decoding_is_told_what_differs_from_the_training(tmp_path):
     ]
     (tmp_path / "config.yaml").write_text("old_setting: 1")
     assert list(stage_inputs.changed_decoding("tuned", settings, tmp_path)) == []
+
+
+def test_the_tokenizer_depends_on_the_start_whose_pieces_it_takes(tmp_path):
+    lines = set(stage_inputs.of_data(Config(), None, None, str(tmp_path)))
+    assert lines - set(stage_inputs.of_data(Config(), None, None)) == {
+        f'3 - init_from="{tmp_path}"'
+    }
+    own = config_file.load([], ["tokenizer.pieces_of_start=false"])
+    assert not any("init_from" in line for line in stage_inputs.of_data(own, None, None, "x"))

@@ -91,3 +91,15 @@ def test_loading_says_what_is_missing_or_mixed_up(tokenizer, tmp_path):
 def test_no_words_is_an_error():
     with pytest.raises(ValueError, match="no words"):
         Tokenizer.train(["a( )a"], 10)
+
+
+def test_other_tags_leave_the_pieces_as_they_are(tokenizer):
+    extended = tokenizer.with_tags(["Rate( five stars )Rate"])
+    assert extended.tags == [")Rate", "Rate("]
+    words = "order two lattes"
+    for text in (words, words.replace("latte", "late")):
+        assert [extended.symbols[i] for i in extended.encode(text)] == [
+            tokenizer.symbols[i] for i in tokenizer.encode(text)
+        ]
+    with pytest.raises(ValueError, match="no words to encode"):
+        tokenizer.with_tags(["Rate( )Rate"])

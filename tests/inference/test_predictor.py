@@ -319,12 +319,14 @@ def test_a_model_of_before_gives_the_same(copy, toy_wavs):
 def test_parts_of_a_model_of_before_get_their_names_of_now(copy):
     def add(content):
         content["model"]["speech_base.encoder.norm.bias"] = torch.ones(3)
+        content["model"]["bridge_gain"] = torch.ones(())
 
     as_earlier(copy, add)
     path = copy / checkpoint.EARLIER_FILE
     names = read_weights(path, Tokenizer.load(copy / "tokenizer")).keys()
     assert "frozen_encoder.encoder.norm.bias" in names
-    assert not any(name.startswith("speech_base") for name in names)
+    assert "residual_gain" in names
+    assert not any(name.startswith(("speech_base", "bridge")) for name in names)
 
 
 @pytest.mark.parametrize("is_earlier", [False, True])

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from atat.models.ctc import heard
+from atat.models.ctc import collapse
 
 BLANK = 0
 
@@ -18,7 +18,7 @@ def test_what_is_heard_is_the_best_path_each_label_the_mean_of_its_frames():
     log_probs_BTV = outputs(5, 12, 6, seed=3)
     lengths = [12, 9, 5, 1, 0]
     mask_BT = torch.arange(12) < torch.tensor(lengths)[:, None]
-    probs_BNV, num_labels_B = heard(log_probs_BTV, mask_BT, BLANK)
+    probs_BNV, num_labels_B = collapse(log_probs_BTV, mask_BT, BLANK)
     for b, length in enumerate(lengths):
         probs_TV = log_probs_BTV[b, :length].exp()
         best = probs_TV.argmax(-1).tolist()
@@ -39,5 +39,5 @@ def test_what_is_heard_is_the_best_path_each_label_the_mean_of_its_frames():
 def test_where_nothing_is_heard_there_is_one_empty_place():
     silence_BTV = torch.full((2, 3, 4), -20.0)
     silence_BTV[..., BLANK] = 0.0
-    probs_BNV, num_labels_B = heard(silence_BTV, torch.ones(2, 3, dtype=torch.bool), BLANK)
+    probs_BNV, num_labels_B = collapse(silence_BTV, torch.ones(2, 3, dtype=torch.bool), BLANK)
     assert probs_BNV.shape == (2, 1, 4) and not probs_BNV.any() and not num_labels_B.any()

@@ -199,7 +199,7 @@ def test_words_that_ctc_hears_for_sure_are_read_as_written_ones(tokenizer):
     model = build(small(ctc_to_text_share=0.5), tokenizer).eval()
     ids = tokenizer.encode("turn on the kitchen lights")
     frames = 3 * len(ids) + 2
-    heard, mask = model.read_heard(
+    heard, mask = model.encode_posteriors(
         certain_of(ids, frames, len(tokenizer)), torch.ones(1, frames, dtype=torch.bool)
     )
     written, _ = model.encode_text(torch.tensor([ids]), torch.tensor([len(ids)]))

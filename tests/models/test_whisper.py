@@ -210,9 +210,11 @@ def test_other_sizes_are_refused(started):
 
 
 def test_another_encoder_has_no_place_for_it(checkpoint, tokenizer):
-    chosen = settings(speech_encoder="conformer", speech_pretrained="tiny")
+    chosen = settings(speech_encoder="conformer", decoder="transformer", speech_pretrained="tiny")
     chosen.features.kind = "kaldi"
-    with pytest.raises(ValueError, match=r"for model\.speech_encoder conformer, expected whisper"):
+    with pytest.raises(
+        ValueError, match=r"encoder conformer and model\.decoder transformer, expected whisper"
+    ):
         whisper.match(build(chosen, tokenizer), chosen.model, tokenizer)
 
 
@@ -362,3 +364,48 @@ def test_what_is_below_the_range_is_lifted_to_it():
     speech = torch.tensor([[[0.0, -100.0], [math.log(10.0), 0.0]]])
     scaled = whisper.normalize(speech, torch.tensor([2]))
     assert scaled.tolist() == [[[1.0, pytest.approx((1 - 8 + 4) / 4)], [1.25, 1.0]]]
+
+
+def adapted(**changes: object) -> schema.Config:
+    """Of a model whose decoder is Whisper's, above a frozen encoder of its width."""
+    frozen = {"frozen_encoder": "tiny", "frozen_encoder_width": WIDTH, "subsampling": 4}
+    return settings(speech_encoder="adapter", speech_layers=2, **(frozen | changes))
+
+
+@torch.inference_mode()
+def test_an_adapter_gives_whispers_states_at_first(tokenizer):
+    model = build(adapted(), tokenizer).eval()
+    states_BSD, lengths_B = torch.randn(2, 6, WIDTH), torch.tensor([6, 4])
+    found_BSD, mask_BS = model.speech_encoder(states_BSD, lengths_B)
+    assert torch.equal(found_BSD, states_BSD)
+    assert mask_BS.sum(dim=1).tolist() == [6, 4]
+
+
+def test_an_adapter_learns_and_does_not_look_into_the_padding(tokenizer):
+    encoder = build(adapted(), tokenizer).eval().speech_encoder
+    states_BSD, lengths_B = torch.randn(2, 6, WIDTH), torch.tensor([6, 4])
+    encoder(states_BSD, lengths_B)[0].square().sum().backward()
+    assert all(layer.self_out.weight.grad.abs().sum() > 0 for layer in encoder.layers)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        padded = encoder(states_BSD, lengths_B)[0][1, :4]
+        alone = encoder(states_BSD[1:, :4], lengths_B[1:])[0][0]
+    assert not torch.equal(alone, states_BSD[1, :4])
+    torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"subsampling": 8}, {"width": 2 * WIDTH}])
+def test_an_adapter_needs_the_states_as_they_are(tokenizer, changes):
+    with pytest.raises(ValueError, match=r"model\.speech_encoder: adapter stands on"):
+        build(adapted(**changes), tokenizer)
+
+
+def test_above_a_frozen_encoder_the_decoder_alone_is_whispers(checkpoint, tokenizer, monkeypatch):
+    monkeypatch.setattr(whisper_checkpoint, "load", lambda source: checkpoint)
+    chosen = adapted(speech_pretrained="tiny")
+    model = build(chosen, tokenizer)
+    whisper.start(model, chosen.model, tokenizer)
+    assert {name.split(".")[0] for name in model.pretrained} == {"decoder"}
+    mine = model.decoder.layers[0].memory_q.weight
+    assert torch.equal(mine, checkpoint.weights["decoder.layers.0.memory_q.weight"])

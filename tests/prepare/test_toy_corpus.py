@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat.prepare import toy_corpus, toy_labels
+from atat.prepare import snips_nlu, toy_corpus, toy_labels
 from atat.prepare.toy_corpus import LAYOUTS, Size
 from atat.synthesis import toy_sentences
 from atat.toy_corpus import main
@@ -304,3 +304,11 @@ def test_the_script_takes_recipes_and_a_mistake_is_one_line():
     done = subprocess.run([*command, "commands"], capture_output=True, text=True)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "music_lowres" in done.stderr and "librispeech" in done.stderr
+
+
+def test_snips_nlu_has_seven_intents_whose_sentences_are_chunks(make):
+    corpus = make("snips_nlu")
+    train, validate = (snips_nlu.read(corpus, split) for split in ("train", "validate"))
+    assert len(train) == 7 * LAYOUTS["snips_nlu"].small.train
+    assert len({s.text for s in [*train, *validate]}) == len(train) + len(validate)
+    assert any("DateTime( " in s.semantics for s in train)

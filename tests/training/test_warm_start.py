@@ -110,7 +110,7 @@ def test_what_nothing_has_trained_is_new(tmp_path):
     [
         (["speech_encoder"], ("speech_encoder.", "cmvn_")),
         (["text_encoder"], ("text_encoder.", "decoder.embedding")),
-        (["decoder"], ("decoder.", "bridge_")),
+        (["decoder"], ("decoder.", "residual_")),
         (["speech_encoder", "ctc"], ("speech_encoder.", "cmvn_", "ctc.")),
     ],
 )
@@ -180,13 +180,13 @@ def test_another_whisper_below_is_refused(tmp_path):
     ]
 
 
-def test_ctc_and_bridge_may_be_on_one_side_only(tmp_path):
+def test_ctc_and_the_token_residual_may_be_on_one_side_only(tmp_path):
     without, have = taught(), taught()
     without.model.ctc_weight, without.model.token_residual = 0.0, False
     exp = experiment(tmp_path / "without", without)
     start, model, fresh = started(asking(exp))
     assert start.counts["ctc"][0] == 0 and start.counts["ctc"][1] > 0
-    assert torch.equal(model.state_dict()["bridge_norm.weight"], fresh["bridge_norm.weight"])
+    assert torch.equal(model.state_dict()["residual_norm.weight"], fresh["residual_norm.weight"])
     exp = experiment(tmp_path / "have", have)
     without.train.init_from = str(exp)
     start, _, _ = started(without)

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from atat.config import config_file
+from atat.prepare import pretrain
+from tests.prepare.nlu_corpora import write_snips_nlu
+from tests.prepare.tree_corpora import splits, write_topv2
+
+VOICES = (
+    "data.voices={train: {espeak/en-us: 1}, valid: {espeak/en-us: 1}, test: {nanotts/en-US: 1}}"
+)
+LINES = (
+    "Turn the lights off, please!\nwhat's up\n\nturn the lights off please\nfour five playmusic\n"
+)
+
+
+def prepare(tmp_path, *overrides):
+    overrides = [VOICES, "data.num_valid=3", f"data.cache={tmp_path / 'cache'}", *overrides]
+    corpus = write_snips_nlu(tmp_path / "nlu")
+    return pretrain.prepare(config_file.load([], overrides), corpus, tmp_path / "data", num_jobs=1)
+
+
+def test_no_sentence_is_in_two_of_train_valid_and_test(tmp_path):
+    voices = prepare(tmp_path)
+    assert voices["test"] == "nanotts/en-US 100%"
+    found = splits(tmp_path)
+    assert set(found) == {"train", "train_text", "valid", "test"}
+    texts = {split: set(directory.text.values()) for split, directory in found.items()}
+    assert texts["train"] == texts["train_text"] and len(texts["train"]) == 11
+    assert len(texts["valid"]) == 3 and len(texts["test"]) == 7
+    assert not texts["train"] & texts["valid"] and not texts["train"] & texts["test"]
+    assert found["train_text"].wav_scp is None and found["train"].semantics
+    about = json.loads((tmp_path / "data" / "about.json").read_text())
+    assert about["hypothesis"] == "tree" and about["corpus"] == "SNIPS NLU"
+
+
+def test_other_sentences_are_spoken_for_recognition(tmp_path):
+    (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
+    prepare(tmp_path, f"data.asr_texts={tmp_path / 'lines.txt'}")
+    found = splits(tmp_path)
+    # Each once, as words, and none that is learned with its meaning.
+    assert set(found["asr"].text.values()) == {"turn the lights off please", "what's up"} | {
+        t for t in ["four five playmusic"] if t not in set(found["train"].text.values())
+    } - set(found["valid"].text.values())
+    assert found["asr"].semantics is None and found["asr"].wav_scp
+
+
+def test_trees_of_more_domains_are_learned_too(tmp_path):
+    topv2 = write_topv2(tmp_path / "v2")
+    prepare(tmp_path, f"data.trees={topv2}", "data.domains=[navigation]")
+    semantics = splits(tmp_path)["train"].semantics.values()
+    assert any(s.startswith("Get") and "PlayMusic" not in s for s in semantics)
+
+
+@pytest.mark.parametrize("num", [0, 14])
+def test_validation_leaves_something_to_train_on(tmp_path, num):
+    with pytest.raises(ValueError, match=f"data.num_valid: got {num}, expected 1 to 13"):
+        prepare(tmp_path, f"data.num_valid={num}")
+
+
+def test_a_missing_file_of_sentences_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.asr_texts: .*none\.txt is no file"):
+        prepare(tmp_path, f"data.asr_texts={tmp_path / 'none.txt'}")
