@@ -369,13 +369,10 @@ class SpeechToSemantics:
 
     def _words(self, text: str) -> str:
         """The words of a typed sentence as training has them: a grammar's are spelled out."""
-        if self.typed is not None:
-            return said(text)
-        return normalize(text, punctuation(self.tokenizer))
+        return said(text) if self.typed else normalize(text, punctuation(self.tokenizer))
 
     def _unknown(self, sentence: str) -> tuple[str, ...]:
-        unk, encode_word = self.tokenizer.unk, self.tokenizer.encode_word
-        return tuple(word for word in sentence.split() if unk in encode_word(word))
+        return tuple(w for w in sentence.split() if self.tokenizer.unk in self.tokenizer.encode(w))
 
     def _in_batches(
         self,
