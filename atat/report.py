@@ -15,7 +15,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.config import experiment_tables
 from atat.evaluation import report_measurements, report_page, report_tables
-from atat.evaluation.hints import Driver
+from atat.evaluation.missing_results import Driver
 from atat.evaluation.report_files import check_published, learning_curves, measured_pictures, write
 from atat.evaluation.report_tables import Table
 from atat.evaluation.report_text import markdown, terminal

@@ -9,7 +9,7 @@ from pathlib import Path
 from atat.common.files import atomic_write
 from atat.evaluation import plots
 from atat.evaluation.experiment_records import Experiment
-from atat.evaluation.hints import Driver
+from atat.evaluation.missing_results import Driver
 from atat.evaluation.report_text import CURVES
 from atat.evaluation.results import Results
 

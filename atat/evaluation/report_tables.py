@@ -5,9 +5,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from atat.evaluation import hints, intents, metrics
-from atat.evaluation.hints import Hint
+from atat.evaluation import intents, metrics, missing_results
 from atat.evaluation.metrics import Metric
+from atat.evaluation.missing_results import Hint
 from atat.evaluation.results import SIGNIFICANT, Comparison, Result, Results
 from atat.semantics import target_sequence
 
@@ -101,7 +101,7 @@ def scores_table(results: Results) -> Table:
             cells[1] = "\u2013"
         rows.append(cells)
     if not rows:
-        return Table("Scores", header, rows, hints=tuple(hints.of(results)))
+        return Table("Scores", header, rows, hints=tuple(missing_results.of(results)))
     note = (
         "In brackets 95 % intervals: Wilson's for shares of the n utterances, bootstrap over "
         f"utterances (over speakers, where {metrics.MIN_SPEAKERS} or more are known) for F1, SemER "
@@ -116,7 +116,7 @@ def scores_table(results: Results) -> Table:
         )
     if any(len(results.places_of(result.row)) > 1 for result in results.there):
         note += " Parts of the corpus (folds) are pooled: n counts the utterances of all."
-    return Table("Scores", header, rows, note, tuple(hints.of(results)))
+    return Table("Scores", header, rows, note, tuple(missing_results.of(results)))
 
 
 def seeds_table(results: Results) -> Table | None:

@@ -3,8 +3,8 @@
 import re
 import textwrap
 
-from atat.evaluation import hints, metrics, report_measurements
-from atat.evaluation.hints import Hint
+from atat.evaluation import metrics, missing_results, report_measurements
+from atat.evaluation.missing_results import Hint
 from atat.evaluation.report_tables import Table, other_run, verdict
 from atat.evaluation.results import STAND_IN, Result, Results
 
@@ -53,7 +53,7 @@ def terminal(results: Results) -> str:
     there, lines = results.there, []
     if there:
         lines += _scores(results)
-    missing = hints.summary(results)
+    missing = missing_results.summary(results)
     if missing is not None:
         lines.append(("\nnot there yet: " if there else "nothing is scored yet: ") + str(missing))
     lines += [f"\n{textwrap.fill(text, 100)}" for text in report_measurements.warnings(results)]

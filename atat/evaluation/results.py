@@ -10,8 +10,8 @@ from atat.config.experiment_tables import Row, Tables, Training
 from atat.data import ctm, kaldi_dir
 from atat.evaluation import metrics, scoring, seed_pooling
 from atat.evaluation.experiment_records import Experiment
-from atat.evaluation.hints import NOT_TRAINED, Driver, Hint
 from atat.evaluation.metrics import Metric
+from atat.evaluation.missing_results import NOT_TRAINED, Driver, Hint
 from atat.evaluation.seed_pooling import Counts
 from atat.inference import hypotheses
 from atat.models.checkpoint import is_trained

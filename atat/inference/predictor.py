@@ -26,14 +26,14 @@ from atat.config.tasks import TAGGED_TASKS
 from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.inference import audio_input, confidence, constraints, devices
-from atat.inference.audio_input import Recording
+from atat.inference import confidence, constraints, devices, recorded_audio
 from atat.inference.beam_search import Hypothesis, search
-from atat.inference.calls import one_or_several
-from atat.inference.found import result_of
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
+from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
+from atat.inference.recorded_audio import Recording
 from atat.inference.result import Result
+from atat.inference.search_results import result_of
 from atat.inference.typed_text import NBEST, TypedText, said
 from atat.models.checkpoint import check_experiment, fill, model_path, read_weights
 from atat.models.espnet_model import AtatModel, build
@@ -42,7 +42,7 @@ from atat.semantics import tag_nesting
 from atat.semantics.text_normalization import normalize
 
 if TYPE_CHECKING:
-    from atat.inference.audio_source import AudioSource
+    from atat.inference.audio_arguments import AudioSource
 
 # The n best of an utterance, and what of a result's attributes is known with them.
 Found = tuple[list[Hypothesis], dict[str, Any]]
@@ -205,7 +205,7 @@ class SpeechToSemantics:
     ) -> Recording:
         """Extract features of one audio input; arguments and errors as of a call with one."""
         features = self.settings.features
-        return audio_input.hear(source, features, sample_rate, max_duration_s, allow_url)
+        return recorded_audio.hear(source, features, sample_rate, max_duration_s, allow_url)
 
     @torch.inference_mode()
     def understand(

@@ -21,13 +21,13 @@ import numpy as np
 
 from atat.data import audio
 from atat.grammar.grammar import Grammar
-from atat.inference import audio_source, constraints
-from atat.inference.calls import one_or_several
+from atat.inference import audio_arguments, constraints
+from atat.inference.one_or_several import one_or_several
 from atat.inference.result import Reading, Result, read
 from atat.inference.typed_text import TypedText, as_written
 
 if TYPE_CHECKING:
-    from atat.inference.audio_source import AudioSource
+    from atat.inference.audio_arguments import AudioSource
     from atat.inference.beam_search import Hypothesis
     from atat.inference.whisper_listener import Listener
 
@@ -159,12 +159,12 @@ class WhisperGrammar:
         limit = min(max_duration_s or MAX_DURATION_S, MAX_DURATION_S)
         samples_N, reason = np.zeros(0, np.float32), None
         try:
-            samples_N = audio_source.read(
+            samples_N = audio_arguments.read(
                 source, audio.SAMPLE_RATE_HZ, limit, sample_rate, allow_url
             )
             samples_N = audio.at_level(samples_N, LEVEL_DB, audio.SAMPLE_RATE_HZ)
         except audio.NoSpeechError as e:
-            reason = str(e).removeprefix(f"{audio_source.name_of(source)}: ")
+            reason = str(e).removeprefix(f"{audio_arguments.name_of(source)}: ")
         duration_s = len(samples_N) / audio.SAMPLE_RATE_HZ
         return Heard(samples_N, duration_s, time.perf_counter() - start, reason)
 

@@ -2,8 +2,8 @@
 
 The header has the file's format, the fingerprint of the tokenizer that the model was trained with,
 the sizes of the model (`settings.model`, as JSON), copies of the small files that a training leaves
-beside it (companions.py), and a checksum of all that and the weights. Models of earlier versions
-(`model.pth`) are read too. Stage 4 writes the file; whoever uses a model reads it here, and nothing
+beside it (experiment_files.py), and a checksum of all that and the weights. Models of earlier
+versions (`model.pth`) are read too. Stage 4 writes the file; whoever uses a model reads it here, and nothing
 that could be a random model in disguise gets through.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from atat.common.files import atomic_write, check_zip
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
-from atat.models import companions
+from atat.models import experiment_files
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def check_experiment(exp_dir: Path) -> None:
             "trains a model"
         )
     if (exp_dir / FILE).is_file():
-        companions.check(exp_dir, companions.copies(read_header(exp_dir / FILE)))
+        experiment_files.check(exp_dir, experiment_files.copies(read_header(exp_dir / FILE)))
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -125,7 +125,7 @@ def write(
         "model": json.dumps(asdict(config)),
     }
     if beside:
-        header[companions.KEY] = companions.packed(beside)
+        header[experiment_files.KEY] = experiment_files.packed(beside)
     # Tensors of their own: the file has no two names for one.
     own = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     header["crc32"] = _checksum(header, own)

@@ -18,7 +18,7 @@ from atat.config import config_file
 from atat.config.schema import Config
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
-from atat.models import checkpoint, companions
+from atat.models import checkpoint, experiment_files
 from atat.training import frozen_states, trackers
 from atat.training.run_directory import PREVIOUS, UNFINISHED, prepare_experiment, put_back
 from atat.training.train_log import TrainLog
@@ -276,4 +276,4 @@ def finish(averaged: Path, exp: Path) -> None:
             )
     settings = config_file.load_resolved(exp / "config.yaml")
     tokenizer = Tokenizer.load(exp / "tokenizer")
-    checkpoint.write(weights, settings.model, tokenizer, exp, companions.read(exp))
+    checkpoint.write(weights, settings.model, tokenizer, exp, experiment_files.read(exp))

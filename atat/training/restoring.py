@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atat.common.files import check_zip
-from atat.models import checkpoint, companions
+from atat.models import checkpoint, experiment_files
 from atat.training import launch
 
 AVERAGED = Path("checkpoints") / "valid.acc.ave.pth"
@@ -32,13 +32,13 @@ def restore(exp: Path) -> list[str]:
         return [checkpoint.FILE]
     kept = {}
     if path.name == checkpoint.FILE:
-        kept = companions.copies(checkpoint.read_header(path))
+        kept = experiment_files.copies(checkpoint.read_header(path))
     if not kept:
         raise ValueError(
             f"{path}: has no copies of the files beside it (it is of before 0.2): take what is "
             f"damaged from elsewhere, or {checkpoint.AGAIN}"
         )
-    return companions.put_back(exp, kept)
+    return experiment_files.put_back(exp, kept)
 
 
 def _from_checkpoints(exp: Path, why: Exception) -> None:

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from atat.config import experiment_tables
 from atat.evaluation import metrics, report_tables, results
-from atat.evaluation.hints import Hint
+from atat.evaluation.missing_results import Hint
 from atat.inference import hypotheses
 from tests.made_up_recipe import TABLES, make_experiment, make_recipe, run_report, table_rows
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import hints, metrics, results, scoring
+from atat.evaluation import metrics, missing_results, results, scoring
 from atat.inference import hypotheses
 from tests.made_up_recipe import (
     Page,
@@ -247,7 +247,7 @@ def test_what_is_missing_of_a_pooled_row_is_counted_and_the_first_is_named(parts
     assert str(rows[2].missing) == (
         "not trained (2 of 2 runs missing): ./run.sh --experiment atat.seed1 --part far_1"
     )
-    assert [str(hint) for hint in hints.of(of_parts(root))] == [
+    assert [str(hint) for hint in missing_results.of(of_parts(root))] == [
         "AT-AT near: training not finished (1 of 4 runs missing): "
         "./run.sh --experiment atat.seed2 --part near_2",
         "AT-AT far: not trained (2 of 2 runs missing): ./run.sh --experiment atat",

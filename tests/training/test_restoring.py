@@ -9,7 +9,7 @@ import torch
 from atat import restore as command_module
 from atat.config import config_file
 from atat.data.tokenizer import Tokenizer
-from atat.models import checkpoint, companions
+from atat.models import checkpoint, experiment_files
 from atat.models.espnet_model import build
 from atat.training import launch
 from atat.training.restoring import restore
@@ -157,7 +157,7 @@ def test_a_tokenizer_without_a_part_of_it_is_refused(exp, key):
 
 def test_the_header_is_read_without_torch_and_names_the_file(exp):
     path = exp / checkpoint.FILE
-    assert set(SMALL) <= companions.copies(checkpoint.read_header(path)).keys()
+    assert set(SMALL) <= experiment_files.copies(checkpoint.read_header(path)).keys()
     for junk in (b"", b"x", b"\xff" * 40, (5).to_bytes(8, "little") + b"[1,2]"):
         path.write_bytes(junk)
         with pytest.raises(ValueError, match=r"model\.safetensors: not a model file"):
@@ -166,11 +166,11 @@ def test_the_header_is_read_without_torch_and_names_the_file(exp):
 
 @pytest.mark.parametrize("name", ["../escaped", "tokenizer/../../escaped", "/tmp/escaped", "x.py"])
 def test_a_model_of_somebody_else_writes_no_file_of_its_choice(name):
-    kept = companions.packed({name: b"content", "config.yaml": b"seed: 1\n"})
-    assert companions.copies({companions.KEY: kept}) == {"config.yaml": b"seed: 1\n"}
+    kept = experiment_files.packed({name: b"content", "config.yaml": b"seed: 1\n"})
+    assert experiment_files.copies({experiment_files.KEY: kept}) == {"config.yaml": b"seed: 1\n"}
 
 
 def test_a_copy_that_fills_the_memory_is_not_unpacked(monkeypatch):
-    kept = companions.packed({"config.yaml": b"0" * 1000})
-    monkeypatch.setattr(companions, "MAX_SIZE", 999)
-    assert companions.copies({companions.KEY: kept}) == {}
+    kept = experiment_files.packed({"config.yaml": b"0" * 1000})
+    monkeypatch.setattr(experiment_files, "MAX_SIZE", 999)
+    assert experiment_files.copies({experiment_files.KEY: kept}) == {}

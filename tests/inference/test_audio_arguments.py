@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from atat.data import audio, download
-from atat.inference import audio_source
+from atat.inference import audio_arguments
 
 RATE = 16000
 SAMPLES = (0.5 * np.sin(np.arange(RATE) / 9)).astype(np.float32)
@@ -21,7 +21,7 @@ INT16 = np.round(SAMPLES * 32768).astype(np.int16)
 
 
 def read(source, **options):
-    return audio_source.read(source, RATE, 30.0, **options)
+    return audio_arguments.read(source, RATE, 30.0, **options)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_tensors_as_models_have_them_are_read(change):
 
 def test_a_rate_is_the_one_that_comes_with_the_samples():
     assert len(read((SAMPLES, 8000), sample_rate=RATE)) == 2 * RATE
-    assert len(audio_source.read((SAMPLES, RATE), 8000, 30.0)) == RATE / 2
+    assert len(audio_arguments.read((SAMPLES, RATE), 8000, 30.0)) == RATE / 2
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_channels_that_cancel_are_no_speech_by_name():
 
 def test_two_inputs_are_not_one_with_its_rate():
     for pair in ((SAMPLES, SAMPLES), ("a.wav", "b.wav"), [SAMPLES, RATE], (True, SAMPLES)):
-        assert not audio_source.is_with_rate(pair)
-    assert not audio_source.is_with_rate((SAMPLES, RATE, RATE))
+        assert not audio_arguments.is_with_rate(pair)
+    assert not audio_arguments.is_with_rate((SAMPLES, RATE, RATE))
 
 
 class Server(BaseHTTPRequestHandler):

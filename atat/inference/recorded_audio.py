@@ -10,11 +10,11 @@ import numpy as np
 
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
-from atat.inference import audio_source
+from atat.inference import audio_arguments
 from atat.models import whisper
 
 if TYPE_CHECKING:
-    from atat.inference.audio_source import AudioSource
+    from atat.inference.audio_arguments import AudioSource
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def hear(
     """Extract features of one audio input.
 
     Args:
-        source: as `audio_source.read` takes it.
+        source: as `audio_arguments.read` takes it.
         settings: of the features that the model takes.
         sample_rate: in Hz, of samples that come without one.
         max_duration_s: longer audio is refused; by default, and at most for Whisper's features,
@@ -62,9 +62,11 @@ def hear(
     limit = max_duration_s or settings.max_duration_s
     if settings.kind == "whisper":
         limit = min(limit, whisper.MAX_DURATION_S)
-    name, samples = audio_source.name_of(source), np.zeros(0, np.float32)
+    name, samples = audio_arguments.name_of(source), np.zeros(0, np.float32)
     try:
-        samples = audio_source.read(source, settings.sample_rate_hz, limit, sample_rate, allow_url)
+        samples = audio_arguments.read(
+            source, settings.sample_rate_hz, limit, sample_rate, allow_url
+        )
         feats_TF, reason = filter_bank.extract(samples, settings), None
     except audio.NoSpeechError as e:
         feats_TF, reason = nothing_TF, str(e).removeprefix(f"{name}: ")

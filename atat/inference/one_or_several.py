@@ -4,7 +4,7 @@ import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from atat.inference.audio_source import is_with_rate
+from atat.inference.audio_arguments import is_with_rate
 from atat.inference.result import Result
 
 
