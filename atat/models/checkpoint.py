@@ -3,8 +3,8 @@
 The header has the file's format, the fingerprint of the tokenizer that the model was trained with,
 the sizes of the model (`settings.model`, as JSON), copies of the small files that a training leaves
 beside it (experiment_files.py), and a checksum of all that and the weights. Models of earlier
-versions (`model.pth`) are read too. Stage 4 writes the file; whoever uses a model reads it here, and nothing
-that could be a random model in disguise gets through.
+versions (`model.pth`) are read too. Stage 4 writes the file; whoever uses a model reads it here,
+and nothing that could be a random model in disguise gets through.
 """
 
 import hashlib
