@@ -87,7 +87,8 @@ def link(match: re.Match, source: str, page, config, files: Files) -> str:
 
 
 def defined_in(name: str) -> str:
-    """The module of a class of the API: that of `SpeechToSemantics`, or where it imports it from.
+    """The module of a class of the API: that of `SpeechToSemantics`, where it imports it from, or
+    another of inference.
 
     Found in the sources, since atat/__init__.py imports late and nothing is run.
     """
@@ -101,4 +102,8 @@ def defined_in(name: str) -> str:
             for statement in re.finditer(imports, text, re.MULTILINE):
                 if re.search(rf"\b{name}\b", statement.group()):
                     return statement[1]
-    raise LookupError(f"the module of SpeechToSemantics neither defines nor imports {name}")
+    defines = re.compile(rf"^class {name}\b", re.MULTILINE)
+    for path in sorted((ROOT / "atat" / "inference").glob("*.py")):
+        if defines.search(path.read_text("utf-8")):
+            return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    raise LookupError(f"no module of inference defines or imports {name}")

@@ -274,7 +274,9 @@ def write_cmvn(dump: Path, summaries: dict[str, Summary], kind: str) -> None:
 def _extract_file(path: str, settings: FeaturesConfig) -> tuple[np.ndarray | str, int]:
     """Features and number of samples, or why there are none, and 0."""
     try:
-        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        if not stat.S_ISREG(
+            mode := os.stat(audio_segment.file_of(path)).st_mode
+        ) and not stat.S_ISDIR(mode):
             raise ValueError("a pipe or a device, expected a file")  # reading may never end
         samples = read(path, settings.sample_rate_hz, settings.max_duration_s)
         return extract(samples, settings), len(samples)

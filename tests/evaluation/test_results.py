@@ -268,7 +268,7 @@ def test_a_report_says_where_a_corpus_is_a_stand_in(tmp_path, monkeypatch, capsy
     paths = make_recipe(tmp_path)
     assert results.STAND_IN not in load(paths).speech
     config_file = paths["expdir"] / "atat" / "config.yaml"
-    config_file.write_text("data: {stand_in: true}\n")
+    config_file.write_text("data: {stand_in: true}\ndecode: {runs: {}}\n")
     run_report(paths, monkeypatch)
     assert "The corpus is a stand-in" in capsys.readouterr().out
     text = " ".join((paths["out"] / "RESULTS.md").read_text().split())

@@ -240,6 +240,7 @@ def rewritten(exp, change):
     with safe_open(exp / checkpoint.FILE, "pt") as file:
         header, names = dict(file.metadata()), list(file.keys())
         weights = {name: file.get_tensor(name) for name in names}
+    header.pop("crc32")  # not damaged: another model
     change(header, weights)
     save_file(weights, exp / checkpoint.FILE, header)
 

@@ -85,7 +85,7 @@ def test_other_settings_and_a_finished_training_start_anew(corpus):
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     launch.train(c, corpus / "data", corpus / "dump", exp)
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
-    (exp / "checkpoints" / "checkpoint.pth").touch()
+    torch.save({}, exp / "checkpoints" / "checkpoint.pth")
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "resumed"
     (exp / "confidence.json").touch()
     c.train.learning_rate = 1e-4
