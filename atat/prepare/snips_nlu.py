@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from atat.prepare import corpus
-from atat.prepare.top_format import Sentence, joined
+from atat.prepare.top_format import Sentence
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node
+from atat.semantics.text_normalization import join_clitics
 
 INTENTS = (
     *("AddToPlaylist", "BookRestaurant", "GetWeather", "PlayMusic", "RateBook"),
@@ -81,7 +82,7 @@ def sequence_of(intent: str, chunks: list[tuple[str, str | None]]) -> str:
     """
     children: list[Node | str] = []
     for text, slot in chunks:
-        words = corpus.normalize(joined(" ".join(text.split()))).split()
+        words = corpus.normalize(join_clitics(" ".join(text.split()))).split()
         if slot is None:
             children += words
         elif words:
