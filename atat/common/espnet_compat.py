@@ -161,3 +161,4 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
 # A statistic of a task that a stretch of training does not have is meant to be not a number.
 warnings.filterwarnings("ignore", message="No valid stats found")
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2\.")
+warnings.filterwarnings("ignore", message="NoamLR is deprecated")  # it is the paper's schedule
