@@ -179,14 +179,15 @@ def project(tmp_path):
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("finished") / "the project")
-    project.run()
-    assert project.modules() == ALL
+    for options in ([], ["--expdir", "e"]):
+        project.run(*options)
+        assert project.modules() == ALL
     return project.root
 
 
 @pytest.fixture
 def finished(finished_project, tmp_path):
-    """A project whose stages are all done."""
+    """A project whose stages are all done, in the recipe's directory and in `e`."""
     copy = tmp_path / "the project"
     return Project(shutil.copytree(finished_project, copy, symlinks=True))
 
@@ -504,14 +505,12 @@ def test_a_stage_given_is_an_order(finished):
         ("seed=2", ALL),
     ],
 )
-def test_a_changed_setting_runs_the_stages_that_depend_on_it(project, setting, modules):
-    project.run("--expdir", "e")
-    project.calls()
-    result = project.run("--expdir", "e", "--set", setting)
-    assert project.modules() == modules
+def test_a_changed_setting_runs_the_stages_that_depend_on_it(finished, setting, modules):
+    result = finished.run("--expdir", "e", "--set", setting)
+    assert finished.modules() == modules
     assert f"again, since now {setting.partition('=')[0]}=" in result.stdout
-    project.run("--expdir", "e", "--set", setting)
-    assert project.modules() == ["report"]
+    finished.run("--expdir", "e", "--set", setting)
+    assert finished.modules() == ["report"]
 
 
 def test_a_changed_file_runs_the_stages_that_depend_on_it(project):
@@ -550,11 +549,9 @@ def test_decoding_follows_settings_that_were_changed_after_training(finished):
     assert runs.startswith("decode.runs={") and '"beam": 8' in runs
 
 
-def test_an_order_says_that_what_it_builds_on_has_other_settings(project):
-    project.run("--expdir", "e")
-    project.calls()
-    result = project.run("--expdir", "e", "--stage", "5", "--set", "features.num_mel_bins=40")
-    assert project.modules() == ["decode", "score", "report"]
+def test_an_order_says_that_what_it_builds_on_has_other_settings(finished):
+    result = finished.run("--expdir", "e", "--stage", "5", "--set", "features.num_mel_bins=40")
+    assert finished.modules() == ["decode", "score", "report"]
     assert "stage 2 features: used as it is, though now features.num_mel_bins=40" in result.stdout
 
 
@@ -881,14 +878,12 @@ def test_clean_leaves_an_unfinished_training(project):
     assert "nowhere is not there" in error and not (project.root / "nowhere").exists()
 
 
-def test_features_that_were_removed_are_not_made_with_other_settings(project):
-    project.run("--expdir", "e")
-    project.run("--expdir", "e", "--clean", "true")
-    project.calls()
+def test_features_that_were_removed_are_not_made_with_other_settings(finished):
+    finished.run("--expdir", "e", "--clean", "true")
     other = ["--expdir", "e", "--set", "features.num_mel_bins=40"]
-    error = project.run(*other, "--stage", "5", code=3).stderr
+    error = finished.run(*other, "--stage", "5", code=3).stderr
     assert "needs stage 2 features, which is wanted with features.num_mel_bins=40" in error
-    assert project.modules() == []
+    assert finished.modules() == []
 
 
 # Experiments
@@ -1173,7 +1168,8 @@ def test_no_tracked_file_is_changed_in_a_clone(tmp_path):
     python.write_text(STUB)
     python.chmod(0o755)
     (python.parent / "reports").touch()
-    for recipe in ([], ["--recipe", "barista"], ["--recipe", "snips_audio"], ["--seed", "2"]):
+    part = ["--recipe", "snips_audio", "--part", "close_1"]
+    for recipe in ([], ["--recipe", "barista"], part, ["--seed", "2"]):
         command = ["./run.sh", "--python", python, *recipe]
         done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

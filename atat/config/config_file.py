@@ -51,7 +51,7 @@ def load(
     renamed: dict[str, str] = {}
     for where, part in parts:
         try:
-            merged = OmegaConf.merge(merged, _as_now(where, part, renamed))
+            merged.merge_with(_as_now(where, part, renamed))  # in place: nothing is copied
         # TypeError: a list where a mapping belongs.
         except (OmegaConfBaseException, TypeError) as e:
             # Its first line says what is wrong; the others name OmegaConf's own objects.

@@ -333,7 +333,7 @@ def calibrate(
             word for s in references.semantics.values() for word in target_sequence.words(s).split()
         }
         cache = ROOT / settings.data.cache
-        misses = near_misses(exp, references.semantics, settings.seed)
+        misses = near_misses(exp, references.semantics, settings.seed, wanted["hours"])
         files = negatives.make(
             wanted["hours"], settings.seed, known, settings.data, cache, num_jobs, misses
         )

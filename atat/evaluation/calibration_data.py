@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
 
-NUM_NEAR = 300  # near misses to make; half of them are fitted on
+# Near misses to make (half of them are fitted on): so many for an hour of other negatives, at most.
+NEAR_PER_HOUR, MAX_NEAR = 150, 300
 PIECE_S = 8.0  # longer audio out of the domain is cut into parts that are each accepted or not
 TOGETHER = 64  # recordings held at a time
 
@@ -160,10 +162,12 @@ def _decode_files(
     ]
 
 
-def near_misses(exp: Path, references: dict[str, str], seed: int) -> list[str]:
-    """Near misses of validation's sentences; none where the experiment has no grammar."""
+def near_misses(exp: Path, references: dict[str, str], seed: int, hours: float) -> list[str]:
+    """Near misses of validation's sentences, to stand beside so many hours of other negatives; none
+    where the experiment has no grammar."""
     if not (exp / "grammar.yaml").is_file():
         return []
     grammar = Grammar.load(exp / "grammar.yaml")
     texts = [target_sequence.words(references[id_]) for id_ in sorted(references)]
-    return negatives.near_misses(texts, NUM_NEAR, seed, lambda text: bool(grammar.parse(text)))
+    num = min(math.ceil(NEAR_PER_HOUR * hours), MAX_NEAR)
+    return negatives.near_misses(texts, num, seed, lambda text: bool(grammar.parse(text)))

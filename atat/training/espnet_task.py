@@ -19,8 +19,9 @@ from atat.training.batching import Batches, IterFactory
 from atat.training.train_log import TrainLog
 from atat.training.training_data import TrainingData, validation_sources
 
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.trainer import Trainer
+with atat.common.espnet_compat.trainer_imports():
+    from espnet2.tasks.abs_task import AbsTask
+    from espnet2.train.trainer import Trainer
 
 atat.common.espnet_compat.make_checkpoints_safe()
 

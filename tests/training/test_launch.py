@@ -52,16 +52,18 @@ def start(root: Path, name: str, *overrides: str) -> subprocess.Popen:
 
 @pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.several_processes)])
 def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus):
-    steps = 300 // num_processes  # of a batch a process
-    c = settings(num_steps=steps, num_epochs=10, num_processes=num_processes)
+    steps = 144 // num_processes  # of a batch a process
+    c = settings(num_steps=steps, num_epochs=6, num_processes=num_processes)
     whole = run(c, corpus, "whole")
+    assert lines(whole)[-1]["train_loss"] < lines(whole)[0]["train_loss"]
+    assert all(key in lines(whole)[-1] for key in ("em_slu", "em_asr", "em_nlu"))
     more = [f"train.{name}={getattr(c.train, name)}" for name in ("num_steps", "num_epochs")]
     more.append(f"train.num_processes={num_processes}")
     process = start(corpus, "killed", *more)
     log = corpus / "exp" / "killed" / "train.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (
-        log.exists() and len(log.read_text().split("\n")) > 3
+        log.exists() and len(log.read_text().split("\n")) > 2
     ):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
@@ -71,7 +73,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(num_processes, corpus)
     output, _ = start(corpus, "killed", *more).communicate(timeout=120)
     assert "resumed" in output
     killed = corpus / "exp" / "killed"
-    assert [x["epoch"] for x in lines(killed)] == list(range(1, 11))
+    assert [x["epoch"] for x in lines(killed)] == list(range(1, 7))
     assert [x["train_loss"] for x in lines(killed)] == pytest.approx(
         [x["train_loss"] for x in lines(whole)], rel=1e-5
     )
@@ -105,17 +107,6 @@ def test_other_data_under_the_same_name_start_anew(corpus):
     kaldi_dir.write(corpus / "data" / "train", split)
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
-
-
-@pytest.mark.several_processes
-def test_two_processes_train_one_model_and_resume(corpus):
-    c = settings(num_steps=60, num_epochs=3, num_processes=2)
-    exp = run(c, corpus, "two")
-    assert [x["epoch"] for x in lines(exp)] == [1, 2, 3]
-    assert lines(exp)[-1]["train_loss"] < lines(exp)[0]["train_loss"]
-    assert all(key in lines(exp)[-1] for key in ("em_slu", "em_asr", "em_nlu"))
-    again = run(c, corpus, "again")
-    assert [x["train_loss"] for x in lines(again)] == [x["train_loss"] for x in lines(exp)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names the loopback device as Linux does")
