@@ -182,7 +182,7 @@ def is_whole(directory: Path) -> bool:
             reader[key]
     except (ValueError, FileNotFoundError):
         return False
-    return True
+    return len(reader) > 0  # of emptied files none contradicts another
 
 
 def _again(directory: Path) -> str:

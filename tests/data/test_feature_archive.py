@@ -168,3 +168,9 @@ def test_any_flipped_bit_of_numbers_is_noticed_once_they_are_read(directory):
 def test_an_archive_of_before_there_were_checksums_is_read(directory):
     (directory / "utt2crc32").unlink()
     assert np.array_equal(FeatureReader(directory)["spk-005"], FEATS["spk-005"])
+
+
+def test_emptied_files_are_not_whole_though_none_contradicts_another(directory):
+    for path in directory.iterdir():
+        path.write_bytes(b"")
+    assert not is_whole(directory)
