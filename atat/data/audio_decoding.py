@@ -7,7 +7,7 @@ import os
 from typing import IO, TYPE_CHECKING
 
 from atat.data import audio_containers
-from atat.data.audio_headers import repaired, spliced
+from atat.data.audio_headers import check_sphere, repaired, spliced
 from atat.data.audio_mixdown import Mixdown, check_longest
 from atat.data.audio_streams import check_ogg, counted_mpeg
 
@@ -63,6 +63,7 @@ def _decoded_by_either(
     whole = counted_mpeg(file, num_bytes, max_duration_s)
     if whole is None:
         check_ogg(name, file, num_bytes)
+        check_sphere(name, file, num_bytes)
         whole = repaired(name, file, num_bytes, is_stream)
     try:
         sound = _forward()(whole)

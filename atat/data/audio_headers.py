@@ -6,7 +6,9 @@ there) are common where a program writes to a pipe or is stopped; their samples 
 """
 
 import io
+import math
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ Order = Literal["little", "big"]
 
 UNKNOWN_SIZE = 0x7FFFF000  # ffmpeg, sox and arecord leave about 2 or 4 GiB in a pipe
 BUFFER_BYTES = 2**16
-MAX_CHUNKS = 1000  # before the samples; each costs a seek
+MAX_CHUNKS = 1000  # before the samples, or after them; each costs a seek
+MAX_REST_BYTES = 4096  # after the samples, of what is no chunk: tags
 MAX_HEADER_BYTES = 16 * 2**20  # before the samples: pictures and notes may stand there
 W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
@@ -124,13 +127,14 @@ def repaired(name: str, file: IO[bytes], num_bytes: int, is_stream: bool) -> io.
         return spliced(b"", file, 0)
     there = max(num_bytes - promise.position, 0)
     is_unknown = promise.size >= (UNKNOWN_SIZE if promise.width == 4 else 2**62)
-    is_empty = promise.size == 0 and there > 0 and not _is_chunks(file, promise, num_bytes)
+    is_empty = promise.size == 0 < there and not _is_chunks(file, promise, num_bytes)
     if not (is_unknown or is_empty or (there > 0 and promise.size == 2 * there)):
         if promise.size > there:
             raise ValueError(
                 f"{name}: truncated: {promise.size} bytes of samples promised, {there} there; "
                 "copy it again"
             )
+        _warn_of_rest(name, file, promise, num_bytes)
         return spliced(b"", file, 0)
     if promise.position > MAX_HEADER_BYTES:
         raise ValueError(f"{name}: {promise.position} bytes before its samples; convert it anew")
@@ -206,13 +210,51 @@ def _chunks(
 
 
 def _is_chunks(file: IO[bytes], promise: Promise, num_bytes: int) -> bool:
-    """Whether what follows an empty sound is not samples but more chunks, to the file's end."""
-    at = promise.position
-    while at + 8 <= num_bytes:
+    """Whether what follows the samples promised is more chunks, to the file's end."""
+    at = promise.position + promise.size + promise.size % 2
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > num_bytes:
+            return at in (num_bytes, num_bytes + 1)
         file.seek(at)
         header = file.read(8)
         if not (header[:4].isascii() and header[:4].decode().isprintable()):
             return False
         size = int.from_bytes(header[4:], promise.order)
         at += 8 + size + size % 2
-    return at in (num_bytes, num_bytes + 1)
+    return True
+
+
+def _warn_of_rest(name: str, file: IO[bytes], promise: Promise, num_bytes: int) -> None:
+    """Say that there is more than was promised: a header of when the recording began."""
+    there = num_bytes - promise.position
+    is_w64 = promise.counted == 24  # its chunks have longer names
+    if promise.size == 0 or there - promise.size <= MAX_REST_BYTES or is_w64:
+        return
+    if not _is_chunks(file, promise, num_bytes):
+        warnings.warn(
+            f"{name}: its header promises {promise.size} bytes of samples, {there} are there: "
+            "the rest was not read",
+            AudioWarning,
+            stacklevel=3,
+        )
+
+
+def check_sphere(name: str, file: IO[bytes], num_bytes: int) -> None:
+    """Refuse a NIST SPHERE file, whose header is text, that ends before its samples do.
+
+    Raises:
+        ValueError: it does.
+    """
+    file.seek(0)
+    head = file.read(BUFFER_BYTES)
+    if not (size := re.match(rb"NIST_1A\n *(\d{1,7})\n", head)):
+        return
+    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+    fields = [re.search(rb"\n%s -i (\d{1,15})\n" % field, head) for field in names]
+    if fields[0] is not None:
+        promised = math.prod(int(field[1]) for field in fields if field)
+        if promised > (there := max(num_bytes - int(size[1]), 0)):
+            raise ValueError(
+                f"{name}: truncated: {promised} bytes of samples promised, {there} there; "
+                "copy it again"
+            )

@@ -267,8 +267,8 @@ def _check_same_words(files: dict[str, dict[str, str]], shown: Path) -> None:
         if words != text and _letters(words) == _letters(text) != "":
             line = list(files["semantics"]).index(key) + 1
             raise ValueError(
-                f"{shown / 'semantics'}:{line}: id '{key}': writes '{words}' what text writes "
-                f"'{text}', expected the same {RERUN}"
+                f"{shown / 'semantics'}:{line}: id '{key}': writes '{kaldi_file.visible(words)}' "
+                f"what text writes '{kaldi_file.visible(text)}', expected the same {RERUN}"
             )
 
 

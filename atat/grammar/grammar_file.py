@@ -26,7 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from atat.grammar import other_formats
+from atat.grammar import other_formats, yaml_nodes
 from atat.grammar.builtin_slots import BUILT_IN
 from atat.grammar.spelling import spell_out
 
@@ -102,8 +102,7 @@ def read(path: str | Path) -> GrammarFile:
     try:
         text = path.read_text(encoding="utf-8")
         other_formats.check_text(path, text)
-        # compose gives nodes with their lines and constructs no objects.
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml_nodes.compose(text)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
     except RecursionError as error:

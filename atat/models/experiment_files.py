@@ -87,9 +87,10 @@ def check(exp: Path, kept: Mapping[str, bytes]) -> None:
     for name in differing(exp, kept):
         if name not in OF_REPORT:
             path, size = exp / name, len(kept[name])
-            got = f"{path.stat().st_size} bytes" if path.is_file() else "nothing"
+            got = path.stat().st_size if path.is_file() else None
+            what = "nothing" if got is None else "others" if got == size else f"{got} bytes"
             raise ValueError(
-                f"{path}: is not as the training left it (got {got}, expected {size} bytes of its "
+                f"{path}: is not as the training left it (got {what}, expected {size} bytes of its "
                 f"own); `python -m atat.restore --exp {exp}` puts it back"
             )
 

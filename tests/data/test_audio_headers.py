@@ -178,3 +178,48 @@ def test_a_recording_has_no_thousand_chunks():
 def test_the_wav_whose_header_says_nothing_is_read():
     with pytest.warns(AudioWarning, match="promises 0 bytes of samples, 32000 are there"):
         assert len(read(CASES / "wav_headers" / "stream_zero.wav")) == RATE
+
+
+@header_supports("wav whose header promises too little", "read that far, with a warning")
+def test_a_header_of_when_the_recording_began_is_warned_of(tmp_path):
+    path, content = tmp_path / "a.wav", file_bytes()
+    path.write_bytes(replaced(content, data_at(content), 16000))
+    with pytest.warns(AudioWarning, match="promises 16000 .* 32000 are there: the rest was not"):
+        assert len(read(path)) == 8000
+
+
+@pytest.mark.parametrize(
+    "rest", [b"LIST" + struct.pack("<I", 9000) + bytes(9000), b"TAG" + bytes(125)]
+)
+def test_chunks_and_tags_after_the_samples_are_not_warned_of(rest, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(file_bytes() + rest)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read(path)) == RATE
+
+
+def test_empty_chunks_after_no_samples_are_not_followed_to_the_end(tmp_path):
+    class Counting(io.BytesIO):
+        num_seeks = 0
+
+        def seek(self, *at):
+            self.num_seeks += 1
+            return super().seek(*at)
+
+    header = file_bytes()[: data_at(file_bytes())] + bytes(4)
+    file = Counting(header + (b"JUNK" + bytes(4)) * 100_000)
+    with pytest.raises(ValueError, match="no samples in it"):
+        read(file)
+    assert file.num_seeks < 5000
+
+
+@header_supports("NIST SPHERE (sph)", "read; refused where it is cut")
+def test_a_sphere_file_is_read_and_refused_where_it_is_cut(tmp_path):
+    path = tmp_path / "a.sph"
+    content = file_bytes(form="NIST")
+    path.write_bytes(content)
+    assert np.abs(read(path) - tone()).max() <= 2**-15
+    path.write_bytes(content[:20000])
+    with pytest.raises(ValueError, match=f"^{path}: truncated: 32000 bytes .* 18976 there"):
+        read(path)

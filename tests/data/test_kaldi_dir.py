@@ -245,6 +245,10 @@ def test_a_file_may_have_a_name_like_a_part(tmp_path, call):
             {"text": "a-1 Lights-on\na-2 stop\nb-1 go on\n"},
             r"semantics:1: id 'a-1': writes 'lights on' what text writes 'lights-on'",
         ),
+        (
+            {"text": "a-1 lights\u200b on\na-2 stop\nb-1 go on\n"},
+            r"semantics:1: id 'a-1': .* what text writes 'lights<U\+200B> on'",
+        ),
         ({"text": "a-1 on( x )on\na-2 x\nb-1 y\n"}, r"text:1: .* 'on\(' is a tag"),
         ({"text": ""}, r"text: is empty"),
         (
