@@ -134,6 +134,7 @@ def check_zip(path: str | os.PathLike[str]) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+    # NotImplementedError is zipfile's, of a method of compression that a flipped byte names.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
         raise ValueError(f"{path}: is damaged ({e})") from e
     if damaged is not None:

@@ -111,16 +111,9 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     learned = {sentence.text for part in sentences.values() for sentence in part}
     if not recorded and (written := asr_texts(settings, learned)):
         to_speak["asr"] = written
-    spoken = top_splits.speak(to_speak, settings, num_jobs)
-    splits = {"train_text": top_splits.written(sentences["train"]), **spoken}
-    voices = {split: spoken_grammar.voices_of(settings.data, split) for split in sentences}
-    if "asr" in spoken:
-        voices["asr"] = voices["train"]
-    if recorded:
-        splits["asr"], voices["asr"] = recorded, corpus.spoken_by(settings.data)
-    corpus.write_splits(data, splits, settings.data.max_missing)
-    corpus.write_about(data, "SNIPS NLU", top_splits.who_speaks(voices), "tree")
-    return voices
+    return top_splits.speak_and_write(
+        data, "SNIPS NLU", sentences, to_speak, {"asr": recorded}, settings, num_jobs
+    )
 
 
 def _distinct(sentences: list[Sentence], taken: set[str]) -> list[Sentence]:

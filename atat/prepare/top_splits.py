@@ -102,6 +102,42 @@ def speak(
     return spoken
 
 
+def speak_and_write(
+    data: Path,
+    name: str,
+    sentences: Mapping[str, list[Sentence]],
+    to_speak: Mapping[str, list[Sentence]],
+    recordings: Mapping[str, list[Utterance]],
+    settings: Config,
+    num_jobs: int,
+) -> dict[str, str]:
+    """Render what is to be spoken, and write the splits and `about.json`.
+
+    Args:
+        data: directory to write to.
+        name: of the corpus.
+        sentences: of train (whose text is the split train_text), valid and test.
+        to_speak: the same, and asr where it is rendered; as often as each is spoken.
+        recordings: splits that need no rendering; empty ones are left out.
+        settings: `data` and `seed` are used.
+        num_jobs: processes that speak.
+
+    Returns:
+        Split -> who speaks in it.
+    """
+    spoken = speak(to_speak, settings, num_jobs)
+    splits = {"train_text": written(sentences["train"]), **spoken}
+    voices = {split: spoken_grammar.voices_of(settings.data, split) for split in sentences}
+    if "asr" in spoken:
+        voices["asr"] = voices["train"]
+    for split, utterances in recordings.items():
+        if utterances:
+            splits[split], voices[split] = utterances, corpus.spoken_by(settings.data)
+    corpus.write_splits(data, splits, settings.data.max_missing)
+    corpus.write_about(data, name, who_speaks(voices), "tree")
+    return voices
+
+
 def recorded(sentences: list[Sentence]) -> list[Utterance]:
     """The recordings of sentences of STOP, whose lists do not say who speaks."""
     return [Utterance(s.id, s.wav, s.text, s.semantics, s.id) for s in sentences]

@@ -105,17 +105,15 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     if not libri and settings.data.num_asr:
         others = read_others(settings, source)
         to_speak["asr"] = asr_sentences(sentences, others, settings.data.num_asr, settings.seed)
-    spoken = top_splits.speak(to_speak, settings, num_jobs)
-    splits = {"train_text": top_splits.written(sentences["train"]), **spoken}
-    voices = {split: spoken_grammar.voices_of(settings.data, split) for split in sentences}
-    if "asr" in spoken:
-        voices["asr"] = voices["train"]
-    for split, recordings in (("asr", libri), ("test_real", real)):
-        if recordings:
-            splits[split], voices[split] = recordings, corpus.spoken_by(settings.data)
-    corpus.write_splits(data, splits, settings.data.max_missing)
-    corpus.write_about(data, source.layout, top_splits.who_speaks(voices), "tree")
-    return voices
+    return top_splits.speak_and_write(
+        data,
+        source.layout,
+        sentences,
+        to_speak,
+        {"asr": libri, "test_real": real},
+        settings,
+        num_jobs,
+    )
 
 
 def main() -> None:

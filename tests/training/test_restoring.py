@@ -164,7 +164,7 @@ def test_the_header_is_read_without_torch_and_names_the_file(exp):
             checkpoint.check_experiment(exp)
 
 
-@pytest.mark.parametrize("name", ["../escaped", "tokenizer/../../escaped", "/tmp/escaped", "x.py"])
+@pytest.mark.parametrize("name", ["../escaped", "tokenizer/../../escaped", "/escaped", "x.py"])
 def test_a_model_of_somebody_else_writes_no_file_of_its_choice(name):
     kept = experiment_files.packed({name: b"content", "config.yaml": b"seed: 1\n"})
     assert experiment_files.copies({experiment_files.KEY: kept}) == {"config.yaml": b"seed: 1\n"}
