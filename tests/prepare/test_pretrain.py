@@ -11,7 +11,7 @@ VOICES = (
     "data.voices={train: {espeak/en-us: 1}, valid: {espeak/en-us: 1}, test: {nanotts/en-US: 1}}"
 )
 LINES = (
-    "Turn the lights off, please!\nwhat's up\n\nturn the lights off please\nfour five playmusic\n"
+    "Turn the lights off, please!\nwhat's up\n\nturn the lights off please\nfour five GetWeather\n"
 )
 
 
@@ -35,14 +35,25 @@ def test_no_sentence_is_in_two_of_train_valid_and_test(tmp_path):
     assert about["hypothesis"] == "tree" and about["corpus"] == "SNIPS NLU"
 
 
+def test_a_sentence_of_the_test_is_not_trained_on(tmp_path):
+    write_snips_nlu(tmp_path / "nlu")
+    path = tmp_path / "nlu" / "2017-06-custom-intent-engines" / "RateBook"
+    held_out = {"data": [{"text": "please say "}, {"text": "RateBook", "entity": "state"}]}
+    (path / "train_RateBook_full.json").write_text(json.dumps({"RateBook": [held_out]}))
+    settings = config_file.load([], ["data.num_valid=1"])
+    found = pretrain.sentences_of(settings, tmp_path / "nlu")
+    assert "please say ratebook" in {s.text for s in found["test"]}
+    assert "please say ratebook" not in {s.text for s in [*found["train"], *found["valid"]]}
+
+
 def test_other_sentences_are_spoken_for_recognition(tmp_path):
     (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
     prepare(tmp_path, f"data.asr_texts={tmp_path / 'lines.txt'}")
     found = splits(tmp_path)
     # Each once, as words, and none that is learned with its meaning.
-    assert set(found["asr"].text.values()) == {"turn the lights off please", "what's up"} | {
-        t for t in ["four five playmusic"] if t not in set(found["train"].text.values())
-    } - set(found["valid"].text.values())
+    learned = {*found["train"].text.values(), *found["valid"].text.values()}
+    assert "four five getweather" in learned
+    assert set(found["asr"].text.values()) == {"turn the lights off please", "what's up"}
     assert found["asr"].semantics is None and found["asr"].wav_scp
 
 
