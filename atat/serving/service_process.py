@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +26,20 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: the name, address or port cannot be had; the message names it.
     """
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)
+        # With its protocol (socket.create_server leaves it 0): asyncio turns Nagle's algorithm off
+        # for what it knows to be TCP, and answers would wait 40 ms for the client's ACK.
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(MAX_CONNECTIONS)
+        except OSError:
+            listening.close()
+            raise
+        return listening
     except OSError as e:
         raise OSError(f"{host}:{port}: cannot listen there: {e.strerror or e}") from e
 
@@ -40,12 +53,17 @@ def address_of(listening: socket.socket) -> str:
 def run(app: Any, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT: running requests are finished, streams are told.
 
-    A second signal ends the service at once.
+    A second SIGINT ends the service at once.
 
     Args:
         app: of `http_server.create_app`.
         listening: of `listen`; closed in the end.
     """
+    asyncio.run(server(app).serve([listening]))
+
+
+def server(app: Any) -> uvicorn.Server:
+    """The server of an application; `should_exit` ends it, from any thread."""
     config = uvicorn.Config(
         app,
         access_log=False,  # the guard's has no query, and no text
@@ -56,7 +74,7 @@ def run(app: Any, listening: socket.socket) -> None:
         timeout_graceful_shutdown=FINISH_S,
         ws_max_size=MAX_MESSAGE_BYTES,
     )
-    asyncio.run(_Server(config).serve([listening]))
+    return _Server(config)
 
 
 class _Server(uvicorn.Server):
@@ -65,6 +83,9 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals; uvicorn's own would raise them again in the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
         handled = (signal.SIGINT, signal.SIGTERM)
         for number in handled:

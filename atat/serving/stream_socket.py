@@ -91,9 +91,7 @@ class StreamSocket:
             await self._close(Closed(FAILED, "internal error; the service's log says where"))
             raise
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
         await self._close(closed)
 
     async def _read(self) -> None:
@@ -195,8 +193,19 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen; the first one counts
+
+
 def _is_end(text: str | None) -> bool:
     try:
-        return json.loads(text or "") == {"end": True}
+        told = json.loads(text or "")
     except (ValueError, RecursionError):
         return False
+    return isinstance(told, dict) and len(told) == 1 and told.get("end") is True

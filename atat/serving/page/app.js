@@ -93,7 +93,7 @@ class Listening {
   #pending = []; // samples from before the stream is open
   #state = "idle"; // opening, listening, finishing
   #patience = 0;
-  #lastSoundAt = 0;
+  #startedAt = 0; // of the stream's time, in the page's
 
   constructor(backend) {
     this.#backend = backend;
@@ -124,6 +124,7 @@ class Listening {
 
   #hear(samples, level) {
     find("microphone").style.setProperty("--level", level.toFixed(2));
+    this.#startedAt ||= performance.now() - (1000 * samples.length) / this.#microphone.rate;
     if (this.#stream) this.#stream.send(samples);
     else this.#pending.push(samples);
   }
@@ -134,9 +135,8 @@ class Listening {
     } else if (event.kind === "words") {
       showWords(event.words, true);
     } else if (event.kind === "result") {
-      // Time after the end of speech, or of what was sent, where it was cut off by the user.
-      const answerMs = this.#lastSoundAt ? performance.now() - this.#lastSoundAt : undefined;
-      show(event.result, answerMs);
+      const endedAt = this.#startedAt + 1000 * event.time_s; // speech, not the stream
+      show(event.result, performance.now() - endedAt);
       this.#end(null);
     } else if (event.kind === "too_long") {
       this.#end(new Error("That was longer than the model takes. Say it shorter."));
@@ -145,7 +145,6 @@ class Listening {
 
   #finish() {
     if (this.#state !== "listening") return;
-    this.#lastSoundAt = performance.now();
     this.#become("finishing", "Understanding ...");
     this.#microphone.close();
     this.#stream.end();
@@ -158,7 +157,7 @@ class Listening {
     this.#stream?.close();
     this.#microphone = this.#stream = null;
     this.#pending = [];
-    this.#lastSoundAt = 0;
+    this.#startedAt = 0;
     this.#become("idle", find("result").hidden && !error ? SILENT : IDLE);
     if (error) showError(error);
   }
