@@ -79,7 +79,9 @@ async function understandText(backend, text) {
   try {
     const result = await backend.understandText(text, NBEST);
     showError(null);
+    showWords("");
     show(result, performance.now() - start);
+    find("result").scrollIntoView({ block: "nearest" });
   } catch (error) {
     showError(error);
   }
@@ -93,6 +95,7 @@ class Listening {
   #pending = []; // samples from before the stream is open
   #state = "idle"; // opening, listening, finishing
   #patience = 0;
+  #hasResult = false;
   #startedAt = 0; // of the stream's time, in the page's
 
   constructor(backend) {
@@ -108,9 +111,10 @@ class Listening {
     this.#become("opening", "Opening the microphone ...");
     showError(null);
     showWords("");
-    find("result").hidden = true;
+    find("result").classList.add("stale");
+    this.#hasResult = false;
     try {
-      this.#microphone = await openMicrophone((samples, level) => this.#hear(samples, level));
+      this.#microphone = await openMicrophone((...piece) => this.#hear(...piece));
       const options = { rate: this.#microphone.rate, nbest: NBEST };
       const onEvent = (event) => this.#notice(event);
       this.#stream = await this.#backend.openStream(options, onEvent, (trouble) => this.#end(trouble));
@@ -122,9 +126,9 @@ class Listening {
     }
   }
 
-  #hear(samples, level) {
+  #hear(samples, level, rate) {
     find("microphone").style.setProperty("--level", level.toFixed(2));
-    this.#startedAt ||= performance.now() - (1000 * samples.length) / this.#microphone.rate;
+    this.#startedAt ||= performance.now() - (1000 * samples.length) / rate;
     if (this.#stream) this.#stream.send(samples);
     else this.#pending.push(samples);
   }
@@ -136,7 +140,9 @@ class Listening {
       showWords(event.words, true);
     } else if (event.kind === "result") {
       const endedAt = this.#startedAt + 1000 * event.time_s; // speech, not the stream
+      showWords(wordsOfSequence(event.result.semantics));
       show(event.result, performance.now() - endedAt);
+      this.#hasResult = true;
       this.#end(null);
     } else if (event.kind === "too_long") {
       this.#end(new Error("That was longer than the model takes. Say it shorter."));
@@ -158,7 +164,7 @@ class Listening {
     this.#microphone = this.#stream = null;
     this.#pending = [];
     this.#startedAt = 0;
-    this.#become("idle", find("result").hidden && !error ? SILENT : IDLE);
+    this.#become("idle", this.#hasResult || error ? IDLE : SILENT);
     if (error) showError(error);
   }
 
@@ -175,9 +181,9 @@ class Listening {
 }
 
 function show(result, answerMs) {
-  showWords(wordsOfSequence(result.semantics || (result.nbest[0]?.semantics ?? "")));
   find("result").replaceChildren(showResult(result, answerMs));
   find("result").hidden = false;
+  find("result").classList.remove("stale");
 }
 
 function showWords(words, isPartial = false) {

@@ -69,7 +69,11 @@ function list(lines) {
 
 function line(name, text, className = "") {
   const made = document.createElement(name);
-  made.textContent = text;
+  // Between backquotes is code.
+  for (const [i, part] of text.split("`").entries()) {
+    if (i % 2 === 0) made.append(part);
+    else made.append(Object.assign(document.createElement("code"), { textContent: part }));
+  }
   if (className) made.className = className;
   return made;
 }

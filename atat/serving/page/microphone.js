@@ -9,8 +9,8 @@ const REASONS = {
 
 /**
  * Open the microphone.
- * @param {(samples: Int16Array, level: number) => void} onSamples gets about 40 ms at a time, mono,
- *     and how loud they are, 0 to 1.
+ * @param {(samples: Int16Array, level: number, rate: number) => void} onSamples gets about 40 ms at
+ *     a time, mono, how loud they are, 0 to 1, and how many a second; from before this returns.
  * @returns {Promise<{rate: number, close(): void}>} rate: samples a second, as the machine has them.
  * @throws {Error} in words for the user.
  */
@@ -34,7 +34,7 @@ export async function openMicrophone(onSamples) {
   try {
     await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
     const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
-    capture.port.onmessage = ({ data }) => onSamples(data, levelOf(data));
+    capture.port.onmessage = ({ data }) => onSamples(data, levelOf(data), context.sampleRate);
     context.createMediaStreamSource(stream).connect(capture);
     await context.resume();
   } catch (error) {

@@ -53,7 +53,7 @@ export function showResult(result, answerMs) {
   const verdict = element("p", "verdict");
   const refused = result.accepted === false;
   if (result.is_understood) {
-    verdict.append(element("strong", "", result.intent), element("span", "badge", "understood"));
+    verdict.append(element("strong", "", result.intent), " ", element("span", "badge", "understood"));
   } else {
     verdict.append(element("strong", "", NOT_UNDERSTOOD));
     verdict.append(element("span", "badge no", refused ? "refused" : "no reading"));
@@ -87,15 +87,15 @@ function showTree(reading, slotConfidence) {
 function showNode(node, slots, confidence, taken, depth) {
   const item = element("li");
   const said = wordsOf(node);
-  item.append(element("span", "label", node.label), element("span", "said", said));
+  item.append(element("span", "label", node.label), " ", element("span", "said", said));
   if (depth > 0) {
     // As the grammar writes it: 25 for "twenty five".
     const values = [slots[node.label] ?? []].flat();
     const value = values[taken.get(node.label) ?? 0];
     taken.set(node.label, (taken.get(node.label) ?? 0) + 1);
-    if (value !== undefined && value !== said) item.append(element("span", "value", `= ${value}`));
+    if (value !== undefined && value !== said) item.append(" ", element("span", "value", `= ${value}`));
     if (node.label in confidence) {
-      item.append(element("span", "value", percent(confidence[node.label])));
+      item.append(" ", element("span", "value", percent(confidence[node.label])));
     }
   }
   const inner = node.children.filter((child) => typeof child !== "string");
@@ -121,10 +121,10 @@ function showFacts(result, answerMs) {
     add("Confidence", meter, ` ${percent(result.confidence)}`);
   }
   if (result.unknown.length) add("Unknown words", result.unknown.join(", "));
-  const times = [`${milliseconds(result.seconds * 1000)} in the model`];
+  const times = [`${inWords(result.seconds * 1000)} in the model`];
   if (result.duration_s !== null) times.push(`for ${result.duration_s.toFixed(1)} s of audio`);
   add("Time", times.join(" "));
-  if (answerMs !== undefined) add("Answer", `${milliseconds(answerMs)} after the end`);
+  if (answerMs !== undefined) add("Answer", `${inWords(answerMs)} after the end`);
   return facts;
 }
 
@@ -150,7 +150,8 @@ export function percent(share) {
   return share > 0.999 && share < 1 ? "over 99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
 
-function milliseconds(ms) {
+function inWords(ms) {
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 }
 
