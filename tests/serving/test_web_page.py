@@ -133,6 +133,18 @@ def test_a_second_press_ends_the_utterance(opened):
     assert page.inner_text("#result .verdict strong") == "turnOn" and errors == []
 
 
+def test_silence_is_said_to_be_nothing(opened):
+    def deaf(*arguments, **options):
+        return session.Session(*arguments, voice_activity=lambda frame_N: 0.0, **options)
+
+    page, errors = opened(create_app(Model(), ServiceSettings(), deaf))
+    page.click("#microphone")
+    page.wait_for_selector("#microphone[aria-pressed=true]")
+    page.click("#microphone")
+    page.wait_for_selector("#status:has-text('Nothing was heard')")
+    assert not page.is_visible("#result") and errors == []
+
+
 def test_a_sentence_is_typed_or_taken_from_the_grammar(opened, tmp_path):
     model = Model()
     model.grammar = grammar(tmp_path)

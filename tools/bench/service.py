@@ -71,6 +71,11 @@ def metric(port: int, name: str) -> float:
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 
 
+def cpu_s(port: int) -> float:
+    """Processor time that the service has taken."""
+    return metric(port, "process_cpu_seconds_total")
+
+
 def resident_mb(port: int) -> float:
     """The service's resident memory."""
     return metric(port, "process_resident_memory_bytes") / 2**20
@@ -144,17 +149,17 @@ async def streams(port: int, spoken: list[np.ndarray], num: int, seconds: float)
 
 
 def baseline_ms(model: Path, files: list[Path]) -> float:
-    """Of the model alone, called by Python, an utterance at a time in one thread."""
+    """CPU time of the model alone, called by Python, an utterance at a time in one thread."""
     from atat.inference.predictor import SpeechToSemantics
 
     loaded = SpeechToSemantics.load(model)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
     loaded(files[0])
-    start = time.perf_counter()
+    start = time.process_time()
     for i in range(BASELINE):
         loaded(files[i % len(files)])
-    return 1000 * (time.perf_counter() - start) / BASELINE
+    return 1000 * (time.process_time() - start) / BASELINE
 
 
 def main() -> None:
@@ -178,35 +183,44 @@ def main() -> None:
     mean_s = np.mean([len(samples_N) for samples_N in spoken]) / audio.SAMPLE_RATE_HZ
     alone_ms = baseline_ms(args.model, paths)
     lines = [
-        "| clients | requests | a second | p50 ms | p95 ms | p99 ms | MB after "
+        "| clients | requests | a second | p50 ms | p95 ms | p99 ms | CPU ms a request | MB after "
         f"{WARM} | MB at the end |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     with served(args.model, args.num_threads, max([*args.streams, 1])) as port:
         share = args.num_requests // len(args.num_clients)
         ask_all(port, files, WARM, 2)
         warm_mb = resident_mb(port)
         for num_clients in args.num_clients:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), cpu_s(port)
             took = ask_all(port, files, share, num_clients)
+            cpu_ms = 1000 * (cpu_s(port) - cpu) / share
             rate = share / (time.perf_counter() - start)
             p50, p95, p99 = np.percentile(took, (50, 95, 99))
             times = " | ".join(f"{ms:.0f}" for ms in (p50, p95, p99))
-            memory = f"{warm_mb:.0f} | {resident_mb(port):.0f}"
+            memory = f"{cpu_ms:.0f} | {warm_mb:.0f} | {resident_mb(port):.0f}"
             lines.append(f"| {num_clients} | {share} | {rate:.1f} | {times} | {memory} |")
-        lines += ["", "| streams | keep up | median lag s | longest lag s |", "|---|---|---|---|"]
+        lines += [
+            "",
+            "| streams | keep up | median lag s | longest lag s | CPU s a second |",
+            "|---|---|---|---|---|",
+        ]
         for num in args.streams:
+            start, cpu = time.perf_counter(), cpu_s(port)
             lags = asyncio.run(streams(port, spoken, num, args.stream_s))
+            share_of_cpu = (cpu_s(port) - cpu) / (time.perf_counter() - start)
             good = sum(lag <= args.max_lag_s for lag in lags)
-            lines.append(f"| {num} | {good} | {np.median(lags):.2f} | {max(lags):.2f} |")
+            late = f"{np.median(lags):.2f} | {max(lags):.2f}"
+            lines.append(f"| {num} | {good} | {late} | {share_of_cpu:.2f} |")
         lines += ["", f"Memory after the streams: {resident_mb(port):.0f} MB."]
     about = provenance.environment(seed=0)
     lines += [
         "",
         f"{len(paths)} recordings of {mean_s:.1f} s in the mean, in turn; the model alone takes "
-        f"{alone_ms:.0f} ms for one (mean of {BASELINE}, one thread). {args.num_threads} thread(s) "
-        f"of the service, which shares {about['num_cpus']} processors ({about['cpu']}) with its "
-        f"clients and, at the end, a load of {os.getloadavg()[0]:.1f}; commit {about['commit']}. "
+        f"{alone_ms:.0f} ms of CPU for one (mean of {BASELINE}, one thread). "
+        f"{args.num_threads} thread(s) of the service, which shares {about['num_cpus']} processors "
+        f"({about['cpu']}) with its clients and, at the end, a load of {os.getloadavg()[0]:.1f}; "
+        f"commit {about['commit']}. "
         f"Streams of {args.stream_s:.0f} s or a little more, {PAUSE_S:g} s between utterances; one "
         f"keeps up if its last answer is {args.max_lag_s:g} s late at most.",
     ]
