@@ -605,6 +605,14 @@ def test_a_huge_body_is_refused_before_it_has_come(model):
     assert answer.startswith(b"HTTP/1.1 413 ") and b"0.5 MiB" in answer
 
 
+def test_who_sends_a_little_too_much_is_told_so_and_not_cut_off(model):
+    app = create_app(model, ServiceSettings(max_mb=4), FakeSession)
+    with running(app) as address:
+        # More than the buffers of both ends take.
+        status, _, body = ask(address, "POST", "/v1/understand", bytes(7 * 2**20), FILE)
+    assert status == 413 and b"4 MiB" in body
+
+
 def test_a_stream_whose_answers_are_not_read_is_given_up(model, monkeypatch):
     monkeypatch.setattr(stream_socket, "SEND_TIMEOUT_S", 0.05)
 
