@@ -24,7 +24,7 @@ from tests.serving.running import FakeModel, FakeSession, running, wait_until
 
 BASE = "http://127.0.0.1:8000"
 STREAM = "ws://127.0.0.1:8000/v1/stream"
-TOKEN = "correct-horse-battery"
+TOKEN = "correct-horse-battery-23"
 PCM = {"content-type": "audio/L16;rate=16000"}
 FILE = {"content-type": "audio/wav"}
 

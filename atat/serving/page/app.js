@@ -193,7 +193,7 @@ function showWords(words, isPartial = false) {
 }
 
 function showError(error) {
-  find("error").hidden = !error;
+  find("error").hidden = !error?.message;
   find("error").textContent = error?.message ?? "";
   if (error?.needsToken) {
     find("token-form").hidden = false;
