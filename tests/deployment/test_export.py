@@ -15,7 +15,7 @@ from atat import parse as parse_module
 from atat.deployment.export import VOICE_ACTIVITY, export
 from atat.inference import confidence
 from atat.models import exported_model
-from tests.inference.test_confidence import GRAMMAR_OPTIONS, toy_confidence
+from tests.toy_calibration import GRAMMAR_OPTIONS, toy_confidence
 
 # What only training needs; importing one of them is an error in the process below.
 OF_TRAINING = (
