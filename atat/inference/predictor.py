@@ -120,14 +120,13 @@ class SpeechToSemantics:
             ValueError: its files do not belong together, or are not what they should be.
         """
         exp_dir = Path(exp_dir)
-        is_exported = exported_model.is_exported(exp_dir)
-        (exported_model.check if is_exported else check_experiment)(exp_dir)
+        check_experiment(exp_dir)
         settings = config_file.load_resolved(exp_dir / "config.yaml")
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")
         if num_threads is not None:
             threads.limit(num_threads)
         # Each imports its library: only what is used needs to be installed.
-        if is_exported:
+        if exported_model.is_exported(exp_dir):
             from atat.inference import onnx_network
 
             network: Network = onnx_network.load(exp_dir, device, num_threads or 1)
