@@ -274,6 +274,25 @@ def test_what_needs_an_extra_says_so_in_one_line(installed, toy_experiment, toy_
     assert (stdout, line) == ("", f"atat parse: error: {needs}")
 
 
+def test_an_exported_model_understands_with_what_the_bare_package_asks_for(
+    installed, toy_experiment, toy_wavs, tmp_path, monkeypatch, capfd
+):
+    from atat import parse
+    from atat.deployment.export import export
+
+    export(toy_experiment, tmp_path / "model", "float32")
+    inputs = [toy_wavs["anna-0"], toy_wavs["anna-1"], "--text", "set the volume to ten percent"]
+    stdout, stderr = installed.run("-m", "atat", "parse", "--exp", tmp_path / "model", *inputs)
+    monkeypatch.setattr("sys.argv", ["parse", "--exp", *map(str, [toy_experiment, *inputs])])
+    parse.main()
+    torch_says = capfd.readouterr().out.splitlines()
+    assert stderr == [] and len(torch_says) == 3
+    for line, expected in zip(map(json.loads, stdout.splitlines()), torch_says, strict=True):
+        expected = json.loads(expected)
+        assert line["semantics"] == expected["semantics"] != ""
+        assert (line["intent"], line["slots"]) == (expected["intent"], expected["slots"])
+
+
 def test_settings_are_found_outside_of_the_repository(installed):
     (installed.here / "mine.yaml").write_text("include: model_tiny.yaml\ntrain: {num_epochs: 3}\n")
     program = """

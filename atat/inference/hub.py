@@ -19,14 +19,9 @@ if TYPE_CHECKING:
 
 # Names of a model's files, as paths in its directory: of an experiment, and of an exported model.
 FILES = re.compile(
-    r"README\.md|(?:model|manifest|nesting|confidence|env)\.json|(?:config|grammar)\.yaml"
-    r"|model\.safetensors|[\w-][\w.-]*\.onnx"
+    r"README\.md|(?:model|nesting|confidence|env)\.json|(?:config|grammar)\.yaml|model\.safetensors"
+    r"|[\w-][\w.-]*\.onnx|grammar_(?:semantics|words)\.npz"
     rf"|(?:tokenizer|{experiment_files.TEXT_ENCODER})/[\w-][\w.-]*\.(?:json|txt|model|vocab|yaml)"
-)
-# The same, for what only takes wildcards.
-PATTERNS = (
-    *("README.md", "*.json", "*.yaml", checkpoint.FILE, "*.onnx"),
-    *("tokenizer/*", f"{experiment_files.TEXT_ENCODER}/*"),
 )
 REPO_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 MAX_BYTES = 4_000_000_000  # of all of a model's files that are fetched
@@ -108,7 +103,7 @@ class HubModel:
         _check_repo_id(repo_id)
         api = HfApi(token=token)
         with tempfile.TemporaryDirectory() as directory:
-            save(self._directory(), Path(directory), license, Path(repo_id).name)
+            save(self._directory(), Path(directory), license, name=Path(repo_id).name)
             api.create_repo(repo_id, private=private, exist_ok=True)
             done = api.upload_folder(
                 repo_id=repo_id, folder_path=directory, commit_message=commit_message
@@ -193,10 +188,7 @@ def fetch(name: str | Path, revision: str | None = None, token: str | bool | Non
     try:
         info = HfApi(token=token).model_info(repo_id, revision=revision, files_metadata=True)
     except OfflineModeIsEnabled:  # HF_HUB_OFFLINE=1: what was fetched before
-        cached = snapshot_download(
-            repo_id, revision=revision, local_files_only=True, allow_patterns=list(PATTERNS)
-        )
-        return Path(cached)
+        return Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
     names = _to_fetch(repo_id, info)
     # At the commit that was looked at, so that nothing else comes in between.
     directory = snapshot_download(repo_id, revision=info.sha, token=token, allow_patterns=names)

@@ -12,7 +12,7 @@ from typing import Any
 from atat.common.json_file import read_json
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.models import checkpoint
+from atat.models import checkpoint, exported_model
 from atat.models.experiment_files import CONFIDENCE
 
 FILE = "README.md"
@@ -38,7 +38,12 @@ MAX_NAMES = 60  # of intents or slots that are written out
 Score = dict[str, Any]  # of one metric: value, low, high, n, as fractions
 
 
-def card(exp_dir: Path, license: str | None = None, name: str | None = None) -> str:
+def card(
+    exp_dir: Path,
+    license: str | None = None,
+    name: str | None = None,
+    precision: str | None = None,
+) -> str:
     """The card of a trained experiment.
 
     Args:
@@ -46,6 +51,7 @@ def card(exp_dir: Path, license: str | None = None, name: str | None = None) -> 
             grammar.yaml, confidence.json, conditions/scores.json and decode_*/scores.json.
         license: identifier that the Hub knows (apache-2.0, cc-by-4.0, ...); None: none is stated.
         name: of the model; None: the directory's.
+        precision: of the weights of what was exported from it, if the card is for that.
 
     Returns:
         Markdown with a YAML header.
@@ -63,7 +69,7 @@ def card(exp_dir: Path, license: str | None = None, name: str | None = None) -> 
         "writes words, or words tagged with intent and slots.",
         _use(),
         _grammar(exp_dir),
-        _measured(exp_dir, settings, runs, outdated),
+        _measured(exp_dir, settings, runs, outdated, precision),
         _training(exp_dir, settings),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -166,12 +172,20 @@ def _runs(exp_dir: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _measured(
-    exp_dir: Path, settings: Config, runs: Sequence[dict[str, Any]], outdated: int
+    exp_dir: Path,
+    settings: Config,
+    runs: Sequence[dict[str, Any]],
+    outdated: int,
+    precision: str | None,
 ) -> str:
     parts = [_scores(runs), *_of_model(exp_dir)]
     parts = [part for part in parts if part]
     if not parts:
         parts = ["Nothing was measured of this model."]
+    elif precision is not None:
+        parts.insert(
+            0, f"Measured of the model as trained; this is its export, with {precision} weights."
+        )
     if outdated:
         parts.append(f"Left out: {outdated} scored runs that are older than the model.")
     if runs and (voices := settings.data.voices):
@@ -199,9 +213,12 @@ def _scores(runs: Sequence[dict[str, Any]]) -> str:
 
 def _of_model(exp_dir: Path) -> Iterable[str]:
     """What `atat.calibrate` and `atat.conditions` wrote of the model that is there now."""
-    if not checkpoint.is_trained(exp_dir):
+    if exported_model.is_exported(exp_dir):
+        digest = exported_model.digest(exp_dir)
+    elif checkpoint.is_trained(exp_dir):
+        digest = checkpoint.digest(exp_dir)
+    else:
         return
-    digest = checkpoint.digest(exp_dir)
     for name, show in ((CONFIDENCE, _confidence), ("conditions/scores.json", _conditions)):
         if (exp_dir / name).is_file():
             record = read_json(exp_dir / name)

@@ -200,6 +200,18 @@ def test_a_repository_of_another_form_is_no_place_to_push_to(stub, exp):
     assert stub.asked == []
 
 
+def test_an_exported_model_is_whole_after_all_of_it(stub, toy_experiment, tmp_path):
+    from atat.deployment.export import export
+    from atat.models import exported_model
+
+    export(toy_experiment, tmp_path / "out", "float32")
+    Loaded.load(tmp_path / "out").push_to_hub("me/kitchen")
+    fetched = Path(Loaded.from_pretrained("me/kitchen").name)
+    exported_model.check(fetched)
+    assert contents(fetched) == contents(tmp_path / "out")
+    assert b"# out\n" in contents(fetched)["README.md"]  # as the export wrote it
+
+
 def test_the_real_model_is_the_same_through_a_directory(toy_experiment, toy_wavs, tmp_path):
     from atat import SpeechToSemantics
 
