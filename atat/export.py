@@ -16,7 +16,9 @@ def main() -> None:
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("--exp", type=Path, required=True, metavar="DIR", help="a trained experiment")
-    add("--out", type=Path, required=True, metavar="DIR", help="new, or an exported model: replaced")
+    add(
+        "--out", type=Path, required=True, metavar="DIR", help="new, or an exported model: replaced"
+    )
     add(
         "--precision",
         choices=("int8", "float32"),
@@ -24,9 +26,11 @@ def main() -> None:
         help="of the weights of products: int8 is smaller and faster, float32 as trained",
     )
     args = parser.parse_args()
+    from atat.models import exported_model
     from atat.models.checkpoint import check_experiment
 
-    check_experiment(args.exp)  # before torch is imported
+    if not exported_model.is_exported(args.exp):  # which is refused below
+        check_experiment(args.exp)  # before torch is imported
 
     from atat.deployment.export import export
 

@@ -47,9 +47,10 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
     model = SpeechToSemantics.load(exp)
     with atomic_directory(out) as directory:
         network = onnx_export.export(model.model, directory)
-        if precision == "int8":
-            for path in sorted(directory.glob("*.onnx")):
+        for path in sorted(directory.glob("*.onnx")):
+            if precision == "int8":
                 _quantize(path)
+            _optimize(path)
         for name in COPIED:
             if (exp / name).is_dir():
                 shutil.copytree(exp / name, directory / name)
@@ -72,16 +73,31 @@ def _quantize(path: Path) -> None:
     """Weights of products in int8, in place; what is no product with weights stays as it is."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    temporary = path.with_suffix(".int8")
-    quantize_dynamic(
-        path,
-        temporary,
-        op_types_to_quantize=QUANTIZED,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
+    temporary = path.with_suffix(".tmp")
+    with onnx_export.quiet():
+        quantize_dynamic(
+            path,
+            temporary,
+            op_types_to_quantize=QUANTIZED,
+            per_channel=True,
+            # Unsigned: products of signed weights saturate where a processor has AVX2 and no VNNI.
+            weight_type=QuantType.QUInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
     temporary.replace(path)
+
+
+def _optimize(path: Path) -> None:
+    """Fuse what can be fused, in place: done once here, not at every start."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # What holds on every processor.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path.with_suffix(".tmp"))
+    options.log_severity_level = 3  # errors
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    path.with_suffix(".tmp").replace(path)
 
 
 def _compile_grammar(model: SpeechToSemantics, directory: Path) -> None:

@@ -104,14 +104,17 @@ class SpeechToSemantics(HubModel):
         device: str = "cpu",
         with_confidence: bool = True,
         spoken_values: bool = False,
+        num_threads: int | None = 1,
     ) -> "SpeechToSemantics":
-        """Read an experiment that stage 4 finished.
+        """Read an experiment that stage 4 finished, or a model that `atat.export` wrote.
 
         Args:
-            exp_dir: the experiment's directory, with config.yaml, tokenizer and model.
+            exp_dir: the directory; an exported model runs on onnxruntime, without torch.
             device: cpu, cuda, cuda:1, ... as torch names it; auto: cuda where there is one.
             with_confidence: read its confidence.json, where there is one.
             spoken_values: slots as they are said ("twenty five"), not as its grammar writes them.
+            num_threads: that compute on a CPU: with more than there are idle cores torch collapses.
+                torch has one number for the whole process; None leaves it as it is.
 
         Raises:
             FileNotFoundError: there is no experiment, or no model in it.
@@ -126,11 +129,11 @@ class SpeechToSemantics(HubModel):
         if is_exported:
             from atat.inference import onnx_network
 
-            network: Network = onnx_network.load(exp_dir, device)
+            network: Network = onnx_network.load(exp_dir, device, num_threads or 1)
         else:
             from atat.inference import torch_network
 
-            network = torch_network.load(exp_dir, settings, tokenizer, device)
+            network = torch_network.load(exp_dir, settings, tokenizer, device, num_threads)
         grammar = exp_dir / "grammar.yaml"
         loaded = cls(
             network,
