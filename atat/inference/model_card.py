@@ -63,7 +63,7 @@ def card(
     name = name or exp_dir.resolve().name
     runs, outdated = _runs(exp_dir)
     parts = [
-        _header(name, settings, runs, license),
+        _header(name, settings, runs, license, precision),
         f"# {name}",
         f"An [AT-AT]({PAPER}) model: one sequence-to-sequence model that takes speech or text, and "
         "writes words, or words tagged with intent and slots.",
@@ -76,7 +76,11 @@ def card(
 
 
 def _header(
-    name: str, settings: Config, runs: Sequence[dict[str, Any]], license: str | None
+    name: str,
+    settings: Config,
+    runs: Sequence[dict[str, Any]],
+    license: str | None,
+    precision: str | None,
 ) -> str:
     import yaml
 
@@ -88,7 +92,8 @@ def _header(
     pretrained = (settings.model.frozen_encoder, settings.model.text_pretrained)
     if bases := [base for base in pretrained if base and ON_HUB.fullmatch(base)]:
         about["base_model"] = bases
-    results = [result for run in runs if (result := _result(run))]
+    when = "" if precision is None else ", before its export"
+    results = [result for run in runs if (result := _result(run, when))]
     if results:
         metrics = (metric["type"] for result in results for metric in result["metrics"])
         about["metrics"] = list(dict.fromkeys(metrics))
@@ -97,7 +102,7 @@ def _header(
     return f"---\n{text}---"
 
 
-def _result(run: dict[str, Any]) -> dict[str, Any] | None:
+def _result(run: dict[str, Any], when: str) -> dict[str, Any] | None:
     """A run as the Hub's model-index has it; None without a metric that it knows."""
     metrics = [
         {"type": type_, "name": title, "value": round(run["scores"][key]["value"], 4)}
@@ -109,7 +114,7 @@ def _result(run: dict[str, Any]) -> dict[str, Any] | None:
     task = TASKS.get(run["task"], run["task"])
     # "local": it is in no collection of the Hub.
     data = {"type": "local", "name": run["split"], "split": run["split"]}
-    return {"task": {"type": task, "name": run["run"]}, "dataset": data, "metrics": metrics}
+    return {"task": {"type": task, "name": run["run"] + when}, "dataset": data, "metrics": metrics}
 
 
 def _tasks(settings: Config) -> list[str]:
@@ -135,7 +140,7 @@ def _grammar(exp_dir: Path) -> str:
 
     grammar = Grammar.load(exp_dir / "grammar.yaml")
     lines = [
-        f"It understands the {grammar.count():,} sentences of `grammar.yaml`.",
+        f"Its grammar, `grammar.yaml`, has {grammar.count():,} sentences.",
         f"Intents ({len(grammar.intents)}): {_names(grammar.intents)}.",
     ]
     if grammar.slots:

@@ -59,6 +59,15 @@ def test_scores_stand_in_the_text_with_their_intervals_and_in_the_header_for_the
     assert "Nothing was measured" not in text
 
 
+def test_numbers_of_a_model_before_its_export_are_not_said_to_be_the_exports(exp):
+    assert "as trained" not in model_card.card(exp, precision="int8")  # nothing was measured
+    add_run(exp, "test", {"em_hyp": SCORE})
+    text = model_card.card(exp, precision="int8")
+    (result,) = header(text)["model-index"][0]["results"]
+    assert result["task"]["name"] == "test, before its export"
+    assert "Measured of the model as trained; this is its export, with int8 weights." in text
+
+
 def test_the_hub_would_take_the_header(exp):
     cards = pytest.importorskip("huggingface_hub")
     add_run(exp, "test", {"em_hyp": SCORE})
