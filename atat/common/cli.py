@@ -41,6 +41,7 @@ EXTRAS = {
     "ml_dtypes": ("ml-dtypes", "export"),
     "silero_vad": ("silero-vad", "export"),
     "fastapi": ("FastAPI", "serve"),
+    "pydantic": ("FastAPI", "serve"),
     "starlette": ("FastAPI", "serve"),
     "uvicorn": ("uvicorn", "serve"),
     "websockets": ("websockets", "serve"),
