@@ -7,6 +7,8 @@ another's repository is run, and no pickle is read.
 
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +25,7 @@ FILES = re.compile(
     r"|[\w-][\w.-]*\.onnx|grammar_(?:semantics|words)\.npz"
     rf"|(?:tokenizer|{experiment_files.TEXT_ENCODER})/[\w-][\w.-]*\.(?:json|txt|model|vocab|yaml)"
 )
-REPO_ID = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
+REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # the Hub has few without an owner
 MAX_BYTES = 4_000_000_000  # of all of a model's files that are fetched
 
 
@@ -104,10 +106,11 @@ class HubModel:
         api = HfApi(token=token)
         with tempfile.TemporaryDirectory() as directory:
             save(self._directory(), Path(directory), license, name=Path(repo_id).name)
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            done = api.upload_folder(
-                repo_id=repo_id, folder_path=directory, commit_message=commit_message
-            )
+            with _reaching(repo_id):
+                api.create_repo(repo_id, private=private, exist_ok=True)
+                done = api.upload_folder(
+                    repo_id=repo_id, folder_path=directory, commit_message=commit_message
+                )
         return str(done.commit_url)
 
     def _directory(self) -> Path:
@@ -185,14 +188,26 @@ def fetch(name: str | Path, revision: str | None = None, token: str | bool | Non
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import OfflineModeIsEnabled
 
+    with _reaching(repo_id):
+        try:
+            info = HfApi(token=token).model_info(repo_id, revision=revision, files_metadata=True)
+        except OfflineModeIsEnabled:  # HF_HUB_OFFLINE=1: what was fetched before
+            return Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+        names = _to_fetch(repo_id, info)
+        # At the commit that was looked at, so that nothing else comes in between.
+        there = snapshot_download(repo_id, revision=info.sha, token=token, allow_patterns=names)
+    return Path(there)
+
+
+@contextmanager
+def _reaching(repo_id: str) -> Iterator[None]:
+    """What breaks a connection is an OSError, whatever HTTP library the Hub's uses."""
     try:
-        info = HfApi(token=token).model_info(repo_id, revision=revision, files_metadata=True)
-    except OfflineModeIsEnabled:  # HF_HUB_OFFLINE=1: what was fetched before
-        return Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-    names = _to_fetch(repo_id, info)
-    # At the commit that was looked at, so that nothing else comes in between.
-    directory = snapshot_download(repo_id, revision=info.sha, token=token, allow_patterns=names)
-    return Path(directory)
+        yield
+    except (OSError, ValueError):
+        raise
+    except Exception as e:
+        raise OSError(f"{repo_id}: the Hub cannot be reached ({type(e).__name__}: {e})") from e
 
 
 def _to_fetch(repo_id: str, info: "ModelInfo") -> list[str]:

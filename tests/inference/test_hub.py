@@ -187,7 +187,23 @@ def test_without_a_network_what_was_fetched_is_loaded(stub, exp):
     assert stub.asked[-1][3] == {"local_files_only": True}
 
 
-@pytest.mark.parametrize("name", ["no/such/directory", "../model", "/gone", "a b", Path("gone")])
+def test_a_connection_that_breaks_is_an_os_error_with_the_models_name(stub, exp, monkeypatch):
+    class ConnectError(Exception):
+        """As of the Hub's HTTP library: no OSError."""
+
+    def fails(*_, **__):
+        raise ConnectError("name or service not known")
+
+    monkeypatch.setattr(stub, "model_info", fails)
+    monkeypatch.setattr(stub, "create_repo", fails)
+    for call in (Loaded.from_pretrained, Loaded.load(exp).push_to_hub):
+        with pytest.raises(OSError, match=r"me/kitchen: the Hub cannot be reached \(ConnectError"):
+            call("me/kitchen")
+
+
+@pytest.mark.parametrize(
+    "name", ["no/such/directory", "kitchen", "../model", "/gone", "a b", Path("gone")]
+)
 def test_what_is_neither_directory_nor_name_of_the_hub_is_refused(stub, name):
     with pytest.raises(FileNotFoundError, match="no such directory, and no name of the Hub"):
         Loaded.from_pretrained(name)
