@@ -1,4 +1,7 @@
-def __getattr__(name: str):
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
     # As users write it; torch costs seconds to import, so only who asks for the model pays.
     if name == "SpeechToSemantics":
         from atat.inference.predictor import SpeechToSemantics
