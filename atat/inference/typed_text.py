@@ -258,6 +258,8 @@ def contraction(word: str) -> list[str]:
 def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **about) -> Result:
     """The result of predictions, best first, their slots as the grammar file writes them.
 
+    Slots that the file fixes for an intent are among them.
+
     Args:
         grammar: has the written form of slot values.
         readings: predictions, best first, slots as spoken.
@@ -268,7 +270,8 @@ def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **abou
     shown: dict[tuple, Reading] = {}
     for reading in readings:
         meaning = key(reading) or reading.semantics  # without tags each is its own
-        shown.setdefault(meaning, replace(reading, slots=written(grammar, reading.slots)))
+        slots = grammar.fixed_slots.get(reading.intent or "", {}) | written(grammar, reading.slots)
+        shown.setdefault(meaning, replace(reading, slots=slots))
     best, spoken = next(iter(shown.values())), readings[0].slots
     about |= {"nbest": tuple(shown.values())[:nbest]}
     return Result(**asdict(best) | about, spoken_slots=None if spoken == best.slots else spoken)
