@@ -27,6 +27,7 @@ COMMANDS = (
         "few_shot",
     ),
     *("calibrate", "noise_curve", "conditions", "parse", "crf", "synth", "toy_corpus", "inputs"),
+    "wyoming",
 )
 MAX_COMMAND_LINES = 125
 # As prose and file names have them. `commands` is the name of a recipe, and a word.
