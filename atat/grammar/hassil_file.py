@@ -71,6 +71,7 @@ class _Reader(NodeReader):
 
     def read(self, root: YamlNode) -> GrammarFile:
         """The grammar of the root node."""
+        self.check_tree(root)
         top = self.mapping(root, "the file", _TOP)
         language = self.scalar(top["language"], "'language'").value if "language" in top else "en"
         if language.lower().replace("_", "-").split("-")[0] != "en":
@@ -101,6 +102,21 @@ class _Reader(NodeReader):
                 "stand, as in '[please] turn on'"
             )
         return content
+
+    def check_tree(self, root: YamlNode) -> None:
+        """Refuse aliases, by which a small file says as much as it likes."""
+        seen, left = set(), [root]
+        while left:
+            node = left.pop()
+            if id(node) in seen:
+                raise self.error(
+                    node, "is used twice (&, *), which templates do not do: write it out"
+                )
+            seen.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                left += [one for pair in node.value for one in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                left += node.value
 
     def block(self, intent: str, node: YamlNode) -> None:
         """Some sentences of an intent."""
@@ -174,7 +190,8 @@ class _Joiner:
         try:
             piece = parse_sentence(text).expression
         except (ParseError, AssertionError, ValueError) as error:
-            raise self.error(f"'{text}' is not a template of hassil: {error}") from error
+            reason = str(error)[:100]
+            raise self.error(f"'{text[:60]}' is not a template of hassil: {reason}") from error
         self.kept.append(piece)
         return piece
 
@@ -348,6 +365,7 @@ class _Joiner:
                     )
             if len(values) > MAX_VALUES:
                 raise self.error(f"list '{name}' has more than {MAX_VALUES} values")
+            self.result.count_values(len(said), self.reader.where(entry))
         return values
 
     def value(self, name: str, entry: YamlNode) -> tuple[list[str], str | None]:
@@ -368,7 +386,6 @@ class _Joiner:
             self.result.check_length(expression, self.reader.where(item))
             said = list(islice(_texts(expression), MAX_VALUES + 1))
         else:
-            self.result.count_template(item.value, self.reader.where(item))
             said = [" ".join(one.text for one in words(item.value, self.reader.where(item)))]
         if len(said) > MAX_VALUES:
             raise self.error(f"{what}: more than {MAX_VALUES} ways to say it")
@@ -402,12 +419,14 @@ class _Joiner:
     def guarded(self, make: Callable[[], dict[str, str]]) -> dict[str, str]:
         """Numbers of a range, or the error with its line."""
         try:
-            return make()
+            values = make()
         except ValueError as error:
             raise self.error(
                 f"a range of numbers: {error}; expected whole numbers up to {MAX_NUMBER}, at most "
                 f"{MAX_VALUES} of them, 'from' before 'to'"
             ) from error
+        self.result.count_values(len(values), self.reader.where(self.at))
+        return values
 
 
 def _texts(expression: Expression) -> Iterator[str]:

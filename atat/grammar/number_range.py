@@ -1,9 +1,13 @@
 """Ranges of numbers in templates, as they are said and as they are written."""
 
-from atat.grammar.spelling import cardinal
+from functools import lru_cache
+
+from atat.grammar.spelling import cardinal as _cardinal
 from atat.grammar.templates import MAX_VALUES
 
 MAX_NUMBER = 10**9
+
+cardinal = lru_cache(MAX_VALUES)(_cardinal)  # of ranges that are used again
 
 
 def numbers(

@@ -102,7 +102,7 @@ class _Reader:
                     "sentence that begins with a bracket is written \\[so])"
                 )
             elif not intent:
-                raise self.error(f"'{line}' stands before the first [Intent]")
+                raise self.error(f"'{line[:60]}' stands before the first [Intent]")
             elif rule := _RULE.fullmatch(line):
                 if (intent, rule[1]) in self.rules:
                     raise self.error(f"duplicate rule '{rule[1]}' in [{intent}]")
@@ -132,7 +132,7 @@ class _Reader:
         while place < len(text):
             match = _TOKEN.match(text, place)
             if match is None:
-                raise self.error(f"'{text[place]}' in '{text}' is not supported")
+                raise self.error(f"'{text[place]}' in '{text[:60]}' is not supported")
             tokens.append(match)
             place = match.end()
         tokens.reverse()  # the next one is popped
@@ -160,7 +160,9 @@ class _Reader:
             if token is None or mark in (")", "]"):
                 if mark != closing:
                     got = f"'{mark}'" if mark else "the end"
-                    raise self.error(f"got {got} in '{text}', expected '{closing or 'the end'}'")
+                    raise self.error(
+                        f"got {got} in '{text[:60]}', expected '{closing or 'the end'}'"
+                    )
                 options.append(_Piece("phrase", parts))
                 return options[0] if len(options) == 1 else _Piece("choice", options)
             if mark == "|":
@@ -189,7 +191,7 @@ class _Reader:
             tokens.append(token)
             piece = _Piece("phrase")
         else:
-            raise self.error(f"'{token[0]}' in '{text}' stands after nothing")
+            raise self.error(f"'{token[0]}' in '{text[:60]}' stands after nothing")
         while tokens and (tokens[-1]["colon"] or self.is_tag(tokens)):
             piece = self.attached(text, piece, tokens, depth)
         if tokens and tokens[-1]["convert"]:
@@ -284,6 +286,7 @@ class _Reader:
             values = numbers(int(start), int(stop), int(step or 1))
         except ValueError as error:
             raise self.error(f"range '{text}': {error}, at most {MAX_VALUES} numbers") from error
+        self.result.count_values(len(values), self.where())
         return _Piece(
             "choice", [_Piece("text", text=said, written=n) for said, n in values.items()]
         )
@@ -335,6 +338,7 @@ class _Reader:
                 )
             if len(values) > MAX_VALUES:
                 raise self.error(f"slot '{piece.text}' has more than {MAX_VALUES} values")
+        self.result.count_values(len(values), self.where())
         return Slot(self.result.slot_type(piece.text, values), piece.text)
 
     def both(self, piece: _Piece) -> Iterator[tuple[str, str]]:

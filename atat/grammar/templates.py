@@ -1,6 +1,7 @@
 """What readers of other template languages share: words, slot types, checks of a sentence."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from atat.grammar.expressions import (
@@ -15,7 +16,8 @@ from atat.grammar.expressions import (
 from atat.grammar.spelling import NotAWordError, spell_out, word
 
 MAX_VALUES = 10_000  # of a slot
-MAX_TEMPLATES = 100_000  # of a file, values of lists among them
+MAX_ALL_VALUES = 50_000  # of all slots, one that is used again counted again
+MAX_TEMPLATES = 20_000  # of a file
 MAX_LENGTH = 10_000  # characters of a template
 NOTHING = Phrase(())
 _PUNCTUATION = '.,;:!?\u2026\u00bf\u00a1"\u201c\u201d'
@@ -35,15 +37,21 @@ class Translation:
         self._kept: list[Expression] = []  # so that none has the `id` of another
         self._fixed: dict[str, dict[str, str]] = {}
         self._types: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
-        self._num_templates = 0
+        self._num_templates = self._num_values = 0
 
     def count_template(self, text: str, where: str) -> None:
         """Note one more template; ValueError where there are too many, or it is too long."""
         self._num_templates += 1
         if self._num_templates > MAX_TEMPLATES:
-            raise ValueError(f"{where} more than {MAX_TEMPLATES} sentences and values in the file")
+            raise ValueError(f"{where} more than {MAX_TEMPLATES} templates in the file")
         if len(text) > MAX_LENGTH:
             raise ValueError(f"{where} {len(text)} characters, expected at most {MAX_LENGTH}")
+
+    def count_values(self, num: int, where: str) -> None:
+        """Note more values of slots; ValueError where there are too many."""
+        self._num_values += num
+        if self._num_values > MAX_ALL_VALUES:
+            raise ValueError(f"{where} more than {MAX_ALL_VALUES} values in the slots of the file")
 
     def add(
         self, intent: str, expression: Expression, fixed: Mapping[str, str], where: str
@@ -104,17 +112,19 @@ def words(text: str, where: str) -> tuple[Word, ...]:
     Raises:
         ValueError: one that cannot be said.
     """
-    found = []
-    for said in spell_out(text).split():
-        if bare := said.strip(_PUNCTUATION):
-            try:
-                found.append(Word(word(bare)))
-            except NotAWordError as error:
-                raise ValueError(
-                    f"{where} {error}: words have letters, apostrophes and hyphens; spell numbers "
-                    "and signs out as they are said"
-                ) from error
-    return tuple(found)
+    try:
+        return tuple(map(Word, _said(text)))
+    except NotAWordError as error:
+        raise ValueError(
+            f"{where} {error}: words have letters, apostrophes and hyphens; spell numbers and "
+            "signs out as they are said"
+        ) from error
+
+
+@lru_cache(10_000)
+def _said(text: str) -> tuple[str, ...]:
+    said = (one.strip(_PUNCTUATION) for one in spell_out(text).split())
+    return tuple(word(one) for one in said if one)
 
 
 def phrase(*parts: Expression) -> Expression:

@@ -123,7 +123,8 @@ class Service:
         recording = self.model.hear(samples_NC, rate, self.max_duration_s)
         (result,) = self.model.understand([recording], self.threshold, **self.options)
         if self.transcripts == "asr":
-            (heard,) = self.model.understand([recording], None, task="asr")
+            # Free of the grammar, to which calibrated options hold them: other speech stays itself.
+            (heard,) = self.model.understand([recording], None, task="asr", constraint="none")
             return heard.semantics, result
         return target_sequence.words(result.semantics) if result.is_understood else "", result
 

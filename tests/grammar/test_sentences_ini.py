@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atat.grammar import sentences_ini, templates
 from atat.grammar.grammar import Grammar
 
 HOME = r"""
@@ -137,7 +138,6 @@ REFUSED = [
     ("[A]\n" + "go " * 101, "ini:2: a sentence can have 101 words"),
     ("[A]\n" + DOUBLED + "<r0>\n", "a sentence can have 32768 words"),
     ("[A]\n" + BRANCHED + "<r0>\n", "ini: rules and alternatives make .* bytes"),
-    ("[A]\ngo (" + "(a|b) " * 40 + "){x}\n", "ini:2: slot 'x' has more than 10000 values"),
 ]
 
 
@@ -151,6 +151,19 @@ def test_a_mistake_is_one_line_with_file_and_line_number(tmp_path, text, reason)
     with pytest.raises(ValueError, match=reason) as error:
         load(tmp_path, text)
     assert "\n" not in str(error.value)
+
+
+def test_values_and_templates_are_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(templates, "MAX_ALL_VALUES", 100)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES", 20)
+    monkeypatch.setattr(sentences_ini, "MAX_VALUES", 50)
+    for text, reason in [
+        ("go ((a|b) " + "(a|b) " * 40 + "){x}\n", "ini:2: slot 'x' has more than 50 values"),
+        ("go (1..40){n}\n" * 9, "ini:3: more than 100 values in the slots"),
+        ("go\n" * 21, "ini:22: more than 20 templates"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            load(tmp_path, f"[A]\n{text}")
 
 
 def test_a_billion_sentences_are_counted_not_listed(tmp_path):
@@ -186,7 +199,7 @@ TOKENS = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(text=st.lists(TOKENS, max_size=14).map("".join))
 def test_any_file_is_read_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("g") / "a.ini"

@@ -54,7 +54,7 @@ class FakeModel:
     def understand(self, recordings, threshold, **options):
         assert self.goes_on.wait(PATIENCE_S)
         self.options.append(options | {"threshold": threshold})
-        if options.get("task") == "asr":
+        if options == {"task": "asr", "constraint": "none"}:
             return [Result(None, {}, "turn under kitchen", 0.0) for _ in recordings]
         return [self.result for _ in recordings]
 
