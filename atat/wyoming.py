@@ -43,7 +43,7 @@ def main() -> None:
         default=30,
         help="seconds without an event until one ends",
     )
-    add("--num_threads", type=cli.positive_int, default=1, help="of torch, for each computation")
+    add("--num_threads", type=cli.positive_int, default=1, help="of one computation")
     args = parser.parse_args()
     try:
         from atat.serving import wyoming_server
@@ -61,9 +61,7 @@ def main() -> None:
     from atat import SpeechToSemantics
     from atat.inference import confidence
 
-    model = SpeechToSemantics.load(args.model)
-    if "torch" in sys.modules:  # an exported model needs none
-        sys.modules["torch"].set_num_threads(args.num_threads)
+    model = SpeechToSemantics.load(args.model, num_threads=args.num_threads)
     options = {} if args.constraint is None else {"constraint": args.constraint}
     confidence.judge(model.confidence, asdict(model.options("slu", **options)), args.threshold)
     service = wyoming_server.Service(

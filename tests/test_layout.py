@@ -26,7 +26,17 @@ COMMANDS = (
         "adapt",
         "few_shot",
     ),
-    *("calibrate", "noise_curve", "conditions", "parse", "crf", "synth", "toy_corpus", "inputs"),
+    *(
+        "export",
+        "calibrate",
+        "noise_curve",
+        "conditions",
+        "parse",
+        "crf",
+        "synth",
+        "toy_corpus",
+        "inputs",
+    ),
     "wyoming",
 )
 MAX_COMMAND_LINES = 125
