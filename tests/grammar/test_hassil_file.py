@@ -263,6 +263,12 @@ def test_what_has_no_counterpart_is_one_line_with_file_and_line_number(tmp_path,
     assert "\n" not in str(error.value)
 
 
+def test_words_made_of_pieces_take_no_more_room_the_deeper_they_stand(tmp_path):
+    deep = "go " + "(" * 15 + "a[s]" + ") b[s]" * 15
+    grammar = load(tmp_path, file(deep))
+    assert grammar.count() == 2**16 and len(grammar.text) < 1000
+
+
 def test_ways_to_say_a_value_are_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(hassil_file, "MAX_VALUES", 50)
     with pytest.raises(

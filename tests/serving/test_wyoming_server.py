@@ -245,6 +245,13 @@ def test_a_stream_without_an_end_is_cut_off():
     assert [Error.from_event(event).code for event in found] == ["too-long", "bad-event"]
 
 
+def test_of_audio_that_is_too_long_no_more_is_kept():
+    audio = wyoming_input.Audio(16000, 2, 1)
+    for _ in range(100):
+        audio.add(AudioChunk(16000, 2, 1, SECOND), 2.0)
+    assert (audio.seconds, len(audio.kept)) == (100.0, 2 * len(SECOND))
+
+
 def test_no_audio_is_no_words():
     for events in ([AudioStop()], list(speech(b"")), list(speech(b"\0"))):
         found = talk(
@@ -373,7 +380,7 @@ def test_what_is_being_understood_is_answered_when_the_server_ends():
     model.goes_on.clear()
 
     async def run():
-        server = WyomingServer(Service(model))
+        server = WyomingServer(Service(model, grace_s=2 * PATIENCE_S))
         port = await server.start("127.0.0.1", 0)
         reader, _ = await asyncio.open_connection("127.0.0.1", port)  # idle
         asked = asyncio.create_task(answers(port, *speech(SECOND)))
