@@ -27,6 +27,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis, search
+from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.inference.network import Encoded, Network
 from atat.inference.one_or_several import one_or_several
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 Found = tuple[list[Hypothesis], dict[str, Any]]
 
 
-class SpeechToSemantics:
+class SpeechToSemantics(HubModel):
     """A trained model with its tokenizer and settings: `load` one, and call it.
 
     model = SpeechToSemantics.load("egs/commands/exp/atat")
