@@ -45,12 +45,8 @@ def main() -> None:
     )
     add("--num_threads", type=cli.positive_int, default=1, help="of one computation")
     args = parser.parse_args()
-    try:
-        from atat.serving import wyoming_server
-    except ImportError as error:
-        raise ValueError(
-            f"the package {error.name} is needed for the Wyoming protocol (pip install wyoming)"
-        ) from error
+    from atat.serving import wyoming_server
+
     host, port = wyoming_server.address(args.uri)
     if not wyoming_server.is_loopback(host):
         print(
@@ -75,6 +71,7 @@ def main() -> None:
         idle_s=args.idle_s,
         options=options,
     )
+    service.warm_up()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
 
     def ready(port: int) -> None:

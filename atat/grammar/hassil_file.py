@@ -55,7 +55,7 @@ def read(path: Path, root: YamlNode) -> GrammarFile:
     except ImportError as error:
         raise ValueError(
             f"{path}: this is a file of Home Assistant's sentence templates, for which the package "
-            "hassil is needed (pip install hassil)"
+            "hassil is needed (pip install 'atat[home]')"
         ) from error
     return _Reader(path).read(root)
 

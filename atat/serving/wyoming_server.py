@@ -128,6 +128,12 @@ class Service:
             return heard.semantics, result
         return target_sequence.words(result.semantics) if result.is_understood else "", result
 
+    def warm_up(self) -> None:
+        """Read and compile what the first request would wait for."""
+        noise_N = np.random.default_rng(0).normal(0.0, 0.1, 16000).astype(np.float32)
+        self.of_speech(noise_N, 16000)
+        self.of_text("warm up")
+
     def of_text(self, text: str) -> Result:
         """The result of a sentence."""
         (result,) = self.model.understand_texts([text])
