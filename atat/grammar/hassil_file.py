@@ -278,7 +278,7 @@ class _Joiner:
             text = text[len(piece) :]
             if rest == _AFTER_SLOT:
                 if piece[0] in "%\u00b0":
-                    rest = piece
+                    rest = piece.rstrip(".,;:!?")
                 elif piece.strip(".,;:!?"):
                     raise self.error(f"'{piece}' at the end of a slot: write ' {piece}'")
             else:

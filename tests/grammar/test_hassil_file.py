@@ -23,7 +23,7 @@ intents:
   SetBrightness:
     data:
       - sentences:
-          - "(set|change) [the] {area} (light|lights) to {brightness}[%| percent]"
+          - "(set|change) [the] {area} (light|lights) to {brightness}[%,| percent]"
           - "<turn> up [all ][the ]light[s] in {area}, please!"
   AskTime:
     data:
