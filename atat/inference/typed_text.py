@@ -262,6 +262,8 @@ def as_written(
 ) -> Result:
     """The result of predictions, best first, their slots as the grammar file writes them.
 
+    Slots that the file fixes for an intent are among them.
+
     Args:
         grammar: has the written form of slot values.
         readings: predictions, best first, slots as spoken.
@@ -272,7 +274,8 @@ def as_written(
     shown: dict[object, Reading] = {}
     for reading in readings:
         meaning = key(reading) or reading.semantics  # without tags each is its own
-        shown.setdefault(meaning, replace(reading, slots=written(grammar, reading.slots)))
+        slots = grammar.fixed_slots.get(reading.intent or "", {}) | written(grammar, reading.slots)
+        shown.setdefault(meaning, replace(reading, slots=slots))
     best, spoken = next(iter(shown.values())), readings[0].slots
     return Result(
         **asdict(best),
