@@ -132,7 +132,5 @@ def _network(path: str) -> "onnxruntime.InferenceSession":
         raise ValueError(f"{path}: not a network that onnxruntime reads ({e})") from e
     if {given.name for given in network.get_inputs()} != {"input", "state", "sr"}:
         names = ", ".join(given.name for given in network.get_inputs())
-        raise ValueError(
-            f"{path}: takes {names}, expected silero-vad's network (input, state, sr)"
-        )
+        raise ValueError(f"{path}: takes {names}, expected silero-vad's network (input, state, sr)")
     return network
