@@ -26,7 +26,7 @@ COMMANDS = (
         "adapt",
         "few_shot",
     ),
-    *("calibrate", "noise_curve", "conditions", "parse", "crf", "synth", "toy_corpus", "inputs"),
+    *("export", "calibrate", "noise_curve", "conditions", "parse", "crf", "synth", "toy_corpus", "inputs"),
 )
 MAX_COMMAND_LINES = 125
 # As prose and file names have them. `commands` is the name of a recipe, and a word.

@@ -33,6 +33,12 @@ def speech(sentence: str, seed: int = 0) -> np.ndarray:
     return np.concatenate([silence, *(sound(w, seed) for w in words), silence]).astype(np.float32)
 
 
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    """float32, over the last axis."""
+    x = x - x.max(-1, keepdims=True)
+    return (x - np.log(np.exp(x).sum(-1, keepdims=True))).astype(np.float32)
+
+
 def write(root: Path, sentences: list[str] = SENTENCES) -> tuple[Path, Path]:
     """Write splits train and valid (the same four utterances, spoken) and a tokenizer.
 

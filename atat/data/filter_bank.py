@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kaldi_native_fbank import FbankOptions
 
 INT16_SCALE = 32768.0  # Kaldi's samples are 16-bit integers
+WHISPER_MAX_DURATION_S = 30.0  # what its encoder knows
 
 
 def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
@@ -146,15 +147,15 @@ def _options(
 
 @functools.cache
 def _slaney_filters(num_mel_bins: int, length: int, sample_rate_hz: int) -> np.ndarray:
-    """(K, F), K bins of the spectrum."""
-    from transformers.audio_utils import mel_filter_bank
-
-    return mel_filter_bank(
-        num_frequency_bins=length // 2 + 1,
-        num_mel_filters=num_mel_bins,
-        min_frequency=0.0,
-        max_frequency=sample_rate_hz / 2,
-        sampling_rate=sample_rate_hz,
-        norm="slaney",
-        mel_scale="slaney",
-    ).astype(np.float32)
+    """(K, F), K bins of the spectrum: triangles between points that are equally far on Slaney's mel
+    scale (linear to 1 kHz, logarithmic above; Slaney 1998, "Auditory Toolbox"), of equal area."""
+    hz_per_mel, knee_hz, log_step = 200 / 3, 1000.0, np.log(6.4) / 27
+    knee = knee_hz / hz_per_mel
+    highest = knee + np.log(sample_rate_hz / 2 / knee_hz) / log_step
+    mel_P = np.linspace(0.0, highest, num_mel_bins + 2)
+    hz_P = np.where(mel_P < knee, mel_P * hz_per_mel, knee_hz * np.exp((mel_P - knee) * log_step))
+    hz_K1 = np.linspace(0.0, sample_rate_hz / 2, length // 2 + 1)[:, None]
+    rising_KF = (hz_K1 - hz_P[:-2]) / (hz_P[1:-1] - hz_P[:-2])
+    falling_KF = (hz_P[2:] - hz_K1) / (hz_P[2:] - hz_P[1:-1])
+    filters_KF = np.minimum(rising_KF, falling_KF).clip(min=0.0) * 2.0 / (hz_P[2:] - hz_P[:-2])
+    return filters_KF.astype(np.float32)

@@ -1,21 +1,22 @@
 """Batched beam search over the shared decoder, with constrained decoding and CTC prefix scores.
 
-A pure function of encoder states and settings. All hypotheses of all utterances take one step at a
-time together. An end of sequence competes with the continuations: one that is among the best `beam`
-is kept apart, and the best `beam` others go on. An utterance is done when none that goes on can
-beat the worst of its n best.
+A pure function of encoder states and settings, in NumPy: what the decoder computes with, torch or
+onnxruntime, is its own affair, and a step of a small beam is too little work for torch. All
+hypotheses of all utterances take one step at a time together. An end of sequence competes with the
+continuations: one that is among the best `beam` is kept apart, and the best `beam` others go on. An
+utterance is done when none that goes on can beat the worst of its n best.
 """
 
 # B utterances, K hypotheses each, T memory frames, D width, V vocabulary, L positions of output,
 # M = 2 K candidates, N best finished hypotheses. An unused place among them has the score -inf.
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Protocol, Self, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from atat.inference.constraints import Acceptor
 from atat.inference.ctc_prefix_score import CtcPrefixScorer, CtcState
@@ -42,10 +43,10 @@ class Hypothesis:
 class CachedState(Protocol):
     """What a decoder keeps of all hypotheses between two steps (keys and values)."""
 
-    def select(self, parent_BK: Tensor) -> Self:
+    def select(self, parent_BK: np.ndarray) -> Self:
         """Continue hypothesis `parent_BK[b, k]` (int64) as hypothesis k of utterance b."""
 
-    def select_utterances(self, index_B: Tensor) -> Self:
+    def select_utterances(self, index_B: np.ndarray) -> Self:
         """Keep these utterances only, in this order; int64."""
 
 
@@ -55,7 +56,7 @@ State = TypeVar("State", bound=CachedState)
 class AutoregressiveDecoder(Protocol[State]):
     """What `search` needs of a decoder, as `atat.models.decoder.Decoder` has it."""
 
-    def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> State:
+    def start(self, memory_BTD: np.ndarray, mask_BT: np.ndarray, num_hyps: int) -> State:
         """The state before the first token, of `num_hyps` empty hypotheses for each utterance.
 
         Args:
@@ -64,7 +65,7 @@ class AutoregressiveDecoder(Protocol[State]):
             num_hyps: K of the first step.
         """
 
-    def step(self, token_BK: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, token_BK: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Feed one token to each hypothesis.
 
         Args:
@@ -76,12 +77,11 @@ class AutoregressiveDecoder(Protocol[State]):
         """
 
 
-@torch.inference_mode()
 def search(
     decoder: AutoregressiveDecoder[State],
-    memory_BTD: Tensor,
-    memory_mask_BT: Tensor,
-    first_token_B: Tensor,
+    memory_BTD: np.ndarray,
+    memory_mask_BT: np.ndarray,
+    first_token_B: np.ndarray,
     *,
     eos: int,
     beam: int = 4,
@@ -89,8 +89,8 @@ def search(
     max_length: int = 80,
     banned: Iterable[int] = (),
     acceptor: Acceptor | None = None,
-    ctc_log_probs_BTV: Tensor | None = None,
-    ctc_mask_BT: Tensor | None = None,
+    ctc_log_probs_BTV: np.ndarray | None = None,
+    ctc_mask_BT: np.ndarray | None = None,
     ctc_weight: float = 0.0,
     ctc_silent_tokens: Iterable[int] = (),
     blank: int = 0,
@@ -135,7 +135,7 @@ def search(
         )
     if memory_BTD.shape[1] == 0 and len(memory_BTD):
         raise ValueError("got an encoder output of no frames, expected at least one")
-    batch, device = len(memory_BTD), memory_BTD.device
+    batch = len(memory_BTD)
     if batch == 0:
         return []
     ctc = None
@@ -147,39 +147,40 @@ def search(
             eos=eos,
             silent=ctc_silent_tokens,
         )
-    banned_ids = torch.tensor(sorted(set(banned) - {eos}), dtype=torch.long, device=device)
+    banned_ids = sorted(set(banned) - {eos})
     scorer = _Scorer(decoder, eos, max_length, banned_ids, acceptor, ctc, ctc_weight, length_bonus)
     hyps = scorer.start(memory_BTD, memory_mask_BT, first_token_B)
-    finished = _Finished(batch, nbest, max_length, device)
+    finished = _Finished(batch, nbest, max_length)
 
     for length in range(max_length + 1):
         hyps, decoder_BKV, score_BKV = scorer.score(hyps, length)
         # Each hypothesis ends in one way, so that of twice as many at least `beam` go on.
-        num_hyps, size = score_BKV.shape[1:]
-        best_BM, index_BM = score_BKV.flatten(1).topk(min(2 * beam, num_hyps * size))
-        if best_BM.isnan().any():
+        size = score_BKV.shape[2]
+        best_BM, index_BM = _best(score_BKV.reshape(len(score_BKV), -1), 2 * beam)
+        if np.isnan(best_BM).any():
             raise ValueError("the decoder gave NaN: its weights or its input hold NaN")
         ends_BM = index_BM % size == eos
-        ended_BK = best_BM.masked_fill(~ends_BM, -torch.inf)[:, :beam]
-        if not ended_BK.isneginf().all():
+        ended_BK = np.where(ends_BM, best_BM, -np.inf)[:, :beam]
+        if not np.isneginf(ended_BK).all():
             history_BKL = _rows(hyps.tokens_BKL, index_BM[:, :beam] // size)
             finished.add(hyps.utterance_B, ended_BK, history_BKL, length)
-        score_BM, order_BM = best_BM.masked_fill(ends_BM, -torch.inf).sort(
-            dim=1, descending=True, stable=True
-        )
-        score_BK, index_BK = score_BM[:, :beam], index_BM.gather(1, order_BM[:, :beam])
+        # Those that go on first, in their order.
+        order_BM = np.where(ends_BM, -np.inf, best_BM)
+        order_BK = (-order_BM).argsort(1, kind="stable")[:, :beam]
+        score_BK, index_BK = _rows(order_BM, order_BK), _rows(index_BM, order_BK)
 
         # Every further token and the end can only lower a score, except for the bonus.
         bonus_ahead = max(length_bonus, 0.0) * (max_length - length - 1)
-        done_B = score_BK.amax(1) + bonus_ahead <= finished.worst(hyps.utterance_B)
+        done_B = score_BK[:, 0] + bonus_ahead <= finished.worst(hyps.utterance_B)
         if length == max_length or done_B.all():
             break
-        runs_BK = ~(score_BK.isneginf() | done_B[:, None])
-        decoder_BK = decoder_BKV.flatten(1).gather(1, index_BK).masked_fill(~runs_BK, -torch.inf)
+        runs_BK = ~(np.isneginf(score_BK) | done_B[:, None])
+        decoder_BK = _rows(decoder_BKV.reshape(len(decoder_BKV), -1), index_BK)
+        decoder_BK[~runs_BK] = -np.inf
         hyps = scorer.extend(hyps, index_BK // size, index_BK % size, decoder_BK, runs_BK, length)
         # Copying the caches pays when it saves a quarter of the work that is left.
-        if 4 * int(done_B.sum()) >= len(done_B):
-            hyps = scorer.keep(hyps, (~done_B).nonzero().squeeze(1))
+        if 4 * done_B.sum() >= len(done_B):
+            hyps = scorer.keep(hyps, np.flatnonzero(~done_B))
     return finished.hypotheses()
 
 
@@ -194,13 +195,13 @@ class _Hypotheses:
         state, ctc, accept_BK: of the decoder, the CTC prefix scorer and the acceptor.
     """
 
-    utterance_B: Tensor
-    token_BK: Tensor
-    tokens_BKL: Tensor
-    decoder_BK: Tensor
+    utterance_B: np.ndarray
+    token_BK: np.ndarray
+    tokens_BKL: np.ndarray
+    decoder_BK: np.ndarray
     state: CachedState
     ctc: CtcState | None
-    accept_BK: Tensor | None
+    accept_BK: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -210,36 +211,37 @@ class _Scorer:
     decoder: AutoregressiveDecoder
     eos: int
     max_length: int
-    banned_ids: Tensor
+    banned_ids: list[int]
     acceptor: Acceptor | None
     ctc: CtcPrefixScorer | None
     ctc_weight: float
     length_bonus: float
 
     def start(
-        self, memory_BTD: Tensor, memory_mask_BT: Tensor, first_token_B: Tensor
+        self, memory_BTD: np.ndarray, memory_mask_BT: np.ndarray, first_token_B: np.ndarray
     ) -> _Hypotheses:
         """One empty hypothesis for each utterance; the first step makes `beam` of it."""
-        batch, device = len(memory_BTD), memory_BTD.device
+        batch = len(memory_BTD)
         # An utterance without any frame: attend to one frame of nothing, never to the padding.
         empty_B = ~memory_mask_BT.any(-1)
-        attended_BT = memory_mask_BT.clone()
-        attended_BT[:, 0] |= empty_B
-        memory_BTD = memory_BTD.masked_fill(empty_B[:, None, None], 0.0)
+        if empty_B.any():
+            memory_mask_BT = memory_mask_BT.copy()
+            memory_mask_BT[:, 0] |= empty_B
+            memory_BTD = np.where(empty_B[:, None, None], memory_BTD.dtype.type(0), memory_BTD)
         accept_BK = None
         if self.acceptor is not None:
-            accept_BK = torch.full((batch, 1), self.acceptor.start, device=device)
+            accept_BK = np.full((batch, 1), self.acceptor.start)
         return _Hypotheses(
-            torch.arange(batch, device=device),
+            np.arange(batch),
             first_token_B[:, None],
-            torch.full((batch, 1, self.max_length), self.eos, device=device),
-            torch.zeros(batch, 1, device=device),
-            self.decoder.start(memory_BTD, attended_BT, 1),
+            np.full((batch, 1, self.max_length), self.eos),
+            np.zeros((batch, 1), np.float32),
+            self.decoder.start(memory_BTD, memory_mask_BT, 1),
             None if self.ctc is None else self.ctc.start(1),
             accept_BK,
         )
 
-    def score(self, hyps: _Hypotheses, length: int) -> tuple[_Hypotheses, Tensor, Tensor]:
+    def score(self, hyps: _Hypotheses, length: int) -> tuple[_Hypotheses, np.ndarray, np.ndarray]:
         """The hypotheses, the decoder having taken their last tokens, and scores of all that can
         follow, float (B, K, V): by the decoder, and joint.
 
@@ -247,33 +249,32 @@ class _Scorer:
             hyps: of `length` tokens each.
         """
         log_probs_BKV, state = self.decoder.step(hyps.token_BK, hyps.state)
-        decoder_BKV = hyps.decoder_BK[..., None] + log_probs_BKV.float()
-        score_BKV = decoder_BKV
+        decoder_BKV = hyps.decoder_BK[..., None] + log_probs_BKV
+        score_BKV = decoder_BKV.copy()
         if self.ctc is not None:
-            ctc_BKV = self.ctc.score(hyps.ctc).clamp_min(CTC_FLOOR)
-            score_BKV = (1 - self.ctc_weight) * decoder_BKV + self.ctc_weight * ctc_BKV
-            # 0 * -inf is NaN at weight 1
-            score_BKV = score_BKV.masked_fill_(decoder_BKV.isneginf(), -torch.inf)
+            ctc_BKV = np.maximum(self.ctc.score(hyps.ctc), CTC_FLOOR)
+            score_BKV = self.ctc_weight * ctc_BKV
+            if self.ctc_weight < 1:  # 0 * -inf is NaN
+                score_BKV += (1 - self.ctc_weight) * decoder_BKV
+            score_BKV[np.isneginf(decoder_BKV)] = -np.inf
         if self.length_bonus:
-            score_BKV = score_BKV + self.length_bonus * (length + 1)
+            score_BKV += self.length_bonus * (length + 1)
             score_BKV[..., self.eos] -= self.length_bonus
-        banned_ids = self.banned_ids
         if length == self.max_length:
-            vocabulary_V = torch.arange(score_BKV.shape[-1], device=score_BKV.device)
-            banned_ids = vocabulary_V[vocabulary_V != self.eos]
-        score_BKV = score_BKV.index_fill(-1, banned_ids, -torch.inf)
+            score_BKV[..., np.arange(score_BKV.shape[-1]) != self.eos] = -np.inf
+        score_BKV[..., self.banned_ids] = -np.inf
         if self.acceptor is not None:
-            allowed_BKV = self.acceptor.allowed(hyps.accept_BK.flatten(), self.max_length - length)
-            score_BKV.masked_fill_(~allowed_BKV.view_as(score_BKV), -torch.inf)
+            allowed_NV = self.acceptor.allowed(hyps.accept_BK.ravel(), self.max_length - length)
+            score_BKV[~allowed_NV.reshape(score_BKV.shape)] = -np.inf
         return replace(hyps, state=state), decoder_BKV, score_BKV
 
     def extend(
         self,
         hyps: _Hypotheses,
-        parent_BK: Tensor,
-        token_BK: Tensor,
-        decoder_BK: Tensor,
-        runs_BK: Tensor,
+        parent_BK: np.ndarray,
+        token_BK: np.ndarray,
+        decoder_BK: np.ndarray,
+        runs_BK: np.ndarray,
         length: int,
     ) -> _Hypotheses:
         """Hypotheses with one token more.
@@ -289,7 +290,7 @@ class _Scorer:
         tokens_BKL[..., length] = token_BK
         accept_BK = hyps.accept_BK
         if self.acceptor is not None:
-            accept_BK = accept_BK.gather(1, parent_BK)
+            accept_BK = _rows(accept_BK, parent_BK)
             accept_BK[runs_BK] = self.acceptor.advance(accept_BK[runs_BK], token_BK[runs_BK])
         return replace(
             hyps,
@@ -301,7 +302,7 @@ class _Scorer:
             accept_BK=accept_BK,
         )
 
-    def keep(self, hyps: _Hypotheses, keep_B: Tensor) -> _Hypotheses:
+    def keep(self, hyps: _Hypotheses, keep_B: np.ndarray) -> _Hypotheses:
         """Those of some rows only, int64."""
         return _Hypotheses(
             hyps.utterance_B[keep_B],
@@ -314,35 +315,47 @@ class _Scorer:
         )
 
 
-def _rows(x_BKL: Tensor, index_BJ: Tensor) -> Tensor:
-    """Rows of each utterance, (B, J, L)."""
-    return x_BKL.gather(1, index_BJ[..., None].expand(-1, -1, x_BKL.shape[-1]))
+def _rows(x_BKL: np.ndarray, index_BJ: np.ndarray) -> np.ndarray:
+    """Rows of each utterance, (B, J, ...)."""
+    return x_BKL[np.arange(len(x_BKL))[:, None], index_BJ]
+
+
+def _best(score_BN: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `num` (or all) highest of each utterance, best first, and where they stand; NaN is
+    highest."""
+    if num < score_BN.shape[1]:
+        index_BM = np.argpartition(score_BN, -num, axis=1)[:, -num:]
+        index_BM.sort(axis=1)  # on equal scores the first is ahead, however they were found
+        best_BM = _rows(score_BN, index_BM)
+    else:
+        best_BM, index_BM = score_BN, np.broadcast_to(np.arange(score_BN.shape[1]), score_BN.shape)
+    order_BM = (-best_BM).argsort(axis=1, kind="stable")
+    return _rows(best_BM, order_BM), _rows(index_BM, order_BM)
 
 
 class _Finished:
     """The n best hypotheses of each utterance that have ended."""
 
-    def __init__(self, batch: int, nbest: int, max_length: int, device: torch.device):
-        self.score_BN = torch.full((batch, nbest), -torch.inf, device=device)
-        self.length_BN = torch.zeros((batch, nbest), dtype=torch.long, device=device)
-        self.tokens_BNL = torch.zeros((batch, nbest, max_length), dtype=torch.long, device=device)
+    def __init__(self, batch: int, nbest: int, max_length: int):
+        self.score_BN = np.full((batch, nbest), -np.inf, np.float32)
+        self.length_BN = np.zeros((batch, nbest), np.int64)
+        self.tokens_BNL = np.zeros((batch, nbest, max_length), np.int64)
 
-    def worst(self, utterance_B: Tensor) -> Tensor:
+    def worst(self, utterance_B: np.ndarray) -> np.ndarray:
         """The score that a hypothesis must beat to be one of the n best."""
         return self.score_BN[utterance_B, -1]
 
-    def add(self, utterance_B: Tensor, score_BK: Tensor, tokens_BKL: Tensor, length: int) -> None:
+    def add(
+        self, utterance_B: np.ndarray, score_BK: np.ndarray, tokens_BKL: np.ndarray, length: int
+    ) -> None:
         """Merge hypotheses of `length` tokens in; on equal scores the earlier one stays ahead."""
         num_best = self.score_BN.shape[1]
-        score = torch.cat((self.score_BN[utterance_B], score_BK), 1)
-        score, order = score.sort(dim=1, descending=True, stable=True)
-        score, order = score[:, :num_best], order[:, :num_best]
-        lengths = torch.cat(
-            (self.length_BN[utterance_B], torch.full_like(score_BK, length, dtype=torch.long)), 1
-        )
-        tokens = torch.cat((self.tokens_BNL[utterance_B], tokens_BKL), 1)
-        self.score_BN[utterance_B] = score
-        self.length_BN[utterance_B] = lengths.gather(1, order)
+        score = np.concatenate((self.score_BN[utterance_B], score_BK), 1)
+        order = (-score).argsort(1, kind="stable")[:, :num_best]
+        lengths = np.concatenate((self.length_BN[utterance_B], np.full(score_BK.shape, length)), 1)
+        tokens = np.concatenate((self.tokens_BNL[utterance_B], tokens_BKL), 1)
+        self.score_BN[utterance_B] = _rows(score, order)
+        self.length_BN[utterance_B] = _rows(lengths, order)
         self.tokens_BNL[utterance_B] = _rows(tokens, order)
 
     def hypotheses(self) -> list[list[Hypothesis]]:
@@ -353,7 +366,7 @@ class _Finished:
             [
                 Hypothesis(tuple(t[:length]), score)
                 for score, length, t in zip(*rows, strict=True)
-                if score > -torch.inf
+                if score > -math.inf
             ]
             for rows in zip(scores, lengths, tokens, strict=True)
         ]

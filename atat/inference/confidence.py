@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from atat.common.files import atomic_write
 from atat.config.tasks import TAGGED_TASKS
 from atat.data.tokenizer import Tokenizer
 from atat.inference.beam_search import CTC_FLOOR, Hypothesis
+from atat.inference.ctc_prefix_score import log_likelihood
+from atat.inference.network import Encoded
 from atat.inference.options import SearchOptions
 from atat.inference.result import Reading, read
-from atat.models import checkpoint
+from atat.models import checkpoint, exported_model
 from atat.models.experiment_files import CONFIDENCE
 
 FORMAT = 3
@@ -83,11 +83,15 @@ class Searched(Protocol):
 
     tokenizer: Tokenizer
 
-    def encode_features(self, feats: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def encode_features(self, feats: Sequence[np.ndarray]) -> Encoded:
         """As `SpeechToSemantics.encode_features`."""
 
     def search_encoded(
-        self, memory_BTD: Tensor, mask_BT: Tensor, ctc_BTV: Tensor | None, options: SearchOptions
+        self,
+        memory_BTD: np.ndarray,
+        mask_BT: np.ndarray,
+        ctc_BTV: np.ndarray | None,
+        options: SearchOptions,
     ) -> list[list[Hypothesis]]:
         """As `SpeechToSemantics.search_encoded`."""
 
@@ -180,7 +184,7 @@ def margin(readings: Sequence[Reading], part: Any) -> float:
 
 
 def ctc_costs(
-    ctc_BTV: torch.Tensor, mask_BT: torch.Tensor, labels_B: Sequence[Sequence[int]], blank: int
+    ctc_BTV: np.ndarray, mask_BT: np.ndarray, labels_B: list[list[int]], blank: int
 ) -> list[float]:
     """Log-probability of CTC's best path over that of the labels, a label and the end.
 
@@ -193,18 +197,10 @@ def ctc_costs(
     Returns:
         Nats a token, one an utterance.
     """
-    length_B = mask_BT.sum(1)
-    best_B = ctc_BTV.max(-1).values.masked_fill(~mask_BT, 0.0).sum(1)
-    num_labels_B = torch.tensor([len(labels) for labels in labels_B])
-    loss_B = torch.nn.functional.ctc_loss(
-        ctc_BTV.transpose(0, 1).float().cpu(),
-        torch.tensor([token for labels in labels_B for token in labels], dtype=torch.long),
-        length_B.cpu(),
-        num_labels_B,
-        blank=blank,
-        reduction="none",
-    ).clamp_max(-CTC_FLOOR)
-    return ((best_B.cpu() + loss_B).clamp_min(0.0) / (num_labels_B + 1)).tolist()
+    best_B = np.where(mask_BT, ctc_BTV.max(-1), 0.0).sum(1)
+    likelihood_B = np.maximum(log_likelihood(ctc_BTV, mask_BT, labels_B, blank), CTC_FLOOR)
+    num_labels_B = np.array([len(labels) for labels in labels_B])
+    return (np.maximum(best_B - likelihood_B, 0.0) / (num_labels_B + 1)).tolist()
 
 
 @dataclass(frozen=True)
@@ -364,8 +360,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def save(confidence: Confidence, exp: Path) -> None:
-    """Write EXP/confidence.json."""
-    content = {"format": FORMAT, "model": checkpoint.digest(exp), **asdict(confidence)}
+    """Write EXP/confidence.json, of an experiment or an exported model."""
+    content = {"format": FORMAT, "model": _digest(exp), **asdict(confidence)}
     with atomic_write(exp / CONFIDENCE) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
@@ -396,6 +392,13 @@ def load(exp: Path) -> Confidence | None:
             raise ValueError("it has values out of range")
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
-    if digest != checkpoint.digest(exp):
+    if digest != _digest(exp):
         raise ValueError(f"{path}: was fitted for another model; {again}")
     return confidence
+
+
+def _digest(exp: Path) -> str:
+    """Of the weights."""
+    if exported_model.is_exported(exp):
+        return exported_model.digest(exp)
+    return checkpoint.digest(exp)

@@ -6,9 +6,10 @@ state is one integer. Words are spelled as the tokenizer spells them, tags are o
 
 # N hypotheses, V vocabulary.
 
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,9 +20,6 @@ from atat.grammar.grammar import Grammar
 from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE, Nesting
 
-if TYPE_CHECKING:  # importing torch costs seconds: only who searches pays
-    from torch import Tensor
-
 DEAD = -1  # the state after a token that was not allowed
 ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end
 
@@ -31,7 +29,7 @@ class Acceptor(Protocol):
 
     start: int
 
-    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+    def allowed(self, state_N: np.ndarray, room: int = ANY_ROOM) -> np.ndarray:
         """Which tokens may follow each state, (N, V) bool; `eos` where a sequence may end.
 
         Args:
@@ -40,7 +38,7 @@ class Acceptor(Protocol):
                 do not suffice to reach an end is not allowed.
         """
 
-    def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
+    def advance(self, state_N: np.ndarray, token_N: np.ndarray) -> np.ndarray:
         """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
 
 
@@ -71,7 +69,15 @@ def make(
         raise ValueError(f"got constraint '{constraint}', expected well_formed or grammar")
     if grammar is None:
         raise ValueError("the constraint 'grammar' needs a grammar, and this model came without")
+    compiled = Path(grammar).with_name(compiled_name(with_tags))
+    if compiled.is_file():
+        return Table.load(compiled)
     return from_grammar(Grammar.load(grammar), tokenizer, with_tags)
+
+
+def compiled_name(with_tags: bool) -> str:
+    """The file beside an exported model's grammar that has its acceptor (`Table.save`)."""
+    return f"grammar_{'semantics' if with_tags else 'words'}.npz"
 
 
 def from_grammar(grammar: Grammar, tokenizer: Tokenizer, with_tags: bool) -> "Table":
@@ -138,52 +144,49 @@ class Table:
         degree = np.bincount(source, minlength=len(final))
         # Arrays by state end with DEAD's row, so that index -1 finds it; those by key with a key
         # that no token has, so that a search always finds some arc.
-        self._arrays = {
-            "key": np.append(source[order] * vocab_size + token[order], np.iinfo(np.int64).max),
-            "target": np.append(target[order], DEAD),
-            "token": token[order],
-            "degree": np.append(degree, 0),
-            "first": np.append(np.cumsum(degree) - degree, 0),
-            "final": np.append(final, False),
-            "needed": np.append(_num_needed(source, target, final)[target[order]], 0),
-        }
-        self._tensors: dict = {}  # device -> the arrays there
+        self._key = np.append(source[order] * vocab_size + token[order], np.iinfo(np.int64).max)
+        self._target = np.append(target[order], DEAD)
+        self._token = token[order]
+        self._degree = np.append(degree, 0)
+        self._first = np.append(np.cumsum(degree) - degree, 0)
+        self._final = np.append(final, False)
+        self._needed = np.append(_num_needed(source, target, final)[target[order]], 0)
         self.start, self.num_states = start, len(final)
         self._vocab_size, self._eos = vocab_size, eos
 
-    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
-        """As `Acceptor.allowed`."""
-        import torch
+    def save(self, path: Path) -> None:
+        """Write it for `load`."""
+        np.savez_compressed(path, **self.__dict__)
 
-        arrays = self._on(state_N.device)
-        degree_N = arrays["degree"][state_N]
-        rows = torch.repeat_interleave(degree_N)  # the hypothesis of each arc that leaves its state
-        begin_N = arrays["first"][state_N] - (degree_N.cumsum(0) - degree_N)
-        arcs = torch.arange(len(rows), device=rows.device) + begin_N[rows]
-        allowed_NV = torch.zeros(
-            len(state_N), self._vocab_size, dtype=torch.bool, device=state_N.device
-        )
-        allowed_NV[rows, arrays["token"][arcs]] = arrays["needed"][arcs] < room
-        allowed_NV[:, self._eos] = arrays["final"][state_N]
+    @classmethod
+    def load(cls, path: Path) -> "Table":
+        """Read what `save` wrote; ValueError where it is something else."""
+        table = cls.__new__(cls)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                parts = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as e:
+            raise ValueError(f"{path}: not a compiled grammar, or a damaged one ({e})") from e
+        numbers = {name: int(part) for name, part in parts.items() if part.ndim == 0}
+        table.__dict__.update(parts | numbers)
+        return table
+
+    def allowed(self, state_N: np.ndarray, room: int = ANY_ROOM) -> np.ndarray:
+        """As `Acceptor.allowed`."""
+        degree_N = self._degree[state_N]
+        rows = np.arange(len(state_N)).repeat(degree_N)  # of each arc that leaves, its hypothesis
+        begin_N = self._first[state_N] - (degree_N.cumsum() - degree_N)
+        arcs = np.arange(len(rows)) + begin_N[rows]
+        allowed_NV = np.zeros((len(state_N), self._vocab_size), bool)
+        allowed_NV[rows, self._token[arcs]] = self._needed[arcs] < room
+        allowed_NV[:, self._eos] = self._final[state_N]
         return allowed_NV
 
-    def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
+    def advance(self, state_N: np.ndarray, token_N: np.ndarray) -> np.ndarray:
         """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
-        import torch
-
-        arrays = self._on(state_N.device)
         key_N = state_N * self._vocab_size + token_N
-        arc_N = torch.searchsorted(arrays["key"], key_N)
-        return torch.where(arrays["key"][arc_N] == key_N, arrays["target"][arc_N], DEAD)
-
-    def _on(self, device) -> dict:
-        import torch
-
-        if device not in self._tensors:
-            self._tensors[device] = {
-                name: torch.from_numpy(array).to(device) for name, array in self._arrays.items()
-            }
-        return self._tensors[device]
+        arc_N = self._key.searchsorted(key_N)
+        return np.where(self._key[arc_N] == key_N, self._target[arc_N], DEAD)
 
 
 class WellFormed:
@@ -226,36 +229,36 @@ class WellFormed:
             for top, outer in enumerate((OUTSIDE, *labels)):
                 by_top[top, opening] = nesting is None or label in nesting.get(outer, ())
             by_top[number, closing] = True
-        powers = self._base ** np.arange(max_depth, dtype=np.int64)  # reached: so many open tags
-        self._arrays = {"opens": opens, "closes": closes, "by_top": by_top, "powers": powers}
-        self._tensors: dict = {}
+        self._opens_V, self._closes_V, self._by_top = opens, closes, by_top
+        # What a token adds to the number of open tags.
+        self._adds_V = (opens > 0).astype(np.int64) - closes
+        # A state that reaches so high a power has so many open tags.
+        self._powers = self._base ** np.arange(max_depth, dtype=np.int64)
 
-    def allowed(self, state_N: "Tensor", room: int = ANY_ROOM) -> "Tensor":
+    def allowed(self, state_N: np.ndarray, room: int = ANY_ROOM) -> np.ndarray:
         """As `Acceptor.allowed`."""
-        arrays = self._on(state_N.device)
-        allowed_NV = arrays["by_top"][state_N % self._base]
-        depth_N1 = (state_N[:, None] >= arrays["powers"]).sum(1, keepdim=True)
-        opens_V, closes_V = arrays["opens"] > 0, arrays["closes"]
+        allowed_NV = self._by_top[state_N % self._base]
+        depth_N1 = self._depth(state_N)[:, None]
         # Each open tag has to be closed, one that is opened now too; the end closes nothing.
-        needed_NV = depth_N1 + opens_V.long() - closes_V.long()
-        allowed_NV &= (needed_NV < room) | (state_N == self._end)[:, None]
-        allowed_NV &= ~(opens_V & (depth_N1 >= self._max_depth))
+        in_time_NV = depth_N1 + self._adds_V < room
+        allowed_NV &= in_time_NV | (state_N == self._end)[:, None]
+        allowed_NV &= (depth_N1 < self._max_depth) | (self._opens_V == 0)
         return allowed_NV & (state_N >= 0)[:, None]
 
-    def advance(self, state_N: "Tensor", token_N: "Tensor") -> "Tensor":
+    def advance(self, state_N: np.ndarray, token_N: np.ndarray) -> np.ndarray:
         """The states after these tokens, (N,) int64; DEAD where a token was not allowed."""
-        import torch
-
-        arrays = self._on(state_N.device)
-        opened_N = arrays["opens"][token_N]
+        opened_N, is_open_N = self._opens_V[token_N], self._opens_V[token_N] > 0
         outer_N = state_N // self._base
-        closed_N = torch.where(outer_N == 0, self._end, outer_N)
-        next_N = torch.where(arrays["closes"][token_N], closed_N, state_N)
-        next_N = torch.where(opened_N > 0, state_N * self._base + opened_N, next_N)
-        is_allowed_N = self.allowed(state_N).gather(1, token_N[:, None])[:, 0]
-        return torch.where(is_allowed_N & (state_N != self._end), next_N, DEAD)
+        closed_N = np.where(outer_N == 0, self._end, outer_N)
+        next_N = np.where(self._closes_V[token_N], closed_N, state_N)
+        next_N = np.where(is_open_N, state_N * self._base + opened_N, next_N)
+        is_allowed_N = self._by_top[state_N % self._base, token_N] & (state_N >= 0)
+        is_allowed_N &= ~is_open_N | (self._depth(state_N) < self._max_depth)
+        return np.where(is_allowed_N & (state_N != self._end), next_N, DEAD)
 
-    _on = Table._on
+    def _depth(self, state_N: np.ndarray) -> np.ndarray:
+        """Open tags of each state, (N,) int64."""
+        return (state_N[:, None] >= self._powers).sum(1)
 
 
 def _num_needed(source: np.ndarray, target: np.ndarray, final: np.ndarray) -> np.ndarray:

@@ -8,16 +8,16 @@ product, and the recursion runs only for the hypotheses that the beam kept, as a
 """
 
 # B utterances, K hypotheses each, T frames, V vocabulary; S = T + 1: entry s is "after s frames".
-# All scores are natural logarithms, float32.
+# All scores are natural logarithms, float32. Within this module IMPOSSIBLE stands for -inf, whose
+# differences would be NaN; any real score is far above it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-# Stands in for -inf where -inf - -inf would give NaN; any real score is far above it.
-_LOWEST = -1.0e30
+IMPOSSIBLE = np.float32(-1e30)
+HARDLY_POSSIBLE = IMPOSSIBLE / 2  # what has been added to IMPOSSIBLE stays below
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class CtcState:
         prefix_BK: log-probability of all label sequences that begin with the prefix.
     """
 
-    nonblank_BKS: Tensor
-    blank_BKS: Tensor
-    last_BK: Tensor
-    prefix_BK: Tensor
+    nonblank_BKS: np.ndarray
+    blank_BKS: np.ndarray
+    last_BK: np.ndarray
+    prefix_BK: np.ndarray
 
 
 class CtcPrefixScorer:
@@ -51,77 +51,82 @@ class CtcPrefixScorer:
 
     def __init__(
         self,
-        log_probs_BTV: Tensor,
-        mask_BT: Tensor,
+        log_probs_BTV: np.ndarray,
+        mask_BT: np.ndarray,
         *,
         blank: int = 0,
         eos: int,
         silent: Iterable[int] = (),
     ):
-        log_probs_BTV = log_probs_BTV.float().masked_fill(~mask_BT[..., None], -torch.inf)
+        log_probs_BTV = np.maximum(log_probs_BTV, IMPOSSIBLE, dtype=np.float32)
         # A padded frame is blank for sure: it changes no probability.
-        log_probs_BTV[..., blank].masked_fill_(~mask_BT, 0.0)
+        log_probs_BTV[~mask_BT] = IMPOSSIBLE
+        log_probs_BTV[~mask_BT, blank] = 0.0
         self.log_probs_BTV = log_probs_BTV
-        self.probs_BTV = log_probs_BTV.exp()
+        self.probs_BTV = np.exp(log_probs_BTV)
         self.blank, self.eos = blank, eos
-        self.is_silent_V = torch.zeros(
-            log_probs_BTV.shape[-1], dtype=torch.bool, device=log_probs_BTV.device
-        )
+        self.is_silent_V = np.zeros(log_probs_BTV.shape[-1], bool)
         self.is_silent_V[list(silent)] = True
 
     def start(self, num_hyps: int) -> CtcState:
         """The state of `num_hyps` empty prefixes for each utterance."""
         blanks_BT = self.log_probs_BTV[..., self.blank].cumsum(-1)
-        blank_BKS = torch.nn.functional.pad(blanks_BT, (1, 0))[:, None].repeat(1, num_hyps, 1)
-        last_BK = torch.full(blank_BKS.shape[:2], self.blank, device=blank_BKS.device)
-        nonblank_BKS = torch.full_like(blank_BKS, -torch.inf)
-        return CtcState(nonblank_BKS, blank_BKS, last_BK, torch.zeros_like(blank_BKS[..., 0]))
+        blank_B1S = np.pad(blanks_BT, ((0, 0), (1, 0)))[:, None]
+        blank_BKS = blank_B1S.repeat(num_hyps, 1)
+        last_BK = np.full(blank_BKS.shape[:2], self.blank)
+        zero_BK = np.zeros(last_BK.shape, np.float32)
+        return CtcState(np.full_like(blank_BKS, IMPOSSIBLE), blank_BKS, last_BK, zero_BK)
 
-    def score(self, state: CtcState) -> Tensor:
+    def score(self, state: CtcState) -> np.ndarray:
         """Score of each hypothesis after each next token.
 
         Returns:
             prefix_BKV: log-probability of all label sequences that begin with hypothesis + token;
-            for `eos` of the hypothesis alone; for a silent token the hypothesis' own score.
-            A token less likely than e^-87 times the prefix's best frame counts as impossible.
+            for `eos` of the hypothesis alone; for a silent token the hypothesis' own score; -inf
+            where it is impossible. A token less likely than e^-87 times the prefix's best frame
+            counts as impossible.
         """
-        paths_BKS = torch.logaddexp(state.nonblank_BKS, state.blank_BKS)
+        paths_BKS = _logaddexp(state.nonblank_BKS, state.blank_BKS)
         paths_BKT = paths_BKS[..., :-1]
-        peak_BK1 = paths_BKT.amax(-1, keepdim=True).clamp_min(_LOWEST)
-        prefix_BKV = ((paths_BKT - peak_BK1).exp() @ self.probs_BTV).log_() + peak_BK1
+        peak_BK1 = paths_BKT.max(-1, keepdims=True)
+        with np.errstate(divide="ignore"):  # log(0)
+            prefix_BKV = np.log(np.exp(paths_BKT - peak_BK1) @ self.probs_BTV)
+        prefix_BKV += peak_BK1
         # A label repeated at once must have a blank between.
-        repeat_BK1 = torch.logsumexp(
-            state.blank_BKS[..., :-1] + self._label(state.last_BK), -1, keepdim=True
-        )
-        prefix_BKV.scatter_(-1, state.last_BK[..., None], repeat_BK1)
+        repeat_BK = _logsumexp(state.blank_BKS[..., :-1] + self._label(state.last_BK))
+        batch, num_hyps = state.last_BK.shape
+        prefix_BKV[np.arange(batch)[:, None], np.arange(num_hyps), state.last_BK] = repeat_BK
         prefix_BKV[..., self.eos] = paths_BKS[..., -1]
-        return torch.where(self.is_silent_V, state.prefix_BK[..., None], prefix_BKV)
+        prefix_BKV[..., self.is_silent_V] = state.prefix_BK[..., None]
+        prefix_BKV[prefix_BKV < HARDLY_POSSIBLE] = -np.inf
+        return prefix_BKV
 
-    def advance(self, state: CtcState, parent_BK: Tensor, token_BK: Tensor) -> CtcState:
+    def advance(self, state: CtcState, parent_BK: np.ndarray, token_BK: np.ndarray) -> CtcState:
         """State after hypothesis `parent_BK[b, k]` has been continued by `token_BK[b, k]`."""
-        nonblank_BKS = _rows(state.nonblank_BKS, parent_BK)
-        blank_BKS = _rows(state.blank_BKS, parent_BK)
-        last_BK = state.last_BK.gather(1, parent_BK)
-        paths_BKT = torch.where(
+        rows_B1 = np.arange(len(parent_BK))[:, None]
+        nonblank_BKS = state.nonblank_BKS[rows_B1, parent_BK]
+        blank_BKS = state.blank_BKS[rows_B1, parent_BK]
+        last_BK = state.last_BK[rows_B1, parent_BK]
+        prefix_BK = state.prefix_BK[rows_B1, parent_BK]
+        paths_BKT = np.where(
             (token_BK == last_BK)[..., None],
             blank_BKS[..., :-1],
-            torch.logaddexp(nonblank_BKS, blank_BKS)[..., :-1],
+            _logaddexp(nonblank_BKS, blank_BKS)[..., :-1],
         )
         label_BKT = self._label(token_BK)
         new_nonblank_BKS = _scan(paths_BKT, label_BKT)
-        new_prefix_BK = torch.logsumexp(paths_BKT + label_BKT, -1)
-        blank_B1T = self.log_probs_BTV[..., self.blank][:, None]
-        new_blank_BKS = _scan(new_nonblank_BKS[..., :-1], blank_B1T.expand_as(paths_BKT))
+        blank_B1T = self.log_probs_BTV[:, None, :, self.blank]
+        new_blank_BKS = _scan(new_nonblank_BKS[..., :-1], blank_B1T)
         silent_BK = self.is_silent_V[token_BK]
         silent_BK1 = silent_BK[..., None]
         return CtcState(
-            torch.where(silent_BK1, nonblank_BKS, new_nonblank_BKS),
-            torch.where(silent_BK1, blank_BKS, new_blank_BKS),
-            torch.where(silent_BK, last_BK, token_BK),
-            torch.where(silent_BK, state.prefix_BK.gather(1, parent_BK), new_prefix_BK),
+            np.where(silent_BK1, nonblank_BKS, new_nonblank_BKS),
+            np.where(silent_BK1, blank_BKS, new_blank_BKS),
+            np.where(silent_BK, last_BK, token_BK),
+            np.where(silent_BK, prefix_BK, _logsumexp(paths_BKT + label_BKT)),
         )
 
-    def select_utterances(self, index_B: Tensor, state: CtcState) -> CtcState:
+    def select_utterances(self, index_B: np.ndarray, state: CtcState) -> CtcState:
         """Keep these utterances only, here and in the state."""
         self.log_probs_BTV = self.log_probs_BTV[index_B]
         self.probs_BTV = self.probs_BTV[index_B]
@@ -132,29 +137,69 @@ class CtcPrefixScorer:
             state.prefix_BK[index_B],
         )
 
-    def _label(self, token_BK: Tensor) -> Tensor:
+    def _label(self, token_BK: np.ndarray) -> np.ndarray:
         """Log-probability of each hypothesis' token at each frame, (B, K, T)."""
-        num_frames = self.log_probs_BTV.shape[1]
-        index_BTK = token_BK[:, None].expand(-1, num_frames, -1)
-        return self.log_probs_BTV.gather(2, index_BTK).transpose(1, 2)
+        rows_B1 = np.arange(len(token_BK))[:, None]
+        return self.log_probs_BTV[rows_B1, :, token_BK]
 
 
-def _scan(enter_BKT: Tensor, stay_BKT: Tensor) -> Tensor:
-    """r[s] = logaddexp(r[s - 1], enter[s - 1]) + stay[s - 1] with r[0] = -inf, for all s at once.
+def log_likelihood(
+    log_probs_BTV: np.ndarray, mask_BT: np.ndarray, labels_B: list[list[int]], blank: int = 0
+) -> np.ndarray:
+    """CTC's log-probability of whole label sequences, float32 (B,), -inf where frames are too few.
+
+    Args:
+        log_probs_BTV: CTC's log-softmax outputs, float.
+        mask_BT: bool, True where a frame is real.
+        labels_B: ids without blanks, of each utterance.
+        blank: id of CTC's blank.
+    """
+    silent = log_probs_BTV.shape[-1]  # one more id, which fills the shorter ones up
+    padded_BTV = np.pad(log_probs_BTV, ((0, 0), (0, 0), (0, 1)), constant_values=-np.inf)
+    scorer = CtcPrefixScorer(padded_BTV, mask_BT, blank=blank, eos=silent, silent=[silent])
+    state, itself_B1 = scorer.start(1), np.zeros((len(labels_B), 1), np.int64)
+    for position in range(max(map(len, labels_B), default=0)):
+        token_B = [x[position] if position < len(x) else silent for x in labels_B]
+        state = scorer.advance(state, itself_B1, np.array(token_B)[:, None])
+    whole_B = _logaddexp(state.nonblank_BKS, state.blank_BKS)[:, 0, -1]
+    return np.where(whole_B < HARDLY_POSSIBLE, -np.inf, whole_B)
+
+
+def _scan(enter_BKT: np.ndarray, stay_BKT: np.ndarray) -> np.ndarray:
+    """r[s] = logaddexp(r[s - 1], enter[s - 1]) + stay[s - 1], r[0] impossible, for all s at once.
 
     Two neighbouring spans of frames make one: the stays add up, and what entered in the first stays
     through the second. Spans double in length, so log2(T) rounds do (Hillis and Steele 1986). Only
-    sums and no differences: exact in float32 and safe with -inf.
+    sums and no differences: exact in float32.
     """
-    reached, stay = enter_BKT + stay_BKT, stay_BKT
+    batch, num_hyps, num_frames = enter_BKT.shape
+    reached_BKS = np.full((batch, num_hyps, num_frames + 1), IMPOSSIBLE)
+    reached_BKT = reached_BKS[..., 1:]
+    np.add(enter_BKT, stay_BKT, out=reached_BKT)
+    stay_BKT = stay_BKT.copy()
     span = 1
-    while span < reached.shape[-1]:
-        carried = torch.logaddexp(reached[..., span:], reached[..., :-span] + stay[..., span:])
-        reached = torch.cat((reached[..., :span], carried), -1)
-        stay = torch.cat((stay[..., :span], stay[..., span:] + stay[..., :-span]), -1)
+    while span < num_frames:
+        carried = _logaddexp(
+            reached_BKT[..., span:], reached_BKT[..., :-span] + stay_BKT[..., span:]
+        )
+        reached_BKT[..., span:] = carried
+        stay_BKT[..., span:] = stay_BKT[..., span:] + stay_BKT[..., :-span]
         span *= 2
-    return torch.nn.functional.pad(reached, (1, 0), value=-torch.inf)
+    return np.maximum(reached_BKS, IMPOSSIBLE, out=reached_BKS)
 
 
-def _rows(x_BKS: Tensor, parent_BK: Tensor) -> Tensor:
-    return x_BKS.gather(1, parent_BK[..., None].expand(-1, -1, x_BKS.shape[-1]))
+def _logaddexp(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """As NumPy's for finite numbers, but of vectorised parts: many times faster in float32."""
+    gap = np.abs(x - y)
+    np.negative(gap, out=gap)
+    np.exp(gap, out=gap)
+    gap += 1
+    np.log(gap, out=gap)
+    gap += np.maximum(x, y)
+    return gap
+
+
+def _logsumexp(x_BKT: np.ndarray) -> np.ndarray:
+    """Over the last axis."""
+    peak_BK1 = x_BKT.max(-1, keepdims=True)
+    return np.log(np.exp(x_BKT - peak_BK1).sum(-1)) + peak_BK1[..., 0]

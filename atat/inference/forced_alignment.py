@@ -125,7 +125,7 @@ def align(
     """
     import torch
 
-    if model.model.ctc is None:
+    if not model.network.has_ctc:
         raise ValueError(
             "the experiment has no CTC (its model.ctc_weight is 0), which is what aligns: take "
             "another one"
@@ -139,20 +139,16 @@ def align(
         words = [texts[i].split() for i in names]
         tokens = [[model.tokenizer.encode_word(word) for word in row] for row in words]
         labels = [torch.tensor([i for word in row for i in word]) for row in tokens]
-        feats = [torch.from_numpy(np.array(reader[i])) for i in names]
-        with torch.inference_mode():
-            _, mask_BT, ctc_BTV = model.model.encode_speech(
-                torch.nn.utils.rnn.pad_sequence(feats, batch_first=True),
-                torch.tensor([len(f) for f in feats]),
-            )
-            frames_B = mask_BT.sum(dim=1)
-            path_BT, score_B = viterbi(
-                ctc_BTV,
-                frames_B,
-                torch.nn.utils.rnn.pad_sequence(labels, batch_first=True),
-                torch.tensor([len(row) for row in labels]),
-                model.tokenizer.blank,
-            )
+        feats = [np.array(reader[i]) for i in names]
+        _, mask_BT, ctc_BTV = (torch.from_numpy(x) for x in model.encode_features(feats))
+        frames_B = mask_BT.sum(dim=1)
+        path_BT, score_B = viterbi(
+            ctc_BTV,
+            frames_B,
+            torch.nn.utils.rnn.pad_sequence(labels, batch_first=True),
+            torch.tensor([len(row) for row in labels]),
+            model.tokenizer.blank,
+        )
         for b, name in enumerate(names):
             if not torch.isfinite(score_B[b]):
                 yield name, None

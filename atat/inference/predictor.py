@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from atat.config import config_file
 from atat.config.schema import Config
@@ -26,23 +25,24 @@ from atat.config.tasks import TAGGED_TASKS
 from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.inference import confidence, constraints, devices, recorded_audio
+from atat.inference import confidence, constraints, recorded_audio
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
+from atat.inference.network import Encoded, Network
 from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
 from atat.inference.recorded_audio import Recording
 from atat.inference.result import Result
 from atat.inference.search_results import result_of
 from atat.inference.typed_text import NBEST, TypedText, said
-from atat.models.checkpoint import check_experiment, fill, model_path, read_weights
-from atat.models.espnet_model import AtatModel, build
-from atat.models.experiment_files import TEXT_ENCODER
+from atat.models import exported_model
+from atat.models.checkpoint import check_experiment
 from atat.semantics import tag_nesting
 from atat.semantics.text_normalization import normalize
 
 if TYPE_CHECKING:
     from atat.inference.audio_arguments import AudioSource
+    from atat.models.espnet_model import AtatModel
 
 # The n best of an utterance, and what of a result's attributes is known with them.
 Found = tuple[list[Hypothesis], dict[str, Any]]
@@ -62,7 +62,7 @@ class SpeechToSemantics:
 
     def __init__(
         self,
-        model: AtatModel,
+        network: Network,
         tokenizer: Tokenizer,
         settings: Config,
         grammar: str | Path | None = None,
@@ -71,20 +71,20 @@ class SpeechToSemantics:
     ):
         """
         Args:
-            model, tokenizer, settings: of one experiment.
+            network, tokenizer, settings: of one experiment.
             grammar: file of the grammar, for the constraint "grammar".
             nested: the tag nesting of training, for the constraint "well_formed"; None: any.
             spoken_values: slots have the words that are said, not what the grammar writes for them.
         """
-        self.model, self.tokenizer, self.settings = model.eval(), tokenizer, settings
+        self.network, self.tokenizer, self.settings = network, tokenizer, settings
         self.grammar, self.nested, self.spoken_values = grammar, nested, spoken_values
         self.confidence: confidence.Confidence | None = None
         self.name: str | None = None  # of the experiment's directory
         self._acceptors: dict[tuple[str, bool], constraints.Acceptor] = {}
 
     def __repr__(self) -> str:
-        about = [f"{sum(p.numel() for p in self.model.parameters()) / 1e6:.1f} M parameters"]
-        about.append(f"on {self._device}")
+        about = [f"{self.network.num_parameters / 1e6:.1f} M parameters"]
+        about.append(f"on {self.network.device}")
         about += ["with a grammar"] if self.grammar is not None else []
         about += ["calibrated"] if self.confidence is not None else []
         name = "" if self.name is None else f"{self.name}: "
@@ -117,19 +117,22 @@ class SpeechToSemantics:
             ValueError: its files do not belong together, or are not what they should be.
         """
         exp_dir = Path(exp_dir)
-        check_experiment(exp_dir)
+        is_exported = exported_model.is_exported(exp_dir)
+        (exported_model.check if is_exported else check_experiment)(exp_dir)
         settings = config_file.load_resolved(exp_dir / "config.yaml")
-        if (exp_dir / TEXT_ENCODER).is_dir():
-            settings.model.text_pretrained = str(exp_dir / TEXT_ENCODER)
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")
-        path = model_path(exp_dir)
-        weights = read_weights(path, tokenizer)
-        model = build(settings, tokenizer, load_pretrained=False)
-        fill(model, weights, path)
-        devices.place(model, device)
+        # Each imports its library: only what is used needs to be installed.
+        if is_exported:
+            from atat.inference import onnx_network
+
+            network: Network = onnx_network.load(exp_dir, device)
+        else:
+            from atat.inference import torch_network
+
+            network = torch_network.load(exp_dir, settings, tokenizer, device)
         grammar = exp_dir / "grammar.yaml"
         loaded = cls(
-            model,
+            network,
             tokenizer,
             settings,
             grammar if grammar.is_file() else None,
@@ -141,7 +144,6 @@ class SpeechToSemantics:
             loaded.confidence = confidence.load(exp_dir)
         return loaded
 
-    @torch.inference_mode()
     def __call__(
         self,
         source: "AudioSource | Sequence[AudioSource] | None" = None,
@@ -207,7 +209,6 @@ class SpeechToSemantics:
         features = self.settings.features
         return recorded_audio.hear(source, features, sample_rate, max_duration_s, allow_url)
 
-    @torch.inference_mode()
     def understand(
         self, recordings: Sequence[Recording], threshold: float | None = None, **options: Any
     ) -> list[Result]:
@@ -251,7 +252,6 @@ class SpeechToSemantics:
             for r in recordings
         ]
 
-    @torch.inference_mode()
     def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
         """Predict intent and slots of sentences; options as in a call.
 
@@ -311,13 +311,12 @@ class SpeechToSemantics:
             default_task,
             given,
             self.settings.decode,
-            has_ctc=self.model.ctc is not None,
+            has_ctc=self.network.has_ctc,
             calibrated=None if self.confidence is None else self.confidence.options,
         )
         self._acceptor(options)
         return options
 
-    @torch.inference_mode()
     def search_features(
         self, feats: Sequence[np.ndarray], options: SearchOptions
     ) -> list[list[Hypothesis]]:
@@ -329,39 +328,25 @@ class SpeechToSemantics:
         """
         return self.search_encoded(*self.encode_features(feats), options)
 
-    @torch.inference_mode()
-    def encode_features(
-        self, feats: Sequence[np.ndarray]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Decoder memory, its mask and CTC's scores, as `AtatModel.encode_speech`; one batch."""
-        speech_BTF = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(np.array(f)) for f in feats], batch_first=True
-        )
-        lengths_B = torch.tensor([len(f) for f in feats])
-        return self.model.encode_speech(speech_BTF.to(self._device), lengths_B.to(self._device))
+    def encode_features(self, feats: Sequence[np.ndarray]) -> Encoded:
+        """Decoder memory, its mask and CTC's scores, as `Network.encode_speech`; one batch."""
+        return self.network.encode_speech([np.asarray(f) for f in feats])
 
-    @torch.inference_mode()
     def search_texts(self, texts: Sequence[str], options: SearchOptions) -> list[list[Hypothesis]]:
         """The n best of each sentence of training's words (`normalize`), decoded as one batch."""
-        tokens = [torch.tensor(self._encode_text(text)) for text in texts]
+        tokens = [self._encode_text(text) for text in texts]
         for text, ids in zip(texts, tokens, strict=True):
             if len(ids) > MAX_TEXT_TOKENS:
                 raise ValueError(
                     f"text '{text[:40]}...': got {len(ids)} tokens, expected at most "
                     f"{MAX_TEXT_TOKENS}"
                 )
-        token_BL = torch.nn.utils.rnn.pad_sequence(
-            tokens, batch_first=True, padding_value=self.tokenizer.pad
-        )
-        lengths_B = torch.tensor([len(ids) for ids in tokens])
-        memory_BLD, mask_BL = self.model.encode_text(
-            token_BL.to(self._device), lengths_B.to(self._device)
-        )
-        return self.search_encoded(memory_BLD, mask_BL, None, options)
+        return self.search_encoded(*self.network.encode_text(tokens), None, options)
 
     @property
-    def _device(self) -> torch.device:
-        return self.model.cmvn_mean_F.device
+    def model(self) -> "AtatModel":
+        """The torch model of an experiment (an exported one has none)."""
+        return self.network.model
 
     @cached_property
     def _encode_text(self):
@@ -393,12 +378,11 @@ class SpeechToSemantics:
                 results[i] = result_of(hypotheses, options, self.tokenizer, grammar, about)
         return [results[i] for i in range(len(sizes))]
 
-    @torch.inference_mode()
     def search_encoded(
         self,
-        memory_BTD: torch.Tensor,
-        mask_BT: torch.Tensor,
-        ctc_BTV: torch.Tensor | None,
+        memory_BTD: np.ndarray,
+        mask_BT: np.ndarray,
+        ctc_BTV: np.ndarray | None,
         options: SearchOptions,
         accepted: constraints.Acceptor | None = None,
     ) -> list[list[Hypothesis]]:
@@ -415,16 +399,15 @@ class SpeechToSemantics:
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
         if options.task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
             banned |= set(tokenizer.tag_ids)
-        first_B = torch.full((len(memory_BTD),), tokenizer.task_ids[options.task])
+        first_B = np.full(len(memory_BTD), tokenizer.task_ids[options.task])
         memory_mask_BT = mask_BT
-        reads_ctc = self.model.config.ctc_to_text_share > 0
-        if ctc_BTV is not None and options.task == "nlu" and reads_ctc:
-            memory_BTD, memory_mask_BT = self.model.encode_posteriors(ctc_BTV, mask_BT)
+        if ctc_BTV is not None and options.task == "nlu" and self.network.reads_ctc:
+            memory_BTD, memory_mask_BT = self.network.encode_posteriors(ctc_BTV, mask_BT)
         return search(
-            self.model.decoder,
+            self.network.decoder,
             memory_BTD,
             memory_mask_BT,
-            first_B.to(memory_BTD.device),
+            first_B,
             eos=tokenizer.eos,
             beam=options.beam,
             nbest=options.nbest,

@@ -11,7 +11,6 @@ import numpy as np
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
 from atat.inference import audio_arguments
-from atat.models import whisper
 
 if TYPE_CHECKING:
     from atat.inference.audio_arguments import AudioSource
@@ -61,7 +60,7 @@ def hear(
     nothing_TF = np.zeros((0, settings.num_mel_bins), np.float32)
     limit = max_duration_s or settings.max_duration_s
     if settings.kind == "whisper":
-        limit = min(limit, whisper.MAX_DURATION_S)
+        limit = min(limit, filter_bank.WHISPER_MAX_DURATION_S)
     name, samples = audio_arguments.name_of(source), np.zeros(0, np.float32)
     try:
         samples = audio_arguments.read(

@@ -12,6 +12,7 @@ from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank
 from atat.inference import constraints, devices
 from atat.inference.beam_search import Hypothesis, search
+from atat.inference.torch_network import TorchDecoder
 from atat.inference.typed_text import said
 from atat.models import whisper, whisper_checkpoint
 from atat.models.decoder import Decoder, DecoderState
@@ -117,16 +118,16 @@ class Listener:
         return filter_bank.whisper_mel(samples_N, self.settings)
 
     @torch.inference_mode()
-    def encode(self, feats_TF: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, feats_TF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """States (1, S, D) of one recording, and their mask (1, S)."""
         feats_1TF = torch.from_numpy(feats_TF)[None].to(self.device)
         lengths_1 = torch.tensor([feats_1TF.size(1)], device=self.device)
-        return self.encoder(whisper.normalize(feats_1TF, lengths_1), lengths_1)
+        states, mask = self.encoder(whisper.normalize(feats_1TF, lengths_1), lengths_1)
+        return states.numpy(force=True), mask.numpy(force=True)
 
-    @torch.inference_mode()
     def search(
         self,
-        states: tuple[torch.Tensor, torch.Tensor],
+        states: tuple[np.ndarray, np.ndarray],
         beam: int,
         nbest: int = 1,
         accepted: constraints.Acceptor | None = None,
@@ -141,9 +142,9 @@ class Listener:
             banned: ids that no hypothesis has: `special` (by default) or `not_plain`.
         """
         (found,) = search(
-            Prompted(self.decoder, self.prompt[0]),
+            TorchDecoder(Prompted(self.decoder, self.prompt[0]), torch.device(self.device)),
             *states,
-            torch.tensor([self.prompt[1]], device=self.device),
+            np.array([self.prompt[1]]),
             eos=self.words.eos,
             beam=beam,
             nbest=nbest,

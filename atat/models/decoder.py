@@ -229,10 +229,32 @@ class Decoder(nn.Module):
     def step(self, token_BK: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As `beam_search.AutoregressiveDecoder.step`; errors as of `forward`."""
         batch, num_hyps = token_BK.shape
+        itself = torch.eye(num_hyps, dtype=torch.bool, device=token_BK.device)
+        itself = _bias(itself, state.lineage.dtype).view(1, 1, num_hyps, num_hyps)
+        lineage = torch.cat([state.lineage, itself.expand(batch, -1, -1, -1)], dim=-1)
+        log_probs_BKV, keys, values = self.attend(token_BK, state, lineage)
+        return log_probs_BKV, replace(
+            state,
+            position=state.position + 1,
+            keys=tuple(keys),
+            values=tuple(values),
+            lineage=lineage,
+        )
+
+    def attend(
+        self, token_BK: Tensor, state: DecoderState, lineage: Tensor
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """What a step computes.
+
+        Args:
+            token_BK: int64.
+            state: before them.
+            lineage: (B, 1, K, N), after them.
+
+        Returns:
+            Log-probabilities (B, K, V), and of every layer the keys and the values of all tokens.
+        """
         x_BKD = self._embed(token_BK[..., None], state.position).squeeze(-2)
-        itself = torch.eye(num_hyps, dtype=torch.bool, device=x_BKD.device)
-        itself = _bias(itself, x_BKD.dtype).view(1, 1, num_hyps, num_hyps).expand(batch, -1, -1, -1)
-        lineage = torch.cat([state.lineage, itself], dim=-1)
         all_keys, all_values = [], []
         for i, layer in enumerate(self.layers):
             # The K hypotheses are K queries to their utterance's one set of keys, here and below.
@@ -247,13 +269,7 @@ class Decoder(nn.Module):
             x_BKD = layer.feed_forward(x_BKD)
             all_keys.append(keys)
             all_values.append(values)
-        return self._logits(x_BKD).log_softmax(dim=-1), replace(
-            state,
-            position=state.position + 1,
-            keys=tuple(all_keys),
-            values=tuple(all_values),
-            lineage=lineage,
-        )
+        return self._logits(x_BKD).log_softmax(dim=-1), all_keys, all_values
 
     def _embed(self, token: Tensor, first_position: int) -> Tensor:
         width, last = self.embedding.embedding_dim, first_position + token.size(-1)

@@ -279,8 +279,10 @@ class TextEncoder(nn.Module):
         """Embedded tokens (B, L, D) -> states (B, L, D) and mask (B, L)."""
         mask_BL = length_mask(lengths_B, embedded_BLD.size(1))
         x = embedded_BLD + sinusoids(0, embedded_BLD.size(1), embedded_BLD.size(2), embedded_BLD)
-        x, _, _ = self.layers(self.dropout(x), lengths_B, masks=~mask_BL)
-        return x, mask_BL
+        x = self.dropout(x)
+        for layer in self.layers.encoders:
+            x = _transformer_layer(layer, x, mask_BL)
+        return self.layers.after_norm(x), mask_BL
 
 
 class PretrainedTextEncoder(nn.Module):

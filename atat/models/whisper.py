@@ -22,7 +22,6 @@ from atat.models.encoders import length_mask
 from atat.models.whisper_checkpoint import Checkpoint
 
 MAX_FRAMES = 1500  # of the encoder: 30 s
-MAX_DURATION_S = 30.0
 FRAMES_PER_STATE = 4  # feature frames to one state of a frozen encoder
 SUBSAMPLING = 2  # feature frames to one of the encoder
 MAX_TOKENS = 448  # of the decoder
@@ -120,10 +119,18 @@ class FrozenEncoder(nn.Module):
         """Log mel power (B, T, F) -> states (B, S, D) and lengths (B,), S = ceil(T / 4)."""
         states_BSD, mask_BS = self.encoder(normalize(speech_BTF, lengths_B), lengths_B)
         # The mean of every two; of the last one alone where their number is odd.
-        odd = states_BSD.size(1) % 2
-        pairs = F.pad(states_BSD * mask_BS[..., None], (0, 0, 0, odd)).unflatten(1, (-1, 2))
-        count = F.pad(mask_BS, (0, odd)).unflatten(1, (-1, 2)).sum(dim=2, keepdim=True)
-        return pairs.sum(dim=2) / count.clamp(min=1), -(-lengths_B // FRAMES_PER_STATE)
+        sum_BSD, count_BS1 = (
+            _pair_sums(states_BSD * mask_BS[..., None]),
+            _pair_sums(mask_BS[..., None].long()),
+        )
+        return sum_BSD / count_BS1.clamp(min=1), (
+            lengths_B + FRAMES_PER_STATE - 1
+        ) // FRAMES_PER_STATE
+
+
+def _pair_sums(x_BSD: Tensor) -> Tensor:
+    """(B, ceil(S / 2), D); by slices, which an exported graph takes at any length."""
+    return x_BSD[:, ::2] + F.pad(x_BSD, (0, 0, 0, 1))[:, 1::2]
 
 
 def start_base(base: FrozenEncoder, source: str) -> None:

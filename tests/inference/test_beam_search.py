@@ -4,13 +4,14 @@ import itertools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atat.inference.beam_search import CTC_FLOOR, Hypothesis, search
 from atat.inference.ctc_prefix_score import CtcPrefixScorer
+from tests.toy import log_softmax
 
 # blank, padding, a task token, the end, two words, a tag
 BLANK, PAD, TASK, EOS, A, B, TAG = range(7)
@@ -18,13 +19,17 @@ SIZE = 7
 BANNED = (BLANK, PAD, TASK)
 
 
+def normal(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
 @dataclass
 class ToyState:
-    hidden_BKD: torch.Tensor
-    memory_BD: torch.Tensor
+    hidden_BKD: np.ndarray
+    memory_BD: np.ndarray
 
     def select(self, parent_BK):
-        rows_B1 = torch.arange(len(parent_BK))[:, None]
+        rows_B1 = np.arange(len(parent_BK))[:, None]
         return ToyState(self.hidden_BKD[rows_B1, parent_BK], self.memory_BD)
 
     def select_utterances(self, index_B):
@@ -35,29 +40,27 @@ class ToyDecoder:
     """A recurrent network with random weights: its output depends on memory and whole prefix."""
 
     def __init__(self, seed=0, size=SIZE, width=8, sharp=3.0):
-        generator = torch.Generator().manual_seed(seed)
-        self.embedding, self.output = (
-            torch.randn(size, width, generator=generator) * sharp for _ in range(2)
-        )
-        self.recurrent = torch.randn(width, width, generator=generator)
+        rng = np.random.default_rng(seed)
+        self.embedding, self.output = (normal(rng, size, width) * sharp for _ in range(2))
+        self.recurrent = normal(rng, width, width)
 
     def start(self, memory_BTD, mask_BT, num_hyps):
-        weight_BT1 = mask_BT[..., None].float()
+        weight_BT1 = mask_BT[..., None].astype(np.float32)
         mean_BD = (memory_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
-        return ToyState(mean_BD[:, None].repeat(1, num_hyps, 1), mean_BD)
+        return ToyState(mean_BD[:, None].repeat(num_hyps, 1), mean_BD)
 
     def step(self, token_BK, state):
-        hidden_BKD = torch.tanh(
+        hidden_BKD = np.tanh(
             state.hidden_BKD @ self.recurrent + self.embedding[token_BK] + state.memory_BD[:, None]
         )
-        return (hidden_BKD @ self.output.T).log_softmax(-1), ToyState(hidden_BKD, state.memory_BD)
+        return log_softmax(hidden_BKD @ self.output.T), ToyState(hidden_BKD, state.memory_BD)
 
 
 class UniformDecoder(ToyDecoder):
     """Everything is equally likely: nothing but ties."""
 
     def step(self, token_BK, state):
-        return torch.full((*token_BK.shape, SIZE), -math.log(SIZE)), state
+        return np.full((*token_BK.shape, SIZE), -math.log(SIZE), np.float32), state
 
 
 class Automaton:
@@ -73,14 +76,13 @@ class Automaton:
             for state, row in enumerate(next_SV.tolist()):
                 ways = [needed[to] + 1 for t, to in enumerate(row) if to >= 0 and t in (A, B, TAG)]
                 needed[state] = min([needed[state], *ways])
-        self.needed_S = torch.tensor([*needed, 99])  # the last is for -1
+        self.needed_S = np.array([*needed, 99])  # the last is for -1
 
     @classmethod
     def random(cls, seed, num_states=4):
-        generator = torch.Generator().manual_seed(seed)
-        next_SV = torch.randint(0, num_states, (num_states, SIZE), generator=generator)
-        drop_SV = torch.rand(num_states, SIZE, generator=generator) < 0.4
-        return cls(next_SV.masked_fill(drop_SV, -1))
+        rng = np.random.default_rng(seed)
+        next_SV = rng.integers(0, num_states, (num_states, SIZE))
+        return cls(np.where(rng.random((num_states, SIZE)) < 0.4, -1, next_SV))
 
     def allowed(self, state_N, room):
         next_NV = self.next_SV[state_N]
@@ -103,14 +105,12 @@ class Automaton:
 
 
 def memory(batch=1, num_frames=4, width=8, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, num_frames, width, generator=generator), torch.ones(
-        batch, num_frames, dtype=torch.bool
-    )
+    memory_BTD = normal(np.random.default_rng(seed), batch, num_frames, width)
+    return memory_BTD, np.ones((batch, num_frames), bool)
 
 
 def run(decoder, memory_BTD, mask_BT, **options):
-    first_B = torch.full((len(memory_BTD),), TASK)
+    first_B = np.full(len(memory_BTD), TASK)
     return search(decoder, memory_BTD, mask_BT, first_B, eos=EOS, **{"banned": BANNED, **options})
 
 
@@ -123,14 +123,14 @@ def exhaustive(decoder, memory_BTD, mask_BT, max_length, acceptor=None, bonus=0.
                 continue
             state, score = decoder.start(memory_BTD, mask_BT, 1), 0.0
             for previous, token in itertools.pairwise((TASK, *tokens, EOS)):
-                log_probs_BKV, state = decoder.step(torch.tensor([[previous]]), state)
+                log_probs_BKV, state = decoder.step(np.array([[previous]]), state)
                 score += float(log_probs_BKV[0, 0, token])
             score = (1 - w) * score + bonus * length
             if ctc is not None:
                 prefix = ctc.start(1)
-                zero = torch.zeros(1, 1, dtype=torch.long)
+                zero = np.zeros((1, 1), np.int64)
                 for token in tokens:
-                    prefix = ctc.advance(prefix, zero, torch.tensor([[token]]))
+                    prefix = ctc.advance(prefix, zero, np.array([[token]]))
                 score += w * max(float(ctc.score(prefix)[0, 0, EOS]), CTC_FLOOR)
             if score > -math.inf:
                 results.append(Hypothesis(tokens, score))
@@ -157,8 +157,7 @@ def test_a_beam_as_wide_as_everything_is_exhaustive_search(seed, bonus, nbest):
 @pytest.mark.parametrize("weight", [0.3, 1.0])
 def test_joint_search_with_ctc_is_exhaustive_too(weight):
     decoder, (memory_BTD, mask_BT) = ToyDecoder(1), memory()
-    generator = torch.Generator().manual_seed(2)
-    ctc_BTV = torch.randn(1, 4, SIZE, generator=generator).mul(2).log_softmax(-1)
+    ctc_BTV = log_softmax(2 * normal(np.random.default_rng(2), 1, 4, SIZE))
     ctc = CtcPrefixScorer(ctc_BTV, mask_BT, eos=EOS, silent=[TAG])
     (got,) = run(
         decoder,
@@ -186,8 +185,9 @@ def test_beam_one_is_greedy(seed):
     decoder, (memory_BTD, mask_BT) = ToyDecoder(seed), memory(seed=seed)
     state, token, tokens, score = decoder.start(memory_BTD, mask_BT, 1), TASK, [], 0.0
     while token != EOS:
-        log_probs_BKV, state = decoder.step(torch.tensor([[token]]), state)
-        log_probs_V = log_probs_BKV[0, 0].index_fill(0, torch.tensor(BANNED), -math.inf)
+        log_probs_BKV, state = decoder.step(np.array([[token]]), state)
+        log_probs_V = log_probs_BKV[0, 0]
+        log_probs_V[list(BANNED)] = -math.inf
         token = EOS if len(tokens) == 6 else int(log_probs_V.argmax())
         score += float(log_probs_V[token])
         tokens.append(token)
@@ -200,8 +200,8 @@ def test_beam_one_is_greedy(seed):
 def test_a_batch_is_its_utterances_one_by_one(beam, options):
     decoder = ToyDecoder(2, sharp=1.5)
     memory_BTD, _ = memory(batch=9, num_frames=6, seed=beam)
-    mask_BT = torch.arange(6)[None] < torch.tensor([6, 1, 3, 2, 6, 5, 4, 1, 2])[:, None]
-    ctc_BTV = torch.randn(9, 6, SIZE, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    mask_BT = np.arange(6)[None] < np.array([6, 1, 3, 2, 6, 5, 4, 1, 2])[:, None]
+    ctc_BTV = log_softmax(normal(np.random.default_rng(0), 9, 6, SIZE))
     options = dict(options, beam=beam, nbest=3, max_length=12)
     if options.pop("acceptor", None):
         options["acceptor"] = Automaton.random(4)
@@ -238,8 +238,8 @@ def test_an_acceptor_lets_nothing_else_out(seed, beam):
 
 
 def test_what_cannot_end_in_time_does_not_come_out():
-    next_SV = torch.full((6, SIZE), -1)
-    next_SV[range(5), A] = torch.arange(1, 6)
+    next_SV = np.full((6, SIZE), -1)
+    next_SV[range(5), A] = np.arange(1, 6)
     next_SV[5, EOS] = 0  # a sequence is five A
     decoder, (memory_BTD, mask_BT) = ToyDecoder(), memory(batch=2)
     for max_length, expected in [(4, []), (5, [(A,) * 5]), (50, [(A,) * 5])]:
@@ -291,7 +291,7 @@ class Scripted(ToyDecoder):
     def step(self, token_BK, state):
         scores = self.steps[min(self.num_steps, len(self.steps) - 1)]
         self.num_steps += 1
-        log_probs_BKV = torch.full((*token_BK.shape, SIZE), -20.0)
+        log_probs_BKV = np.full((*token_BK.shape, SIZE), -20.0, np.float32)
         for token, score in scores.items():
             log_probs_BKV[..., token] = score
         return log_probs_BKV, state
@@ -305,7 +305,7 @@ def test_search_stops_as_soon_as_nothing_can_win():
 
 
 def test_search_stops_when_nothing_is_left():
-    next_SV = torch.full((3, SIZE), -1)
+    next_SV = np.full((3, SIZE), -1)
     next_SV[0, A], next_SV[1, EOS] = 1, 2  # A and nothing else
     decoder = Scripted({A: -1.0})
     (hyps,) = run(decoder, *memory(), nbest=5, max_length=1000, acceptor=Automaton(next_SV))
@@ -345,11 +345,10 @@ def test_utterances_that_are_done_leave_the_batch():
 
 def test_no_frames_noise_and_silence_give_no_nan():
     decoder = ToyDecoder()
-    memory_BTD = torch.stack(
-        [torch.randn(4, 8) * 1e4, torch.zeros(4, 8), torch.full((4, 8), torch.nan)]
-    )
-    mask_BT = torch.tensor([[True] * 4, [True] * 4, [False] * 4])  # the last has padding only
-    ctc_BTV = torch.full((3, 4, SIZE), -torch.inf)
+    memory_BTD = normal(np.random.default_rng(0), 3, 4, 8) * 1e4
+    memory_BTD[1], memory_BTD[2] = 0.0, np.nan
+    mask_BT = np.array([[True] * 4, [True] * 4, [False] * 4])  # the last has padding only
+    ctc_BTV = np.full((3, 4, SIZE), -np.inf, np.float32)
     ctc_BTV[..., BLANK] = 0.0
     for weight in (0.0, 0.5, 1.0):
         results = run(
@@ -370,17 +369,17 @@ def test_no_frames_noise_and_silence_give_no_nan():
 
 
 def test_more_labels_than_frames_are_unlikely_and_not_impossible():
-    next_SV = torch.full((6, SIZE), -1)
-    next_SV[range(5), A] = torch.arange(1, 6)
+    next_SV = np.full((6, SIZE), -1)
+    next_SV[range(5), A] = np.arange(1, 6)
     next_SV[5, EOS] = 0  # five A, that need nine frames
-    ctc_BTV = torch.randn(1, 4, SIZE).log_softmax(-1)
+    ctc_BTV = log_softmax(normal(np.random.default_rng(0), 1, 4, SIZE))
     options = {"acceptor": Automaton(next_SV), "ctc_log_probs_BTV": ctc_BTV, "ctc_weight": 0.5}
     (hyps,) = run(ToyDecoder(), *memory(), **options)
     assert hyps[0].tokens == (A,) * 5 and -600 < hyps[0].score < -500
 
 
 def test_an_empty_batch_is_an_empty_result():
-    assert run(ToyDecoder(), torch.zeros(0, 4, 8), torch.zeros(0, 4, dtype=torch.bool)) == []
+    assert run(ToyDecoder(), np.zeros((0, 4, 8), np.float32), np.zeros((0, 4), bool)) == []
 
 
 @pytest.mark.parametrize(
@@ -401,4 +400,4 @@ def test_settings_out_of_range_are_named(options, message):
 def test_nan_is_an_error_and_not_an_answer():
     memory_BTD, mask_BT = memory()
     with pytest.raises(ValueError, match="NaN"):
-        run(ToyDecoder(), memory_BTD * torch.nan, mask_BT)
+        run(ToyDecoder(), memory_BTD * np.nan, mask_BT)

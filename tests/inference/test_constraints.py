@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,23 +48,23 @@ def toy(tmp_path):
 
 def accepts(accept, tokenizer, tokens):
     """Follows `advance`, checking that `allowed` says the same."""
-    state = torch.tensor([accept.start])
+    state = np.array([accept.start])
     for token in tokens:
         is_allowed = bool(accept.allowed(state)[0, token])
-        state = accept.advance(state, torch.tensor([token]))
+        state = accept.advance(state, np.array([token]))
         assert (state.item() == DEAD) == (not is_allowed)
     return bool(accept.allowed(state)[0, tokenizer.eos])
 
 
 def language(accept, eos, limit=100_000):
     """Every accepted token sequence, by trying all allowed tokens; all hypotheses in one batch."""
-    found, prefixes, state_N = set(), [()], torch.tensor([accept.start])
+    found, prefixes, state_N = set(), [()], np.array([accept.start])
     while prefixes:
         allowed_NV = accept.allowed(state_N)
         assert allowed_NV.any(1).all(), "a state from which nothing can follow"
-        found |= {prefixes[n] for n in allowed_NV[:, eos].nonzero().flatten().tolist()}
+        found |= {prefixes[n] for n in np.flatnonzero(allowed_NV[:, eos]).tolist()}
         allowed_NV[:, eos] = False
-        rows, tokens = allowed_NV.nonzero().T
+        rows, tokens = allowed_NV.nonzero()
         prefixes = [(*prefixes[n], t) for n, t in zip(rows.tolist(), tokens.tolist(), strict=True)]
         assert len(prefixes) < limit
         state_N = accept.advance(state_N[rows], tokens)
@@ -99,10 +98,10 @@ def test_table_agrees_with_a_list_of_sequences(sequences):
     assert language(accept, eos=6) == sequences
     # Every token in every state, in one batch, the dead state too.
     prefixes = [*states, None]
-    state_N = torch.tensor([states.get(prefix, DEAD) for prefix in prefixes])
+    state_N = np.array([states.get(prefix, DEAD) for prefix in prefixes])
     allowed_NV = accept.allowed(state_N)
     for token in range(6):
-        after_N = accept.advance(state_N, torch.full_like(state_N, token))
+        after_N = accept.advance(state_N, np.full_like(state_N, token))
         for n, prefix in enumerate(prefixes):
             expected = DEAD if prefix is None else states.get((*prefix, token), DEAD)
             assert after_N[n] == expected
@@ -111,7 +110,7 @@ def test_table_agrees_with_a_list_of_sequences(sequences):
 
 def test_no_hypotheses_give_no_rows(toy, tokenizer):
     for accept in (constraints.from_grammar(toy, tokenizer, True), WellFormed(tokenizer)):
-        none = torch.zeros(0, dtype=torch.long)
+        none = np.zeros(0, np.int64)
         assert accept.allowed(none).shape == (0, len(tokenizer))
         assert accept.advance(none, none).shape == (0,)
 
@@ -149,8 +148,8 @@ def test_well_formed_accepts_what_parses_and_nothing_else(tokenizer, known, num_
     symbols = [*tokenizer.encode(" ".join(tokenizer.tags)), word]
     for length in range(6):
         rows = list(itertools.product(symbols, repeat=length))
-        state_N = torch.full((len(rows),), accept.start)
-        for token_N in torch.tensor(rows).T if length else []:
+        state_N = np.full(len(rows), accept.start)
+        for token_N in np.array(rows).T if length else []:
             state_N = accept.advance(state_N, token_N)
         expected = [is_well_formed(tokenizer.decode(row), **known) for row in rows]
         assert accept.allowed(state_N)[:, tokenizer.eos].tolist() == expected
@@ -161,15 +160,15 @@ def test_well_formed_accepts_what_parses_and_nothing_else(tokenizer, known, num_
 def test_whatever_well_formed_lets_through_parses(tokenizer, seed):
     rng = random.Random(seed)
     accept = WellFormed(tokenizer, max_depth=5)
-    state, tokens = torch.tensor([accept.start]), []
+    state, tokens = np.array([accept.start]), []
     while True:
-        choices = accept.allowed(state)[0].nonzero().flatten().tolist()
+        choices = np.flatnonzero(accept.allowed(state)[0]).tolist()
         closing = [c for c in choices if tokenizer.symbols[c].startswith(")")]
         token = rng.choice(closing if closing and len(tokens) > 30 else choices)
         if token == tokenizer.eos:
             break
         tokens.append(token)
-        state = accept.advance(state, torch.tensor([token]))
+        state = accept.advance(state, np.array([token]))
     assert target_sequence.parse(tokenizer.decode(tokens))
     assert not {0, 1, 2, 3, *tokenizer.task_ids.values()} & set(tokens)
 
@@ -181,17 +180,17 @@ def test_whoever_minds_the_room_always_ends_in_time(tokenizer, seed, room):
     sequences = constraints.from_sequences(SEQUENCES, tokenizer)
     shortest = min(len(tokenizer.encode(sequence)) for sequence in SEQUENCES)
     for accept, least in ((WellFormed(tokenizer, max_depth=5), 2), (sequences, shortest)):
-        state, token = torch.tensor([accept.start]), None
+        state, token = np.array([accept.start]), None
         if room < least:
             assert not accept.allowed(state, room).any()
             continue
         for left in range(room, -1, -1):
-            choices = accept.allowed(state, left)[0].nonzero().flatten().tolist()
-            assert set(choices) <= set(accept.allowed(state)[0].nonzero().flatten().tolist())
+            choices = np.flatnonzero(accept.allowed(state, left)[0]).tolist()
+            assert set(choices) <= set(np.flatnonzero(accept.allowed(state)[0]).tolist())
             token = rng.choice(choices)
             if token == tokenizer.eos:
                 break
-            state = accept.advance(state, torch.tensor([token]))
+            state = accept.advance(state, np.array([token]))
         assert token == tokenizer.eos
 
 
@@ -210,15 +209,15 @@ def test_well_formed_depth_is_cut_to_what_64_bits_hold():
             return [4 + self.tags.index(tag)]
 
     accept = WellFormed(Many(), max_depth=8)
-    state = torch.tensor([0])
+    state = np.array([0])
     depth = 0
     while accept.allowed(state)[0, 4 + 1999]:
-        state = accept.advance(state, torch.tensor([4 + 1999]))
+        state = accept.advance(state, np.array([4 + 1999]))
         depth += 1
     assert depth == 5  # 2002^5 < 2^63 < 2002^6
     for _ in range(depth):
-        state = accept.advance(state, torch.tensor([4 + 3999]))
-    assert accept.allowed(state)[0].nonzero().flatten().tolist() == [3]
+        state = accept.advance(state, np.array([4 + 3999]))
+    assert np.flatnonzero(accept.allowed(state)[0]).tolist() == [3]
 
 
 def test_any_words_lets_words_through_and_nothing_else(tokenizer):
@@ -226,7 +225,7 @@ def test_any_words_lets_words_through_and_nothing_else(tokenizer):
     assert accepts(accept, tokenizer, tokenizer.encode("turn the hallway on"))
     assert accepts(accept, tokenizer, [])
     assert not accepts(accept, tokenizer, tokenizer.encode("stop( stop )stop"))
-    allowed = accept.allowed(torch.tensor([0]))[0].nonzero().flatten().tolist()
+    allowed = np.flatnonzero(accept.allowed(np.array([0]))[0]).tolist()
     assert tokenizer.eos in allowed and not {0, 1, 2, *tokenizer.task_ids.values()} & set(allowed)
 
 

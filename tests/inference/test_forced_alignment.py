@@ -14,7 +14,9 @@ from atat.data import ctm, kaldi_dir
 from atat.data.feature_archive import FeatureWriter
 from atat.data.tokenizer import Tokenizer
 from atat.inference import forced_alignment
+from atat.inference.network import padded
 from tests.conftest import SEQUENCES
+from tests.toy import log_softmax
 
 BLANK = 0
 
@@ -100,18 +102,13 @@ TOKENIZER = Tokenizer.train(SEQUENCES, 60)
 FRAME_S = 0.04  # of the encoder below: 4 feature frames
 
 
-class Encoder:
-    """Its CTC is sure of the token that the first bin of every fourth feature frame names."""
-
-    ctc = "there"
-    subsampling = 4
-
-    def encode_speech(self, speech_BTF, lengths_B):
-        token_BS = speech_BTF[:, ::4, 0].long()
-        frames_B = (lengths_B + 3) // 4
-        mask_BS = torch.arange(token_BS.size(1)) < frames_B[:, None]
-        sure_BSV = torch.nn.functional.one_hot(token_BS, len(TOKENIZER)) * 10.0
-        return None, mask_BS, sure_BSV.log_softmax(-1)
+def encode_features(feats):
+    """CTC is sure of the token that the first bin of every fourth feature frame names."""
+    feats_BTF, lengths_B = padded(feats)
+    token_BS = feats_BTF[:, ::4, 0].astype(int)
+    mask_BS = np.arange(token_BS.shape[1]) < ((lengths_B + 3) // 4)[:, None]
+    sure_BSV = 10.0 * np.eye(len(TOKENIZER))[token_BS]
+    return np.zeros((len(feats), 0)), mask_BS, log_softmax(sure_BSV)
 
 
 def planted(frames: dict[int, str], num_frames: int) -> np.ndarray:
@@ -136,7 +133,13 @@ def split(root, feats: dict[str, np.ndarray], texts: dict[str, str]):
 def model(**features):
     settings = Config(features=FeaturesConfig(**features))
     settings.model.subsampling = 4
-    return SimpleNamespace(model=Encoder(), tokenizer=TOKENIZER, settings=settings)
+    return SimpleNamespace(
+        model=SimpleNamespace(subsampling=4),
+        network=SimpleNamespace(has_ctc=True),
+        encode_features=encode_features,
+        tokenizer=TOKENIZER,
+        settings=settings,
+    )
 
 
 def test_words_are_written_where_ctc_hears_them(tmp_path):
@@ -213,7 +216,7 @@ def test_what_cannot_be_aligned_is_counted_and_limited(tmp_path):
 def test_without_ctc_or_text_or_features_there_is_one_line(tmp_path):
     data, dump = split(tmp_path, {"a": planted({10: "ten"}, 40)}, {"a": "ten"})
     without = model()
-    without.model.ctc = None
+    without.network.has_ctc = False
     with pytest.raises(ValueError, match="has no CTC"):
         forced_alignment.write_ctm(without, data, dump)
     kaldi_dir.write(data, kaldi_dir.DataDir(text={"a": "ten"}))

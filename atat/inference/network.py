@@ -1,0 +1,61 @@
+"""What `SpeechToSemantics` computes with: a trained network, whichever library runs it.
+
+Everything that crosses this line is NumPy's, float32; `torch_network` and `onnx_network` are the
+two sides of it.
+"""
+
+# B utterances, T feature frames, F mel bins, S memory positions, D width, V vocabulary, L tokens
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from atat.inference.beam_search import AutoregressiveDecoder
+
+# Decoder memory (B, S, D), its mask (B, S), and CTC's log-softmax outputs (B, S, V) or None.
+Encoded = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+class Network(Protocol):
+    """A trained AT-AT network.
+
+    Attributes:
+        decoder: the one that all tasks share.
+        has_ctc: whether speech has CTC scores.
+        reads_ctc: whether `nlu` of speech goes by CTC's posteriors (`model.ctc_to_text_share`).
+        num_parameters: of all parts.
+        device: what computes, for people to read.
+    """
+
+    decoder: AutoregressiveDecoder
+    has_ctc: bool
+    reads_ctc: bool
+    num_parameters: int
+    device: str
+
+    def encode_speech(self, feats: Sequence[np.ndarray]) -> Encoded:
+        """Encode a batch of log mel features, float32 (T, F) each."""
+
+    def encode_text(self, tokens: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Memory (B, L, D) and mask (B, L) of a batch of sentences, token ids each."""
+
+    def encode_posteriors(
+        self, ctc_BSV: np.ndarray, mask_BS: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Memory and mask that the text encoder makes of CTC's posteriors, where `reads_ctc`."""
+
+
+def padded(arrays: Sequence[np.ndarray], value: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays that differ in their first dimension as one, and their lengths, int64 (B,).
+
+    >>> padded([np.array([1, 2]), np.array([3])])
+    (array([[1, 2],
+           [3, 0]]), array([2, 1]))
+    """
+    lengths_B = np.array([len(array) for array in arrays])
+    shape = (len(arrays), max(lengths_B), *arrays[0].shape[1:])
+    batch = np.full(shape, value, arrays[0].dtype)
+    for row, array in zip(batch, arrays, strict=True):
+        row[: len(array)] = array
+    return batch, lengths_B
