@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from atat.data.audio_mixdown import check_rate
+from atat.data.filter_bank import WHISPER_MAX_DURATION_S
 from atat.inference.result import Result
 from atat.serving.partial_words import words_so_far
 from atat.serving.voice_activity import HOP, RATE_HZ, Endpointer, VoiceActivity
@@ -28,7 +29,6 @@ PRE_ROLL_S = (
     0.5  # before speech: what the detector misses of its beginning, and what noise there is
 )
 ALIGNMENT = 160  # samples: an utterance begins where a whole recording has a feature frame (10 ms)
-WHISPER_S = 30.0  # the longest that Whisper's encoder takes
 WORDS_EVERY_S = 0.3  # partial words, at most so often ...
 # ... and so much of the utterance apart: each of them encodes all of it again, so that together
 # they encode at most 1 / 0.25 + 1 times its length, and what the first ones take.
@@ -245,9 +245,10 @@ def _limit(model: Any, max_duration_s: float | None) -> float:
     """Seconds of the longest utterance that a model takes."""
     settings = getattr(model, "settings", None)
     if settings is None:  # Whisper held to a grammar
-        return min(max_duration_s or WHISPER_S, WHISPER_S)
+        return min(max_duration_s or WHISPER_MAX_DURATION_S, WHISPER_MAX_DURATION_S)
     limit = max_duration_s or settings.features.max_duration_s
-    return min(limit, WHISPER_S) if settings.features.kind == "whisper" else limit
+    is_whisper = settings.features.kind == "whisper"
+    return min(limit, WHISPER_MAX_DURATION_S) if is_whisper else limit
 
 
 def _vad_file(model: Any) -> Path | None:

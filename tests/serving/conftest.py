@@ -5,7 +5,9 @@ import pytest
 import soundfile
 import soxr
 
+from atat.config import config_file
 from atat.data.tokenizer import Tokenizer
+from atat.models import checkpoint
 from atat.semantics import target_sequence
 from tests.conftest import SEQUENCES, overfit, toy_settings
 
@@ -40,13 +42,24 @@ def recordings(say, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def spoken_model(recordings):
-    """A `SpeechToSemantics` that knows the four recordings by heart, wherever they are cut."""
-    from atat.inference.predictor import SpeechToSemantics
-
+def spoken_experiment(recordings, tmp_path_factory):
+    """Directory of an experiment that knows the four recordings by heart, wherever they are cut."""
+    exp = tmp_path_factory.mktemp("spoken") / "exp"
     settings, tokenizer = toy_settings(), Tokenizer.train(SEQUENCES, vocab_size=60)
     settings.features.trim_db, settings.features.level_db = 35.0, -20.0
-    return SpeechToSemantics(overfit(settings, tokenizer, recordings), tokenizer, settings)
+    config_file.save(settings, exp / "config.yaml")
+    tokenizer.save(exp / "tokenizer")
+    model = overfit(settings, tokenizer, recordings)
+    checkpoint.write(model.state_dict(), settings.model, tokenizer, exp)
+    return exp
+
+
+@pytest.fixture(scope="session")
+def spoken_model(spoken_experiment):
+    """A `SpeechToSemantics` of it."""
+    from atat.inference.predictor import SpeechToSemantics
+
+    return SpeechToSemantics.load(spoken_experiment)
 
 
 @pytest.fixture(scope="session")

@@ -118,8 +118,8 @@ def test_ctrl_c_understands_what_is_open_and_ends_well(run, pcm):
     assert code == 0 and [line["semantics"] for line in lines] == [SEQUENCES[0], SEQUENCES[3]]
 
 
-def test_a_signal_ends_the_process_well(toy_experiment):
-    command = [sys.executable, "-m", "atat.parse", "--exp", toy_experiment, "--stream"]
+def test_a_signal_ends_the_process_well(spoken_experiment):
+    command = [sys.executable, "-m", "atat.parse", "--exp", spoken_experiment, "--stream"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
