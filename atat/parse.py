@@ -29,9 +29,7 @@ def main() -> None:
     add("files", nargs="*", metavar="FILE", help="audio (wav, mp3, ...); - is standard input")
     add("--exp", type=Path, metavar="DIR", help="a trained experiment")
     add("--grammar", type=Path, metavar="FILE", help="without training, by Whisper: a grammar")
-    add(
-        "--whisper", metavar="SOURCE", help="directory, Hugging Face name or package of its weights"
-    )
+    add("--whisper", metavar="SOURCE", help="its weights: directory, Hugging Face name, package")
     add("--text", action="append", default=[], help="a sentence to understand; may be repeated")
     add(
         "--mic",
@@ -43,6 +41,7 @@ def main() -> None:
     )
     add("--stream", action="store_true", help="raw 16-bit mono samples on standard input")
     add("--rate", type=cli.positive_int, metavar="HZ", help="of --stream; default: 16000")
+    add("--pause_s", type=cli.seconds, help="ends an utterance of a stream; default: 0.6")
     add("--task", choices=("slu", "nlu", "asr", "mlm"), help="default: slu for audio, nlu for text")
     add("--beam", type=cli.positive_int, help="default: the experiment's")
     add("--nbest", type=cli.positive_int, default=1, help="predictions to show of each input")
@@ -84,8 +83,8 @@ def main() -> None:
         parser.error("got nothing to understand, expected audio files, -, --text, --mic, --stream")
     if endless and (inputs or (args.stream and args.mic is not None)):
         parser.error("got other inputs beside an endless one, expected --stream or --mic alone")
-    if args.rate is not None and not args.stream:
-        parser.error("got --rate without --stream, expected it with one")
+    if (args.rate is not None and not args.stream) or (args.pause_s is not None and not endless):
+        parser.error("got --rate or --pause_s without --stream, expected it with one")
     with_speech = endless or bool(args.files) or args.mic is not None
     if args.threshold is not None and not with_speech:
         parser.error("got --threshold for text alone, which has none; expected audio")

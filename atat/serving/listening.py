@@ -28,7 +28,7 @@ def listen(model: Any, args: argparse.Namespace, options: dict[str, Any], has_ta
 
     Args:
         model: of a session.
-        args: of `atat.parse`: stream, rate, threshold, max_duration_s, nbest.
+        args: of `atat.parse`: stream, rate, pause_s, threshold, max_duration_s, nbest.
         options: of the search, by name.
         has_tags: as of `atat.inference.parsing.line`.
 
@@ -38,7 +38,7 @@ def listen(model: Any, args: argparse.Namespace, options: dict[str, Any], has_ta
     Raises:
         ValueError: as `Session`, `raw_samples` and `microphone.stream`.
     """
-    from atat.serving.session import Session  # with NumPy
+    from atat.serving.session import PAUSE_S, Session  # with NumPy
 
     rate = (args.rate or RATE_HZ) if args.stream else microphone.MIC_RATE_HZ
     session = Session(
@@ -47,6 +47,7 @@ def listen(model: Any, args: argparse.Namespace, options: dict[str, Any], has_ta
         threshold=args.threshold,
         max_duration_s=args.max_duration_s,
         partial_words=sys.stderr.isatty(),
+        pause_s=args.pause_s or PAUSE_S,
         **options,
     )
     pieces = raw_samples(sys.stdin.buffer, rate) if args.stream else microphone.stream()

@@ -25,9 +25,7 @@ from atat.serving.partial_words import words_so_far
 from atat.serving.voice_activity import HOP, RATE_HZ, Endpointer, VoiceActivity
 
 PAUSE_S = 0.6
-PRE_ROLL_S = (
-    0.5  # before speech: what the detector misses of its beginning, and what noise there is
-)
+PRE_ROLL_S = 0.5  # before speech: what the detector misses of it, and noise as it is
 ALIGNMENT = 160  # samples: an utterance begins where a whole recording has a feature frame (10 ms)
 WORDS_EVERY_S = 0.3  # partial words, at most so often ...
 # ... and so much of the utterance apart: each of them encodes all of it again, so that together

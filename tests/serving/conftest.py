@@ -36,6 +36,8 @@ def recordings(say, tmp_path_factory):
     for number, sequence in enumerate(SEQUENCES):
         paths.append(directory / f"{number}.wav")
         speech_N = np.pad(say(target_sequence.words(sequence)), (4000, 6000))
+        # Whole feature frames, so that one after another has the frames that the model knows.
+        speech_N = speech_N[: len(speech_N) // 160 * 160]
         noise_N = np.random.default_rng(number).normal(0, 5e-4, len(speech_N))
         soundfile.write(paths[-1], speech_N + noise_N, RATE_HZ)
     return paths

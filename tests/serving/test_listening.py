@@ -67,6 +67,11 @@ def test_the_rate_is_an_option(run, pcm):
     assert code == 2 and "a sample rate of 100 Hz, expected 4000 to 192000" in err[-1]
 
 
+def test_the_pause_is_an_option(run, pcm):
+    code, lines, _ = run("--stream", "--pause_s", 2.5, stdin=pcm.tobytes())
+    assert code == 0 and len(lines) == 1 and lines[0]["end_s"] > 4.0
+
+
 @pytest.mark.parametrize(
     ("stdin", "message"),
     [
@@ -90,8 +95,9 @@ def test_a_terminal_is_no_stream(run):
 
 
 def test_half_a_sample_at_the_end_loses_nothing_before_it(run, pcm):
-    code, lines, err = run("--stream", stdin=pcm.tobytes() + b"x")
-    assert (code, len(lines), len(err)) == (2, 2, 1)
+    code, lines, err = run("--stream", stdin=pcm[: len(pcm) - RATE_HZ].tobytes() + b"x")
+    assert (code, len(err)) == (2, 1)
+    assert [line["semantics"] for line in lines] == [SEQUENCES[0], SEQUENCES[3]]
 
 
 def test_samples_may_be_cut_anywhere(pcm):
@@ -161,7 +167,9 @@ def test_too_long_speech_is_said(run, pcm):
         (["--mic", "--text", "yes"], "got other inputs beside an endless one"),
         (["--mic", "--stream"], "got other inputs beside an endless one"),
         (["--mic", "2", "--stream"], "got other inputs beside an endless one"),
-        (["--mic", "--rate", "8000"], "got --rate without --stream"),
+        (["--mic", "--rate", "8000"], "got --rate or --pause_s without --stream"),
+        (["a.wav", "--pause_s", "1"], "got --rate or --pause_s without --stream"),
+        (["--stream", "--pause_s", "0"], "expected seconds above 0"),
         (["--stream", "--rate", "0"], "expected a whole number of 1 or more"),
         (["--mic", "inf"], "expected seconds above 0"),
     ],

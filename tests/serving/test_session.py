@@ -188,6 +188,26 @@ def test_a_result_says_where_speech_was():
     assert int(events[3].result.semantics) == pytest.approx(1.5 * RATE_HZ, abs=800)
 
 
+def test_an_utterance_is_cut_on_the_grid_of_feature_frames():
+    model, starts = FakeModel(), []
+
+    def understand(recordings, threshold=None, **options):
+        starts.extend(round(float(r.feats_TF[0]) * 2**20) for r in recordings)
+        return [Result(None, {}, "", None) for _ in recordings]
+
+    model.understand = understand
+    position_N = np.arange(8 * RATE_HZ) / 2**20  # which is exact in float32
+
+    def in_turn(frame_N):
+        return float(frame_N[0] * 2**20 % (2 * RATE_HZ) > RATE_HZ)
+
+    session = Session(model, voice_activity=in_turn, partial_words=False)
+    run(session, position_N.astype(np.float32))
+    assert len(starts) == 4 and all(start % 160 == 0 for start in starts)
+    assert np.diff(starts) == pytest.approx(2 * RATE_HZ, abs=512 + 160)
+    assert starts[0] == pytest.approx(0.5 * RATE_HZ, abs=512 + 160)
+
+
 def test_the_pause_is_a_setting():
     signal_N = np.concatenate([tone(1), silence(0.3), tone(1), silence(1)])
     for pause_s, num in ((0.2, 2), (0.4, 1)):
@@ -205,8 +225,9 @@ def test_what_is_too_long_is_not_understood_and_the_stream_goes_on():
     # As long as may be, with the pause after it: what of the pause is too much is left out.
     for given in ({"max_duration_s": 9.6}, {}):
         model = FakeModel(max_duration_s=9.6)
-        kinds = [e.kind for e in run(faked(model, **given), signal_N) if e.kind != "words"]
-        assert kinds == ["speech", "result"] * 2
+        events = [e for e in run(faked(model, **given), signal_N) if e.kind != "words"]
+        assert [event.kind for event in events] == ["speech", "result"] * 2
+        assert events[1].result.error is None
 
 
 @pytest.mark.parametrize("model", [FakeModel(60.0, "whisper"), FakeModel(60.0)])
@@ -232,7 +253,10 @@ def test_the_end_of_the_stream_ends_speech():
     assert result.time_s == pytest.approx(2.01, abs=1e-9)
     assert int(result.result.semantics) == pytest.approx(1.51 * RATE_HZ, abs=800)
     assert speech.kind == "speech" and session.finish() == []
-    with pytest.raises(ValueError, match="after the end of the stream, expected a new session"):
+    resampled = faked(sample_rate=48000, partial_words=False)
+    _, result = run(resampled, np.repeat(signal_N, 3))  # what the resampler holds back counts
+    assert result.time_s == pytest.approx(2.01, abs=1e-9)
+    with pytest.raises(ValueError, match=r"after the end of the stream, expected a new session"):
         session.accept(signal_N)
 
 
@@ -245,6 +269,9 @@ def test_partial_words_are_encoded_a_bounded_number_of_times():
     gaps_s = np.diff(model.encoded_s)
     assert gaps_s.min() >= 0.299 and model.encoded_s[0] < 1.0
     assert sum(model.encoded_s) < 7 * seconds
+    model = FakeModel()
+    run(faked(model, pause_s=5.0), np.concatenate([tone(0.5), silence(5)]))
+    assert len(model.encoded_s) == 2  # the last of them in the pause
     texts = [event.words for event in words]
     assert all(one != other for one, other in itertools.pairwise(texts))
 
