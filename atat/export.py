@@ -16,7 +16,9 @@ def main() -> None:
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("--exp", type=Path, required=True, metavar="DIR", help="a trained experiment")
-    add("--out", type=Path, required=True, metavar="DIR", help="new, or an exported model: replaced")
+    add(
+        "--out", type=Path, required=True, metavar="DIR", help="new, or an exported model: replaced"
+    )
     add(
         "--precision",
         choices=("int8", "float32"),

@@ -26,7 +26,17 @@ COMMANDS = (
         "adapt",
         "few_shot",
     ),
-    *("export", "calibrate", "noise_curve", "conditions", "parse", "crf", "synth", "toy_corpus", "inputs"),
+    *(
+        "export",
+        "calibrate",
+        "noise_curve",
+        "conditions",
+        "parse",
+        "crf",
+        "synth",
+        "toy_corpus",
+        "inputs",
+    ),
 )
 MAX_COMMAND_LINES = 125
 # As prose and file names have them. `commands` is the name of a recipe, and a word.
@@ -137,7 +147,10 @@ def test_prepare_alone_knows_a_dataset():
 
 def test_commands_are_thin_and_all_there():
     assert not thick_commands(ROOT)
-    assert {path.stem for path in (ROOT / "atat").glob("*.py")} == {"__init__", *COMMANDS}
+    assert {path.stem for path in (ROOT / "atat").glob("*.py")} == {
+        *("__init__", "__main__"),
+        *COMMANDS,
+    }
 
 
 def test_every_wing_is_a_package_that_costs_nothing_to_import():

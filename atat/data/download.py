@@ -1,9 +1,6 @@
 """Files from the web, within limits of size and time; only where a caller asked for it."""
 
 import time
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 
 MAX_BYTES = 64 * 2**20
 TIMEOUT_S = 30.0  # in all
@@ -30,6 +27,10 @@ def fetch(url: str, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) ->
     Raises:
         ValueError: it cannot be had within the limits.
     """
+    import urllib.error
+    import urllib.request  # a tenth of a small model's start
+    from http.client import HTTPException
+
     ends_s = time.monotonic() + timeout_s
     # No handlers of file: and ftp:, to which a redirect might lead.
     opener = urllib.request.OpenerDirector()

@@ -9,7 +9,7 @@ from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.deployment import onnx_export
 from atat.grammar.grammar import Grammar
-from atat.inference import confidence, constraints
+from atat.inference import confidence, constraints, model_card
 from atat.inference.predictor import SpeechToSemantics
 from atat.models import exported_model
 
@@ -47,9 +47,10 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
     model = SpeechToSemantics.load(exp)
     with atomic_directory(out) as directory:
         network = onnx_export.export(model.model, directory)
-        if precision == "int8":
-            for path in sorted(directory.glob("*.onnx")):
+        for path in sorted(directory.glob("*.onnx")):
+            if precision == "int8":
                 _quantize(path)
+            _optimize(path)
         for name in COPIED:
             if (exp / name).is_dir():
                 shutil.copytree(exp / name, directory / name)
@@ -62,6 +63,9 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         if model.confidence is not None:
             confidence.save(model.confidence, directory)
         exported_model.write_index(directory, about)
+        # Not in the index: whoever publishes the model may write on in it.
+        text = model_card.card(exp, name=out.resolve().name, precision=precision)
+        (directory / model_card.FILE).write_text(text, encoding="utf-8")
     return _table(out, network["left_out"])
 
 
@@ -69,16 +73,31 @@ def _quantize(path: Path) -> None:
     """Weights of products in int8, in place; what is no product with weights stays as it is."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    temporary = path.with_suffix(".int8")
-    quantize_dynamic(
-        path,
-        temporary,
-        op_types_to_quantize=QUANTIZED,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
+    temporary = path.with_suffix(".tmp")
+    with onnx_export.quiet():
+        quantize_dynamic(
+            path,
+            temporary,
+            op_types_to_quantize=QUANTIZED,
+            per_channel=True,
+            # Unsigned: products of signed weights saturate where a processor has AVX2 and no VNNI.
+            weight_type=QuantType.QUInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
     temporary.replace(path)
+
+
+def _optimize(path: Path) -> None:
+    """Fuse what can be fused, in place: done once here, not at every start."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # What holds on every processor.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path.with_suffix(".tmp"))
+    options.log_severity_level = 3  # errors
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    path.with_suffix(".tmp").replace(path)
 
 
 def _compile_grammar(model: SpeechToSemantics, directory: Path) -> None:

@@ -48,7 +48,7 @@ class Posteriors(Speech):
 
     def forward(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, ...]:
         """As `AtatModel.encode_posteriors`."""
-        return self.model.encode_posteriors(ctc_BSV, mask_BS)
+        return self.model.encode_posteriors(ctc_BSV, mask_BS, trim=False)
 
 
 class Memory(nn.Module):
@@ -126,9 +126,14 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
             "transformers runs; typed text needs the experiment itself"
         )
     if model.config.ctc_to_text_share > 0:
-        left_out[onnx_network.POSTERIORS] = (
-            "task nlu of speech reads CTC's posteriors (model.ctc_to_text_share), which is not "
-            "exported yet; it needs the experiment itself"
+        num_symbols = model.decoder.embedding.num_embeddings
+        ctc = torch.randn(BATCH, STATES, num_symbols).log_softmax(-1)
+        _write(
+            Posteriors(model),
+            (ctc, torch.arange(STATES) < torch.tensor([[STATES], [STATES - 5]])),
+            directory / onnx_network.POSTERIORS,
+            {"ctc": "BS", "mask": "BS"},
+            {"memory": "BS", "mask_": "BS"},
         )
     _write_decoder(model.decoder, directory)
     positions = model.decoder.positions
@@ -201,7 +206,7 @@ def _write(
         name: {i: letter for i, letter in enumerate(letters) if letter != "_"}
         for name, letters in (input_axes | output_axes).items()
     }
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         torch.onnx.export(
             module.eval(),  # else all of it is left in training mode
             inputs,
@@ -216,12 +221,14 @@ def _write(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The tracer warns of every size that it takes for a constant; the tests compare instead."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logger.setLevel(level)
+def quiet() -> Iterator[None]:
+    """Without the advice of torch's tracer (of every size that it takes for a constant; the tests
+    compare instead) and of onnxruntime's quantisation."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

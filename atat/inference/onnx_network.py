@@ -180,6 +180,8 @@ class OnnxNetwork:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self._num_threads
             options.inter_op_num_threads = 1
+            # The export has optimised it.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.log_severity_level = 3  # errors
             provider = "CUDAExecutionProvider" if self.device == "cuda" else "CPUExecutionProvider"
             try:

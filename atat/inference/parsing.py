@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from atat.inference.result import Result
-from atat.models.checkpoint import check_experiment
 
 if TYPE_CHECKING:
     from atat.inference.predictor import SpeechToSemantics
@@ -110,13 +109,11 @@ def load(
     Raises:
         ValueError, FileNotFoundError: no such model, or options that it does not have.
     """
-    if args.exp is not None:
-        check_experiment(args.exp)
-    if with_speech or args.exp is not None:
-        import torch
-
-        torch.set_num_threads(args.num_threads)
     if args.grammar is not None:
+        if with_speech:
+            import torch
+
+            torch.set_num_threads(args.num_threads)
         from atat.inference.whisper_grammar import WhisperGrammar  # with NumPy
 
         WhisperGrammar.options(**options)
@@ -128,7 +125,9 @@ def load(
     from atat.inference import confidence
     from atat.inference.predictor import SpeechToSemantics
 
-    model = SpeechToSemantics.load(args.exp, args.device, spoken_values=args.spoken_values)
+    model = SpeechToSemantics.load(
+        args.exp, args.device, spoken_values=args.spoken_values, num_threads=args.num_threads
+    )
     chosen = asdict(model.options(**options))
     confidence.judge(model.confidence, chosen, args.threshold)
     return model

@@ -138,17 +138,26 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.numpy(force=True)
 
 
-def load(exp_dir: Path, settings: Config, tokenizer: Tokenizer, device: str) -> TorchNetwork:
+def load(
+    exp_dir: Path,
+    settings: Config,
+    tokenizer: Tokenizer,
+    device: str,
+    num_threads: int | None = None,
+) -> TorchNetwork:
     """The network of an experiment that stage 4 finished.
 
     Args:
         exp_dir, settings, tokenizer: of the experiment; the directory of a pretrained text encoder
             is noted in the settings.
         device: as `devices.place` takes it.
+        num_threads: of torch, in the whole process; None leaves them as they are.
 
     Raises:
         ValueError: its files do not belong together, or torch cannot use the device.
     """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     if (exp_dir / TEXT_ENCODER).is_dir():
         settings.model.text_pretrained = str(exp_dir / TEXT_ENCODER)
     path = model_path(exp_dir)

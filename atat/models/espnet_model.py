@@ -200,7 +200,9 @@ class AtatModel(AbsESPnetModel):
             return self.text_encoder(token_BL, lengths_B)
         return self._read(self.decoder.embedding(token_BL), lengths_B)
 
-    def encode_posteriors(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_posteriors(
+        self, ctc_BSV: Tensor, mask_BS: Tensor, trim: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Feed CTC posteriors to the text encoder (`model.ctc_to_text_share`).
 
         A decoder that was trained on semantics with text alone cannot decode them from speech
@@ -209,13 +211,14 @@ class AtatModel(AbsESPnetModel):
         Args:
             ctc_BSV: CTC's log-softmax outputs, float.
             mask_BS: bool, True where a state is real.
+            trim: as of `ctc.collapse`.
 
         Returns:
             memory (B, N, D) and mask (B, N); N at most S. Where CTC emits blanks alone, one
             position.
         """
         # Detached, as for the token-embedding residual.
-        collapsed_BNV, lengths_B = ctc.collapse(ctc_BSV.detach(), mask_BS, self.blank)
+        collapsed_BNV, lengths_B = ctc.collapse(ctc_BSV.detach(), mask_BS, self.blank, trim)
         return self._read(collapsed_BNV @ self.decoder.embedding.weight, lengths_B.clamp(min=1))
 
     def _read(self, words_BLD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,11 @@ import pytest
 from atat import SpeechToSemantics
 from atat.evaluation.calibration_metrics import expected_error
 from atat.inference import confidence
-from atat.inference.confidence import CALIBRATED, Confidence, Measures
+from atat.inference.confidence import Measures
 from atat.inference.ctc_prefix_score import CtcPrefixScorer
 from atat.models import checkpoint, experiment_files
 from tests.toy import log_softmax
-
-GRAMMAR_OPTIONS = {"constraint": "grammar", "ctc_weight": 0.3}
+from tests.toy_calibration import GRAMMAR_OPTIONS, toy_confidence
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +24,6 @@ def model(toy_experiment):
 @pytest.fixture
 def exp(toy_experiment, tmp_path):
     return shutil.copytree(toy_experiment, tmp_path / "exp")
-
-
-def toy_confidence(model, threshold=0.5, **changes):
-    """Sure where the margin is above 1 nat."""
-    options = model.options(**GRAMMAR_OPTIONS)
-    parts = {
-        "options": {name: getattr(options, name) for name in CALIBRATED},
-        "names": ["margin"],
-        "mean": [1.0],
-        "scale": [1.0],
-        "weights": [2.0],
-        "bias": 0.0,
-        "threshold": threshold,
-        "about": {},
-    }
-    return Confidence(**parts | changes)
 
 
 def draw(rng, num, weights, bias):

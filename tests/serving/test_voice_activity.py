@@ -108,7 +108,7 @@ def test_speech_that_begins_ends_before_it_begins_again(levels, pause_s):
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(voice_activity.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r"found none: pip install 'silero-vad>=6'"):
+    with pytest.raises(FileNotFoundError, match=r"none is here: pip install 'silero-vad>=6'"):
         VoiceActivity()
 
 

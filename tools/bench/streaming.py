@@ -10,7 +10,6 @@ recordings and silence in turn; they keep up where no piece waits longer than a 
 
 # N samples
 
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -156,8 +155,6 @@ def main() -> None:
     add("--words", type=cli.boolean, default=True, help="partial words")
     args = parser.parse_args()
     model = SpeechToSemantics.load(args.exp)
-    if torch := sys.modules.get("torch"):  # an exported model takes one thread by itself
-        torch.set_num_threads(1)
     paths = list(kaldi_dir.read(args.data / args.split).wav_scp.values())
     paths = paths[:: max(len(paths) // args.limit, 1)][: args.limit]
     recordings = [audio.read(path) for path in paths]

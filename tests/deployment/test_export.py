@@ -1,0 +1,206 @@
+"""An exported directory: as good as the experiment, without torch, and refused when damaged."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atat import SpeechToSemantics
+from atat import export as command_module
+from atat import parse as parse_module
+from atat.deployment.export import VOICE_ACTIVITY, export
+from atat.inference import confidence
+from atat.models import exported_model
+from tests.toy_calibration import GRAMMAR_OPTIONS, toy_confidence
+
+# What only training needs; importing one of them is an error in the process below.
+OF_TRAINING = (
+    *("torch", "espnet", "espnet2", "transformers", "safetensors", "scipy", "matplotlib", "onnx"),
+    *("kaldiio", "jiwer", "jinja2", "tqdm", "librosa", "h5py", "av"),
+)
+ALONE = f"""
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {OF_TRAINING}:
+            raise ImportError(f"{{name}} is for training")
+
+sys.meta_path.insert(0, Blocked())
+from atat import SpeechToSemantics
+model = SpeechToSemantics.load(sys.argv[1])
+results = model(sys.argv[2:], nbest=2) + model(text=["turn on the kitchen lights", "go away"])
+print(json.dumps([r.to_dict() for r in results]))
+"""
+
+
+@pytest.fixture(scope="module")
+def calibrated(toy_experiment, tmp_path_factory):
+    exp = shutil.copytree(toy_experiment, tmp_path_factory.mktemp("calibrated") / "exp")
+    confidence.save(toy_confidence(SpeechToSemantics.load(exp)), exp)
+    return exp
+
+
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def exported(request, calibrated, tmp_path_factory):
+    out = tmp_path_factory.mktemp("exported") / request.param
+    table = export(calibrated, out, request.param)
+    assert "step.onnx" in table and "left out" not in table
+    return out
+
+
+@pytest.fixture
+def model_dir(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "model")
+
+
+def same(got, expected, is_exact):
+    assert (got.intent, got.slots) == (expected.intent, expected.slots)
+    assert (got.semantics, got.accepted, got.reason) == (
+        expected.semantics,
+        expected.accepted,
+        expected.reason,
+    )
+    tolerance = {"abs": 1e-3} if is_exact else {"abs": 1.0}
+    assert got.score == pytest.approx(expected.score, **tolerance)
+    if expected.confidence is not None:
+        assert got.confidence == pytest.approx(expected.confidence, **tolerance)
+    if is_exact:
+        assert [r.semantics for r in got.nbest] == [r.semantics for r in expected.nbest]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"nbest": 3, "beam": 4},
+        GRAMMAR_OPTIONS,
+        {"constraint": "none", "ctc_weight": 0.5},
+        {"task": "asr"},
+    ],
+)
+def test_results_are_those_of_the_experiment(calibrated, exported, toy_wavs, options):
+    wavs = list(toy_wavs.values())
+    models = [SpeechToSemantics.load(exp) for exp in (exported, calibrated)]
+    for got, expected in zip(*(model(wavs, **options) for model in models), strict=True):
+        same(got, expected, exported.name == "float32")
+
+
+def test_typed_text_is_understood_as_by_the_experiment(calibrated, exported):
+    texts = ["turn on the kitchen lights", "set the volume to ten percent", "sing a song"]
+    models = [SpeechToSemantics.load(exp) for exp in (exported, calibrated)]
+    for got, expected in zip(*(model(text=texts) for model in models), strict=True):
+        same(got, expected, exported.name == "float32")
+
+
+def test_it_runs_without_what_training_needs(exported, calibrated, toy_wavs, tmp_path):
+    wavs = [str(path) for path in toy_wavs.values()]
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE, exported, *wavs], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    expected = SpeechToSemantics.load(calibrated)(wavs)
+    assert [r["semantics"] for r in json.loads(run.stdout)[:4]] == [r.semantics for r in expected]
+
+
+def test_it_has_the_grammar_compiled_and_a_voice_activity_detector(exported, monkeypatch):
+    model = SpeechToSemantics.load(exported)
+    monkeypatch.setattr("atat.inference.constraints.from_grammar", None)
+    model.options(constraint="grammar")
+    assert (exported / VOICE_ACTIVITY).stat().st_size > 1e6
+
+
+def test_int8_is_smaller(calibrated, tmp_path):
+    sizes = []
+    for precision in ("float32", "int8"):
+        export(calibrated, tmp_path / precision, precision)
+        # Of a model so small, the rest of a graph weighs more than its products.
+        sizes.append((tmp_path / precision / "step.onnx").stat().st_size)
+    assert sizes[1] < sizes[0]
+
+
+def test_commands_export_and_parse(calibrated, toy_wavs, tmp_path, command):
+    out = tmp_path / "model"
+    code, said, error = command(command_module.main, "--exp", calibrated, "--out", out)
+    assert (code, error) == (0, "") and f"--exp {out} FILE" in said
+    code, said, error = command(parse_module.main, "--exp", out, toy_wavs["anna-0"])
+    assert (code, error) == (0, "") and json.loads(said)["intent"] == "turnOn"
+    # Again, over its own; never over something else.
+    assert command(command_module.main, "--exp", calibrated, "--out", out)[0] == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    code, _, error = command(command_module.main, "--exp", calibrated, "--out", tmp_path / "mine")
+    assert code == 2 and error.count("\n") == 1 and "not an exported model" in error
+    assert (tmp_path / "mine" / "file").read_text() == "mine"
+    code, _, error = command(command_module.main, "--exp", out, "--out", tmp_path / "x")
+    assert code == 2 and "exported already" in error
+    code, _, error = command(command_module.main, "--exp", tmp_path, "--out", tmp_path / "x")
+    assert code == 2 and "nothing is trained here" in error
+
+
+def test_a_missing_package_is_named(calibrated, tmp_path, monkeypatch):
+    find = command_module.__spec__.loader  # any
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnx" else find)
+    with pytest.raises(ValueError, match=r"needs the package onnx: pip install 'atat\[export\]'"):
+        export(calibrated, tmp_path / "x")
+
+
+def change(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def without_an_entry(d: Path) -> None:
+    index = json.loads((d / exported_model.FILE).read_text())
+    del index["network"]["has_ctc"]
+    change(d / exported_model.FILE, network=index["network"])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda d: (d / "step.onnx").unlink(), r"step\.onnx: got nothing, expected \d+ bytes"),
+        (lambda d: (d / "step.onnx").write_bytes(b""), r"step\.onnx: got 0 bytes, expected"),
+        (lambda d: flip(d / "speech.onnx"), r"speech\.onnx: is not as it was exported"),
+        (lambda d: flip(d / "config.yaml"), r"config\.yaml: is not as it was exported"),
+        (lambda d: (d / "posteriors.onnx").write_bytes(b"x"), r"posteriors\.onnx: is not of this"),
+        (lambda d: (d / "model.json").write_text("{"), r"model\.json: damaged"),
+        (lambda d: (d / "model.json").write_text("[]"), r"model\.json: damaged"),
+        (lambda d: (d / "model.json").write_bytes(b" " * 2_000_000), r"more than 1000000 bytes"),
+        (lambda d: change(d / "model.json", format=2), r"got format 2, expected 1"),
+        (
+            lambda d: change(
+                d / "model.json", files={"../../etc/passwd": {"bytes": 1, "sha256": ""}}
+            ),
+            r"names '\.\./\.\./etc/passwd', which is outside",
+        ),
+        (without_an_entry, r"its 'network' lacks 'has_ctc'"),
+    ],
+)
+def test_a_damaged_directory_is_one_line(model_dir, damage, said):
+    damage(model_dir)
+    with pytest.raises(ValueError, match=said) as caught:
+        SpeechToSemantics.load(model_dir)
+    assert "\n" not in str(caught.value) and str(model_dir) in str(caught.value)
+
+
+def test_what_an_exported_model_cannot_do_is_said(model_dir):
+    with pytest.raises(ValueError, match=r"device: got 'cuda', expected cpu"):
+        SpeechToSemantics.load(model_dir, device="cuda")
+    assert SpeechToSemantics.load(model_dir, device="auto").network.device == "cpu"
+    with pytest.raises(ValueError, match="is exported and cannot be trained on"):
+        _ = SpeechToSemantics.load(model_dir).model
+
+
+def test_silence_is_no_intent(exported):
+    result = SpeechToSemantics.load(exported)(np.zeros(16000, np.float32), sample_rate=16000)
+    assert result.accepted is False or result.intent is None
