@@ -3,7 +3,8 @@
 
 Recordings of a split, each with silence after it, as a stream in pieces of 100 ms. Then, for every
 number of --streams, so many at once in real time, a thread each over one model, all of them
-recordings and silence in turn; they keep up where no piece waits longer than a second at the end.
+recordings and 3 s of silence in turn; they keep up where no piece waits longer than a second at
+the end. On a busy machine the clock says little; processor time says what they need.
 
   tools/bench/streaming.py --exp egs/commands/exp/atat --data egs/commands/data
 """
@@ -44,6 +45,7 @@ class Timings:
     first_words: list[float] = field(default_factory=list)  # from where speech begins
     words: list[float] = field(default_factory=list)
     total: list[float] = field(default_factory=list)  # from the end of speech to the result
+    num_same: int = 0  # streams that gave one result, and that of the same audio as a file
     cpu: float = 0.0
     audio: float = 0.0
 
@@ -60,7 +62,7 @@ def measure(model: SpeechToSemantics, recordings: Iterable[np.ndarray], words: b
     for samples_N in recordings:
         signal_N = np.concatenate([silence(0.5), samples_N, silence(SILENCE_S)])
         session, begin_s, with_words = Session(model, partial_words=words), 0.0, False
-        start_cpu = time.thread_time()
+        start_cpu, results = time.thread_time(), []
         for start in range(0, len(signal_N), PIECE):
             began, began_cpu = time.perf_counter(), time.thread_time()
             events = session.accept(signal_N[start : start + PIECE])
@@ -74,13 +76,16 @@ def measure(model: SpeechToSemantics, recordings: Iterable[np.ndarray], words: b
                     if not with_words:
                         timings.first_words.append(now_s - begin_s + took)
                     with_words = True
-                elif event.kind == "result":
+                elif event.result is not None:
+                    results.append(event.result.semantics if event.result.intent else "")
                     timings.pause.append(now_s - event.time_s)
                     timings.answer.append(took)
                     timings.answer_cpu.append(took_cpu)
                     timings.total.append(now_s - event.time_s + took)
         timings.cpu += time.thread_time() - start_cpu
         timings.audio += len(signal_N) / RATE_HZ
+        of_file = model((RATE_HZ, signal_N))
+        timings.num_same += results == [of_file.semantics if of_file.intent else ""]
     return timings
 
 
@@ -162,16 +167,21 @@ def main() -> None:
     print(f"{model!r}")
     print(f"{len(recordings)} recordings, commit {commit()}")
     timings = measure(model, recordings, args.words)
+    print(f"{timings.num_same} give what the same audio gives as a file\n")
     print(align([["ms", "n", "p50", "p95"], *rows(timings)]))
     factors = [["real-time factor, one thread", ""], ["voice activity", f"{detector():.4f}"]]
     factors += [["all of a stream", f"{timings.cpu / timings.audio:.3f}"]]
     print("\n" + align(factors))
-    table = [["streams at once", "late by, p50", "p95", "most", "keep up"]]
+    table = [["streams at once", "cores they need", "late by, p50", "p95", "most", "keep up"]]
     for num in args.streams:
+        begin_cpu = time.process_time()
         late_s = at_once(model, recordings, num, args.seconds, args.words)
+        cores = (time.process_time() - begin_cpu) / args.seconds
         cells = [f"{value:.2f} s" for value in (*np.percentile(late_s, [50, 95]), max(late_s))]
-        table.append([str(num), *cells, "yes" if max(late_s) < LATE_S else "no"])
-    print("\n" + align(table))
+        keep_up = "yes" if max(late_s) < LATE_S else "no"
+        table.append([str(num), f"{cores:.2f}", *cells, keep_up])
+    if args.streams:
+        print("\n" + align(table))
 
 
 if __name__ == "__main__":
