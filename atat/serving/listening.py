@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from atat.data import microphone
 from atat.inference.parsing import line, show
 
 if TYPE_CHECKING:
+    import io
+
     import numpy as np
 
     from atat.serving.session import Event, Session
@@ -50,8 +52,10 @@ def listen(model: Any, args: argparse.Namespace, options: dict[str, Any], has_ta
         pause_s=args.pause_s or PAUSE_S,
         **options,
     )
-    pieces = raw_samples(sys.stdin.buffer, rate) if args.stream else microphone.stream()
-    name = "-" if args.stream else "microphone"
+    if args.stream:
+        name, pieces = "-", raw_samples(cast("io.BufferedReader", sys.stdin.buffer), rate)
+    else:
+        name, pieces = "microphone", microphone.stream()
     return show_all(session, pieces, name, args.nbest > 1, has_tags)
 
 
@@ -111,7 +115,7 @@ def _events(session: "Session", pieces: "Iterable[np.ndarray]") -> "Iterator[Eve
         raise broken
 
 
-def raw_samples(file: IO[bytes], sample_rate: int) -> "Iterator[np.ndarray]":
+def raw_samples(file: "io.BufferedReader", sample_rate: int) -> "Iterator[np.ndarray]":
     """Raw PCM (16-bit, little-endian, mono) of a pipe, as it comes.
 
     Args:

@@ -9,7 +9,6 @@ session.finish()
 
 # N samples
 
-import numbers
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ class Session:
         self,
         model: Any,
         *,
-        sample_rate: int = RATE_HZ,
+        sample_rate: float = RATE_HZ,
         threshold: float | None = None,
         max_duration_s: float | None = None,
         partial_words: bool = True,
@@ -92,7 +91,7 @@ class Session:
             ValueError: an argument that is out of range, or that the model does not take.
             FileNotFoundError: there is no network for voice activity.
         """
-        if isinstance(sample_rate, bool) or not isinstance(sample_rate, numbers.Real):
+        if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | float | np.number):
             raise ValueError(f"sample_rate: got {sample_rate!r}, expected a number of Hz")
         check_rate("stream", sample_rate)
         for name, value in (("pause_s", pause_s), ("max_duration_s", max_duration_s)):
@@ -133,7 +132,7 @@ class Session:
         if self._finished:
             raise ValueError("got samples after the end of the stream, expected a new session")
         samples_N = _checked(samples)
-        events = []
+        events: list[Event] = []
         for start in range(0, len(samples_N), self._block):
             events += self._accept(_as_float(samples_N[start : start + self._block]))
         return events
@@ -157,7 +156,7 @@ class Session:
         samples_N = np.concatenate([self._rest_N, samples_N])
         whole = len(samples_N) // HOP * HOP
         self._rest_N = samples_N[whole:].copy()
-        events = []
+        events: list[Event] = []
         for start in range(0, whole, HOP):
             events += self._frame(samples_N[start : start + HOP].copy())
         return events

@@ -26,6 +26,7 @@ def with_silence(speech_N):
     return padded_N + np.random.default_rng(0).normal(0, 5e-4, len(padded_N))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:silero_vad")
 def test_probabilities_are_those_of_silero_itself(samples):
     silero = pytest.importorskip("silero_vad").load_silero_vad(onnx=True)
     torch = pytest.importorskip("torch")
