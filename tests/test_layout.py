@@ -28,6 +28,7 @@ COMMANDS = (
     ),
     *(
         "export",
+        "web",
         "calibrate",
         "noise_curve",
         "conditions",

@@ -1,10 +1,10 @@
 """The page with a model in it: static files, for which nothing has to run on the server.
 
-    index.html      of atat/serving/page, with the model in place of a service
-    page/           the part that a service's page has too
-    browser/        features, search and confidence in JavaScript (atat/serving/browser)
-    model/          the networks in ONNX, and model.json: what JavaScript has to know of the model
-    onnxruntime/    onnxruntime-web
+index.html      of atat/serving/page, with the model in place of a service
+page/           the part that a service's page has too
+browser/        features, search and confidence in JavaScript (atat/serving/browser)
+model/          the networks in ONNX, and model.json: what JavaScript has to know of the model
+onnxruntime/    onnxruntime-web
 """
 
 import base64
@@ -24,6 +24,7 @@ from atat.data.tokenizer import SPECIALS, Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import constraints
 from atat.inference.predictor import SpeechToSemantics
+from atat.inference.typed_text import DETERMINERS, FILLERS, OPENINGS
 from atat.models import exported_model
 from atat.serving import onnxruntime_web
 from atat.serving.example_sentences import ExampleSentences
@@ -163,6 +164,7 @@ def _grammar(model: SpeechToSemantics) -> dict[str, Any]:
             "start": words.start,
             "final": np.asarray(words.final, bool).tolist(),
             "arcs": [list(arcs.items()) for arcs in words.arcs],
+            "others": sorted(DETERMINERS | set(" ".join((*FILLERS, *OPENINGS)).split())),
         },
         "written": grammar.written_values,
         "acceptor": {"start": acceptor.start, **arrays},

@@ -26,7 +26,8 @@ export class CtcPrefixScorer {
   start() {
     const blanks = new Float64Array(this.numFrames + 1);
     for (let t = 0; t < this.numFrames; t++) blanks[t + 1] = blanks[t] + this.#label(this.blank, t);
-    return { nonblank: new Float64Array(this.numFrames + 1).fill(IMPOSSIBLE), blank: blanks, last: this.blank, prefix: 0 };
+    const nonblank = new Float64Array(this.numFrames + 1).fill(IMPOSSIBLE);
+    return { nonblank, blank: blanks, last: this.blank, prefix: 0 };
   }
 
   /**

@@ -30,7 +30,7 @@ export function filterBank(samples, settings) {
   checkLength(samples, length, rate);
   const size = 2 ** Math.ceil(Math.log2(length));
   const spectrum = new Spectrum(size);
-  const window = Float64Array.from({ length }, (_, n) => (0.5 - 0.5 * Math.cos((2 * Math.PI * n) / (length - 1))) ** 0.85);
+  const window = hann(length, length - 1).map((w) => w ** 0.85); // povey
   const filters = melFilters(settings.num_mel_bins, size, rate);
   const numFrames = 1 + Math.floor((samples.length - length) / shift);
   const frame = new Float64Array(size);
@@ -54,7 +54,7 @@ export function whisperMel(samples, settings) {
   const shift = Math.round((settings.frame_shift_ms * rate) / 1000);
   checkLength(samples, length, rate);
   const spectrum = new Spectrum(length);
-  const window = Float64Array.from({ length }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / length));
+  const window = hann(length, length);
   const filters = slaneyFilters(settings.num_mel_bins, length, rate);
   const frame = new Float64Array(length);
   const last = samples.length - 1;
@@ -78,6 +78,10 @@ function features(numFrames, filters, floor, powerOf) {
     });
   }
   return { values, numFrames };
+}
+
+function hann(length, period) {
+  return Float64Array.from({ length }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / period));
 }
 
 /** Triangles on the mel scale, mel(f) = 1127 ln(1 + f / 700) (feat/mel-computations.cc). */
@@ -106,7 +110,8 @@ function slaneyFilters(numBins, size, rate) {
   return Array.from({ length: numBins }, (_, bin) => {
     const [left, centre, right] = hzOfPoint.subarray(bin, bin + 3);
     const area = 2 / (right - left);
-    return sparse(hzOfBin.map((hz) => area * Math.min((hz - left) / (centre - left), (right - hz) / (right - centre))));
+    const weight = (hz) => area * Math.min((hz - left) / (centre - left), (right - hz) / (right - centre));
+    return sparse(hzOfBin.map(weight));
   });
 }
 
@@ -118,5 +123,6 @@ function sparse(weights) {
 
 function checkLength(samples, length, rate) {
   if (samples.length >= length) return;
-  throw new RangeError(`${(samples.length / rate).toFixed(3)} s of audio, expected a frame of ${length / rate} s or more`);
+  const got = `${(samples.length / rate).toFixed(3)} s of audio`;
+  throw new RangeError(`${got}, expected a frame of ${length / rate} s or more`);
 }

@@ -39,7 +39,8 @@ export class InBrowser {
   }
 
   /** The result of a typed sentence. */
-  understandText(text, nbest) {
+  async understandText(text, nbest) {
+    await this.#loaded;
     return this.#ask("understandText", text, nbest);
   }
 
@@ -66,6 +67,7 @@ export class InBrowser {
    * @returns {Promise<{send(samples: Int16Array): void, end(): void, close(): void}>}
    */
   async openStream(options, onEvent, onClose) {
+    await this.#loaded;
     await this.#ask("openStream", options);
     this.#onEvent = onEvent;
     return {

@@ -5,8 +5,9 @@ import { wordsOfSequence } from "../page/reading.js";
 import { InBrowser } from "./in-browser.js";
 
 const find = (id) => document.getElementById(id);
+const inMB = (bytes) => (bytes / 1e6).toFixed(0);
 const model = new InBrowser(new URL("../model/", import.meta.url).href, (loaded, all) => {
-  find("model").textContent = `Loading the model: ${(loaded / 1e6).toFixed(0)} of ${(all / 1e6).toFixed(0)} MB`;
+  find("model").textContent = `Loading the model: ${inMB(loaded)} of ${inMB(all)} MB`;
 });
 
 async function understandFile(file) {
@@ -21,14 +22,15 @@ async function understandFile(file) {
   }
 }
 
-const input = Object.assign(document.createElement("input"), { id: "file", type: "file", accept: "audio/*" });
+const input = Object.assign(document.createElement("input"), { type: "file", accept: "audio/*", hidden: true });
 input.addEventListener("change", () => {
   if (input.files.length) understandFile(input.files[0]);
   input.value = ""; // the same file may be chosen again
 });
-const label = document.createElement("label");
-label.append("Or open a recording ", input);
-find("words").after(label);
+const open = document.createElement("button");
+Object.assign(open, { id: "open", type: "button", className: "quiet", textContent: "Open a recording" });
+open.addEventListener("click", () => input.click());
+find("words").after(open, input);
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();

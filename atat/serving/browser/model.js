@@ -37,8 +37,10 @@ export class Model {
     const about = await (await fetched(new URL("model.json", directory))).json();
     const all = FOR_SPEECH.reduce((sum, name) => sum + about.files[name], 0);
     let loaded = 0;
-    const count = (bytes) => onProgress(Math.min((loaded += bytes), all), all);
-    const fetchFile = async (name) => bytesOf(await fetched(new URL(name, directory)), count);
+    const count = (bytes) => onProgress((loaded += bytes), all);
+    const fetchFile = async (name) => {
+      return bytesOf(await fetched(new URL(name, directory)), FOR_SPEECH.includes(name) ? count : () => {});
+    };
     const network = new Network(ort, fetchFile, about.network);
     await Promise.all(FOR_SPEECH.map((name) => network.load(name)));
     return new Model(about, network);

@@ -64,7 +64,9 @@ function spelled({ intent, slots, semantics }) {
 
 /** As `meaning`, the values of a slot in whatever order. */
 function key({ intent, semantics }) {
-  return intent === null ? semantics : JSON.stringify([intent, frame(semantics).slots.map((slot) => JSON.stringify(slot)).sort()]);
+  if (intent === null) return semantics;
+  const values = frame(semantics).slots.map((slot) => JSON.stringify(slot));
+  return JSON.stringify([intent, values.sort()]);
 }
 
 /**

@@ -80,6 +80,7 @@ export class Session {
   #firstKept = 0; // frame of the stream that they begin with
   #start = null; // sample of the stream where the utterance starts
   #words = "";
+  #wordsAt = 0;
   #nextWords = 0;
 
   /**
@@ -125,7 +126,7 @@ export class Session {
     if (noticed === "begin") {
       const first = Math.max(begin * HOP - PRE_ROLL, this.#firstKept * HOP);
       this.#start = Math.ceil(first / ALIGNMENT) * ALIGNMENT;
-      this.#words = "";
+      [this.#words, this.#wordsAt] = ["", 0];
       this.#nextWords = begin * HOP + WORDS_EVERY;
       return [{ kind: "speech", time_s: (begin * HOP) / RATE }];
     }
@@ -171,12 +172,13 @@ export class Session {
     return { kind: "result", time_s: Math.min(this.#endpointer.end * HOP, position) / RATE, result };
   }
 
+  /** An event, where it is time for one and the words have changed; one in a pause at most. */
   async #partialWords(position) {
-    const { end } = this.#endpointer;
-    const isPause = end < this.#endpointer.numFrames;
-    if (position < this.#nextWords || isPause || this.#options.isBusy()) return [];
+    const isKnown = this.#wordsAt > this.#endpointer.end * HOP;
+    if (position < this.#nextWords || isKnown || this.#options.isBusy()) return [];
     const share = Math.round(WORDS_EVERY_SHARE * (position - this.#start));
     this.#nextWords = position + Math.max(WORDS_EVERY, share);
+    this.#wordsAt = position;
     const words = await this.#model.wordsSoFar(this.#utterance());
     if (!words || words === this.#words) return [];
     this.#words = words;

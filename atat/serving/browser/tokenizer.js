@@ -47,8 +47,10 @@ export class Tokenizer {
         const id = this.pieces.get(parts[i] + parts[i + 1]) ?? Infinity;
         if (id < best) [best, place] = [id, i];
       }
-      if (place < 0) return parts.map((part) => this.pieces.get(part) ?? this.unk);
+      if (place < 0) break;
       parts.splice(place, 2, parts[place] + parts[place + 1]);
     }
+    const ids = parts.map((part) => this.pieces.get(part) ?? this.unk);
+    return ids.filter((id, i) => id !== this.unk || ids[i - 1] !== this.unk); // unknown letters are one piece
   }
 }

@@ -22,11 +22,13 @@ export class TypedText {
   #start;
   #words;
 
-  /** @param {{start: number, final: boolean[], arcs: Array<Array<[string, number]>>}} automaton of the
-   *     target sequences, arcs over words and tags by state. */
-  constructor({ start, final, arcs }) {
+  /**
+   * @param {object} grammar an automaton of the target sequences: start, final by state, and arcs by
+   *     state, [word or tag, target] each; and `others`, words that are known beside its own.
+   */
+  constructor({ start, final, arcs, others }) {
     [this.#arcs, this.#final, this.#start] = [arcs, final, start];
-    this.#words = new Set(arcs.flat().map(([symbol]) => symbol).filter((symbol) => !isTag(symbol)));
+    this.#words = new Set([...others, ...arcs.flat().map(([symbol]) => symbol)]);
   }
 
   /** The target sequences that have the words of a sentence; none for what the grammar cannot say. */
