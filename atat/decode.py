@@ -59,12 +59,12 @@ def main() -> None:
     if any(run.tagger == "crf" for run in runs.values()):
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
-    import torch
-
     from atat.inference.predictor import SpeechToSemantics
 
-    torch.set_num_threads(settings.train.num_threads)
-    model = SpeechToSemantics.load(args.exp, with_confidence=args.confidence)
+    num_threads = settings.train.num_threads
+    model = SpeechToSemantics.load(
+        args.exp, with_confidence=args.confidence, num_threads=num_threads
+    )
     model.settings.decode = settings.decode
     options = {name: model.options(**search_options(run)) for name, run in runs.items()}
     abouts = []

@@ -148,7 +148,10 @@ def test_prepare_alone_knows_a_dataset():
 
 def test_commands_are_thin_and_all_there():
     assert not thick_commands(ROOT)
-    assert {path.stem for path in (ROOT / "atat").glob("*.py")} == {"__init__", *COMMANDS}
+    assert {path.stem for path in (ROOT / "atat").glob("*.py")} == {
+        *("__init__", "__main__"),
+        *COMMANDS,
+    }
 
 
 def test_every_wing_is_a_package_that_costs_nothing_to_import():

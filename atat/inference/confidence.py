@@ -23,7 +23,7 @@ from atat.inference.ctc_prefix_score import log_likelihood
 from atat.inference.network import Encoded
 from atat.inference.options import SearchOptions
 from atat.inference.result import Reading, read
-from atat.models import checkpoint, exported_model
+from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
 
 FORMAT = 3
@@ -361,7 +361,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def save(confidence: Confidence, exp: Path) -> None:
     """Write EXP/confidence.json, of an experiment or an exported model."""
-    content = {"format": FORMAT, "model": _digest(exp), **asdict(confidence)}
+    content = {"format": FORMAT, "model": checkpoint.digest(exp), **asdict(confidence)}
     with atomic_write(exp / CONFIDENCE) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
@@ -392,13 +392,6 @@ def load(exp: Path) -> Confidence | None:
             raise ValueError("it has values out of range")
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
-    if digest != _digest(exp):
+    if digest != checkpoint.digest(exp):
         raise ValueError(f"{path}: was fitted for another model; {again}")
     return confidence
-
-
-def _digest(exp: Path) -> str:
-    """Of the weights."""
-    if exported_model.is_exported(exp):
-        return exported_model.digest(exp)
-    return checkpoint.digest(exp)

@@ -352,11 +352,8 @@ def _find_by(
 @functools.cache
 def model_of(exp: Path, with_confidence: bool = False) -> "SpeechToSemantics":
     """The model of an experiment, loaded once a process."""
-    import torch
-
     from atat.inference.predictor import SpeechToSemantics
 
-    torch.set_num_threads(1)
     return SpeechToSemantics.load(exp, with_confidence=with_confidence)
 
 

@@ -25,8 +25,9 @@ from atat.config.tasks import TAGGED_TASKS
 from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.inference import confidence, constraints, recorded_audio
+from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis, search
+from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.inference.network import Encoded, Network
 from atat.inference.one_or_several import one_or_several
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 Found = tuple[list[Hypothesis], dict[str, Any]]
 
 
-class SpeechToSemantics:
+class SpeechToSemantics(HubModel):
     """A trained model with its tokenizer and settings: `load` one, and call it.
 
     model = SpeechToSemantics.load("egs/commands/exp/atat")
@@ -113,19 +114,20 @@ class SpeechToSemantics:
             with_confidence: read its confidence.json, where there is one.
             spoken_values: slots as they are said ("twenty five"), not as its grammar writes them.
             num_threads: that compute on a CPU: with more than there are idle cores torch collapses.
-                torch has one number for the whole process; None leaves it as it is.
+                torch and NumPy have one number for the whole process; None leaves theirs.
 
         Raises:
             FileNotFoundError: there is no experiment, or no model in it.
             ValueError: its files do not belong together, or are not what they should be.
         """
         exp_dir = Path(exp_dir)
-        is_exported = exported_model.is_exported(exp_dir)
-        (exported_model.check if is_exported else check_experiment)(exp_dir)
+        check_experiment(exp_dir)
         settings = config_file.load_resolved(exp_dir / "config.yaml")
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")
+        if num_threads is not None:
+            threads.limit(num_threads)
         # Each imports its library: only what is used needs to be installed.
-        if is_exported:
+        if exported_model.is_exported(exp_dir):
             from atat.inference import onnx_network
 
             network: Network = onnx_network.load(exp_dir, device, num_threads or 1)
