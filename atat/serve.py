@@ -70,9 +70,8 @@ def main() -> None:
     listening = service_process.listen(args.host, args.port)
     from atat.inference.predictor import SpeechToSemantics
 
-    model = SpeechToSemantics.load(args.model)
-    if (torch := sys.modules.get("torch")) is not None:  # an exported model needs none
-        torch.set_num_threads(1)  # num_threads utterances at once, one thread each
+    # As many utterances at once as there are threads, each in one.
+    model = SpeechToSemantics.load(args.model, num_threads=1)
     from atat.serving.http_server import create_app
 
     app = create_app(model, settings)

@@ -21,6 +21,7 @@ COMMANDS = (
         "score",
         "report",
         "restore",
+        "serve",
         "run_stages",
         "align",
         "adapt",

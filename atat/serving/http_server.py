@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException  # and that of no route
 
-from atat import __version__
 from atat.config.tasks import CONSTRAINTS, TASKS
 from atat.serving import api_description, request_body, service_metrics, stream_socket, web_page
 from atat.serving.api_description import MAX_CHARACTERS, MAX_TEXTS
@@ -167,7 +166,7 @@ def create_app(
     app = FastAPI(
         title="AT-AT",
         summary="Speech or text in, intent and slots out.",
-        version=__version__,
+        version="1",  # of the API, as its paths have it
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -263,7 +262,6 @@ def _add_about(app: FastAPI, service: Service) -> None:
         return {
             "status": "stopping" if service.stopping.is_set() else "ok",
             "model": name,
-            "version": __version__,
             "needs_token": settings.token is not None,
             "sessions": service.num_sessions,
             "max_sessions": settings.max_sessions,

@@ -93,24 +93,33 @@ async def _file_of_form(request: Request, max_bytes: int, timeout_s: float) -> b
 
 
 def _limited(request: Request, max_bytes: int) -> Request:
-    """The request, whose body is refused as soon as it is too large."""
-    too_large = HTTPException(
-        413,
-        f"got more than {max_bytes / 2**20:g} MiB, the limit (--max_mb)",
-        {"Connection": "close"},
-    )
-    promised = request.headers.get("content-length", "0")
-    if promised.isascii() and promised.isdigit() and int(promised[:20]) > max_bytes:
-        raise too_large
+    """The request, whose body is refused as soon as it is too large.
+
+    Of one that is not much too large the rest is read and dropped, as much again at most: a client
+    that is still sending when the connection is closed sees no answer, only that it was closed.
+    """
+    length = request.headers.get("content-length", "0")
+    promised = int(length[:20]) if length.isascii() and length.isdigit() else 0
     num_bytes = 0
 
-    async def receive() -> Message:
+    async def next_message() -> Message:
         nonlocal num_bytes
         message = await request.receive()
         num_bytes += len(message.get("body", b""))
-        if num_bytes > max_bytes:
-            raise too_large
         return message
+
+    async def receive() -> Message:
+        if promised <= 2 * max_bytes:
+            message = await next_message()
+            if max(promised, num_bytes) <= max_bytes:
+                return message
+            while message.get("more_body") and num_bytes <= 2 * max_bytes:
+                message = await next_message()
+        raise HTTPException(
+            413,
+            f"got more than {max_bytes / 2**20:g} MiB, the limit (--max_mb)",
+            {"Connection": "close"},
+        )
 
     return Request(request.scope, receive)
 

@@ -133,6 +133,18 @@ def test_a_second_press_ends_the_utterance(opened):
     assert page.inner_text("#result .verdict strong") == "turnOn" and errors == []
 
 
+def test_silence_is_said_to_be_nothing(opened):
+    def deaf(*arguments, **options):
+        return session.Session(*arguments, voice_activity=lambda frame_N: 0.0, **options)
+
+    page, errors = opened(create_app(Model(), ServiceSettings(), deaf))
+    page.click("#microphone")
+    page.wait_for_selector("#microphone[aria-pressed=true]")
+    page.click("#microphone")
+    page.wait_for_selector("#status:has-text('Nothing was heard')")
+    assert not page.is_visible("#result") and errors == []
+
+
 def test_a_sentence_is_typed_or_taken_from_the_grammar(opened, tmp_path):
     model = Model()
     model.grammar = grammar(tmp_path)
@@ -170,12 +182,15 @@ def test_what_is_refused_says_why_and_what_it_might_have_been(opened):
 def test_a_token_is_asked_for_once_and_opens_the_stream_too(opened):
     app = create_app(Model(), ServiceSettings(token=TOKEN), FakeSession)
     page, _ = opened(app)
+    page.wait_for_selector("#token:focus")
+    assert not page.is_visible("#error")
     page.fill("#token", "wrong-wrong-wrong-wrong")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#error:has-text('wrong token')")
+    page.wait_for_selector("#error:has-text('not its token')")
     page.fill("#token", TOKEN)
     page.keyboard.press("Enter")
     page.wait_for_selector("#error", state="hidden")
+    page.wait_for_selector("#token-form", state="hidden")
     page.click("#microphone")
     page.wait_for_selector("#words:has-text('turn on')")
     page.click("#microphone")

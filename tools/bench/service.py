@@ -71,6 +71,11 @@ def metric(port: int, name: str) -> float:
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 
 
+def cpu_s(port: int) -> float:
+    """Processor time that the service has taken."""
+    return metric(port, "process_cpu_seconds_total")
+
+
 def resident_mb(port: int) -> float:
     """The service's resident memory."""
     return metric(port, "process_resident_memory_bytes") / 2**20
@@ -128,33 +133,36 @@ async def stream(port: int, samples_N: np.ndarray, first_s: float) -> tuple[floa
     return time.perf_counter() - start - len(pieces) * PIECE_S, num_results
 
 
-async def streams(port: int, spoken: list[np.ndarray], num: int, seconds: float) -> list[float]:
-    """Lags of streams that run at once, each with utterances and pauses."""
+def programme(spoken: list[np.ndarray], first: int, seconds: float) -> np.ndarray:
+    """int16 (N,) of a stream: utterances from one on, in turn, with pauses."""
     pause_N = np.zeros(int(PAUSE_S * audio.SAMPLE_RATE_HZ), np.int16)
-    jobs = []
-    for k in range(num):
-        parts, num_samples = [], 0
-        for i in itertools.count(k * 7):
-            if num_samples >= seconds * audio.SAMPLE_RATE_HZ:
-                break
-            parts += [spoken[i % len(spoken)], pause_N]
-            num_samples += len(parts[-2]) + len(pause_N)
-        jobs.append(stream(port, np.concatenate(parts), k * PIECE_S / num))
+    parts: list[np.ndarray] = []
+    for i in itertools.count(first):
+        if sum(map(len, parts)) >= seconds * audio.SAMPLE_RATE_HZ:
+            return np.concatenate(parts)
+        parts += [spoken[i % len(spoken)], pause_N]
+    raise AssertionError  # it counts for ever
+
+
+async def streams(port: int, programmes: list[np.ndarray]) -> list[float]:
+    """Lags of streams that run at once."""
+    apart_s = PIECE_S / len(programmes)
+    jobs = [stream(port, samples_N, k * apart_s) for k, samples_N in enumerate(programmes)]
     return [lag for lag, _ in await asyncio.gather(*jobs)]
 
 
 def baseline_ms(model: Path, files: list[Path]) -> float:
-    """Of the model alone, called by Python, an utterance at a time in one thread."""
+    """CPU time of the model alone, called by Python, an utterance at a time in one thread."""
     from atat.inference.predictor import SpeechToSemantics
 
     loaded = SpeechToSemantics.load(model)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
     loaded(files[0])
-    start = time.perf_counter()
+    start = time.process_time()
     for i in range(BASELINE):
         loaded(files[i % len(files)])
-    return 1000 * (time.perf_counter() - start) / BASELINE
+    return 1000 * (time.process_time() - start) / BASELINE
 
 
 def main() -> None:
@@ -178,35 +186,46 @@ def main() -> None:
     mean_s = np.mean([len(samples_N) for samples_N in spoken]) / audio.SAMPLE_RATE_HZ
     alone_ms = baseline_ms(args.model, paths)
     lines = [
-        "| clients | requests | a second | p50 ms | p95 ms | p99 ms | MB after "
+        "| clients | requests | a second | p50 ms | p95 ms | p99 ms | CPU ms a request | MB after "
         f"{WARM} | MB at the end |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     with served(args.model, args.num_threads, max([*args.streams, 1])) as port:
-        share = args.num_requests // len(args.num_clients)
+        each = args.num_requests // len(args.num_clients)
         ask_all(port, files, WARM, 2)
         warm_mb = resident_mb(port)
         for num_clients in args.num_clients:
-            start = time.perf_counter()
-            took = ask_all(port, files, share, num_clients)
-            rate = share / (time.perf_counter() - start)
+            start, cpu = time.perf_counter(), cpu_s(port)
+            took = ask_all(port, files, each, num_clients)
+            cpu_ms = 1000 * (cpu_s(port) - cpu) / each
+            rate = each / (time.perf_counter() - start)
             p50, p95, p99 = np.percentile(took, (50, 95, 99))
             times = " | ".join(f"{ms:.0f}" for ms in (p50, p95, p99))
-            memory = f"{warm_mb:.0f} | {resident_mb(port):.0f}"
-            lines.append(f"| {num_clients} | {share} | {rate:.1f} | {times} | {memory} |")
-        lines += ["", "| streams | keep up | median lag s | longest lag s |", "|---|---|---|---|"]
+            memory = f"{cpu_ms:.0f} | {warm_mb:.0f} | {resident_mb(port):.0f}"
+            lines.append(f"| {num_clients} | {each} | {rate:.1f} | {times} | {memory} |")
+        lines += [
+            "",
+            "| streams | keep up | median lag s | longest lag s | CPU s a second of audio |",
+            "|---|---|---|---|---|",
+        ]
         for num in args.streams:
-            lags = asyncio.run(streams(port, spoken, num, args.stream_s))
+            programmes = [programme(spoken, 7 * k, args.stream_s) for k in range(num)]
+            audio_s = sum(map(len, programmes)) / audio.SAMPLE_RATE_HZ
+            cpu = cpu_s(port)
+            lags = asyncio.run(streams(port, programmes))
+            share = (cpu_s(port) - cpu) / audio_s
             good = sum(lag <= args.max_lag_s for lag in lags)
-            lines.append(f"| {num} | {good} | {np.median(lags):.2f} | {max(lags):.2f} |")
+            late = f"{np.median(lags):.2f} | {max(lags):.2f}"
+            lines.append(f"| {num} | {good} | {late} | {share:.3f} |")
         lines += ["", f"Memory after the streams: {resident_mb(port):.0f} MB."]
     about = provenance.environment(seed=0)
     lines += [
         "",
         f"{len(paths)} recordings of {mean_s:.1f} s in the mean, in turn; the model alone takes "
-        f"{alone_ms:.0f} ms for one (mean of {BASELINE}, one thread). {args.num_threads} thread(s) "
-        f"of the service, which shares {about['num_cpus']} processors ({about['cpu']}) with its "
-        f"clients and, at the end, a load of {os.getloadavg()[0]:.1f}; commit {about['commit']}. "
+        f"{alone_ms:.0f} ms of CPU for one (mean of {BASELINE}, one thread). "
+        f"{args.num_threads} thread(s) of the service, which shares {about['num_cpus']} processors "
+        f"({about['cpu']}) with its clients and, at the end, a load of {os.getloadavg()[0]:.1f}; "
+        f"commit {about['commit']}. "
         f"Streams of {args.stream_s:.0f} s or a little more, {PAUSE_S:g} s between utterances; one "
         f"keeps up if its last answer is {args.max_lag_s:g} s late at most.",
     ]

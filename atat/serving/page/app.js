@@ -173,7 +173,8 @@ class Listening {
     const isOpen = state === "listening";
     const button = find("microphone");
     button.setAttribute("aria-pressed", String(isOpen));
-    button.disabled = state === "opening" || state === "finishing";
+    // Not `disabled`, which would take the keyboard's focus away.
+    button.setAttribute("aria-disabled", String(state === "opening" || state === "finishing"));
     if (!isOpen) button.style.removeProperty("--level");
     find("microphone-label").textContent = isOpen ? "Stop" : "Speak";
     find("status").textContent = status;
@@ -192,7 +193,7 @@ export function showWords(words, isPartial = false) {
 }
 
 export function showError(error) {
-  find("error").hidden = !error;
+  find("error").hidden = !error?.message;
   find("error").textContent = error?.message ?? "";
   if (error?.needsToken) {
     find("token-form").hidden = false;

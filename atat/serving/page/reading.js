@@ -95,7 +95,7 @@ function showNode(node, slots, confidence, taken, depth) {
     taken.set(node.label, (taken.get(node.label) ?? 0) + 1);
     if (value !== undefined && value !== said) item.append(" ", element("span", "value", `= ${value}`));
     if (node.label in confidence) {
-      item.append(" ", element("span", "value", percent(confidence[node.label])));
+      item.append(" ", element("span", "value share", percent(confidence[node.label])));
     }
   }
   const inner = node.children.filter((child) => typeof child !== "string");

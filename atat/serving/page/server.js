@@ -4,7 +4,7 @@ const TOKEN = "atat-token"; // of this tab's session
 
 /** Something that went wrong, in words for the user. */
 export class Trouble extends Error {
-  /** @param {string} message  @param {boolean} needsToken the service asks for its token. */
+  /** @param {string} message empty: nothing to say.  @param {boolean} needsToken it asks for its token. */
   constructor(message, needsToken = false) {
     super(message);
     this.needsToken = needsToken;
@@ -79,8 +79,9 @@ export class Server {
       throw new Trouble("The service does not answer; is it still running?");
     }
     if (response.ok) return response.json();
+    if (response.status === 401) throw new Trouble(this.token ? "That is not its token." : "", true);
     const { error } = await response.json().catch(() => ({}));
-    throw new Trouble(error ?? `The service answered ${response.status}.`, response.status === 401);
+    throw new Trouble(error ?? `The service answered ${response.status}.`);
   }
 }
 
