@@ -37,6 +37,10 @@ SHARED = ("app.js", "reading.js", "microphone.js", "capture-worklet.js", "style.
 NETWORKS = ("speech.onnx", "memory.onnx", "step.onnx", "vad.onnx")
 TEXT = "text.onnx"  # where there is one
 NUM_EXAMPLES = 60
+FEATURES = (  # settings that JavaScript's features have
+    *("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz"),
+    *("min_duration_s", "max_duration_s", "trim_db", "level_db"),
+)
 
 
 def write(model_dir: Path, out: Path, runtime: Path | None = None) -> str:
@@ -92,8 +96,6 @@ def describe(model: SpeechToSemantics, name: str) -> dict[str, Any]:
         name: for people to read.
     """
     features = asdict(model.settings.features)
-    kept = ("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
-    kept += ("min_duration_s", "max_duration_s", "trim_db", "level_db")
     options = model.options("slu")
     confidence = model.confidence
     if confidence is not None and confidence.options != {
@@ -103,7 +105,7 @@ def describe(model: SpeechToSemantics, name: str) -> dict[str, Any]:
     size = f"{model.network.num_parameters / 1e6:.1f} M parameters"
     return {
         "about": f"{name}: {size}, in this browser",
-        "features": {key: features[key] for key in kept},
+        "features": {key: features[key] for key in FEATURES},
         "options": asdict(options),
         "text_options": asdict(model.options("nlu")),
         "vocabulary": _vocabulary(model.tokenizer),

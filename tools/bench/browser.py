@@ -127,9 +127,9 @@ def main() -> None:
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))
     about = provenance.environment(seed=0)
     print(
-        f"\n{len(paths)} recordings; seconds an utterance are medians. Chromium {version}, loaded in "
-        f"{load_s:.1f} s; one thread each of {about['num_cpus']} processors ({about['cpu']}), at a "
-        f"load of {os.getloadavg()[0]:.1f}; commit {about['commit']}."
+        f"\n{len(paths)} recordings; seconds an utterance are medians. Chromium {version}, loaded "
+        f"in {load_s:.1f} s; one thread each of {about['num_cpus']} processors ({about['cpu']}), "
+        f"at a load of {os.getloadavg()[0]:.1f}; commit {about['commit']}."
     )
 
 
