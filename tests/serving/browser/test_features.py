@@ -49,6 +49,11 @@ def test_speech_is_found_where_python_finds_it(run):
     rng = np.random.default_rng(2)
     recordings = [spoken(rng, seconds) for seconds in (0.05, 0.4, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
     recordings.append(np.zeros(8000, np.float32))
+    # Bursts that are just short enough for clicks, or near enough to belong together.
+    for burst, pause in [(n, 100) for n in range(5, 12)] + [(6, n) for n in range(62, 78)]:
+        frames = np.concatenate([np.zeros(60), np.ones(40), np.zeros(pause), np.ones(burst)])
+        envelope = np.concatenate([frames, np.zeros(80)]).repeat(160) * 0.2 + 0.002
+        recordings.append((envelope * rng.normal(0, 1, len(envelope))).astype(np.float32))
     found = run(
         """const { activeRange } = await import("./active-range.js");
         return data.map((x) => activeRange(floats(x), 16000, 35));""",

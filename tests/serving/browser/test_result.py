@@ -41,7 +41,8 @@ def test_results_are_pythons_of_any_hypotheses(run, about, bare_model):
         "level( twenty )level",
     ]
     parts += ["light", "room(", ")room", "room( living level( ten )level room )room"]
-    lists = []
+    both = ["level( ten )level", "level( twenty )level"]  # in either order they mean the same
+    lists = [[f"turnOn( {' '.join(two)} )turnOn" for two in (both, both[::-1])] + ["light"]]
     for number in range(60):
         drawn = [[str(p) for p in rng.choice(parts, rng.integers(0, 4))] for _ in range(6)]
         if number % 3:

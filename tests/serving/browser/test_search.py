@@ -63,12 +63,14 @@ return Promise.all(cases.map(({ logProbs, ctc, silent, constraint, ...options })
 """
 
 
-def cases(rng, vocab_size, first_token, tags):
+def cases(rng, vocab_size, first_token, eos, tags):
     """Options of searches, with scores that leave no ties and now and then none at all."""
-    for number in range(24):
-        log_probs_LVV = log_softmax(rng.normal(0, 3, (3, vocab_size, vocab_size)))
+    for _ in range(120):
+        logits_LVV = rng.normal(0, 3, (1, vocab_size, vocab_size))
+        logits_LVV[..., eos] += rng.choice([0, 4, 6, 8])  # they want to end, more or less
+        log_probs_LVV = log_softmax(logits_LVV)
         log_probs_LVV[rng.random(log_probs_LVV.shape) < 0.05] = -np.inf
-        weight = [0.0, 0.3, 1.0][number % 3]
+        weight = float(rng.choice([0.0, 0.3, 1.0]))
         # By CTC alone, all that is impossible would be equal.
         num_frames = 40 if weight == 1 else int(rng.integers(1, 12))
         ctc_TV = log_softmax(rng.normal(0, 4, (num_frames, vocab_size)))
@@ -77,13 +79,23 @@ def cases(rng, vocab_size, first_token, tags):
             "ctc": ctc_TV if weight else None,
             "ctcWeight": weight,
             "silent": tags if weight < 1 else [],  # neither would they differ
-            "constraint": ["grammar", "well_formed", "none", "well_formed"][number % 4],
+            "constraint": str(rng.choice(["grammar", "well_formed", "none", "none"])),
             "beam": int(rng.integers(1, 6)),
             "nbest": int(rng.integers(1, 6)),
             "maxLength": int(rng.integers(1, 14)),
-            "lengthBonus": [0.0, 0.0, 0.4, -0.2, 0.0][number % 5],
+            "lengthBonus": float(rng.choice([0.0, 0.0, 0.4, -0.2, 3.0])),
             "firstToken": first_token,
         }
+
+
+def patient(vocab_size, first_token, eos, piece):
+    """A search whose best hypothesis is behind until the bonus has made up for its first token."""
+    log_probs_LVV = np.full((1, vocab_size, vocab_size), -20.0, np.float32)
+    log_probs_LVV[0, first_token, [eos, piece]] = -0.5, -3.0
+    log_probs_LVV[0, piece, [eos, piece]] = -1.0, -0.01
+    scores = {"logProbs": log_probs_LVV, "ctc": None, "ctcWeight": 0.0, "silent": []}
+    options = {"constraint": "none", "beam": 2, "nbest": 1, "maxLength": 14, "lengthBonus": 0.5}
+    return scores | options | {"firstToken": first_token}
 
 
 def as_json(array):
@@ -96,7 +108,8 @@ def test_search_finds_pythons_hypotheses_on_random_scores(run, about, bare_model
     tokenizer, rng = bare_model.tokenizer, np.random.default_rng(4)
     size, first = len(tokenizer), tokenizer.task_ids["slu"]
     banned = sorted({tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()})
-    given = list(cases(rng, size, first, sorted(tokenizer.tag_ids)))
+    given = list(cases(rng, size, first, tokenizer.eos, sorted(tokenizer.tag_ids)))
+    given.append(patient(size, first, tokenizer.eos, size - 1))
     sent = [c | {"banned": banned, "logProbs": as_json(c["logProbs"])} for c in given]
     for case in sent:
         case["ctc"] = None if case["ctc"] is None else case["ctc"].ravel().tolist()
