@@ -39,6 +39,7 @@ COMMANDS = (
         "toy_corpus",
         "inputs",
     ),
+    "wyoming",
 )
 MAX_COMMAND_LINES = 125
 # As prose and file names have them. `commands` is the name of a recipe, and a word.

@@ -85,6 +85,17 @@ def positive_int(text: str) -> int:
     raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of 1 or more")
 
 
+def seconds(text: str) -> float:
+    """A finite number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected seconds above 0")
+    return value
+
+
 def share(text: str) -> float:
     """A share between 0 and 1, both excluded."""
     if not 0.0 < (value := float(text)) < 1.0:

@@ -3,10 +3,14 @@
 Every task is one token that starts the decoder's output: `<slu>` is from speech to semantics.
 """
 
-TASKS = ("asr", "mlm", "slu", "nlu")  # the order of their tokens in a tokenizer
+from typing import Literal, get_args
+
+Task = Literal["asr", "mlm", "slu", "nlu"]  # the order of their tokens in a tokenizer
+TASKS: tuple[str, ...] = get_args(Task)
 SPEECH_TASKS = ("asr", "slu", "mlm")  # trained on speech; mlm on speech with some words masked
 TEXT_TASKS = ("nlu",)  # trained on text
 WORD_TASKS = ("asr", "mlm")  # their outputs are words alone
 TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags
 
-CONSTRAINTS = ("none", "well_formed", "grammar")  # of constrained decoding
+Constraint = Literal["none", "well_formed", "grammar"]  # of constrained decoding
+CONSTRAINTS: tuple[str, ...] = get_args(Constraint)

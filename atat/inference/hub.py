@@ -35,8 +35,8 @@ class HubModel:
     name: str | None  # the directory
 
     @classmethod
-    def load(cls, exp_dir: str | Path, **options: Any) -> Self:
-        """Read a directory."""
+    def load(cls, exp_dir: str | Path, *args: Any, **options: Any) -> Self:
+        """Read a directory; each kind of model says with which options."""
         raise NotImplementedError
 
     @classmethod

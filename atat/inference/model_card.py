@@ -277,7 +277,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _training(exp_dir: Path, settings: Config) -> str:
     path = exp_dir / "env.json"
     env = read_json(path) if path.is_file() else {}
-    facts = [("seed", settings.seed)]
+    facts: list[tuple[str, object]] = [("seed", settings.seed)]
     titles = {
         "num_parameters": "parameters",
         "commit": "commit of atat",

@@ -33,7 +33,7 @@ from atat.inference.network import Encoded, Network
 from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
 from atat.inference.recorded_audio import Recording
-from atat.inference.result import Result
+from atat.inference.result import About, Result
 from atat.inference.search_results import result_of
 from atat.inference.typed_text import NBEST, TypedText, said
 from atat.models import exported_model
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from atat.inference.audio_arguments import AudioSource
     from atat.models.espnet_model import AtatModel
 
-# The n best of an utterance, and what of a result's attributes is known with them.
-Found = tuple[list[Hypothesis], dict[str, Any]]
+# The n best of an utterance, what is known with them, and why the best is not taken, if it is not.
+Found = tuple[list[Hypothesis], About, str | None]
 
 
 class SpeechToSemantics(HubModel):
@@ -234,9 +234,9 @@ class SpeechToSemantics(HubModel):
         def find(batch: list[int]) -> Iterable[Found]:
             feats = [spoken[i].feats_TF for i in batch]
             if judge is None:
-                return ((found, {}) for found in self.search_features(feats, searched))
+                return ((found, {}, None) for found in self.search_features(feats, searched))
             examined = confidence.examine(self, feats, searched)
-            return ((e.hypotheses, judge(e)) for e in examined)
+            return ((e.hypotheses, *judge(e)) for e in examined)
 
         understood = iter(
             self._in_batches(
@@ -247,12 +247,13 @@ class SpeechToSemantics(HubModel):
             )
         )
         # Silence is refused whatever the threshold.
-        nothing = {} if judge is None else {"confidence": 0.0, "accepted": False}
+        refused: About = {} if judge is None else {"confidence": 0.0, "accepted": False}
         return [
             next(understood)
             if r.reason is None
             else Result(
-                None, {}, "", None, r.reason, duration_s=r.duration_s, seconds=r.seconds, **nothing
+                *(None, {}, "", None, r.reason),
+                **(refused | {"duration_s": r.duration_s, "seconds": r.seconds}),
             )
             for r in recordings
         ]
@@ -266,13 +267,14 @@ class SpeechToSemantics(HubModel):
         chosen = self.options("nlu", **options)
         if self.typed is None or chosen.task not in TAGGED_TASKS:
             return self._read_texts(texts, chosen)
-        results = [self.typed.read(text, chosen.nbest) for text in texts]
-        left = [i for i, result in enumerate(results) if result is None]
+        parsed = [self.typed.read(text, chosen.nbest) for text in texts]
+        results = {i: result for i, result in enumerate(parsed) if result is not None}
+        left = [i for i in range(len(texts)) if i not in results]
         wider = replace(chosen, nbest=max(chosen.nbest, NBEST))
         for i, guess in zip(left, self._read_texts([texts[i] for i in left], wider), strict=True):
             result = self.typed.second(texts[i], guess)
             results[i] = replace(result, nbest=result.nbest[: chosen.nbest])
-        return results
+        return [results[i] for i in range(len(texts))]
 
     @cached_property
     def typed(self) -> TypedText | None:
@@ -292,7 +294,7 @@ class SpeechToSemantics(HubModel):
         return self._in_batches(
             [text_size(sentence) for sentence in sentences],
             lambda batch: (
-                (found, {})
+                (found, {}, None)
                 for found in self.search_texts([sentences[i] for i in batch], chosen.with_rivals())
             ),
             chosen,
@@ -354,7 +356,7 @@ class SpeechToSemantics(HubModel):
         return self.network.model
 
     @cached_property
-    def _encode_text(self):
+    def _encode_text(self) -> Callable[[str], list[int]]:
         return text_tokenizer(self.settings.model, self.tokenizer)
 
     def _words(self, text: str) -> str:
@@ -369,7 +371,7 @@ class SpeechToSemantics(HubModel):
         sizes: Sequence[int],
         find: Callable[[list[int]], Iterable[Found]],
         options: SearchOptions,
-        abouts: Sequence[dict[str, Any]],
+        abouts: Sequence[About],
     ) -> list[Result]:
         """A result each, in order; `abouts` hold what is known already, seconds spent among it."""
         results: dict[int, Result] = {}
@@ -378,9 +380,9 @@ class SpeechToSemantics(HubModel):
             start = time.perf_counter()
             found = list(find(batch))
             share = (time.perf_counter() - start) / len(batch)
-            for i, (hypotheses, judged) in zip(batch, found, strict=True):
+            for i, (hypotheses, judged, doubt) in zip(batch, found, strict=True):
                 about = abouts[i] | judged | {"seconds": round(abouts[i]["seconds"] + share, 4)}
-                results[i] = result_of(hypotheses, options, self.tokenizer, grammar, about)
+                results[i] = result_of(hypotheses, options, self.tokenizer, grammar, about, doubt)
         return [results[i] for i in range(len(sizes))]
 
     def search_encoded(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException  # and that of no route
 
-from atat.config.tasks import CONSTRAINTS, TASKS
+from atat.config.tasks import Constraint, Task
 from atat.serving import api_description, request_body, service_metrics, stream_socket, web_page
 from atat.serving.api_description import MAX_CHARACTERS, MAX_TEXTS
 from atat.serving.example_sentences import ExampleSentences
@@ -32,10 +32,8 @@ class TextOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
     nbest: Annotated[int, Query(ge=1, le=MAX_BEAM, description="meanings to give")] = 1
     beam: Annotated[int | None, Query(ge=1, le=MAX_BEAM)] = None
-    constraint: Annotated[Literal[CONSTRAINTS] | None, Query(description="of decoding")] = None
-    task: Annotated[Literal[TASKS] | None, Query(description="slu or nlu: meaning; asr: words")] = (
-        None
-    )
+    constraint: Annotated[Constraint | None, Query(description="of decoding")] = None
+    task: Annotated[Task | None, Query(description="slu or nlu: meaning; asr: words")] = None
 
 
 class AudioOptions(TextOptions):

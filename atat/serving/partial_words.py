@@ -2,9 +2,12 @@
 
 # N samples, B utterances (one), T frames, V vocabulary
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from atat.data.tokenizer import Tokenizer
 
 
 def words_so_far(
@@ -38,7 +41,7 @@ def words_so_far(
     return best_path(best_T, model.tokenizer)
 
 
-def best_path(best_T: np.ndarray, tokenizer: Any) -> str:
+def best_path(best_T: np.ndarray, tokenizer: "Tokenizer") -> str:
     """The words that CTC's most probable token of every frame spells.
 
     Args:

@@ -19,17 +19,18 @@ class ServiceMetrics:
         sessions: streams that are open.
     """
 
-    def __init__(self):
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)  # memory, CPU time, open files
-        about = {"registry": self.registry}
-        self.requests = Counter("atat_requests", "Requests answered.", ["route", "status"], **about)
-        self.seconds = Histogram(
-            "atat_request_seconds", "Time to the answer.", ["route"], buckets=SECONDS, **about
+    def __init__(self) -> None:
+        self.registry = own = CollectorRegistry()
+        ProcessCollector(registry=own)  # memory, CPU time, open files
+        self.requests = Counter(
+            "atat_requests", "Requests answered.", ["route", "status"], registry=own
         )
-        self.results = Counter("atat_results", "Results given.", ["understood"], **about)
-        self.audio_seconds = Counter("atat_audio_seconds", "Audio taken.", **about)
-        self.sessions = Gauge("atat_sessions_open", "Streams that are open.", **about)
+        self.seconds = Histogram(
+            "atat_request_seconds", "Time to the answer.", ["route"], buckets=SECONDS, registry=own
+        )
+        self.results = Counter("atat_results", "Results given.", ["understood"], registry=own)
+        self.audio_seconds = Counter("atat_audio_seconds", "Audio taken.", registry=own)
+        self.sessions = Gauge("atat_sessions_open", "Streams that are open.", registry=own)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

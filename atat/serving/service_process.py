@@ -53,7 +53,7 @@ def address_of(listening: socket.socket) -> str:
 def run(app: Any, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT: running requests are finished, streams are told.
 
-    A second SIGINT ends the service at once.
+    A second SIGINT does not wait for requests.
 
     Args:
         app: of `http_server.create_app`.

@@ -39,7 +39,7 @@ class ServiceSettings:
     idle_timeout_s: float = 30.0
     log_text: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("max_sessions", "max_waiting", "max_mb", "num_threads"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")

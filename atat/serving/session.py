@@ -9,7 +9,6 @@ session.finish()
 
 # N samples
 
-import numbers
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +18,14 @@ from typing import Any
 import numpy as np
 
 from atat.data.audio_mixdown import check_rate
+from atat.data.filter_bank import WHISPER_MAX_DURATION_S
 from atat.inference.result import Result
 from atat.serving.partial_words import words_so_far
 from atat.serving.voice_activity import HOP, RATE_HZ, Endpointer, VoiceActivity
 
 PAUSE_S = 0.6
-PRE_ROLL_S = (
-    0.5  # before speech: what the detector misses of its beginning, and what noise there is
-)
+PRE_ROLL_S = 0.5  # before speech: what the detector misses of it, and noise as it is
 ALIGNMENT = 160  # samples: an utterance begins where a whole recording has a feature frame (10 ms)
-WHISPER_S = 30.0  # the longest that Whisper's encoder takes
 WORDS_EVERY_S = 0.3  # partial words, at most so often ...
 # ... and so much of the utterance apart: each of them encodes all of it again, so that together
 # they encode at most 1 / 0.25 + 1 times its length, and what the first ones take.
@@ -69,7 +66,7 @@ class Session:
         self,
         model: Any,
         *,
-        sample_rate: int = RATE_HZ,
+        sample_rate: float = RATE_HZ,
         threshold: float | None = None,
         max_duration_s: float | None = None,
         partial_words: bool = True,
@@ -94,7 +91,7 @@ class Session:
             ValueError: an argument that is out of range, or that the model does not take.
             FileNotFoundError: there is no network for voice activity.
         """
-        if isinstance(sample_rate, bool) or not isinstance(sample_rate, numbers.Real):
+        if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | float | np.number):
             raise ValueError(f"sample_rate: got {sample_rate!r}, expected a number of Hz")
         check_rate("stream", sample_rate)
         for name, value in (("pause_s", pause_s), ("max_duration_s", max_duration_s)):
@@ -135,7 +132,7 @@ class Session:
         if self._finished:
             raise ValueError("got samples after the end of the stream, expected a new session")
         samples_N = _checked(samples)
-        events = []
+        events: list[Event] = []
         for start in range(0, len(samples_N), self._block):
             events += self._accept(_as_float(samples_N[start : start + self._block]))
         return events
@@ -159,7 +156,7 @@ class Session:
         samples_N = np.concatenate([self._rest_N, samples_N])
         whole = len(samples_N) // HOP * HOP
         self._rest_N = samples_N[whole:].copy()
-        events = []
+        events: list[Event] = []
         for start in range(0, whole, HOP):
             events += self._frame(samples_N[start : start + HOP].copy())
         return events
@@ -245,9 +242,10 @@ def _limit(model: Any, max_duration_s: float | None) -> float:
     """Seconds of the longest utterance that a model takes."""
     settings = getattr(model, "settings", None)
     if settings is None:  # Whisper held to a grammar
-        return min(max_duration_s or WHISPER_S, WHISPER_S)
+        return min(max_duration_s or WHISPER_MAX_DURATION_S, WHISPER_MAX_DURATION_S)
     limit = max_duration_s or settings.features.max_duration_s
-    return min(limit, WHISPER_S) if settings.features.kind == "whisper" else limit
+    is_whisper = settings.features.kind == "whisper"
+    return min(limit, WHISPER_MAX_DURATION_S) if is_whisper else limit
 
 
 def _vad_file(model: Any) -> Path | None:

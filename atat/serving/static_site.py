@@ -168,7 +168,7 @@ def _grammar(model: SpeechToSemantics) -> dict[str, Any]:
             "arcs": [list(arcs.items()) for arcs in words.arcs],
             "others": sorted(DETERMINERS | set(" ".join((*FILLERS, *OPENINGS)).split())),
         },
-        "written": grammar.written_values,
+        "written": {"values": grammar.written_values, "fixed": grammar.fixed_slots},
         "acceptor": {"start": acceptor.start, **arrays},
     }
 

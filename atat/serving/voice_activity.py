@@ -111,9 +111,10 @@ def packaged() -> Path:
     for directory in (spec and spec.submodule_search_locations) or []:
         if (path := Path(directory) / FILE).is_file():
             return path
+    found = "none" if spec is None else "another version of it"
     raise FileNotFoundError(
-        f"voice activity needs the package silero-vad with its file {FILE}, and found "
-        f"{'none' if spec is None else 'another version'}: pip install 'silero-vad>=6'"
+        "voice activity needs silero-vad's network: an exported model carries it (vad.onnx), and "
+        f"so does the package, of which {found} is here: pip install 'silero-vad>=6'"
     )
 
 

@@ -204,7 +204,11 @@ def test_a_connection_that_breaks_is_an_os_error_with_the_models_name(stub, exp,
 @pytest.mark.parametrize(
     "name", ["no/such/directory", "kitchen", "../model", "/gone", "a b", Path("gone")]
 )
-def test_what_is_neither_directory_nor_name_of_the_hub_is_refused(stub, name):
+def test_what_is_neither_directory_nor_name_of_the_hub_is_refused(
+    stub, name, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(FileNotFoundError, match="no such directory, and no name of the Hub"):
         Loaded.from_pretrained(name)
     assert stub.asked == []

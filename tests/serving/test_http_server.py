@@ -493,8 +493,6 @@ def test_a_trained_model_answers_as_it_does_in_python(toy_experiment, toy_wavs):
         ):
             answer = client.post("/v1/understand", content=bad, headers={"content-type": kind})
             assert said in refused(answer, 422)
-        silence = client.post("/v1/understand", content=bytes(32000), headers=PCM).json()
-        assert not silence["is_understood"] and "no speech" in silence["reason"]
         examples = client.get("/v1/examples?num=4").json()["examples"]
         assert {one["intent"] for one in examples} == {"turnOn", "setVolume"}
         assert len({one["text"] for one in examples}) == 4

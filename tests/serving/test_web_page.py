@@ -33,6 +33,7 @@ class Model(FakeModel):
         return source
 
     def understand(self, recordings, threshold=None, **options):
+        assert not recordings or self.gate.wait(20)  # a session asks with none of them
         tree = "turnOn( turn on the room( kitchen )room and room( bath room )room light )turnOn"
         slots = {"room": ["kitchen", "bathroom"]}
         other = Reading("turnOff", {"room": "hall"}, tree.replace("turnOn", "turnOff"), -7.0)
@@ -98,10 +99,12 @@ def grammar(tmp_path):
 def test_what_is_spoken_is_shown_as_words_and_as_a_tree(opened, monkeypatch):
     monkeypatch.setattr(session, "words_so_far", lambda *arguments: "turn on the")
     model = Model()
+    model.gate.clear()  # no result before the words have been seen
     page, errors = opened(create_app(model, ServiceSettings()))
     page.keyboard.press("Space")
     page.wait_for_selector("#words.partial:has-text('turn on the')")
     assert page.get_attribute("#microphone", "aria-pressed") == "true"
+    model.gate.set()
     page.wait_for_selector("#result:visible")
     assert page.inner_text("#result .verdict strong") == "turnOn"
     assert page.inner_text("#words") == "turn on the kitchen and bath room light"

@@ -73,7 +73,8 @@ function key({ intent, semantics }) {
  * The result of an input, as Result.to_dict().
  * @param {object[]} readings best first, slots as they are said.
  * @param {number} nbest readings that are shown, of different meanings.
- * @param {object|null} written slot -> spoken value -> as the grammar writes it; null: without grammar.
+ * @param {object|null} written how the grammar writes values: `values`, slot -> spoken -> written, and
+ *     `fixed`, intent -> slot -> value, of slots that it implies; null: without grammar.
  * @param {object} about what else is known, and `doubt`: why the best is not taken.
  */
 export function resultOf(readings, nbest, written, { doubt = null, ...about }) {
@@ -106,8 +107,9 @@ function firsts(readings, kind) {
 }
 
 function asWritten(reading, written) {
-  const one = (name, value) => (Object.hasOwn(written[name] ?? {}, value) ? written[name][value] : value);
-  const slots = Object.create(null);
+  const { values, fixed } = written;
+  const one = (name, value) => (Object.hasOwn(values[name] ?? {}, value) ? values[name][value] : value);
+  const slots = Object.assign(Object.create(null), reading.intent === null ? {} : fixed[reading.intent]);
   for (const [name, value] of Object.entries(reading.slots)) {
     slots[name] = Array.isArray(value) ? value.map((v) => one(name, v)) : one(name, value);
   }

@@ -32,7 +32,7 @@ def test_results_are_pythons_of_any_hypotheses(run, about, bare_model):
     rng, tokenizer = np.random.default_rng(7), bare_model.tokenizer
     grammar = Grammar.load(bare_model.grammar)
     written = {"level": {"ten": "10", "twenty": "20"}}
-    grammar._written = written
+    grammar._written, grammar.fixed_slots = written, {"turnOn": {"power": "full"}}
     parts = [
         "turnOn(",
         ")turnOn",
@@ -56,7 +56,7 @@ def test_results_are_pythons_of_any_hypotheses(run, about, bare_model):
           const about = { doubt: list.length % 2 ? "unsure" : null, accepted: false };
           return resultOf(list.map((semantics, i) => read(semantics, -i)), 3, written, about);
         }));""",
-        {"lists": lists, "written": written},
+        {"lists": lists, "written": {"values": written, "fixed": grammar.fixed_slots}},
     )
     expected = []
     for sequences in lists:
@@ -64,9 +64,11 @@ def test_results_are_pythons_of_any_hypotheses(run, about, bare_model):
             Hypothesis(tuple(tokenizer.encode(s)), -float(i)) for i, s in enumerate(sequences)
         ]
         for of_grammar in (None, grammar):
-            about = {"doubt": "unsure" if len(sequences) % 2 else None, "accepted": False}
+            doubt = "unsure" if len(sequences) % 2 else None
             options = SearchOptions(nbest=3)
-            result = result_of(hypotheses, options, tokenizer, of_grammar, about)
+            result = result_of(
+                hypotheses, options, tokenizer, of_grammar, {"accepted": False}, doubt
+            )
             expected.append(json.loads(json.dumps(result.to_dict())))
     kinds = set()
     for got, wanted in zip(found, expected, strict=True):
