@@ -5,7 +5,7 @@ Writes the page of an exported model (`atat.web`), opens it in Chromium, and giv
 a Kaldi directory to the page and to Python, one after the other, for one best and for three. Prints
 a table of equal answers, differences of scores, seconds an utterance and megabytes.
 
-  tools/bench/browser.py --model model/ --data egs/commands/data/test --num 50
+  OMP_NUM_THREADS=1 tools/bench/browser.py --model model/ --data egs/commands/data/test --num 50
 """
 
 import base64
