@@ -7,7 +7,7 @@ one thread, an utterance by each in turn, then all of them batched; so ratios ho
 too. Ours is exact; ESPnet's scores by CTC only the 1.5 x beam best continuations of a hypothesis.
 """
 
-# T memory frames, D width, V vocabulary, K hypotheses, S seconds
+# B utterances, T memory frames, D width, V vocabulary, L tokens, K hypotheses
 
 import logging
 import tempfile
@@ -24,6 +24,7 @@ import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat.common import cli
 from atat.common.text_table import align
 from atat.config import config_file
+from atat.config.schema import Config
 from atat.data import audio, kaldi_dir
 from atat.deployment.export import optimize
 from atat.deployment.onnx_export import write_decoder
@@ -41,7 +42,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 BLANK, EOS, TASK = 0, 1, 2  # of drawn decoders
 NUM_FRAMES = {"tiny": 45, "paper": 90}  # about 3.6 s
 LENGTHS = 8, 24  # of outputs, in tokens
-LEARNED = 0.3  # nats a token
+LEARNED, LEARNING_RATE = 0.3, 1e-3  # nats a token; of AdamW
 SEARCHES = {"beam 4": (4, 0.0), "beam 8, CTC 0.4": (8, 0.4)}
 ESPNET, ADAPTED = "ESPnet", "our decoder in ESPnet's search"
 
@@ -223,15 +224,13 @@ def our_engine(
     return Engine(run, takes)
 
 
-def drawn(size: str, num: int, seed: int) -> Problem:
+def drawn(config: Config, num_frames: int, num: int, seed: int) -> Problem:
     """A decoder of a size that has learned by heart as many drawn sequences as there are (drawn)
     memories, so that its outputs end and its hypotheses differ in likelihood as a trained one's.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    config = config_file.load([CONF / f"model_{size}.yaml"])
-    c = config.model
-    vocab_size, num_frames = config.tokenizer.vocab_size, NUM_FRAMES[size]
+    c, vocab_size = config.model, config.tokenizer.vocab_size
     decoder = Decoder(vocab_size, c.width, c.num_heads, c.decoder_ffn, c.decoder_layers, 0.0)
     memory_BTD = rng.normal(size=(num, num_frames, c.width)).astype(np.float32)
     sequences = [tuple(rng.integers(TASK + 1, vocab_size, n)) for n in rng.integers(*LENGTHS, num)]
@@ -253,7 +252,7 @@ def _learn(decoder: Decoder, memory_BTD: Tensor, sequences: list[tuple[int, ...]
     is_token_BL = torch.from_numpy(np.arange(wanted_BL.shape[1]) < lengths_B[:, None])
     wanted_N = torch.from_numpy(wanted_BL)[is_token_BL]
     mask_BT = torch.ones(memory_BTD.shape[:2], dtype=torch.bool)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=LEARNING_RATE)
     inputs = torch.from_numpy(inputs_BL), memory_BTD, mask_BT, torch.arange(len(sequences))
     loss = torch.tensor(torch.inf)
     while loss > LEARNED:
@@ -359,7 +358,8 @@ def main() -> None:
         if args.exp is not None:
             problem = trained(args.exp, args.data, args.num)
         else:
-            problem = drawn(size, args.num, args.seed)
+            config = config_file.load([CONF / f"model_{size}.yaml"])
+            problem = drawn(config, NUM_FRAMES[size], args.num, args.seed)
         for name, (beam, ctc_weight) in SEARCHES.items():
             engines = compare(problem, beam, ctc_weight, args.rounds)
             lengths = [len(h.tokens) for h in engines[ESPNET].found]
