@@ -32,8 +32,8 @@ from atat.inference.decode_runs import load_settings, runs_over, search_options
 from atat.models.checkpoint import check_experiment, digest
 
 
-def main() -> None:
-    """Measure exact match in recording conditions, from the command line."""
+def arguments() -> cli.Parser:
+    """The options of the command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
@@ -49,8 +49,12 @@ def main() -> None:
         metavar="BOOL",
         help="do nothing where this model, calibrated as it is now, has been tried so already",
     )
-    args = parser.parse_args()
+    return parser
 
+
+def main() -> None:
+    """Measure exact match in recording conditions, from the command line."""
+    args = arguments().parse_args()
     check_experiment(args.exp)
     wanted = {name: getattr(args, name) for name in ("split", "run", "seed", "limit")}
     if args.if_needed and is_tried(args.exp, wanted):

@@ -21,8 +21,8 @@ from atat.inference.decode_runs import (
 from atat.models.checkpoint import check_experiment
 
 
-def main() -> None:
-    """Stage 5: decode the runs of an experiment, from the command line."""
+def arguments() -> cli.Parser:
+    """The options of the command."""
     parser = cli.parser(__doc__)
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
@@ -37,7 +37,12 @@ def main() -> None:
         help="write the confidence of speech too, where the experiment is calibrated for a run",
     )
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Stage 5: decode the runs of an experiment, from the command line."""
+    args = arguments().parse_args()
 
     from atat.data import feature_store  # with NumPy: help need not wait for it
 
@@ -59,34 +64,34 @@ def main() -> None:
     if any(run.tagger == "crf" for run in runs.values()):
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
-    import torch
-
     from atat.inference.predictor import SpeechToSemantics
 
-    torch.set_num_threads(settings.train.num_threads)
-    model = SpeechToSemantics.load(args.exp, with_confidence=args.confidence)
+    num_threads = settings.train.num_threads
+    model = SpeechToSemantics.load(
+        args.exp, with_confidence=args.confidence, num_threads=num_threads
+    )
     model.settings.decode = settings.decode
     options = {name: model.options(**search_options(run)) for name, run in runs.items()}
-    abouts = []
+    records = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
         directory = args.exp / f"decode_{name}"
         if run.tagger == "crf":
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
-            about = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
+            record = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
         else:
-            about = decode_run(
+            record = decode_run(
                 *(model, name, run, options[name], found, directory, args.exp, args.nj),
                 with_confidence=args.confidence,
             )
-        abouts.append(about)
-    for about in abouts:
-        if about["num_dropped"]:
+        records.append(record)
+    for record in records:
+        if record["num_dropped"]:
             print(
-                f"{about['run']}: {about['num_dropped']} of {about['num_utterances']} "
+                f"{record['run']}: {record['num_dropped']} of {record['num_utterances']} "
                 "utterances were dropped and count as wrong (hyp.jsonl says why)"
             )
-    print(table(abouts))
+    print(table(records))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,9 @@ def main() -> None:
         help="of the weights of products: int8 is smaller and faster, float32 as trained",
     )
     args = parser.parse_args()
-    from atat.models import exported_model
     from atat.models.checkpoint import check_experiment
 
-    if not exported_model.is_exported(args.exp):  # which is refused below
-        check_experiment(args.exp)  # before torch is imported
+    check_experiment(args.exp)  # before torch is imported
 
     from atat.deployment.export import export
 

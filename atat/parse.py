@@ -1,13 +1,14 @@
 """Predict intent and slots of audio files or typed sentences: a line of JSON each, in order.
 
 `python -m atat.parse --exp DIR a.wav b.flac` reads files, `-` a file on standard input, `--text
-"turn on the lights"` a sentence, `--mic 4` four seconds of the microphone. `--grammar mine.yaml` in
-place of `--exp DIR` needs no training: Whisper, constrained to the sentences of the grammar. What
-is not understood has no intent, and a reason. An input that cannot be used gives one line on
-standard error; the others are still decoded, and the exit code is 2.
+"turn on the lights"` a sentence, `--mic 4` four seconds of the microphone; `--mic` alone and
+`--stream` (raw PCM) listen until Ctrl-C, a line an utterance. `--grammar mine.yaml` in place of
+`--exp DIR` needs no training: Whisper, constrained to the sentences of the grammar. What is not
+understood has no intent, and a reason. An input that cannot be used gives one line on standard
+error; the others are still decoded, and the exit code is 2.
 """
 
-import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,9 @@ from atat.common import cli
 from atat.config.tasks import TAGGED_TASKS
 from atat.data.microphone import record
 from atat.inference.parsing import line, load, show, understand
+from atat.serving.listening import listen
 
 NOT_UNDERSTOOD = 3  # exit code, on request
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"got '{text}', expected seconds above 0")
-    return value
 
 
 def main() -> None:
@@ -37,11 +29,19 @@ def main() -> None:
     add("files", nargs="*", metavar="FILE", help="audio (wav, mp3, ...); - is standard input")
     add("--exp", type=Path, metavar="DIR", help="a trained experiment")
     add("--grammar", type=Path, metavar="FILE", help="without training, by Whisper: a grammar")
-    add(
-        "--whisper", metavar="SOURCE", help="directory, Hugging Face name or package of its weights"
-    )
+    add("--whisper", metavar="SOURCE", help="its weights: directory, Hugging Face name, package")
     add("--text", action="append", default=[], help="a sentence to understand; may be repeated")
-    add("--mic", type=_seconds, metavar="SECONDS", help="record so long from the microphone")
+    add(
+        "--mic",
+        type=cli.seconds,
+        nargs="?",
+        const=math.inf,
+        metavar="SECONDS",
+        help="record so long from the microphone; without SECONDS, listen until Ctrl-C",
+    )
+    add("--stream", action="store_true", help="raw 16-bit mono samples on standard input")
+    add("--rate", type=cli.positive_int, metavar="HZ", help="of --stream; default: 16000")
+    add("--pause_s", type=cli.seconds, help="ends an utterance of a stream; default: 0.6")
     add("--task", choices=("slu", "nlu", "asr", "mlm"), help="default: slu for audio, nlu for text")
     add("--beam", type=cli.positive_int, help="default: the experiment's")
     add("--nbest", type=cli.positive_int, default=1, help="predictions to show of each input")
@@ -52,7 +52,7 @@ def main() -> None:
         "for calibrated experiments), sentences of the grammar",
     )
     add("--ctc_weight", type=float, help="share of CTC in the score, 0 to 1; default: as scored")
-    add("--max_duration_s", type=_seconds, help="refuse longer audio; default: the experiment's")
+    add("--max_duration_s", type=cli.seconds, help="refuse longer audio; default: the experiment's")
     add("--threshold", type=float, help="least confidence that is accepted; default: calibrated")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ..., or auto")
     add("--num_threads", type=cli.positive_int, default=1, help="of torch, on a CPU")
@@ -78,34 +78,36 @@ def main() -> None:
         parser.error("got --whisper without --grammar, expected it with one")
     inputs: list[tuple[str, Any]] = [("file", name) for name in args.files]
     inputs += [("text", text) for text in args.text]
-    if not inputs and args.mic is None:
-        parser.error("got nothing to understand, expected audio files, -, --text or --mic")
-    with_speech = bool(args.files) or args.mic is not None
+    endless = args.stream or args.mic == math.inf
+    if not inputs and not endless and args.mic is None:
+        parser.error("got nothing to understand, expected audio files, -, --text, --mic, --stream")
+    if endless and (inputs or (args.stream and args.mic is not None)):
+        parser.error("got other inputs beside an endless one, expected --stream or --mic alone")
+    if (args.rate is not None and not args.stream) or (args.pause_s is not None and not endless):
+        parser.error("got --rate or --pause_s without --stream, expected it with one")
+    with_speech = endless or bool(args.files) or args.mic is not None
     if args.threshold is not None and not with_speech:
         parser.error("got --threshold for text alone, which has none; expected audio")
     if args.files.count("-") > 1:
         parser.error("got - twice: there is one standard input")
-    options = {
-        "task": args.task,
-        "beam": args.beam,
-        "nbest": args.nbest,
-        "constraint": args.constraint,
-        "ctc_weight": args.ctc_weight,
-    }
+    names = ("task", "beam", "nbest", "constraint", "ctc_weight")
+    options = {name: getattr(args, name) for name in names}
     model = load(args, options, with_speech)
-    names = [source for _, source in inputs]
+    has_tags = args.task in (None, *TAGGED_TASKS)
+    if endless:
+        understood = listen(model, args, options, has_tags)
+        sys.exit(0 if understood or not args.exit_code else NOT_UNDERSTOOD)
+    sources = [source for _, source in inputs]
     if args.mic is not None:
-        names.append("microphone")
+        sources.append("microphone")
         inputs.append(("file", record(args.mic)))
     inputs = [
         (kind, sys.stdin.buffer if (kind, source) == ("file", "-") else source)
         for kind, source in inputs
     ]
-
-    has_tags = args.task in (None, *TAGGED_TASKS)
     failed = missed = False
     outcomes = understand(model, inputs, args.max_duration_s, args.threshold, **options)
-    for name, (kind, outcome) in zip(names, outcomes, strict=True):
+    for name, (kind, outcome) in zip(sources, outcomes, strict=True):
         if isinstance(outcome, Exception):
             failed = True
             print(f"atat.parse: error: {' '.join(str(outcome).split())}", file=sys.stderr)

@@ -21,6 +21,7 @@ COMMANDS = (
         "score",
         "report",
         "restore",
+        "serve",
         "run_stages",
         "align",
         "adapt",
@@ -37,6 +38,7 @@ COMMANDS = (
         "toy_corpus",
         "inputs",
     ),
+    "wyoming",
 )
 MAX_COMMAND_LINES = 125
 # As prose and file names have them. `commands` is the name of a recipe, and a word.
@@ -147,7 +149,10 @@ def test_prepare_alone_knows_a_dataset():
 
 def test_commands_are_thin_and_all_there():
     assert not thick_commands(ROOT)
-    assert {path.stem for path in (ROOT / "atat").glob("*.py")} == {"__init__", *COMMANDS}
+    assert {path.stem for path in (ROOT / "atat").glob("*.py")} == {
+        *("__init__", "__main__"),
+        *COMMANDS,
+    }
 
 
 def test_every_wing_is_a_package_that_costs_nothing_to_import():

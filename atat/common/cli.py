@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+through_console = False  # whether atat/__main__.py runs the command: `atat parse`
 # What a user's mistake raises.
 MISTAKES = (
     ValueError,
@@ -25,6 +26,31 @@ MISTAKES = (
     IsADirectoryError,
     PermissionError,
 )
+# Modules that the bare `pip install atat` leaves out: what each is called, and its extra.
+EXTRAS = {
+    **dict.fromkeys(("espnet", "espnet2"), ("ESPnet", "train")),
+    **{
+        name: (name, "train")
+        for name in (
+            *("torch", "h5py", "jinja2", "jiwer", "kaldiio", "matplotlib", "safetensors"),
+            *("scipy", "tensorboard", "tqdm", "transformers", "typeguard"),
+        )
+    },
+    "pycrfsuite": ("python-crfsuite", "crf"),
+    "onnx": ("onnx", "export"),
+    "ml_dtypes": ("ml-dtypes", "export"),
+    "silero_vad": ("silero-vad", "export"),
+    "fastapi": ("FastAPI", "serve"),
+    "pydantic": ("FastAPI", "serve"),
+    "starlette": ("FastAPI", "serve"),
+    "uvicorn": ("uvicorn", "serve"),
+    "websockets": ("websockets", "serve"),
+    "prometheus_client": ("prometheus-client", "serve"),
+    "wyoming": ("wyoming", "home"),
+    "hassil": ("hassil", "home"),
+    "huggingface_hub": ("huggingface_hub", "hub"),
+    "sounddevice": ("sounddevice", "mic"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 def parser(description: str) -> Parser:
     """A parser that shows defaults and takes no abbreviations (later options would break them)."""
     return Parser(
-        prog=_program(),
+        prog=program(),
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -59,6 +85,17 @@ def positive_int(text: str) -> int:
     raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of 1 or more")
 
 
+def seconds(text: str) -> float:
+    """A finite number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected seconds above 0")
+    return value
+
+
 def share(text: str) -> float:
     """A share between 0 and 1, both excluded."""
     if not 0.0 < (value := float(text)) < 1.0:
@@ -70,8 +107,9 @@ def run(main: Callable[[], None]) -> None:
     """Run a command and leave with its exit code.
 
     A user's mistake (ValueError, a file that is missing or not readable) is one line and exit code
-    2; what the system refuses (a full disk) one line and 1; Ctrl-C one line and 130. Anything else
-    is a bug and keeps its traceback. ATAT_DEBUG=1 shows the traceback of all.
+    2, and so is a package of an extra that is not installed; what the system refuses (a full disk)
+    one line and 1; Ctrl-C one line and 130. Anything else is a bug and keeps its traceback.
+    ATAT_DEBUG=1 shows the traceback of all.
     """
     codecs.register_error("atat.escape", _escape)
     for stream in (sys.stdout, sys.stderr):
@@ -92,11 +130,29 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(FAILED)
     except MISTAKES as e:
         _fail(_one_line(e), USAGE)
+    except ModuleNotFoundError as e:
+        if (needed := missing(e)) is None:
+            raise
+        _fail(needed, USAGE)
     except OSError as e:
         hint = " (disk full: free some space and run the same command again)"
         _fail(_one_line(e) + (hint if e.errno == errno.ENOSPC else ""), FAILED)
     except MemoryError:
         _fail("out of memory: use a smaller batch or fewer jobs (--nj)", FAILED)
+
+
+def missing(error: ModuleNotFoundError) -> str | None:
+    """What is needed and how to get it, in one line, if an extra of ours has what is missing.
+
+    >>> missing(ModuleNotFoundError(name="wyoming"))
+    "needs wyoming, which is not installed: pip install 'atat[home]'"
+    """
+    if error.name not in EXTRAS:
+        return None
+    title, extra = EXTRAS[error.name]
+    # Both are large, and one without the other is of no use.
+    what = "torch and ESPnet, which are" if title in ("torch", "ESPnet") else f"{title}, which is"
+    return f"needs {what} not installed: pip install 'atat[{extra}]'"
 
 
 def progress(
@@ -110,10 +166,11 @@ def progress(
     )
 
 
-def _program() -> str:
-    """The module's name as the user typed it, e.g. `atat.decode`."""
+def program() -> str:
+    """The command as the user typed it: `atat.decode` (`python -m`), or `atat decode`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec is not None else Path(sys.argv[0]).name
+    name = spec.name if spec is not None else Path(sys.argv[0]).name
+    return name.replace(".", " ", 1) if through_console else name
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -138,10 +195,10 @@ def _format_warning(
 ) -> str:
     """One line for a warning of ours; of others, with their place."""
     if category.__module__.startswith("atat."):
-        return f"{_program()}: warning: {message}\n"
+        return f"{program()}: warning: {message}\n"
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"{_program()}: error: {message}", file=sys.stderr)
+    print(f"{program()}: error: {message}", file=sys.stderr)
     sys.exit(code)

@@ -25,8 +25,15 @@ def environment(seed: int) -> dict[str, object]:
 
 
 def commit() -> str:
-    """The repository's commit, `+changes` if a file of it differs now; `unknown` outside."""
+    """The repository's commit, `+changes` if a file of it differs now; `unknown` without git.
+
+    Of an installed wheel its version, `atat 0.2.0`: the repository around it would be another's.
+    """
     root = Path(__file__).resolve().parents[2]
+    if not (root / "pyproject.toml").is_file():
+        from importlib.metadata import version
+
+        return f"atat {version('atat')}"
     answers = []
     for command in (
         ["rev-parse", "--short=12", "HEAD"],

@@ -11,8 +11,11 @@ from atat.common.files import atomic_write
 from atat.config.schema import Config
 from atat.config.validation import check
 
-ROOT = Path(__file__).resolve().parents[2]  # of the repository
-BASE = ROOT / "conf" / "base.yaml"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Paths in settings start from here: the repository, or where one stands with an installed wheel.
+ROOT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else Path()
+# The repository's conf/, by a link within the package, so that the wheel carries it.
+BASE = (_PACKAGE / "conf").resolve() / "base.yaml"
 
 Settings = dict[Any, Any]  # key -> value or Settings, as YAML has them
 
@@ -194,5 +197,12 @@ def _renamed(
         part = fields[name].type
         if isinstance(part, type) and dataclasses.is_dataclass(part) and isinstance(value, dict):
             value = _renamed(where, value, part, f"{prefix}{name}.", renamed)
+        if part == list[list[float]] and isinstance(value, list):
+            value = [_floats(row) if isinstance(row, list) else row for row in value]
         result[name] = value
     return result
+
+
+def _floats(row: list[Any]) -> list[Any]:
+    """Whole numbers as floats: OmegaConf 2.3 takes no 500 within a list of lists of floats."""
+    return [float(value) if type(value) is int else value for value in row]

@@ -189,11 +189,26 @@ def load(path: str | Path) -> Tables:
 
 
 def _tables(content: Any, directory: Path) -> Tables:
-    _check(
-        "tables", content, {"experiments": dict, "subsets": dict, "table": list, "metrics": list}
-    )
+    keys = {"experiments": dict, "subsets": dict, "table": list, "metrics": list}
+    _check("tables", content, keys)
+    experiments = _experiments(content.get("experiments", {}))
+    subsets = {
+        str(name): _subset(f"subset '{name}'", value, directory)
+        for name, value in content.get("subsets", {}).items()
+    }
+    rows = [
+        _row(f"table row {number}", value, experiments, subsets)
+        for number, value in enumerate(content.get("table", []), 1)
+    ]
+    for name in content.get("metrics", ()):
+        _known("metrics:", name, dict.fromkeys(METRICS))
+    return Tables(experiments, subsets, tuple(rows), tuple(content.get("metrics", ())))
+
+
+def _experiments(content: dict[Any, Any]) -> dict[str, Experiment]:
+    """The experiments, each checked, and with those that it needs."""
     experiments = {}
-    for name, value in content.get("experiments", {}).items():
+    for name, value in content.items():
         where = f"experiment '{name}'"
         # A name is a directory below exp/ and an argument of commands.
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(name)) or name in RESERVED:
@@ -213,54 +228,50 @@ def _tables(content: Any, directory: Path) -> Tables:
         for seed in experiment.seeds:
             if _seeded(name, seed) in experiments:
                 raise ValueError(f"experiment '{name}': seed {seed} is '{_seeded(name, seed)}' too")
+    return experiments
 
-    subsets = {}
-    for name, value in content.get("subsets", {}).items():
-        _check(f"subset '{name}'", value, {"intents": list, "without": str, "pairs": float})
-        if len(value) != 1:
+
+def _subset(where: str, value: Any, directory: Path) -> Subset:
+    """A subset, checked; the file that it may name is in `directory`."""
+    _check(where, value, {"intents": list, "without": str, "pairs": float})
+    if len(value) != 1:
+        raise ValueError(f"{where}: got {len(value)} keys, expected intents, without or pairs")
+    share = value.get("pairs", 0.5)
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"{where}: pairs: got {share}, expected a share below 1")
+    for intent in value.get("intents", ()):
+        if not isinstance(intent, str):  # YAML reads on, yes, 3 as other things than words
+            raise ValueError(f"{where}: got {intent!r}, expected an intent in quotes")
+    without: tuple[str, ...] = ()
+    if "without" in value:
+        try:
+            without = tuple((directory / value["without"]).read_text("utf-8").split())
+        except OSError as e:
+            raise ValueError(f"{where}: without: {e}") from e
+    return Subset(tuple(value.get("intents", ())), without, value.get("pairs", 0.0))
+
+
+def _row(
+    where: str, value: Any, experiments: dict[str, Experiment], subsets: dict[str, Subset]
+) -> Row:
+    """A row of the table, checked."""
+    types: dict[str, Any] = {"row": str, "experiment": str, "run": str, "subset": str}
+    types |= {"parts": str, "against": str, "paper": dict}
+    if isinstance(value, dict) and "paper" in value and "experiment" not in value:
+        _check(where, value, {"row": str, "paper": dict}, required=("row",))
+    else:
+        _check(where, value, types, required=("row", "experiment", "run"))
+        _known(f"{where}: experiment", value["experiment"], experiments)
+    if "against" in value:
+        _known(f"{where}: against", value["against"], experiments)
+    if "subset" in value:
+        _known(f"{where}: subset", value["subset"], subsets)
+    for metric, figure in value.get("paper", {}).items():
+        if figure != NO_CONVERGENCE and type(figure) not in (int, float):
             raise ValueError(
-                f"subset '{name}': got {len(value)} keys, expected intents, without or pairs"
+                f"{where}: {metric}: got {figure!r}, expected a number (in %) or '{NO_CONVERGENCE}'"
             )
-        share = value.get("pairs", 0.5)
-        if not 0.0 < share < 1.0:
-            raise ValueError(f"subset '{name}': pairs: got {share}, expected a share below 1")
-        for intent in value.get("intents", ()):
-            if not isinstance(intent, str):  # YAML reads on, yes, 3 as other things than words
-                raise ValueError(f"subset '{name}': got {intent!r}, expected an intent in quotes")
-        without = ()
-        if "without" in value:
-            try:
-                without = tuple((directory / value["without"]).read_text("utf-8").split())
-            except OSError as e:
-                raise ValueError(f"subset '{name}': without: {e}") from e
-        subsets[str(name)] = Subset(
-            tuple(value.get("intents", ())), without, value.get("pairs", 0.0)
-        )
-
-    rows = []
-    for number, value in enumerate(content.get("table", []), 1):
-        where = f"table row {number}"
-        types = {"row": str, "experiment": str, "run": str, "subset": str, "parts": str}
-        types |= {"against": str, "paper": dict}
-        if isinstance(value, dict) and "paper" in value and "experiment" not in value:
-            _check(where, value, {"row": str, "paper": dict}, required=("row",))
-        else:
-            _check(where, value, types, required=("row", "experiment", "run"))
-            _known(f"{where}: experiment", value["experiment"], experiments)
-        if "against" in value:
-            _known(f"{where}: against", value["against"], experiments)
-        if "subset" in value:
-            _known(f"{where}: subset", value["subset"], subsets)
-        for metric, figure in value.get("paper", {}).items():
-            if figure != NO_CONVERGENCE and type(figure) not in (int, float):
-                raise ValueError(
-                    f"{where}: {metric}: got {figure!r}, expected a number (in %) or "
-                    f"'{NO_CONVERGENCE}'"
-                )
-        rows.append(Row(**value))
-    for name in content.get("metrics", ()):
-        _known("metrics:", name, dict.fromkeys(METRICS))
-    return Tables(experiments, subsets, tuple(rows), tuple(content.get("metrics", ())))
+    return Row(**value)
 
 
 def _check(where: str, value: Any, types: dict[str, Any], required: tuple[str, ...] = ()) -> None:

@@ -13,10 +13,10 @@ from atat.data import audio_decoding, audio_segment
 from atat.data.audio_mixdown import (
     MAX_CHANNELS,
     Mixdown,
-    NoSpeechError,
     check_longest,
     check_rate,
 )
+from atat.data.audio_mixdown import NoSpeechError as NoSpeechError  # what callers catch
 
 SAMPLE_RATE_HZ = 16000
 # A stream (standard input) is taken whole before its header can be believed.

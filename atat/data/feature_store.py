@@ -107,6 +107,32 @@ def write_split(
     return summary, False
 
 
+class _Totals:
+    """Sums over the speech of a split, of which CMVN is made."""
+
+    def __init__(self, num_bins: int):
+        self.num_utterances = self.num_speech_frames = 0
+        self.total_F, self.squares_F = np.zeros(num_bins), np.zeros(num_bins)
+
+    def add(self, feats_TF: np.ndarray) -> None:
+        """Add an utterance: its frames that are not far below its loudest."""
+        level_T = feats_TF.max(axis=1)
+        speech_TF = feats_TF[level_T > level_T.max() - SPEECH_DB * NATS_PER_DB].astype(float)
+        self.total_F += speech_TF.sum(axis=0)
+        self.squares_F += np.square(speech_TF).sum(axis=0)
+        self.num_speech_frames += len(speech_TF)
+        self.num_utterances += 1
+
+    def fields(self) -> dict[str, Any]:
+        """As fields of `Summary`."""
+        return {
+            "num_utterances": self.num_utterances,
+            "num_speech_frames": self.num_speech_frames,
+            "total_F": self.total_F.tolist(),
+            "squares_F": self.squares_F.tolist(),
+        }
+
+
 def _write_archive(
     wav_scp: dict[str, str],
     directory: Path,
@@ -116,9 +142,7 @@ def _write_archive(
     shown: Path,
 ) -> tuple[dict[str, Any], int]:
     """Write a split's files; returns its totals (fields of `Summary`) and the number dropped."""
-    num_bins = settings.num_mel_bins
-    total_F, squares_F = np.zeros(num_bins), np.zeros(num_bins)
-    num_utterances = num_speech_frames = num_samples = num_dropped = 0
+    totals, num_samples, num_dropped = _Totals(settings.num_mel_bins), 0, 0
     ids = sorted(wav_scp)
     results = parallel.run(
         functools.partial(_extract_file, settings=settings),
@@ -145,14 +169,9 @@ def _write_archive(
                     )
                 continue
             writer.write(key, feats_TF)
-            level_T = feats_TF.max(axis=1)
-            speech_TF = feats_TF[level_T > level_T.max() - SPEECH_DB * NATS_PER_DB].astype(float)
-            total_F += speech_TF.sum(axis=0)
-            squares_F += np.square(speech_TF).sum(axis=0)
-            num_speech_frames += len(speech_TF)
+            totals.add(feats_TF)
             num_samples += length
-            num_utterances += 1
-    if num_utterances == 0:
+    if totals.num_utterances == 0:
         raise ValueError(f"{split}: not one utterance could be used; the first: {first_reason}")
     if num_dropped:
         print(
@@ -160,14 +179,8 @@ def _write_archive(
             f"{shown / 'dropped'}); the first: {first_reason}",
             file=sys.stderr,
         )
-    totals = {
-        "num_utterances": num_utterances,
-        "audio_s": round(num_samples / settings.sample_rate_hz, 3),
-        "num_speech_frames": num_speech_frames,
-        "total_F": total_F.tolist(),
-        "squares_F": squares_F.tolist(),
-    }
-    return totals, num_dropped
+    audio_s = round(num_samples / settings.sample_rate_hz, 3)
+    return {"audio_s": audio_s, **totals.fields()}, num_dropped
 
 
 def write_all(

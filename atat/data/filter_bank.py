@@ -39,8 +39,8 @@ def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
             settings.frame_shift_ms,
         )
     )
-    # A memoryview is the one sequence that costs neither a list nor NumPy's scalars.
-    scaled = memoryview(samples * np.float32(INT16_SCALE))
+    # A memoryview: the one sequence that costs neither a list nor NumPy's scalars.
+    scaled = (samples * np.float32(INT16_SCALE)).data
     bank.accept_waveform(settings.sample_rate_hz, scaled)
     bank.input_finished()
     if bank.num_frames_ready == 0:

@@ -1,13 +1,19 @@
 """Recordings of this machine's microphone."""
 
+import functools
+import queue
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
+
+_T = TypeVar("_T")
 
 MIC_RATE_HZ = 16000
 # What records raw samples (int16, mono) to standard output, and the package that has it.
@@ -16,6 +22,7 @@ RECORDERS = {
     "parec": ("pulseaudio-utils", ["--raw", "--format=s16le", "--channels=1", "--rate"]),
 }
 PATIENCE_S = 5.0  # beyond the recording's length, until the first sample
+PIECE = 1600  # samples of a piece of a stream: a tenth of a second
 
 
 def record(seconds: float) -> tuple["np.ndarray", int]:
@@ -40,6 +47,42 @@ def record(seconds: float) -> tuple["np.ndarray", int]:
     return samples[:, 0], MIC_RATE_HZ
 
 
+def stream() -> Iterator["np.ndarray"]:
+    """Samples of the default microphone as they come, without end, at MIC_RATE_HZ.
+
+    By sounddevice where it is installed, else by arecord or parec.
+
+    Yields:
+        int16 (PIECE,).
+
+    Raises:
+        ValueError: none of them is there, or no microphone that they can open; it broke.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as e:  # OSError: the PortAudio library is missing
+        yield from _stream_of_program(str(e))
+        return
+    pieces: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    try:
+        with sounddevice.InputStream(
+            samplerate=MIC_RATE_HZ,
+            channels=1,
+            dtype="int16",
+            blocksize=PIECE,
+            callback=lambda samples_NC, *_: pieces.put(samples_NC[:, 0].copy()),
+        ):
+            print("listening (Ctrl-C ends it) ...", file=sys.stderr)
+            while True:
+                yield pieces.get(timeout=PATIENCE_S)
+    except sounddevice.PortAudioError as e:
+        raise ValueError(f"--mic: the microphone cannot be opened: {e}") from e
+    except queue.Empty:
+        raise ValueError(
+            f"--mic: the microphone gave nothing for {PATIENCE_S:g} s; is it still there?"
+        ) from None
+
+
 def record_by_program(seconds: float, why: str = "") -> "np.ndarray":
     """int16 (num_samples,) at MIC_RATE_HZ, from the first of RECORDERS that gives them.
 
@@ -51,14 +94,82 @@ def record_by_program(seconds: float, why: str = "") -> "np.ndarray":
     """
     import numpy as np
 
+    def recorded(program: str, command: list[str]) -> bytes:
+        print(f"listening for {seconds:g} s ({program}) ...", file=sys.stderr)
+        return _first_bytes(command, seconds)
+
+    return np.frombuffer(_of_first(recorded, why), "<i2")
+
+
+def _stream_of_program(why: str) -> Iterator["np.ndarray"]:
+    """As `stream`, from the first of RECORDERS that gives samples."""
+    import numpy as np
+
+    # A file, since nobody reads a pipe meanwhile, and a full one would stop the program.
+    with tempfile.TemporaryFile() as errors:
+        process, content = _of_first(functools.partial(_started, errors), why)
+        with process:
+            assert process.stdout is not None  # as it is a pipe
+            num_bytes = 0
+            try:
+                while len(content) == 2 * PIECE:
+                    num_bytes += len(content)
+                    yield np.frombuffer(content, "<i2")
+                    content = process.stdout.read(2 * PIECE)
+            finally:
+                process.kill()
+        seconds = num_bytes / 2 / MIC_RATE_HZ
+        raise ValueError(f"--mic: the microphone ended after {seconds:.1f} s: {_said(errors)}")
+
+
+def _started(
+    errors: IO[bytes], program: str, command: list[str]
+) -> tuple["subprocess.Popen[bytes]", bytes]:
+    """A program that records, and the first piece that it gave.
+
+    Args:
+        errors: file for what it says on standard error.
+
+    Raises:
+        ValueError: it ended before, or gave nothing for too long.
+    """
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+    )
+    assert process.stdout is not None  # as it is a pipe
+    watch = threading.Timer(PATIENCE_S, process.kill)
+    watch.start()
+    try:
+        first = process.stdout.read(2 * PIECE)
+    finally:
+        watch.cancel()
+    if len(first) < 2 * PIECE:
+        with process:
+            process.kill()
+        said = _said(errors)
+        errors.seek(0)
+        errors.truncate()  # for the next one
+        raise ValueError(f"gave no samples: {said}")
+    print(f"listening ({program}; Ctrl-C ends it) ...", file=sys.stderr)
+    return process, first
+
+
+def _of_first(use: Callable[[str, list[str]], _T], why: str) -> _T:
+    """What the first of RECORDERS gives that is installed and can record.
+
+    Args:
+        use: of a program's name and command; ValueError or OSError, where it cannot record.
+        why: sounddevice is not used.
+
+    Raises:
+        ValueError: none is installed, or none can record.
+    """
     failures = []
     for program, (_, arguments) in RECORDERS.items():
         if (path := shutil.which(program)) is None:
             continue
-        print(f"listening for {seconds:g} s ({program}) ...", file=sys.stderr)
-        command = [path, *arguments, str(MIC_RATE_HZ)]
         try:
-            return np.frombuffer(_first_bytes(command, seconds), "<i2")
+            return use(program, [path, *arguments, str(MIC_RATE_HZ)])
         except (ValueError, OSError) as e:
             failures.append(f"{program}: {e}")
     if failures:
@@ -89,9 +200,15 @@ def _first_bytes(command: list[str], seconds: float) -> bytes:
         finally:
             watch.cancel()
             process.kill()
-        said = process.stderr.read().decode(errors="replace").split()
+        said = _said(process.stderr)
     if len(content) < num_bytes:
         got_s = len(content) / 2 / MIC_RATE_HZ
-        said = said or ["no reason given"]
-        raise ValueError(f"got {got_s:.1f} s of {seconds:g} s: {' '.join(said)}")
+        raise ValueError(f"got {got_s:.1f} s of {seconds:g} s: {said}")
     return content
+
+
+def _said(file: IO[bytes]) -> str:
+    """What a program that has ended said on standard error, in one line."""
+    if file.seekable():
+        file.seek(0)
+    return " ".join(file.read().decode(errors="replace").split()) or "no reason given"

@@ -43,7 +43,8 @@ def keep_description(c: ModelConfig, directory: Path) -> None:
     tokenizer = _pretrained_tokenizer(c.text_pretrained)
     assert c.text_pretrained is not None  # as it has a tokenizer
     with atomic_directory(directory) as temporary:
-        AutoConfig.from_pretrained(c.text_pretrained).save_pretrained(temporary)
+        sizes = AutoConfig.from_pretrained(c.text_pretrained, trust_remote_code=False)
+        sizes.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
 
@@ -51,7 +52,7 @@ def _pretrained_tokenizer(name: str | None) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise ValueError(
             f"model.text_pretrained: no tokenizer in '{name}' ({str(e).splitlines()[0]}); give a "

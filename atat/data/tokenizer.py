@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from atat.common.files import atomic_directory, sha256
 from atat.config.tasks import TASKS
@@ -19,6 +19,24 @@ from atat.semantics import target_sequence
 
 SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
 WORD_START = "\u2581"  # SentencePiece's mark for the beginning of a word
+
+
+class Speller(Protocol):
+    """What an acceptor needs of a tokenizer: this one or Whisper's."""
+
+    @property
+    def unk(self) -> int:
+        """In place of what cannot be spelled."""
+
+    @property
+    def eos(self) -> int:
+        """The end of a sequence."""
+
+    def __len__(self) -> int:
+        """Number of token ids."""
+
+    def encode(self, symbol: str, /) -> list[int]:
+        """Token ids of a word or a tag."""
 
 
 class Tokenizer:

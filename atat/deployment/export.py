@@ -9,7 +9,7 @@ from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.deployment import onnx_export
 from atat.grammar.grammar import Grammar
-from atat.inference import confidence, constraints
+from atat.inference import confidence, constraints, model_card
 from atat.inference.predictor import SpeechToSemantics
 from atat.models import exported_model
 
@@ -63,6 +63,9 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         if model.confidence is not None:
             confidence.save(model.confidence, directory)
         exported_model.write_index(directory, about)
+        # Not in the index: whoever publishes the model may write on in it.
+        text = model_card.card(exp, name=out.resolve().name, precision=precision)
+        (directory / model_card.FILE).write_text(text, encoding="utf-8")
     return _table(out, network["left_out"])
 
 

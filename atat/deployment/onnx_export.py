@@ -22,12 +22,16 @@ OPSET = 17
 BATCH, HYPS, FRAMES, STATES, PAST, TOKENS = 2, 3, 57, 19, 6, 5
 
 
-class Speech(nn.Module):
-    """Features to memory, mask and CTC's scores."""
+class ModelPart(nn.Module):
+    """A way through a model."""
 
     def __init__(self, model: AtatModel):
         super().__init__()
         self.model = model
+
+
+class Speech(ModelPart):
+    """Features to memory, mask and CTC's scores."""
 
     def forward(self, speech_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, ...]:
         """As `AtatModel.encode_speech`, without what is None."""
@@ -35,7 +39,7 @@ class Speech(nn.Module):
         return tuple(part for part in found if part is not None)
 
 
-class Text(Speech):
+class Text(ModelPart):
     """Source tokens to memory and mask."""
 
     def forward(self, token_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, ...]:
@@ -43,7 +47,7 @@ class Text(Speech):
         return self.model.encode_text(token_BL, lengths_B)
 
 
-class Posteriors(Speech):
+class Posteriors(ModelPart):
     """CTC's posteriors to memory and mask."""
 
     def forward(self, ctc_BSV: Tensor, mask_BS: Tensor) -> tuple[Tensor, ...]:
@@ -51,21 +55,24 @@ class Posteriors(Speech):
         return self.model.encode_posteriors(ctc_BSV, mask_BS, trim=False)
 
 
-class Memory(nn.Module):
-    """Memory to the keys and values that all layers attend to."""
+class DecoderPart(nn.Module):
+    """A way through a decoder."""
 
     def __init__(self, decoder: Decoder):
         super().__init__()
         self.decoder = decoder
 
+
+class Memory(DecoderPart):
+    """Memory to the keys and values that all layers attend to."""
+
     def forward(self, memory_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """(G, B, H, T, D / H) each."""
-        projected = [layer.memory_projections(memory_BTD) for layer in self.decoder.layers]
-        keys, values = zip(*projected, strict=True)
+        keys, values = self.decoder.memory_projections(memory_BTD)
         return torch.stack(keys), torch.stack(values)
 
 
-class Step(Memory):
+class Step(DecoderPart):
     """One step of the decoder; inputs and outputs as of `onnx_network.OnnxDecoder.step`."""
 
     def forward(
@@ -81,9 +88,14 @@ class Step(Memory):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities (B, K, V), and the keys and values of past and present."""
         state = DecoderState(
-            position, *(tuple(x) for x in (keys, values)), lineage, memory_keys, memory_values,
+            position,
+            tuple(keys),
+            tuple(values),
+            lineage,
+            tuple(memory_keys),
+            tuple(memory_values),
             memory_bias,
-        )  # fmt: skip
+        )
         log_probs, all_keys, all_values = self.decoder.attend(token_BK, state, lineage)
         return log_probs, torch.stack(all_keys), torch.stack(all_values)
 
@@ -148,7 +160,7 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
 
 def write_decoder(decoder: Decoder, directory: Path) -> None:
     """The two graphs of the decoder."""
-    width, num_heads = decoder.embedding.embedding_dim, decoder.layers[0].num_heads
+    width, num_heads = decoder.embedding.embedding_dim, decoder.num_heads
     num_layers = len(decoder.layers)
     _write(
         Memory(decoder),

@@ -106,32 +106,7 @@ def fit(
     Raises:
         ValueError: there are no negatives or no in-domain speech, or all is right or wrong.
     """
-    from atat.inference import confidence
-
-    known = [example for example in examples if example.measures is not None]
-    is_in_N = np.array([example.kind == IN_DOMAIN for example in known], bool)
-    if not is_in_N.any() or is_in_N.all():
-        raise ValueError(
-            f"got {is_in_N.sum()} utterances of the domain and {(~is_in_N).sum()} others to fit "
-            "on, expected some of both (more audio, or another split)"
-        )
-    x_NK = np.array([example.measures for example in known])
-    share_N = np.where(is_in_N, 1.0, is_in_N.sum() / (~is_in_N).sum())
-    # As it is in the domain: noise is so far off that it would hide the rest.
-    mean_K = x_NK[is_in_N].mean(0)
-    scale_K = x_NK[is_in_N].std(0).clip(min=confidence.MIN_SCALE)
-    z_NK = confidence.standardise(x_NK, mean_K, scale_K)
-    weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
-    fitted = confidence.Confidence(
-        options={name: asdict(options)[name] for name in confidence.CALIBRATED},
-        names=list(confidence.Measures._fields),
-        mean=mean_K.tolist(),
-        scale=scale_K.tolist(),
-        weights=weights_K.tolist(),
-        bias=bias,
-        threshold=0.0,
-        about=about,
-    )
+    fitted = _regression(examples, options, about)
     inside, outside = by_domain(examples)
     p_in_N = fitted.probability([e.measures for e in inside])
     threshold, problem = calibration_metrics.choose_threshold(
@@ -148,6 +123,38 @@ def fit(
         wanted = np.quantile(fitted.probability(near), NEAR_REFUSED, method="inverted_cdf")
         threshold = max(threshold, float(min(given_up, np.nextafter(wanted, np.inf))))
     return replace(fitted, threshold=threshold), problem
+
+
+def _regression(
+    examples: list[Example], options: "SearchOptions", about: dict[str, Any]
+) -> "Confidence":
+    """The logistic regression of `fit`, whose threshold is still 0."""
+    from atat.inference import confidence
+
+    known = [example for example in examples if example.measures is not None]
+    is_in_N = np.array([example.kind == IN_DOMAIN for example in known], bool)
+    if not is_in_N.any() or is_in_N.all():
+        raise ValueError(
+            f"got {is_in_N.sum()} utterances of the domain and {(~is_in_N).sum()} others to fit "
+            "on, expected some of both (more audio, or another split)"
+        )
+    x_NK = np.array([example.measures for example in known])
+    share_N = np.where(is_in_N, 1.0, is_in_N.sum() / (~is_in_N).sum())
+    # As it is in the domain: noise is so far off that it would hide the rest.
+    mean_K = x_NK[is_in_N].mean(0)
+    scale_K = x_NK[is_in_N].std(0).clip(min=confidence.MIN_SCALE)
+    z_NK = confidence.standardise(x_NK, mean_K, scale_K)
+    weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
+    return confidence.Confidence(
+        options={name: asdict(options)[name] for name in confidence.CALIBRATED},
+        names=list(confidence.Measures._fields),
+        mean=mean_K.tolist(),
+        scale=scale_K.tolist(),
+        weights=weights_K.tolist(),
+        bias=bias,
+        threshold=0.0,
+        about=about,
+    )
 
 
 def measure(confidence: "Confidence", examples: list[Example]) -> dict[str, Any]:
@@ -314,47 +321,15 @@ def calibrate(
         ValueError: the split or the run cannot be calibrated on; `CannotFitError` among them.
     """
     from atat.inference import confidence
-    from atat.inference.predictor import SpeechToSemantics
 
-    split, targets = wanted["split"], {name: wanted[name] for name in WANTED}
-    check_split(settings, split)
+    check_split(settings, wanted["split"])
     chosen = chosen_run(settings, run)
-    dump = feature_store.of_kind(data, dump, settings.features, settings.train.num_processes)
-    inputs = decode_runs.open_inputs(DecodeRun(split=split), data, dump, exp)
-    references = kaldi_dir.read(data / split)
-    if references.semantics is None:
-        raise ValueError(f"{data / split}: has no semantics, expected what was meant")
-    model = SpeechToSemantics.load(exp, with_confidence=False)
-    options = model.options(**decode_runs.search_options(chosen))
-    if negative_files:
-        files = negatives.find(negative_files)
-    else:
-        known = {
-            word for s in references.semantics.values() for word in target_sequence.words(s).split()
-        }
-        cache = ROOT / settings.data.cache
-        misses = near_misses(exp, references.semantics, settings.seed, wanted["hours"])
-        files = negatives.make(
-            wanted["hours"], settings.seed, known, settings.data, cache, num_jobs, misses
-        )
-    frame_s = settings.features.frame_shift_ms / 1000
-    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
-    examples = in_domain(model, options, speech, references.semantics, data)
-    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
-    examples += out_of_domain(exp, options, files, num_jobs)
-
+    options, examples = _decode(exp, data, dump, settings, chosen, wanted, negative_files, num_jobs)
     fitted_on = [example for example in examples if is_for_fitting(example)]
     rest = [example for example in examples if not is_for_fitting(example)]
-    inside, outside = by_domain(fitted_on)
-    about = wanted | {
-        "negatives": [str(path) for path in negative_files] or "made from the seed",
-        "seed": settings.seed,
-        "num_in_domain": len(inside),
-        "num_right": sum(example.right for example in inside),
-        "num_negatives": len(outside),
-        "negative_hours": round(hours_of(outside), 3),
-        "commit": commit(),
-    }
+    named = [str(path) for path in negative_files] or "made from the seed"
+    about = wanted | {"negatives": named, "seed": settings.seed} | _amounts(fitted_on)
+    targets = {name: wanted[name] for name in WANTED}
     try:
         fitted, problem = fit(fitted_on, options, **targets, about=about)
     except confidence.CannotFitError as e:
@@ -363,14 +338,74 @@ def calibrate(
         print(f"atat.calibrate: WARNING: not calibrated, nothing is refused: {e}", file=sys.stderr)
         return
     about["measured_on_the_other_half"] = measured = measure(fitted, rest)
-    inside, _ = by_domain(rest)
-    p_N = fitted.probability([example.measures for example in inside])
-    right_N = np.array([example.right for example in inside], bool)
-    with atomic_write(exp / "coverage.png", "wb") as file:
-        caption = f"seed {settings.seed}; commit {str(about['commit'])[:12]}"
-        plots.coverage(p_N, right_N, fitted.threshold, file, caption)
+    _plot_coverage(exp / "coverage.png", fitted, rest)
     confidence.save(fitted, exp)
     print(table(measured))
     if problem:
         print(f"atat.calibrate: WARNING: the threshold is a compromise: {problem}", file=sys.stderr)
     print(f"python -m atat.parse --exp {exp} FILE has confidences now")
+
+
+def _decode(
+    exp: Path,
+    data: Path,
+    dump: Path,
+    settings: Config,
+    run: DecodeRun,
+    wanted: dict[str, Any],
+    negative_files: list[Path],
+    num_jobs: int,
+) -> tuple["SearchOptions", list[Example]]:
+    """The search options of a run, and by them the examples; arguments as of `calibrate`."""
+    from atat.inference.predictor import SpeechToSemantics
+
+    split = data / wanted["split"]
+    dump = feature_store.of_kind(data, dump, settings.features, settings.train.num_processes)
+    inputs = decode_runs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
+    semantics = kaldi_dir.read(split).semantics
+    if semantics is None:
+        raise ValueError(f"{split}: has no semantics, expected what was meant")
+    model = SpeechToSemantics.load(exp, with_confidence=False)
+    options = model.options(**decode_runs.search_options(run))
+    if negative_files:
+        files = negatives.find(negative_files)
+    else:
+        files = _made_negatives(exp, semantics, settings, wanted["hours"], num_jobs)
+    frame_s = settings.features.frame_shift_ms / 1000
+    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    examples = in_domain(model, options, speech, semantics, data)
+    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
+    examples += out_of_domain(exp, options, files, num_jobs)
+    return options, examples
+
+
+def _made_negatives(
+    exp: Path, semantics: dict[str, str], settings: Config, hours: float, num_jobs: int
+) -> dict[str, Path]:
+    """Id -> file of negatives from the seed, and near misses of what the references say."""
+    known = {word for s in semantics.values() for word in target_sequence.words(s).split()}
+    cache = ROOT / settings.data.cache
+    misses = near_misses(exp, semantics, settings.seed, hours)
+    return negatives.make(hours, settings.seed, known, settings.data, cache, num_jobs, misses)
+
+
+def _amounts(examples: list[Example]) -> dict[str, Any]:
+    """How much confidence is fitted on, and by which commit."""
+    inside, outside = by_domain(examples)
+    return {
+        "num_in_domain": len(inside),
+        "num_right": sum(example.right for example in inside),
+        "num_negatives": len(outside),
+        "negative_hours": round(hours_of(outside), 3),
+        "commit": commit(),
+    }
+
+
+def _plot_coverage(path: Path, fitted: "Confidence", examples: list[Example]) -> None:
+    """Draw the accuracy of what is accepted over its share, of in-domain speech."""
+    inside, _ = by_domain(examples)
+    p_N = fitted.probability([example.measures for example in inside])
+    right_N = np.array([example.right for example in inside], bool)
+    with atomic_write(path, "wb") as file:
+        caption = f"seed {fitted.about['seed']}; commit {str(fitted.about['commit'])[:12]}"
+        plots.coverage(p_N, right_N, fitted.threshold, file, caption)

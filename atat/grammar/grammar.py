@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atat.grammar import grammar_file
 from atat.grammar.automaton import Automaton, Builder
-from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
+from atat.grammar.expressions import Choice, Expression, GrammarFile, Phrase, Slot, Word
 from atat.semantics import target_sequence
 
 MAX_READINGS = 100  # parses of one sentence; more of them help nobody
@@ -17,22 +17,24 @@ class Grammar:
     """Intents, each a list of expressions; slots and their values.
 
     Attributes:
-        path: the file it was read from; text: that file's content.
+        path: the file it was read from; text: its content, in our form where it has another.
         intents: names in the order of the file.
         expressions: intent -> its expressions.
         slot_types: type -> its values, for the types that an expression uses.
         slots: name -> the values it can have. The names are in the order of their types in the
             file, which is the canonical order where a label has none of its own.
+        fixed_slots: intent -> slot -> value, of slots that its sentences imply and do not say.
         spoken_values: whether `written` leaves a slot's value in the words that are said.
     """
 
-    def __init__(self, path: str | Path, content: grammar_file.GrammarFile):
+    def __init__(self, path: str | Path, content: GrammarFile):
         self.path = Path(path)
         self.spoken_values = False
         self.text = content.text
         self.intents = list(content.intents)
         self.slot_types = content.slot_types
         self.expressions = content.intents
+        self.fixed_slots = content.fixed_slots
         self._notes = content.notes
         kinds = list(self.slot_types)
         found = [

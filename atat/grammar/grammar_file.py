@@ -14,77 +14,41 @@
 listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name` and its like need
 no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet. Numbers, times, signs and titles are
 read as they are said (atat/grammar/spelling.py).
+
+Two things Rhino does not have: a value `{in: lounge, out: living room}` is said in one way and
+written in another, and `fixed_slots: {setLight: {device: light}}`, beside `slots`, gives an intent
+slots that nobody says. Templates of Home Assistant and of Rhasspy are translated into this form.
 """
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
-from atat.grammar import other_formats, yaml_nodes
+from atat.grammar import other_formats
 from atat.grammar.builtin_slots import BUILT_IN
-from atat.grammar.spelling import spell_out
+from atat.grammar.expressions import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_WORDS,
+    Choice,
+    Expression,
+    GrammarFile,
+    Phrase,
+    Slot,
+    Word,
+    length,
+)
+from atat.grammar.spelling import NotAWordError, spell_out, word
+from atat.grammar.yaml_nodes import NAME, NodeReader, YamlNode
 
-MAX_BYTES = 1 << 20  # a grammar is written by hand
-MAX_DEPTH = 20  # brackets in brackets, macros in macros
-MAX_WORDS = 100  # in a sentence: half a minute of speech
-
-_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
-_SLOT = re.compile(rf"\$((?:pv\.)?{_NAME}):({_NAME})")
+_SLOT = re.compile(rf"\$((?:pv\.)?{NAME}):({NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
 _CLOSING = {"[": "]", "(": ")"}
 _NOT_SAID = re.compile(r"([\[\](),]|[$@][^\s\[\](),]*)")  # what stands between the words
-# What `yaml.compose` makes: yaml.Node has no `id` of its own.
-YamlNode = yaml.ScalarNode | yaml.SequenceNode | yaml.MappingNode
-
-
-@dataclass(frozen=True, eq=False)
-class Word:
-    """One word, in lower case."""
-
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Phrase:
-    """Its parts one after the other; without parts, nothing is said."""
-
-    parts: tuple["Expression", ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """One of the options."""
-
-    options: tuple["Expression", ...]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A value of the type; two of the same type and name are the same slot."""
-
-    type: str
-    name: str
-
-
-Expression = Word | Phrase | Choice | Slot
-
-
-@dataclass
-class GrammarFile:
-    """What a file says. Names keep the order of the file."""
-
-    text: str
-    intents: dict[str, list[Expression]] = field(default_factory=dict)
-    slot_types: dict[str, tuple[str, ...]] = field(default_factory=dict)  # type -> values
-    # type -> value as it is said -> as the file has it, or as Rhino gives it for built-in types
-    written: dict[str, dict[str, str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # `file:line: ...` of what is hardly meant
 
 
 def read(path: str | Path) -> GrammarFile:
@@ -101,24 +65,9 @@ def read(path: str | Path) -> GrammarFile:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
     try:
         text = path.read_text(encoding="utf-8")
-        other_formats.check_text(path, text)
-        root = yaml_nodes.compose(text)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: lists or mappings are nested too deeply") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        hint = "put expressions that start with [, @ or & in double quotes"
-        raise ValueError(f"{where}: not valid YAML: {reason} ({hint})") from error
-    if root is None:
-        raise ValueError(f"{path}: the grammar is empty, expected 'context: expressions: ...'")
-    assert isinstance(root, YamlNode)  # as it was composed
-    keys = {key.value for key, _ in root.value} if isinstance(root, yaml.MappingNode) else set()
-    if "context" not in keys:
-        other_formats.check_keys(path, keys)
+    root, text, notes = other_formats.own_form(path, text)
     reader = _Reader(path)
     try:
         result = reader.read(root, text)
@@ -129,14 +78,15 @@ def read(path: str | Path) -> GrammarFile:
             f"{'; '.join(reader.bad_words)}: words have letters, apostrophes and hyphens; spell "
             "numbers and signs out as they are said (50% -> fifty percent)"
         )
+    result.notes[:0] = notes
     return result
 
 
-class _Reader:
+class _Reader(NodeReader):
     """One pass over the YAML nodes; macros and slots are looked up by name as they are used."""
 
     def __init__(self, path: Path):
-        self.path = path
+        super().__init__(path)
         self.slots: dict[str, tuple[str, ...]] = {}
         self.macro_nodes: dict[str, YamlNode] = {}
         self.macros: dict[str, Choice] = {}
@@ -152,7 +102,7 @@ class _Reader:
         top = self.mapping(root, "the file", {"context"})
         if "context" not in top:
             raise self.error(root, "no 'context', expected 'context: expressions: ...'")
-        keys = {"expressions", "slots", "macros"}
+        keys = {"expressions", "slots", "macros", "fixed_slots"}
         context = self.mapping(top["context"], "'context'", keys)
         intent_nodes = self.section(context, "expressions")
         if not intent_nodes:
@@ -169,6 +119,10 @@ class _Reader:
             ]
         for name in self.macro_nodes:
             self.macro(name)
+        for name, node in self.section(context, "fixed_slots").items():
+            if name not in result.intents:
+                raise self.error(node, f"'fixed_slots': no intent '{name}' in 'expressions'")
+            result.fixed_slots[name] = self.fixed_slots(name, node)
         for prefix, nodes in (("$", slot_nodes), ("@", self.macro_nodes)):
             for name, node in nodes.items():
                 if prefix + name not in self.used:
@@ -182,54 +136,6 @@ class _Reader:
         result.written = {kind: self.written[kind] for kind in result.slot_types}
         return result
 
-    # YAML ------------------------------------------------------------------------------------
-
-    def where(self, node: YamlNode) -> str:
-        """File and line of a node, as messages begin with them."""
-        return f"{self.path}:{node.start_mark.line + 1}:"
-
-    def error(self, node: YamlNode, message: str) -> ValueError:
-        """The error to raise for a node."""
-        return ValueError(f"{self.where(node)} {message}")
-
-    def mapping(self, node: YamlNode, what: str, known: set[str] | None) -> dict[str, YamlNode]:
-        """Key -> value node, keys unique; `known` names the keys allowed, None allows names."""
-        if not isinstance(node, yaml.MappingNode):
-            raise self.error(node, f"{what} is a {node.id}, expected a mapping")
-        result: dict[str, YamlNode] = {}
-        for key_node, value in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node.id
-            if known is not None and key not in known:
-                expected = ", ".join(sorted(known))
-                raise self.error(key_node, f"unknown key '{key}' in {what}, expected {expected}")
-            if known is None and not re.fullmatch(_NAME, key):
-                raise self.error(
-                    key_node,
-                    f"name '{key}' in {what}, expected a letter, then letters, digits, '_' or '-'",
-                )
-            if key in result:
-                raise self.error(key_node, f"duplicate key '{key}' in {what}")
-            result[key] = value
-        return result
-
-    def section(self, context: dict[str, YamlNode], key: str) -> dict[str, YamlNode]:
-        """Name -> node of an optional mapping under `context`; {} where it is empty or missing."""
-        node = context.get(key)
-        if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
-            return {}
-        return self.mapping(node, f"'{key}'", None)
-
-    def items(self, node: YamlNode, what: str) -> list[yaml.ScalarNode]:
-        """The texts of a list that is not empty."""
-        if not isinstance(node, yaml.SequenceNode):
-            raise self.error(node, f"{what} is a {node.id}, expected a list ('- \"...\"' lines)")
-        if not node.value:
-            raise self.error(node, f"{what} is an empty list")
-        for item in node.value:
-            if not isinstance(item, yaml.ScalarNode):
-                raise self.error(item, f"{what}: an entry is a {item.id}; put it in double quotes")
-        return node.value
-
     # Slots and macros ------------------------------------------------------------------------
 
     def check_slot_cycles(self, slot_nodes: dict[str, YamlNode]) -> None:
@@ -237,8 +143,8 @@ class _Reader:
         refers = {
             name: [
                 (item, other)
-                for item in self.items(node, f"slot '{name}'")
-                for other in re.findall(rf"[$@]({_NAME})", item.value)
+                for item, _ in self.values(node, f"slot '{name}'")
+                for other in re.findall(rf"[$@]({NAME})", item.value)
             ]
             for name, node in slot_nodes.items()
         }
@@ -256,7 +162,7 @@ class _Reader:
     def slot_values(self, name: str, node: YamlNode) -> tuple[str, ...]:
         """The values of a slot type, as they are said; how the file has them goes to `written`."""
         values: dict[str, str] = {}
-        for item in self.items(node, f"slot '{name}'"):
+        for item, written in self.values(node, f"slot '{name}'"):
             if bracket := re.search(r"[\[\](),$@]", item.value):
                 raise self.error(
                     item,
@@ -271,9 +177,35 @@ class _Reader:
                 raise self.error(item, f"slot '{name}' has the value '{value}' twice")
             if len(words) > MAX_WORDS:
                 raise self.error(item, f"slot '{name}': a value of more than {MAX_WORDS} words")
-            values[value] = " ".join(item.value.split())
+            values[value] = " ".join(written.split())
         self.written[name] = values
         return tuple(values)
+
+    def values(self, node: YamlNode, what: str) -> list[tuple[yaml.ScalarNode, str]]:
+        """Values of a slot type: what is said, and how it is written."""
+        if not isinstance(node, yaml.SequenceNode) or not any(
+            isinstance(entry, yaml.MappingNode) for entry in node.value
+        ):
+            return [(item, item.value) for item in self.items(node, what)]
+        values = []
+        for entry in node.value:
+            if isinstance(entry, yaml.MappingNode):
+                both = self.mapping(entry, f"a value of {what}", {"in", "out"})
+                if set(both) != {"in", "out"}:
+                    raise self.error(entry, f"a value of {what}: expected 'in' and 'out'")
+                said, written = self.scalar(both["in"], what), self.scalar(both["out"], what)
+                values.append((said, written.value))
+            else:
+                values.append((self.scalar(entry, what), entry.value))
+        return values
+
+    def fixed_slots(self, intent: str, node: YamlNode) -> dict[str, str]:
+        """Slot -> value, of slots that all sentences of an intent imply."""
+        what = f"'fixed_slots' of '{intent}'"
+        return {
+            name: " ".join(self.scalar(value, what).value.split())
+            for name, value in self.mapping(node, what, None).items()
+        }
 
     def macro(self, name: str) -> Choice:
         """The phrases of a macro, parsed when it is first used."""
@@ -290,7 +222,7 @@ class _Reader:
         """Parse one entry of an intent or a macro: 1 to MAX_WORDS words."""
         tokens = self.tokens(item)
         expression = self.alternatives(item, tokens, None)
-        shortest, longest = self.length(expression, {})
+        shortest, longest = length(expression, self.slots, {})
         if shortest == 0:
             raise self.error(item, f"'{item.value}' can be empty, expected at least one word")
         if longest > MAX_WORDS:
@@ -401,32 +333,14 @@ class _Reader:
 
     def word(self, item: yaml.ScalarNode, text: str) -> str:
         """The word in lower case, with a plain apostrophe; an error is kept if it is none."""
-        word = unicodedata.normalize("NFC", text.replace("\u2019", "'").lower())
-        bad = next((c for c in word if not (c.isalpha() or c in "'-")), None)
-        if bad is None and any(map(str.isalpha, word)):
-            if not word.isascii():
-                self.not_english[word] = None
-            return word
-        self.bad_words.append(f"{self.where(item)} '{bad or word}' in '{text}' is not supported")
-        return word
-
-    def length(self, expression: Expression, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-        """Words in the shortest and the longest phrase of an expression."""
-        if id(expression) not in known:
-            match expression:
-                case Word():
-                    result = 1, 1
-                case Slot(type=kind):
-                    counts = [len(value.split()) for value in self.slots[kind]]
-                    result = min(counts), max(counts)
-                case Phrase(parts=parts):
-                    lengths = [self.length(part, known) for part in parts]
-                    result = sum(low for low, _ in lengths), sum(high for _, high in lengths)
-                case Choice(options=options):
-                    lengths = [self.length(option, known) for option in options]
-                    result = min(low for low, _ in lengths), max(high for _, high in lengths)
-            known[id(expression)] = result
-        return known[id(expression)]
+        try:
+            said = word(text)
+        except NotAWordError as error:
+            self.bad_words.append(f"{self.where(item)} {error}")
+            return text
+        if not said.isascii():
+            self.not_english[said] = None
+        return said
 
 
 def _is_text(token: str) -> bool:

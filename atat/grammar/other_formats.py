@@ -1,34 +1,59 @@
-"""Template languages that are not read, recognised so that the mistake can be named."""
+"""Template languages of others: recognised, and translated into the form of grammar_file.py.
+
+What an experiment keeps as its grammar.yaml is the translation, so that it needs neither the
+other's parser nor other files.
+"""
 
 import re
-from collections.abc import Collection
 from pathlib import Path
 
+import yaml
+
+from atat.grammar import grammar_text, hassil_file, sentences_ini, yaml_nodes
+from atat.grammar.expressions import GrammarFile
+from atat.grammar.yaml_nodes import YamlNode
+
 _INI = re.compile(r"(?:\s*(?:[#;].*)?\n)*\s*\[[\w.:/-]+\][ \t]*\n")
-_HASSIL = "Home Assistant's sentence templates (hassil)"
-# By a key at the top.
-_BY_KEY = {
-    "intents": _HASSIL,
-    "expansion_rules": _HASSIL,
-    "sentences": "speech-to-phrase's sentences",
-}
 
 
-def check_text(path: Path, text: str) -> None:
-    """Raise ValueError for a file of Rhasspy's, by how it begins."""
-    if _INI.match(text):
-        raise _not_read(path, "Rhasspy's sentences.ini")
+def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
+    """A grammar file in the form of grammar_file.py.
+
+    Args:
+        path: of the file.
+        text: what it has, in any form that is read.
+
+    Returns:
+        Root node and text of that form, and notes on what was left out, one line each.
+
+    Raises:
+        ValueError: what is wrong with it, as one line that starts with file and line.
+    """
+    root, content = None, None
+    try:
+        if path.suffix == ".ini" or _INI.match(text):
+            content = sentences_ini.read(path, text)
+        else:
+            root = yaml_nodes.root(path, text)
+            content = _templates(path, root)
+        if content is not None:
+            text = grammar_text.write(path, content)
+            root = yaml_nodes.root(path, text)
+    except RecursionError as error:
+        raise ValueError(f"{path}: rules and brackets are nested too deeply") from error
+    assert root is not None
+    return root, text, [] if content is None else content.notes
 
 
-def check_keys(path: Path, keys: Collection[str]) -> None:
-    """Raise ValueError for a file whose keys at the top are those of another language."""
-    for key, form in _BY_KEY.items():
-        if key in keys:
-            raise _not_read(path, form)
-
-
-def _not_read(path: Path, form: str) -> ValueError:
-    return ValueError(
-        f"{path}: this is a file of {form}, a form that is not read; expected Rhino's YAML, as in "
-        "egs/commands/grammar.yaml"
-    )
+def _templates(path: Path, root: YamlNode) -> GrammarFile | None:
+    """The grammar of hassil's templates; None where it is another YAML file."""
+    keys = {key.value for key, _ in root.value} if isinstance(root, yaml.MappingNode) else set()
+    if "context" in keys or not keys & {*hassil_file.KEYS, "sentences"}:
+        return None
+    if "sentences" in keys:
+        raise ValueError(
+            f"{path}: this is a file of speech-to-phrase's sentences, a form that is not read; put "
+            "them under 'intents: NAME: data: - sentences:', with 'language: en' at the top, which "
+            "is Home Assistant's own form"
+        )
+    return hassil_file.read(path, root)

@@ -18,8 +18,8 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from atat.grammar.equal_shares import level, share_out
+from atat.grammar.expressions import Choice, Expression, Phrase, Slot, Word
 from atat.grammar.grammar import Grammar, slots_of
-from atat.grammar.grammar_file import Choice, Expression, Phrase, Slot, Word
 
 HELD_OUT = 0.2  # of an intent's sentences, at most, for each of valid and test
 MAX_REPEATS = 20  # of a sentence in valid and test, or in training while there are others

@@ -1,6 +1,7 @@
 """Text as it is said: numbers, times, signs and titles in words, in grammars and typed commands."""
 
 import re
+import unicodedata
 
 from num2words import num2words
 
@@ -62,8 +63,28 @@ def spell_out(text: str) -> str:
     return _COMPOUND.sub(r"\1 \2", text)
 
 
+class NotAWordError(ValueError):
+    """A text that cannot be a word of a grammar; the message has the sign that is not in words."""
+
+
+def word(text: str) -> str:
+    """A word in lower case, with a plain apostrophe.
+
+    Raises:
+        NotAWordError: it has other than letters, apostrophes and hyphens, or no letter.
+
+    >>> word("O\u2019Clock"), word("X-ray")
+    ("o'clock", 'x-ray')
+    """
+    said = unicodedata.normalize("NFC", text.replace("\u2019", "'").lower())
+    bad = next((c for c in said if not (c.isalpha() or c in "'-")), None)
+    if bad is not None or not any(map(str.isalpha, said)):
+        raise NotAWordError(f"'{bad or said}' in '{text}' is not supported")
+    return said
+
+
 def cardinal(number: int) -> str:
-    """A whole number of 0 or more in words, without "and", commas and hyphens.
+    """A whole number in words, without "and", commas and hyphens.
 
     >>> cardinal(0), cardinal(21), cardinal(1250)
     ('zero', 'twenty one', 'one thousand two hundred fifty')

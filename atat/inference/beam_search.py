@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def search(
     if batch == 0:
         return []
     ctc = None
-    if ctc_weight > 0:
+    if ctc_weight > 0 and ctc_log_probs_BTV is not None:
         ctc = CtcPrefixScorer(
             ctc_log_probs_BTV,
             memory_mask_BT if ctc_mask_BT is None else ctc_mask_BT,
@@ -209,7 +209,7 @@ class _Hypotheses:
 class _Scorer:
     """What a hypothesis is worth by decoder, CTC and acceptor; arguments as of `search`."""
 
-    decoder: AutoregressiveDecoder
+    decoder: AutoregressiveDecoder[Any]
     eos: int
     max_length: int
     banned_ids: list[int]
@@ -224,7 +224,7 @@ class _Scorer:
         """One empty hypothesis for each utterance; the first step makes `beam` of it."""
         batch = len(memory_BTD)
         # An utterance without any frame: attend to one frame of nothing, never to the padding.
-        empty_B = ~memory_mask_BT.any(-1)
+        empty_B = np.logical_not(memory_mask_BT.any(-1))
         if empty_B.any():
             memory_mask_BT = memory_mask_BT.copy()
             memory_mask_BT[:, 0] |= empty_B
@@ -252,7 +252,7 @@ class _Scorer:
         log_probs_BKV, state = self.decoder.step(hyps.token_BK, hyps.state)
         decoder_BKV = hyps.decoder_BK[..., None] + log_probs_BKV
         score_BKV = decoder_BKV.copy()
-        if self.ctc is not None:
+        if self.ctc is not None and hyps.ctc is not None:
             ctc_BKV = np.maximum(self.ctc.score(hyps.ctc), CTC_FLOOR)
             score_BKV = self.ctc_weight * ctc_BKV
             if self.ctc_weight < 1:  # 0 * -inf is NaN
@@ -264,7 +264,7 @@ class _Scorer:
         if length == self.max_length:
             score_BKV[..., np.arange(score_BKV.shape[-1]) != self.eos] = -np.inf
         score_BKV[..., self.banned_ids] = -np.inf
-        if self.acceptor is not None:
+        if self.acceptor is not None and hyps.accept_BK is not None:
             allowed_NV = self.acceptor.allowed(hyps.accept_BK.ravel(), self.max_length - length)
             score_BKV[~allowed_NV.reshape(score_BKV.shape)] = -np.inf
         return state, decoder_BKV, score_BKV
@@ -290,8 +290,11 @@ class _Scorer:
         """
         tokens_BKL = _rows(hyps.tokens_BKL, parent_BK)
         tokens_BKL[..., length] = token_BK
+        ctc = hyps.ctc
+        if self.ctc is not None and ctc is not None:
+            ctc = self.ctc.advance(ctc, parent_BK, token_BK)
         accept_BK = hyps.accept_BK
-        if self.acceptor is not None:
+        if self.acceptor is not None and accept_BK is not None:
             accept_BK = _rows(accept_BK, parent_BK)
             accept_BK[runs_BK] = self.acceptor.advance(accept_BK[runs_BK], token_BK[runs_BK])
         return _Hypotheses(
@@ -300,19 +303,22 @@ class _Scorer:
             tokens_BKL,
             decoder_BK,
             state.select(parent_BK) if parent_BK.shape[1] > 1 else state,
-            None if self.ctc is None else self.ctc.advance(hyps.ctc, parent_BK, token_BK),
+            ctc,
             accept_BK,
         )
 
     def keep(self, hyps: _Hypotheses, keep_B: np.ndarray) -> _Hypotheses:
         """Those of some rows only, int64."""
+        ctc = hyps.ctc
+        if self.ctc is not None and ctc is not None:
+            ctc = self.ctc.select_utterances(keep_B, ctc)
         return _Hypotheses(
             hyps.utterance_B[keep_B],
             hyps.token_BK[keep_B],
             hyps.tokens_BKL[keep_B],
             hyps.decoder_BK[keep_B],
             hyps.state.select_utterances(keep_B),
-            None if self.ctc is None else self.ctc.select_utterances(keep_B, hyps.ctc),
+            ctc,
             None if hyps.accept_BK is None else hyps.accept_BK[keep_B],
         )
 
@@ -361,16 +367,14 @@ class _Finished:
         self.tokens_BNL[utterance_B] = _rows(tokens, order)
 
     def hypotheses(self) -> list[list[Hypothesis]]:
-        scores, lengths, tokens = (
-            x.tolist() for x in (self.score_BN, self.length_BN, self.tokens_BNL)
-        )
+        arrays = (self.score_BN, self.length_BN, self.tokens_BNL)
         return [
             [
                 Hypothesis(tuple(t[:length]), score)
-                for score, length, t in zip(*rows, strict=True)
+                for score, length, t in zip(scores, lengths, tokens, strict=True)
                 if score > -math.inf
             ]
-            for rows in zip(scores, lengths, tokens, strict=True)
+            for scores, lengths, tokens in zip(*(x.tolist() for x in arrays), strict=True)
         ]
 
 

@@ -8,7 +8,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,8 +22,8 @@ from atat.inference.beam_search import CTC_FLOOR, Hypothesis
 from atat.inference.ctc_prefix_score import log_likelihood
 from atat.inference.network import Encoded
 from atat.inference.options import SearchOptions
-from atat.inference.result import Reading, read
-from atat.models import checkpoint, exported_model
+from atat.inference.result import About, Reading, read, score_of
+from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
 
 FORMAT = 3
@@ -111,14 +111,14 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
     free_B = found_B
     if options.constraint != "none":
         longest = max((len(found[0].tokens) for found in found_B if found), default=0)
-        free = replace(
+        unconstrained = replace(
             options,
             constraint="none",
             beam=1,
             nbest=1,
             max_length=min(options.max_length, longest + FREE_ROOM),
         )
-        free_B = model.search_encoded(*encoded, free)
+        free_B = model.search_encoded(*encoded, unconstrained)
     _, mask_BT, ctc_BTV = encoded
     tokenizer = model.tokenizer
     spoken_B = [
@@ -144,10 +144,7 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
             constraint_cost=log_cost((free[0].score - best.score) / num_tokens if free else 0.0),
             ctc_cost=log_cost(ctc_cost),
         )
-        slot_margins = {
-            name: margin(readings, lambda reading, name=name: reading.slots.get(name))
-            for name in readings[0].slots
-        }
+        slot_margins = {name: margin(readings, slot_value(name)) for name in readings[0].slots}
         examined.append(Examined(found, measures, slot_margins))
     return examined
 
@@ -166,7 +163,12 @@ def meaning(reading: Reading) -> object:
     return (reading.intent, reading.slots) if reading.intent is not None else reading.semantics
 
 
-def margin(readings: Sequence[Reading], part: Any) -> float:
+def slot_value(name: str) -> Callable[[Reading], object]:
+    """The value that a prediction has for a slot, None where it has not."""
+    return lambda reading: reading.slots.get(name)
+
+
+def margin(readings: Sequence[Reading], part: Callable[[Reading], object]) -> float:
     """Score of the first over the first that differs from it in a part, at most MAX_MARGIN.
 
     Args:
@@ -179,8 +181,8 @@ def margin(readings: Sequence[Reading], part: Any) -> float:
     (2.5, 10.0)
     """
     best = readings[0]
-    rivals = (r.score for r in readings[1:] if part(r) != part(best))
-    return min(best.score - next(rivals, -math.inf), MAX_MARGIN)
+    rivals = (score_of(r) for r in readings[1:] if part(r) != part(best))
+    return min(score_of(best) - next(rivals, -math.inf), MAX_MARGIN)
 
 
 def ctc_costs(
@@ -257,20 +259,19 @@ class Judge:
     def __init__(self, confidence: Confidence, threshold: float):
         self._confidence, self._threshold = confidence, threshold
 
-    def __call__(self, examined: Examined) -> dict[str, Any]:
-        """The attributes `confidence`, `accepted` and `slot_confidence` of a `Result`, and `doubt`:
-        why it is not accepted, None where it is."""
+    def __call__(self, examined: Examined) -> tuple[About, str | None]:
+        """A result's `confidence`, `accepted` and `slot_confidence`, and why it is not accepted,
+        None where it is."""
         probability = float(self._confidence.probability([examined.measures])[0])
         slots = self._confidence.slot_probabilities(examined)
         accepted = probability >= self._threshold
-        return {
-            "confidence": round(probability, 4),
-            "accepted": accepted,
-            "doubt": None
-            if accepted
-            else f"confidence {probability:.3f}, expected {self._threshold:.3f} or more",
-            "slot_confidence": {name: round(value, 4) for name, value in slots.items()},
-        }
+        about = About(
+            confidence=round(probability, 4),
+            accepted=accepted,
+            slot_confidence={name: round(value, 4) for name, value in slots.items()},
+        )
+        doubt = f"confidence {probability:.3f}, expected {self._threshold:.3f} or more"
+        return about, None if accepted else doubt
 
 
 def judge(
@@ -306,7 +307,9 @@ class CannotFitError(ValueError):
     """Examples that no probability can be learned from."""
 
 
-def fit(x_NK: np.ndarray, right_N: np.ndarray, share_N: np.ndarray, l2: float = 1.0) -> tuple:
+def fit(
+    x_NK: np.ndarray, right_N: np.ndarray, share_N: np.ndarray, l2: float = 1.0
+) -> tuple[np.ndarray, float]:
     """Logistic regression by Newton's method, with an L2 penalty on the weights, not the bias.
 
     Args:
@@ -361,7 +364,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def save(confidence: Confidence, exp: Path) -> None:
     """Write EXP/confidence.json, of an experiment or an exported model."""
-    content = {"format": FORMAT, "model": _digest(exp), **asdict(confidence)}
+    content = {"format": FORMAT, "model": checkpoint.digest(exp), **asdict(confidence)}
     with atomic_write(exp / CONFIDENCE) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
@@ -392,13 +395,6 @@ def load(exp: Path) -> Confidence | None:
             raise ValueError("it has values out of range")
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
-    if digest != _digest(exp):
+    if digest != checkpoint.digest(exp):
         raise ValueError(f"{path}: was fitted for another model; {again}")
     return confidence
-
-
-def _digest(exp: Path) -> str:
-    """Of the weights."""
-    if exported_model.is_exported(exp):
-        return exported_model.digest(exp)
-    return checkpoint.digest(exp)

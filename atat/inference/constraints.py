@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from atat.data.tokenizer import Tokenizer
+from atat.data.tokenizer import Speller, Tokenizer
 from atat.grammar import automaton
 from atat.grammar.automaton import Automaton
 from atat.grammar.grammar import Grammar
@@ -80,7 +80,7 @@ def compiled_name(with_tags: bool) -> str:
     return f"grammar_{'semantics' if with_tags else 'words'}.npz"
 
 
-def from_grammar(grammar: Grammar, tokenizer: Tokenizer, with_tags: bool) -> "Table":
+def from_grammar(grammar: Grammar, tokenizer: Speller, with_tags: bool) -> "Table":
     """Accepts the target sequences of a grammar, or (without tags) its sentences.
 
     Raises:
@@ -279,7 +279,7 @@ def _word_ids(tokenizer: Tokenizer) -> list[int]:
     return [token for token in range(len(tokenizer)) if token not in others]
 
 
-def _from_automaton(words: Automaton, tokenizer: Tokenizer) -> Table:
+def _from_automaton(words: Automaton, tokenizer: Speller) -> Table:
     """The automaton over words and tags as one over tokens."""
 
     def spelling(symbol: str) -> list[int]:

@@ -6,20 +6,26 @@ python-crfsuite's and learn from the sentences and semantics of a split. Time to
 the square of the number of different paths (2,993 sentences with deep trees have 228).
 """
 
-import json
 import math
 import tempfile
 import time
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from atat.common.files import atomic_directory
 from atat.common.json_file import read_json
 from atat.common.provenance import commit
 from atat.config.tasks import WORD_TASKS
 from atat.data import kaldi_dir
-from atat.inference.hypotheses import read_hypotheses
+from atat.inference.hypotheses import (
+    Line,
+    RunInput,
+    RunRecord,
+    empty_line,
+    read_hypotheses,
+    write_run,
+)
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Node
 
@@ -58,7 +64,7 @@ def tree(intent: str, words: Iterable[str], labels: Iterable[str]) -> Node:
     >>> target_sequence.build(tree("Go", ["to", "rome", "oslo"], labels))
     'Go( to Place( rome )Place Place( oslo )Place )Go'
     """
-    open_nodes: list[tuple[str, list]] = [(intent, [])]
+    open_nodes: list[tuple[str, list[Node | str]]] = [(intent, [])]
 
     def close(depth: int) -> None:
         while len(open_nodes) > depth:
@@ -120,15 +126,13 @@ def train(data: kaldi_dir.DataDir, directory: Path, max_iterations: int | None =
     slots.train(str(directory / "slots"))
 
 
-def tag(
-    train_split: Path, texts: dict[str, str], about: dict[str, object], directory: Path
-) -> dict[str, object]:
+def tag(train_split: Path, texts: dict[str, str], about: RunInput, directory: Path) -> RunRecord:
     """Learn from a split, tag texts, and write `hyp.jsonl` and `run.json` as stage 5 does.
 
     Args:
         train_split: has sentences with semantics.
         texts: utterance id -> words; "" where none were recognised.
-        about: what `run.json` says beside what is measured here: run, split, source, input.
+        about: what `texts` are.
         directory: `decode_<run>/`, which is replaced.
 
     Returns:
@@ -138,20 +142,24 @@ def tag(
         ValueError, FileNotFoundError: as `train` and `kaldi_dir.read`.
     """
     start, cpu_start = time.perf_counter(), time.process_time()
-    lines = []
+    lines: list[Line] = []
     with tempfile.TemporaryDirectory() as models:
         train(kaldi_dir.read(train_split), Path(models))
         tagger = Tagger(Path(models))
         for key, text in sorted(texts.items()):
-            line = {"id": key, "task": "nlu", "hypothesis": "", "score": None, "nbest": []}
+            line = empty_line(key, "nlu")
             if text.split():
                 hypothesis, score = tagger(text)
-                best = {"hypothesis": hypothesis, "score": round(score, 4)}
-                line |= {**best, "nbest": [best]}
+                line["hypothesis"], line["score"] = hypothesis, round(score, 4)
+                line["nbest"] = [{"hypothesis": hypothesis, "score": round(score, 4)}]
             else:
                 line["reason"] = "no words were recognised"
             lines.append(line)
-    about = about | {
+    record: RunRecord = {
+        "run": about["run"],
+        "split": about["split"],
+        "source": about["source"],
+        "input": about["input"],
         "task": "nlu",
         "tagger": "crf",
         "constraint": "none",
@@ -162,11 +170,8 @@ def tag(
         "cpu_seconds": round(time.process_time() - cpu_start, 3),
         "commit": commit(),
     }
-    with atomic_directory(directory) as temporary:
-        with (temporary / "hyp.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        (temporary / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return about
+    write_run(directory, lines, record)
+    return record
 
 
 def read_texts(path: Path) -> tuple[dict[str, str], str]:
@@ -218,7 +223,7 @@ def _of_words(words: list[str], intent: str) -> list[list[str]]:
     return features
 
 
-def _library():
+def _library() -> Any:
     try:
         import pycrfsuite
     except ImportError as e:

@@ -1,7 +1,6 @@
 """The runs of `decode.runs`: what each decodes, and its hypotheses (`hyp.jsonl`, `run.json`)."""
 
 import functools
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atat.common import parallel
-from atat.common.files import atomic_directory
 from atat.common.provenance import commit
 from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
 from atat.data import kaldi_dir
-from atat.inference.hypotheses import read_hypotheses
+from atat.inference.hypotheses import Line, RunRecord, empty_line, read_hypotheses, write_run
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
 from atat.semantics import target_sequence
 
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
 
+# The n best of a batch's utterances, their confidences or None, and CPU seconds.
+Found = tuple[list[list["Hypothesis"]], list[float | None], float]
 SOURCES = ("speech", "text", "hypotheses")
 MIN_FRAMES_EACH = 60_000  # of features, ten minutes: fewer do not pay for another process
 
@@ -224,7 +224,7 @@ def decode_run(
     exp: Path | None = None,
     num_jobs: int = 1,
     with_confidence: bool = False,
-) -> dict[str, object]:
+) -> RunRecord:
     """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
 
     Args:
@@ -242,36 +242,11 @@ def decode_run(
     Returns:
         The content of `run.json`.
     """
-    lines = {
-        i: {"id": i, "task": run.task, "hypothesis": "", "score": None, "nbest": []}
-        for i in inputs.ids
-    }
-    start, cpu_seconds = time.perf_counter(), 0.0
-    names, entries = _batches(inputs, model.settings.decode.batch_frames)
     judged = with_confidence and inputs.reader is not None
-    find = functools.partial(_find, model=model, options=options, judged=judged)
-    if exp is None or sum(inputs.sizes.values()) < num_jobs * MIN_FRAMES_EACH:
-        num_jobs = 1
-    if num_jobs > 1:
-        find = functools.partial(_find_by, exp=exp, options=options, judged=judged)
-    found = parallel.run(find, entries, num_jobs, total=len(names), desc=name, chunk_size=1)
-    for batch, (hypotheses_B, confidence_B, spent) in zip(names, found, strict=True):
-        cpu_seconds += spent
-        for i, hypotheses, sure in zip(batch, hypotheses_B, confidence_B, strict=True):
-            if sure is not None:
-                lines[i]["confidence"] = sure
-            nbest = [
-                {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
-                for h in hypotheses
-            ]
-            if nbest:
-                lines[i] |= {**nbest[0], "nbest": nbest}
-            else:
-                lines[i]["reason"] = f"nothing that '{options.constraint}' accepts was found"
+    start = time.perf_counter()
+    lines, cpu_seconds = _decode_all(model, name, run.task, options, inputs, exp, num_jobs, judged)
     seconds = time.perf_counter() - start
-    for i, reason in inputs.dropped.items():
-        lines[i]["reason"] = reason
-    about = {
+    record: RunRecord = {
         "run": name,
         "split": run.split,
         "source": run.source,
@@ -288,21 +263,60 @@ def decode_run(
         "cpu_seconds": round(cpu_seconds, 3),
         "commit": commit(),
     }
-    # Replacing the whole directory takes the scores of an earlier decoding away with it.
-    with atomic_directory(directory) as temporary:
-        with (temporary / "hyp.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values())
-        (temporary / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    return about
+    write_run(directory, lines.values(), record)
+    return record
 
 
-def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothesis"]]]:
+def _decode_all(
+    model: "SpeechToSemantics",
+    name: str,
+    task: str,
+    options: "SearchOptions",
+    inputs: Inputs,
+    exp: Path | None,
+    num_jobs: int,
+    judged: bool,
+) -> tuple[dict[str, Line], float]:
+    """Id -> line of every utterance, and CPU seconds of all processes; arguments as of
+    `decode_run`, and whether confidences are wanted."""
+    lines = {i: empty_line(i, task) for i in inputs.ids}
+    names, entries = _batches(inputs, model.settings.decode.batch_frames)
+    find = functools.partial(_find, model=model, options=options, judged=judged)
+    if exp is None or sum(inputs.sizes.values()) < num_jobs * MIN_FRAMES_EACH:
+        num_jobs = 1
+    elif num_jobs > 1:
+        find = functools.partial(_find_by, exp=exp, options=options, judged=judged)
+    cpu_seconds = 0.0
+    found = parallel.run(find, entries, num_jobs, total=len(names), desc=name, chunk_size=1)
+    for batch, (hypotheses_B, confidence_B, spent) in zip(names, found, strict=True):
+        cpu_seconds += spent
+        for i, hypotheses, sure in zip(batch, hypotheses_B, confidence_B, strict=True):
+            line = lines[i]
+            if sure is not None:
+                line["confidence"] = sure
+            line["nbest"] = [
+                {"hypothesis": model.tokenizer.decode(h.tokens), "score": round(h.score, 4)}
+                for h in hypotheses
+            ]
+            if line["nbest"]:
+                best = line["nbest"][0]
+                line["hypothesis"], line["score"] = best["hypothesis"], best["score"]
+            else:
+                line["reason"] = f"nothing that '{options.constraint}' accepts was found"
+    for i, reason in inputs.dropped.items():
+        lines[i]["reason"] = reason
+    return lines, cpu_seconds
+
+
+def decoded(
+    model: "SpeechToSemantics", inputs: Inputs, options: "SearchOptions"
+) -> Iterator[tuple[str, list["Hypothesis"]]]:
     """Decode every utterance that can be, in batches of like length.
 
     Args:
-        model: a `SpeechToSemantics`.
+        model: trained.
         inputs: as `open_inputs` gives them.
-        options: `SearchOptions`.
+        options: of the search.
 
     Yields:
         Utterance id and its n best hypotheses, best first; none where the constraint accepts none.
@@ -311,9 +325,12 @@ def decoded(model, inputs: Inputs, options) -> Iterator[tuple[str, list["Hypothe
         yield from zip(batch, _find(entries, model, options)[0], strict=True)
 
 
-def _batches(inputs: Inputs, limit: int) -> tuple[list[list[str]], Iterator[list]]:
+def _batches(
+    inputs: Inputs, limit: int
+) -> tuple[list[list[str]], Iterator[list["np.ndarray | str"]]]:
     """Ids in batches of like length, and what there is to decode of each, read when it is due."""
     ids, source = list(inputs.sizes), inputs.texts if inputs.reader is None else inputs.reader
+    assert source is not None, "neither features nor sentences"
     names = [[ids[i] for i in batch] for batch in batches(list(inputs.sizes.values()), limit)]
     return names, ([source[i] for i in batch] for batch in names)
 
@@ -323,28 +340,30 @@ def _find(
     model: "SpeechToSemantics",
     options: "SearchOptions",
     judged: bool = False,
-) -> tuple[list[list["Hypothesis"]], list[float | None], float]:
-    """The n best of a batch of features or sentences, confidences, and CPU seconds of all.
+) -> Found:
+    """Decode a batch: features alone, or sentences alone.
 
     Confidences are None where they are not asked for, or the model has none for these options.
     """
     start = time.process_time()
+    texts = [entry for entry in entries if isinstance(entry, str)]
+    feats = [entry for entry in entries if not isinstance(entry, str)]
     if judged:
         from atat.inference import confidence
 
         judge = confidence.judge(model.confidence, asdict(options), None)
         if judge is not None:
-            examined = confidence.examine(model, entries, options)
+            examined = confidence.examine(model, feats, options)
             found = [one.hypotheses[: options.nbest] for one in examined]
-            sure = [judge(one)["confidence"] for one in examined]
+            sure = [judge(one)[0]["confidence"] for one in examined]
             return found, sure, time.process_time() - start
-    search = model.search_texts if isinstance(entries[0], str) else model.search_features
-    return search(entries, options), [None] * len(entries), time.process_time() - start
+    found = model.search_texts(texts, options) if texts else model.search_features(feats, options)
+    return found, [None] * len(entries), time.process_time() - start
 
 
 def _find_by(
     entries: Sequence["np.ndarray | str"], exp: Path, options: "SearchOptions", judged: bool
-) -> tuple[list[list["Hypothesis"]], list[float | None], float]:
+) -> Found:
     """The same, in one of the processes that share the work."""
     return _find(entries, model_of(exp, judged), options, judged)
 
@@ -352,11 +371,8 @@ def _find_by(
 @functools.cache
 def model_of(exp: Path, with_confidence: bool = False) -> "SpeechToSemantics":
     """The model of an experiment, loaded once a process."""
-    import torch
-
     from atat.inference.predictor import SpeechToSemantics
 
-    torch.set_num_threads(1)
     return SpeechToSemantics.load(exp, with_confidence=with_confidence)
 
 
@@ -387,19 +403,19 @@ def _present(path: Path) -> Path:
     return path
 
 
-def table(abouts: list[dict[str, object]]) -> str:
+def table(records: Sequence[RunRecord]) -> str:
     """The runs with their times, as text."""
     rows = [["run", "task", "constraint", "utterances", "seconds", "ms each", "real-time factor"]]
-    for about in abouts:
-        seconds, audio_seconds = about["seconds"], about["audio_seconds"]
+    for record in records:
+        seconds, audio_seconds = record["seconds"], record["audio_seconds"]
         rows.append(
             [
-                about["run"],
-                about["task"],
-                about["constraint"],
-                str(about["num_utterances"]),
+                record["run"],
+                record["task"],
+                record["constraint"],
+                str(record["num_utterances"]),
                 f"{seconds:.1f}",
-                f"{1000 * seconds / about['num_utterances']:.1f}",
+                f"{1000 * seconds / record['num_utterances']:.1f}",
                 f"{seconds / audio_seconds:.4f}" if audio_seconds else "",
             ]
         )

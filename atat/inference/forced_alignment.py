@@ -203,20 +203,21 @@ def write_ctm(
     texts = {i: text for i, text in directory.text.items() if i in reader}
     if not texts:
         raise ValueError(f"{dump_dir}: has no utterance of {data_dir}; rerun stage 2")
-    found = {}
+    found: dict[str, list[ctm.Word] | None] = {}
     with cli.progress(total=len(texts), desc=f"align {data_dir.name}") as bar:
         for name, words in align(model, reader, texts):
             found[name] = words
             bar.update()
-    dropped = sorted(name for name, words in found.items() if words is None)
-    said = f"aligned {len(found) - len(dropped)} of {len(found)} utterances"
+    aligned = {name: words for name, words in found.items() if words is not None}
+    dropped = sorted(found.keys() - aligned.keys())
+    said = f"aligned {len(aligned)} of {len(found)} utterances"
     if dropped:
         said += f"; the others have more tokens than encoder frames: {', '.join(dropped[:3])}"
     if len(dropped) > MAX_DROPPED * len(found) and not allow_drops:
         raise ValueError(
             f"{data_dir}: {said} (limit {MAX_DROPPED:.0%}; --allow_drops true goes on)"
         )
-    kept = sorted(found.keys() - set(dropped))
+    kept = sorted(aligned)
     starts = parallel.run(
         functools.partial(speech_start_s, settings=model.settings.features),
         (directory.wav_scp[name] for name in kept),
@@ -225,7 +226,7 @@ def write_ctm(
         desc="trimming",
     )
     shifted = (
-        (name, [ctm.Word(w.word, w.start_s + start_s, w.duration_s) for w in found[name]])
+        (name, [ctm.Word(w.word, w.start_s + start_s, w.duration_s) for w in aligned[name]])
         for name, start_s in zip(kept, starts, strict=True)
     )
     ctm.write(data_dir / "ctm", shifted)

@@ -1,8 +1,90 @@
-"""The hypotheses of a decoded run: a line of JSON an utterance, in `hyp.jsonl`."""
+"""A decoded run: its hypotheses, a line of JSON an utterance, in `hyp.jsonl`, and `run.json`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+from atat.common.files import atomic_directory
+
+
+class Scored(TypedDict):
+    """One of the n best: a target sequence or words, and its log-probability."""
+
+    hypothesis: str
+    score: float
+
+
+class Line(TypedDict):
+    """A line of `hyp.jsonl`: an utterance.
+
+    Attributes:
+        hypothesis: the best; "" where there is none, and `reason` says why.
+        confidence: 0 to 1, where it was asked for.
+    """
+
+    id: str
+    task: str
+    hypothesis: str
+    score: float | None
+    nbest: list[Scored]
+    confidence: NotRequired[float]
+    reason: NotRequired[str]
+
+
+class RunInput(TypedDict):
+    """What was decoded: the run's name, and its split, source and input as in `decode.runs`."""
+
+    run: str
+    split: str
+    source: str
+    input: str | None
+
+
+class RunRecord(RunInput):
+    """The content of `run.json`.
+
+    Attributes:
+        task, constraint, beam, ctc_weight, length_bonus: of the search, the last three where there
+            was one.
+        tagger: crf, where it gave the semantics.
+        num_dropped: utterances that could not be decoded.
+        audio_seconds: of speech; None for text.
+        seconds, cpu_seconds: that decoding took.
+        commit: of the code.
+    """
+
+    task: str
+    tagger: NotRequired[str]
+    beam: NotRequired[int]
+    constraint: str
+    ctc_weight: NotRequired[float]
+    length_bonus: NotRequired[float]
+    num_utterances: int
+    num_dropped: int
+    audio_seconds: float | None
+    seconds: float
+    cpu_seconds: float
+    commit: str
+
+
+def empty_line(key: str, task: str) -> Line:
+    """The line of an utterance without a hypothesis."""
+    return {"id": key, "task": task, "hypothesis": "", "score": None, "nbest": []}
+
+
+def write_run(directory: Path, lines: Iterable[Line], record: RunRecord) -> None:
+    """Write `hyp.jsonl` and `run.json`.
+
+    Args:
+        directory: `decode_<run>/`; replaced as a whole, scores of an earlier decoding included.
+        lines: one an utterance.
+        record: what the run was.
+    """
+    with atomic_directory(directory) as temporary:
+        with (temporary / "hyp.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (temporary / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def read_hypotheses(path: Path) -> list[dict[str, Any]]:

@@ -7,33 +7,46 @@ two sides of it.
 # B utterances, T feature frames, F mel bins, S memory positions, D width, V vocabulary, L tokens
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from atat.inference.beam_search import AutoregressiveDecoder
 from atat.inference.length_batches import batches
 
+if TYPE_CHECKING:
+    from atat.models.espnet_model import AtatModel
+
 # Decoder memory (B, S, D), its mask (B, S), and CTC's log-softmax outputs (B, S, V) or None.
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 class Network(Protocol):
-    """A trained AT-AT network.
+    """A trained AT-AT network."""
 
-    Attributes:
-        decoder: the one that all tasks share.
-        has_ctc: whether speech has CTC scores.
-        reads_ctc: whether `nlu` of speech goes by CTC's posteriors (`model.ctc_to_text_share`).
-        num_parameters: of all parts.
-        device: what computes, for people to read.
-    """
+    @property
+    def decoder(self) -> AutoregressiveDecoder[Any]:
+        """The one that all tasks share."""
 
-    decoder: AutoregressiveDecoder
-    has_ctc: bool
-    reads_ctc: bool
-    num_parameters: int
-    device: str
+    @property
+    def has_ctc(self) -> bool:
+        """Whether speech has CTC scores."""
+
+    @property
+    def reads_ctc(self) -> bool:
+        """Whether `nlu` of speech goes by CTC's posteriors (`model.ctc_to_text_share`)."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Of all parts."""
+
+    @property
+    def device(self) -> str:
+        """What computes, for people to read."""
+
+    @property
+    def model(self) -> "AtatModel":
+        """Torch's, for training and export. Raises ValueError where there is none."""
 
     def encode_speech(self, feats: Sequence[np.ndarray]) -> Encoded:
         """Encode a batch of log mel features, float32 (T, F) each."""

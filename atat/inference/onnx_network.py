@@ -16,6 +16,8 @@ from atat.models import exported_model
 if TYPE_CHECKING:
     import onnxruntime
 
+    from atat.models.espnet_model import AtatModel
+
 # A graph each: speech to memory, text to memory, CTC's posteriors to memory, memory to the keys and
 # values that the decoder attends to, and one step of the decoder.
 SPEECH, TEXT, POSTERIORS, MEMORY, STEP = (
@@ -140,7 +142,7 @@ class OnnxNetwork:
         return state | {"_sessions": {}}
 
     @property
-    def model(self) -> Any:
+    def model(self) -> "AtatModel":
         """None is there: an exported network is not torch's.
 
         Raises:

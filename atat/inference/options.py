@@ -22,7 +22,7 @@ class SearchOptions:
     ctc_weight: float = 0.0
     length_bonus: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, known in (
             ("task", self.task, TASKS),
             ("constraint", self.constraint, CONSTRAINTS),

@@ -38,7 +38,7 @@ def understand(
     for first in range(0, len(inputs), TOGETHER):
         group = inputs[first : first + TOGETHER]
         outcomes: list[Any] = [None] * len(group)
-        heard = []
+        heard: list[tuple[int, Any]] = []  # of the kind that this model hears
         for i, (kind, source) in enumerate(group):
             try:
                 if kind == "text":

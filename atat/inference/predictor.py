@@ -27,12 +27,13 @@ from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis, search
+from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, encoder_frames, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
 from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
 from atat.inference.recorded_audio import Recording
-from atat.inference.result import Result
+from atat.inference.result import About, Result
 from atat.inference.search_results import result_of
 from atat.inference.typed_text import NBEST, TypedText, said
 from atat.models import exported_model
@@ -44,11 +45,11 @@ if TYPE_CHECKING:
     from atat.inference.audio_arguments import AudioSource
     from atat.models.espnet_model import AtatModel
 
-# The n best of an utterance, and what of a result's attributes is known with them.
-Found = tuple[list[Hypothesis], dict[str, Any]]
+# The n best of an utterance, what is known with them, and why the best is not taken, if it is not.
+Found = tuple[list[Hypothesis], About, str | None]
 
 
-class SpeechToSemantics:
+class SpeechToSemantics(HubModel):
     """A trained model with its tokenizer and settings: `load` one, and call it.
 
     model = SpeechToSemantics.load("egs/commands/exp/atat")
@@ -120,14 +121,13 @@ class SpeechToSemantics:
             ValueError: its files do not belong together, or are not what they should be.
         """
         exp_dir = Path(exp_dir)
-        is_exported = exported_model.is_exported(exp_dir)
-        (exported_model.check if is_exported else check_experiment)(exp_dir)
+        check_experiment(exp_dir)
         settings = config_file.load_resolved(exp_dir / "config.yaml")
         tokenizer = Tokenizer.load(exp_dir / "tokenizer")
         if num_threads is not None:
             threads.limit(num_threads)
         # Each imports its library: only what is used needs to be installed.
-        if is_exported:
+        if exported_model.is_exported(exp_dir):
             from atat.inference import onnx_network
 
             network: Network = onnx_network.load(exp_dir, device, num_threads or 1)
@@ -234,9 +234,9 @@ class SpeechToSemantics:
         def find(batch: list[int]) -> Iterable[Found]:
             feats = [spoken[i].feats_TF for i in batch]
             if judge is None:
-                return ((found, {}) for found in self.search_features(feats, searched))
+                return ((found, {}, None) for found in self.search_features(feats, searched))
             examined = confidence.examine(self, feats, searched)
-            return ((e.hypotheses, judge(e)) for e in examined)
+            return ((e.hypotheses, *judge(e)) for e in examined)
 
         understood = iter(
             self._in_batches(
@@ -247,12 +247,13 @@ class SpeechToSemantics:
             )
         )
         # Silence is refused whatever the threshold.
-        nothing = {} if judge is None else {"confidence": 0.0, "accepted": False}
+        refused: About = {} if judge is None else {"confidence": 0.0, "accepted": False}
         return [
             next(understood)
             if r.reason is None
             else Result(
-                None, {}, "", None, r.reason, duration_s=r.duration_s, seconds=r.seconds, **nothing
+                *(None, {}, "", None, r.reason),
+                **(refused | {"duration_s": r.duration_s, "seconds": r.seconds}),
             )
             for r in recordings
         ]
@@ -266,13 +267,14 @@ class SpeechToSemantics:
         chosen = self.options("nlu", **options)
         if self.typed is None or chosen.task not in TAGGED_TASKS:
             return self._read_texts(texts, chosen)
-        results = [self.typed.read(text, chosen.nbest) for text in texts]
-        left = [i for i, result in enumerate(results) if result is None]
+        parsed = [self.typed.read(text, chosen.nbest) for text in texts]
+        results = {i: result for i, result in enumerate(parsed) if result is not None}
+        left = [i for i in range(len(texts)) if i not in results]
         wider = replace(chosen, nbest=max(chosen.nbest, NBEST))
         for i, guess in zip(left, self._read_texts([texts[i] for i in left], wider), strict=True):
             result = self.typed.second(texts[i], guess)
             results[i] = replace(result, nbest=result.nbest[: chosen.nbest])
-        return results
+        return [results[i] for i in range(len(texts))]
 
     @cached_property
     def typed(self) -> TypedText | None:
@@ -292,7 +294,7 @@ class SpeechToSemantics:
         return self._in_batches(
             [text_size(sentence) for sentence in sentences],
             lambda batch: (
-                (found, {})
+                (found, {}, None)
                 for found in self.search_texts([sentences[i] for i in batch], chosen.with_rivals())
             ),
             chosen,
@@ -355,7 +357,7 @@ class SpeechToSemantics:
         return self.network.model
 
     @cached_property
-    def _encode_text(self):
+    def _encode_text(self) -> Callable[[str], list[int]]:
         return text_tokenizer(self.settings.model, self.tokenizer)
 
     def _words(self, text: str) -> str:
@@ -370,7 +372,7 @@ class SpeechToSemantics:
         sizes: Sequence[int],
         find: Callable[[list[int]], Iterable[Found]],
         options: SearchOptions,
-        abouts: Sequence[dict[str, Any]],
+        abouts: Sequence[About],
     ) -> list[Result]:
         """A result each, in order; `abouts` hold what is known already, seconds spent among it."""
         results: dict[int, Result] = {}
@@ -379,9 +381,9 @@ class SpeechToSemantics:
             start = time.perf_counter()
             found = list(find(batch))
             share = (time.perf_counter() - start) / len(batch)
-            for i, (hypotheses, judged) in zip(batch, found, strict=True):
+            for i, (hypotheses, judged, doubt) in zip(batch, found, strict=True):
                 about = abouts[i] | judged | {"seconds": round(abouts[i]["seconds"] + share, 4)}
-                results[i] = result_of(hypotheses, options, self.tokenizer, grammar, about)
+                results[i] = result_of(hypotheses, options, self.tokenizer, grammar, about, doubt)
         return [results[i] for i in range(len(sizes))]
 
     def search_encoded(

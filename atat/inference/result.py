@@ -1,7 +1,7 @@
 """The result of an input: intent, slots, the sequence itself."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from atat.semantics import target_sequence
 
@@ -81,12 +81,23 @@ class Result(Reading):
         return asdict(self) | {"is_understood": self.is_understood}
 
 
-def read(sequence: str, score: float, has_tags: bool) -> Reading:
+class About(TypedDict, total=False):
+    """What is known of an input beside its predictions: attributes of its `Result`."""
+
+    unknown: tuple[str, ...]
+    duration_s: float | None
+    seconds: float
+    confidence: float | None
+    accepted: bool | None
+    slot_confidence: dict[str, float] | None
+
+
+def read(sequence: str, score: float | None, has_tags: bool) -> Reading:
     """The prediction that a sequence holds.
 
     Args:
         sequence: a target sequence, well formed or not, or words.
-        score: its log-probability.
+        score: its log-probability; None by a grammar.
         has_tags: false for a transcript, which has no intent.
     """
     if not has_tags:
@@ -96,6 +107,12 @@ def read(sequence: str, score: float, has_tags: bool) -> Reading:
     except ValueError as e:
         return Reading(None, {}, sequence, score, f"not well formed: {e}")
     return Reading(frame.intent, slots(frame), sequence, score)
+
+
+def score_of(reading: Reading) -> float:
+    """The score of a prediction that beam search found (one by a grammar has none)."""
+    assert reading.score is not None, reading
+    return reading.score
 
 
 def slots(frame: target_sequence.Frame) -> dict[str, str | list[str]]:

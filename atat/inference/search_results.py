@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from atat.config.tasks import TAGGED_TASKS
 from atat.data.tokenizer import Tokenizer
@@ -10,7 +9,7 @@ from atat.grammar.grammar import Grammar
 from atat.inference import confidence
 from atat.inference.beam_search import Hypothesis
 from atat.inference.options import SearchOptions
-from atat.inference.result import Reading, Result, read
+from atat.inference.result import About, Reading, Result, read
 from atat.inference.typed_text import as_written
 
 
@@ -19,7 +18,8 @@ def result_of(
     options: SearchOptions,
     tokenizer: Tokenizer,
     grammar: Grammar | None,
-    about: dict[str, Any],
+    about: About,
+    doubt: str | None = None,
 ) -> Result:
     """The result of an input.
 
@@ -28,10 +28,9 @@ def result_of(
         options: of the search.
         tokenizer: of the hypotheses.
         grammar: by which values are written; None: as they are said.
-        about: what else is known, by the names of a result's attributes; and "doubt", the reason
-            why the best is not taken.
+        about: what else is known.
+        doubt: why the best is not taken; None where it is.
     """
-    doubt = about.pop("doubt", None)
     if not hypotheses:
         reason = (
             f"found nothing that the constraint '{options.constraint}' accepts and that has "

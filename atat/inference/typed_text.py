@@ -12,10 +12,11 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from typing import Unpack
 
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
-from atat.inference.result import Reading, Result, read
+from atat.inference.result import About, Reading, Result, read, score_of
 from atat.semantics import target_sequence
 from atat.semantics.text_normalization import normalize
 
@@ -77,7 +78,7 @@ class TypedText:
         seconds = round(time.perf_counter() - start, 4)
         return self.of_sentence(sentence, nbest, confidence=1.0, accepted=True, seconds=seconds)
 
-    def of_sentence(self, sentence: str, nbest: int = 1, **about) -> Result:
+    def of_sentence(self, sentence: str, nbest: int = 1, **about: Unpack[About]) -> Result:
         """The result of a sentence of the grammar; `about`: what else is known of it."""
         readings = [read(r, None, True) for r in self.grammar.readings(sentence)]
         return as_written(self.grammar, readings, nbest, **about)
@@ -92,7 +93,7 @@ class TypedText:
 
     def near(self, text: str) -> str | None:
         """The sentence that a text differs from by determiners; None unless all such mean one."""
-        found: dict[tuple, str] = {}
+        found: dict[object, str] = {}
         for words in spellings(text):
             for sentence in self._search(words, MAX_EDITS):
                 for frame in self.grammar.parse(sentence):
@@ -127,20 +128,20 @@ class TypedText:
         meant = None if near is None else self.of_sentence(near)
         is_meant = meant is not None and key(guess) == key(meant)
         confidence = round(share(guess.nbest), 4) if is_meant else 0.0
-        about = {"confidence": confidence, "accepted": confidence >= MIN_SHARE}
-        if about["accepted"]:
-            return replace(guess, slots=meant.slots, spoken_slots=meant.spoken_slots, **about)
+        judged = replace(guess, confidence=confidence, accepted=confidence >= MIN_SHARE)
+        if meant is not None and judged.accepted:
+            return replace(judged, slots=meant.slots, spoken_slots=meant.spoken_slots)
         why = f"the model does not take it for '{near}'" if near else self.why_not(text)
-        return replace(guess, intent=None, slots={}, spoken_slots=None, reason=why, **about)
+        return replace(judged, intent=None, slots={}, spoken_slots=None, reason=why)
 
     def refused(self, text: str) -> Result:
         """The result of a text that is no sentence of the grammar, where there is no model."""
         near = self.near(text)
         nbest = self.of_sentence(near).nbest if near else ()
-        about = {"nbest": nbest, "confidence": 0.0, "accepted": False}
-        return Result(None, {}, "", None, self.why_not(text), **about)
+        why = self.why_not(text)
+        return Result(None, {}, "", None, why, nbest=nbest, confidence=0.0, accepted=False)
 
-    def _add(self, words, other) -> None:
+    def _add(self, words: Iterable[str], other: Iterable[str]) -> None:
         self._equal.setdefault(tuple(words), []).append(tuple(other))
 
     def _search(self, words: Words, max_edits: int = 0) -> Iterator[str]:
@@ -148,8 +149,9 @@ class TypedText:
         arcs, final, order = self._automaton.arcs, self._automaton.final, itertools.count()
         ways_P = [list(self._ways(words, place)) for place in range(len(words))] + [[]]
         # changes, order, edits, state, words taken, sentence so far
-        queue: list[tuple] = [(0, next(order), 0, self._automaton.start, 0, ())]
-        seen: set[tuple] = set()
+        queue: list[tuple[int, int, int, int, int, Words]]
+        queue = [(0, next(order), 0, self._automaton.start, 0, ())]
+        seen: set[tuple[int, int | Words]] = set()
         for _ in range(MAX_STEPS):
             if not queue:
                 return
@@ -165,7 +167,7 @@ class TypedText:
             if edits < max_edits:
                 steps += [(edits + 1, *edit) for edit in self._edits(words, place, state)]
             for num_edits, taken, part, change in steps:
-                target = state
+                target: int | None = state
                 for word in part:
                     target = arcs[target].get(word) if target is not None else None
                 if target is not None:
@@ -176,7 +178,7 @@ class TypedText:
         """(words taken at a place, what they may be in the grammar, 1 where that is a change)."""
         word = words[place]
         yield 1, (word,), 0
-        phrases = FILLERS
+        phrases: tuple[str, ...] = FILLERS
         if all(before in FILLERS for before in words[:place]):
             phrases = (*FILLERS, *OPENINGS)
         for phrase in phrases:
@@ -255,23 +257,32 @@ def contraction(word: str) -> list[str]:
     return [f"{start} {whole}" for whole in ENDINGS.get(end, ())] if mark and start else []
 
 
-def as_written(grammar: Grammar, readings: Iterable[Reading], nbest: int, **about) -> Result:
+def as_written(
+    grammar: Grammar, readings: Iterable[Reading], nbest: int, **about: Unpack[About]
+) -> Result:
     """The result of predictions, best first, their slots as the grammar file writes them.
+
+    Slots that the file fixes for an intent are among them.
 
     Args:
         grammar: has the written form of slot values.
         readings: predictions, best first, slots as spoken.
         nbest: how many of them it keeps; of those that mean the same the first.
-        about: other attributes of the `Result`.
+        about: what else is known.
     """
     readings = list(readings)
-    shown: dict[tuple, Reading] = {}
+    shown: dict[object, Reading] = {}
     for reading in readings:
         meaning = key(reading) or reading.semantics  # without tags each is its own
-        shown.setdefault(meaning, replace(reading, slots=written(grammar, reading.slots)))
+        slots = grammar.fixed_slots.get(reading.intent or "", {}) | written(grammar, reading.slots)
+        shown.setdefault(meaning, replace(reading, slots=slots))
     best, spoken = next(iter(shown.values())), readings[0].slots
-    about |= {"nbest": tuple(shown.values())[:nbest]}
-    return Result(**asdict(best) | about, spoken_slots=None if spoken == best.slots else spoken)
+    return Result(
+        **asdict(best),
+        nbest=tuple(shown.values())[:nbest],
+        spoken_slots=None if spoken == best.slots else spoken,
+        **about,
+    )
 
 
 def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
@@ -299,7 +310,7 @@ def share(readings: tuple[Reading, ...]) -> float:
     (0.75, 1.0)
     """
     best = readings[0]
-    weights = [math.exp(r.score - best.score) for r in readings]
+    weights = [math.exp(score_of(r) - score_of(best)) for r in readings]
     same = [key(r) == key(best) for r in readings]
     total = sum(weights)
     return sum(w for w, is_same in zip(weights, same, strict=True) if is_same) / total

@@ -51,7 +51,7 @@ class Options:
     beam: int = BEAM
     nbest: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if type(value) is not int or not 1 <= value <= MAX_BEAM:
                 raise ValueError(
@@ -173,14 +173,15 @@ class WhisperGrammar:
     ) -> list[Result]:
         """Predict from what `hear` gave, one after the other; arguments as in a call."""
         chosen, least = self.options(**options), self.threshold(threshold)
-        if self.listener is None:
+        listener = self.listener
+        if listener is None:
             raise ValueError("got audio for a grammar that was loaded with with_speech=False")
         results = []
         for heard in recordings:
             start = time.perf_counter()
             result = Result(None, {}, "", None, heard.reason, confidence=0.0)
             if heard.reason is None:
-                result = self._understand(heard.samples_N, chosen)
+                result = self._understand(listener, heard.samples_N, chosen)
             seconds = round(heard.seconds + time.perf_counter() - start, 4)
             result = replace(result, duration_s=heard.duration_s, seconds=seconds)
             results.append(believed(result, least))
@@ -225,16 +226,19 @@ class WhisperGrammar:
             raise ValueError(f"threshold: got {given}, expected 0 to 1")
         return given
 
-    def _understand(self, samples_N: np.ndarray, options: Options) -> Result:
+    def _understand(self, listener: "Listener", samples_N: np.ndarray, options: Options) -> Result:
         """The best sentences of the grammar, whether they are accepted or not."""
-        listener = self.listener
         states = listener.encode(listener.features(samples_N))
         (free,) = listener.search(states, 1, banned=listener.not_plain)
         words = listener.words.decode(free.tokens)
         num = max(options.nbest, options.beam)
         held = listener.search(states, options.beam, num, self._accepted)
         # A sentence's log-probability falls with its length: whole ones would lose to cut ones.
-        readings = [(per_token(h), reading) for h in held for reading in self._read(h)]
+        readings = [
+            (per_token(h), reading)
+            for h in held
+            for reading in self._meanings(listener.words.decode(h.tokens), h.score)
+        ]
         readings.sort(key=lambda pair: -pair[0])
         # What unconstrained decoding gives may be a sentence of the grammar in other spelling.
         sentence = self.typed.sentence(words) if words else None
@@ -251,9 +255,6 @@ class WhisperGrammar:
         best = [reading for _, reading in readings]
         result = as_written(self.grammar, best, options.nbest, confidence=sure)
         return replace(result, reason=reason)
-
-    def _read(self, found: "Hypothesis") -> list[Reading]:
-        return self._meanings(self.listener.words.decode(found.tokens), found.score)
 
     def _meanings(self, sentence: str, score: float) -> list[Reading]:
         return [read(s, score, True) for s in self.grammar.readings(sentence)]
@@ -284,13 +285,13 @@ def believed(result: Result, threshold: float) -> Result:
         result: with a confidence.
         threshold: the least that is accepted, 0 to 1.
     """
+    assert result.confidence is not None, result
     if result.intent is not None and result.confidence >= threshold:
         return replace(result, reason=None, accepted=True)
     reason = result.reason
     if result.intent is not None:
         reason = f"confidence {result.confidence:.2f}, expected {threshold:g} or more: {reason}"
-    about = {"spoken_slots": None, "reason": reason, "accepted": False}
-    return replace(result, intent=None, slots={}, **about)
+    return replace(result, intent=None, slots={}, spoken_slots=None, reason=reason, accepted=False)
 
 
 def per_token(found: "Hypothesis") -> float:

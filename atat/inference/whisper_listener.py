@@ -58,7 +58,7 @@ class Prompted:
     def start(self, memory_BTD: torch.Tensor, mask_BT: torch.Tensor, num_hyps: int) -> DecoderState:
         """As `Decoder.start`, after the prompt."""
         state = self._decoder.start(memory_BTD, mask_BT, num_hyps)
-        token_BK = mask_BT.new_full((len(mask_BT), num_hyps), self._token, dtype=int)
+        token_BK = mask_BT.new_full((len(mask_BT), num_hyps), self._token, dtype=torch.int64)
         return self._decoder.step(token_BK, state)[1]
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from atat.common.files import atomic_write, check_zip
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
-from atat.models import experiment_files
+from atat.models import experiment_files, exported_model
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def is_trained(exp_dir: Path) -> bool:
 
 
 def check_experiment(exp_dir: Path) -> None:
-    """Look, without torch, whether an experiment can be used.
+    """Look, without torch, whether an experiment, or an exported model, can be used.
 
     Raises:
         FileNotFoundError: there is no finished model. ValueError: a file beside it is not as its
@@ -56,6 +56,9 @@ def check_experiment(exp_dir: Path) -> None:
     """
     if not exp_dir.is_dir():
         raise FileNotFoundError(f"{exp_dir}: no such experiment directory; ./run.sh trains one")
+    if exported_model.is_exported(exp_dir):
+        exported_model.check(exp_dir)
+        return
     if not is_trained(exp_dir):
         if (exp_dir / "checkpoints" / "checkpoint.pth").is_file():
             raise FileNotFoundError(
@@ -96,7 +99,9 @@ def again(path: Path) -> str:
 
 
 def digest(exp_dir: Path) -> str:
-    """Hexadecimal digest of an experiment's weights: what was measured belongs to one model."""
+    """Hexadecimal digest of a model's weights: what was measured belongs to one model."""
+    if exported_model.is_exported(exp_dir):
+        return exported_model.digest(exp_dir)
     with model_path(exp_dir).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

@@ -25,14 +25,14 @@ class DecoderState:
     hypotheses copies one small matrix.
 
     Attributes:
-        position: number of tokens that every hypothesis has taken.
+        position: number of tokens that every hypothesis has taken (a tensor in a traced step).
         keys, values: per layer, (B, H, N, D / H), N keys of all hypotheses and steps.
         lineage: (B, 1, K, N), 0 where a key is of a hypothesis' past, the lowest number elsewhere.
         memory_keys, memory_values: per layer, (B, H, T, D / H); one copy an utterance.
         memory_bias: (B, 1, 1, T), 0 where there is memory, the lowest number in the padding.
     """
 
-    position: int
+    position: int | Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     lineage: Tensor
@@ -176,6 +176,7 @@ class Decoder(nn.Module):
         self.positions = None
         if num_positions:
             self.positions = nn.Parameter(torch.empty(num_positions, width).normal_(std=0.01))
+        self.num_heads = num_heads
         activation = nn.GELU if num_positions else nn.ReLU
         self.layers = nn.ModuleList(
             DecoderLayer(width, num_heads, ffn, dropout, activation) for _ in range(num_layers)
@@ -223,19 +224,25 @@ class Decoder(nn.Module):
 
     def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> DecoderState:
         """As `beam_search.AutoregressiveDecoder.start`: projects the memory, once an utterance."""
-        projected = [layer.memory_projections(memory_BTD) for layer in self.layers]
-        num_heads = self.layers[0].num_heads
+        memory_keys, memory_values = self.memory_projections(memory_BTD)
         batch, _, width = memory_BTD.shape
-        empty = memory_BTD.new_zeros(batch, num_heads, 0, width // num_heads)
+        empty = memory_BTD.new_zeros(batch, self.num_heads, 0, width // self.num_heads)
         return DecoderState(
             position=0,
-            keys=(empty,) * len(projected),
-            values=(empty,) * len(projected),
+            keys=(empty,) * len(self.layers),
+            values=(empty,) * len(self.layers),
             lineage=memory_BTD.new_zeros(batch, 1, num_hyps, 0),
-            memory_keys=tuple(keys for keys, _ in projected),
-            memory_values=tuple(values for _, values in projected),
+            memory_keys=memory_keys,
+            memory_values=memory_values,
             memory_bias=_bias(mask_BT, memory_BTD.dtype),
         )
+
+    def memory_projections(
+        self, memory_BTD: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Keys and values of the memory, (B, H, T, D / H) for each layer."""
+        projected = [layer.memory_projections(memory_BTD) for layer in self.layers]
+        return tuple(keys for keys, _ in projected), tuple(values for _, values in projected)
 
     def step(self, token_BK: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As `beam_search.AutoregressiveDecoder.step`; errors as of `forward`."""

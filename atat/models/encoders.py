@@ -304,10 +304,12 @@ class PretrainedTextEncoder(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         try:
+            # Code that comes with a model is never run, and nobody is asked whether to.
             if with_weights:
-                self.encoder = AutoModel.from_pretrained(pretrained)
+                self.encoder = AutoModel.from_pretrained(pretrained, trust_remote_code=False)
             else:
-                self.encoder = AutoModel.from_config(AutoConfig.from_pretrained(pretrained))
+                sizes = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
+                self.encoder = AutoModel.from_config(sizes, trust_remote_code=False)
         except (OSError, ValueError) as e:
             raise ValueError(
                 f"model.text_pretrained: cannot load '{pretrained}' ({str(e).splitlines()[0]}); "

@@ -66,6 +66,7 @@ class AtatModel(AbsESPnetModel):
         load_pretrained: bool = True,
     ):
         super().__init__()
+        _check_parts(c)
         self.config = c
         self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
         self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
@@ -81,22 +82,7 @@ class AtatModel(AbsESPnetModel):
             self.frozen_encoder = whisper.FrozenEncoder(
                 num_bins, c.frozen_encoder_width, c.frozen_encoder_layers
             )
-        if c.speech_encoder == "whisper":
-            self.speech_encoder = whisper.WhisperEncoder(
-                num_bins,
-                c.width,
-                c.num_heads,
-                c.speech_ffn,
-                c.speech_layers,
-                c.dropout,
-                c.speech_frozen_layers,
-            )
-        elif c.speech_encoder == "adapter":
-            self.speech_encoder = StateAdapter(c)
-        else:
-            self.speech_encoder = SpeechEncoder(num_bins, c)
-        if c.decoder not in ("transformer", "whisper"):
-            raise ValueError(f"model.decoder: got '{c.decoder}', expected transformer or whisper")
+        self.speech_encoder = _speech_encoder(num_bins, c)
         self.decoder = Decoder(
             len(tokenizer),
             c.width,
@@ -106,24 +92,8 @@ class AtatModel(AbsESPnetModel):
             c.dropout,
             num_positions=whisper.MAX_TOKENS if c.decoder == "whisper" else 0,
         )
-        if c.text_encoder == "transformer":
-            self.text_encoder = TextEncoder(c)
-        elif c.text_encoder == "pretrained":
-            self.text_encoder = PretrainedTextEncoder(
-                c.text_pretrained, c.width, c.text_frozen, load_pretrained
-            )
-        else:
-            raise ValueError(
-                f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
-            )
+        self.text_encoder = _text_encoder(c, load_pretrained)
         self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
-        if not 0 <= c.ctc_to_text_share <= 1:
-            raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
-        for name in ("token_residual", "ctc_to_text_share"):
-            if getattr(c, name) > 0 and (self.ctc is None or c.text_encoder != "transformer"):
-                raise ValueError(
-                    f"model.{name} needs model.ctc_weight > 0 and text_encoder transformer"
-                )
         if c.token_residual:
             self.residual_gain = nn.Parameter(torch.ones(()))
             self.residual_norm = nn.LayerNorm(c.width)
@@ -286,8 +256,7 @@ class AtatModel(AbsESPnetModel):
             loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, of the
             tasks that the batch has; weight (1,) = B.
         """
-        memories = []
-        loss_ctc = None
+        memories, loss_ctc = [], None
         if speech is not None:
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
             states_B = mask.sum(dim=1)
@@ -295,35 +264,15 @@ class AtatModel(AbsESPnetModel):
                 memory, mask = self._some_by_posteriors(memory, mask, ctc_BSV)
             memories.append((memory, mask))
             if ctc_BSV is not None and words is not None:
-                if flat_start is not None and bool(flat_start.any()):
-                    loss_ctc = losses.flat_start_loss(
-                        ctc_BSV,
-                        states_B,
-                        words,
-                        words_lengths,
-                        active / self.subsampling,
-                        self.num_characters_V,
-                        self.blank,
-                    )
-                else:
-                    loss_ctc = losses.ctc_loss(ctc_BSV, states_B, words, words_lengths, self.blank)
+                loss_ctc = self._ctc_loss(
+                    ctc_BSV, states_B, words, words_lengths, active, flat_start
+                )
         if text is not None:
             memories.append(self.encode_text(text, text_lengths))
         loss, stats = memories[0][0].new_zeros(()), {}
         if len(target):
-            found = losses.next_tokens(
-                self.decoder,
-                memories,
-                target,
-                target_lengths,
-                target_source,
-                target_task,
-                pad=self.pad,
-                eos=self.eos,
-                label_smoothing=self.label_smoothing,
-            )
-            loss, stats = losses.weighted_by_task(
-                found, target_task, self.task_tokens, self.task_weights
+            loss, stats = self._decoder_loss(
+                memories, target, target_lengths, target_source, target_task
             )
         if loss_ctc is not None:
             loss = loss + self.config.ctc_weight * loss_ctc
@@ -332,11 +281,94 @@ class AtatModel(AbsESPnetModel):
         num_sources = loss.new_tensor(sum(len(memory) for memory, _ in memories))
         return force_gatherable((loss, stats, num_sources), loss.device)
 
+    def _decoder_loss(
+        self,
+        memories: list[tuple[Tensor, Tensor]],
+        target: Tensor,
+        target_lengths: Tensor,
+        target_source: Tensor,
+        target_task: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the targets, weighted by task, and statistics; as of `forward`."""
+        found = losses.next_tokens(
+            self.decoder,
+            memories,
+            target,
+            target_lengths,
+            target_source,
+            target_task,
+            pad=self.pad,
+            eos=self.eos,
+            label_smoothing=self.label_smoothing,
+        )
+        return losses.weighted_by_task(found, target_task, self.task_tokens, self.task_weights)
+
+    def _ctc_loss(
+        self,
+        ctc_BSV: Tensor,
+        states_B: Tensor,
+        words: Tensor,
+        words_lengths: Tensor,
+        active: Tensor | None,
+        flat_start: Tensor | None,
+    ) -> Tensor:
+        """CTC's loss, or that of its flat start; as of `forward`."""
+        if flat_start is None or not bool(flat_start.any()):
+            return losses.ctc_loss(ctc_BSV, states_B, words, words_lengths, self.blank)
+        return losses.flat_start_loss(
+            ctc_BSV,
+            states_B,
+            words,
+            words_lengths,
+            active / self.subsampling,
+            self.num_characters_V,
+            self.blank,
+        )
+
     def collect_feats(
         self, speech: Tensor, speech_lengths: Tensor, **_: object
     ) -> dict[str, Tensor]:
         """ESPnet's hook for feature statistics: the features are the input."""
         return {"feats": speech, "feats_lengths": speech_lengths}
+
+
+def _check_parts(c: ModelConfig) -> None:
+    """Raise ValueError for parts that do not exist, or not together."""
+    if c.decoder not in ("transformer", "whisper"):
+        raise ValueError(f"model.decoder: got '{c.decoder}', expected transformer or whisper")
+    if c.text_encoder not in ("transformer", "pretrained"):
+        raise ValueError(
+            f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
+        )
+    if not 0 <= c.ctc_to_text_share <= 1:
+        raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
+    for name in ("token_residual", "ctc_to_text_share"):
+        if getattr(c, name) > 0 and (c.ctc_weight <= 0 or c.text_encoder != "transformer"):
+            raise ValueError(
+                f"model.{name} needs model.ctc_weight > 0 and text_encoder transformer"
+            )
+
+
+def _speech_encoder(num_bins: int, c: ModelConfig) -> nn.Module:
+    if c.speech_encoder == "whisper":
+        return whisper.WhisperEncoder(
+            num_bins,
+            c.width,
+            c.num_heads,
+            c.speech_ffn,
+            c.speech_layers,
+            c.dropout,
+            c.speech_frozen_layers,
+        )
+    if c.speech_encoder == "adapter":
+        return StateAdapter(c)
+    return SpeechEncoder(num_bins, c)
+
+
+def _text_encoder(c: ModelConfig, load_pretrained: bool) -> nn.Module:
+    if c.text_encoder == "transformer":
+        return TextEncoder(c)
+    return PretrainedTextEncoder(c.text_pretrained, c.width, c.text_frozen, load_pretrained)
 
 
 def build(config: Config, tokenizer: Tokenizer, load_pretrained: bool = True) -> AtatModel:

@@ -119,13 +119,8 @@ class TrainingData:
         num_copies: int = 0,
         ctm_dir: str | None = None,
     ):
-        if not sources:
-            raise ValueError("train.sources is empty: name at least one split and its tasks")
         known = {*SPEECH_TASKS, *TEXT_TASKS}
-        for source in sources:
-            for task in source.tasks:
-                if task not in known:
-                    raise ValueError(f"train.sources: got task '{task}', expected {sorted(known)}")
+        _check_tasks(sources, known)
         self.speech: list[SpeechPart] = []
         self.text: list[TextPart] = []
         self.notes: list[str] = []
@@ -141,14 +136,9 @@ class TrainingData:
                 reader = FeatureReader(dump / split)
                 ticks = {}
                 if wanted["mlm"]:
-                    able = {i for i in wanted["mlm"] if i in reader}
                     path = ctm.path_of(split, data, ctm_dir)
-                    ticks = _word_ticks(path, directory, able, allow_drops)
-                    if len(ticks) < len(able):
-                        self.notes.append(
-                            f"split '{split}': {len(able) - len(ticks)} of {len(able)} utterances "
-                            "have no alignment and are left out of task 'mlm'"
-                        )
+                    able = {i for i in wanted["mlm"] if i in reader}
+                    ticks = self._aligned(path, split, directory, able, allow_drops)
                     wanted["mlm"] = set(ticks)
                 part = _speech_part(split, directory, wanted, reader, tokenizer, ticks, repeat)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
@@ -169,6 +159,33 @@ class TrainingData:
         self.text_index = _index_of(self.text)
         self.num_speech = sum(len(part.ids) for part in self.speech)
         self.num_text = sum(len(part.ids) for part in self.text)
+
+    def _aligned(
+        self,
+        path: Path,
+        split: str,
+        directory: kaldi_dir.DataDir,
+        wanted: set[str],
+        allow_drops: bool,
+    ) -> dict[str, np.ndarray]:
+        """Where the words of utterances are; `notes` says how many have no alignment."""
+        ticks = _word_ticks(path, directory, wanted, allow_drops)
+        if len(ticks) < len(wanted):
+            self.notes.append(
+                f"split '{split}': {len(wanted) - len(ticks)} of {len(wanted)} utterances "
+                "have no alignment and are left out of task 'mlm'"
+            )
+        return ticks
+
+
+def _check_tasks(sources: list[Source], known: set[str]) -> None:
+    """Raise ValueError unless there are sources, of tasks that are known."""
+    if not sources:
+        raise ValueError("train.sources is empty: name at least one split and its tasks")
+    for source in sources:
+        for task in source.tasks:
+            if task not in known:
+                raise ValueError(f"train.sources: got task '{task}', expected {sorted(known)}")
 
 
 def _index_of(parts: Sequence[SpeechPart | TextPart]) -> list[tuple[int, int]]:

@@ -47,6 +47,8 @@ def test_a_command_that_succeeds_says_nothing(capsys):
         (MemoryError(), 1, "out of memory"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError(), 2, "ValueError"),
+        (ModuleNotFoundError(name="torch"), 2, "torch and ESPnet, which are not installed: pip "),
+        (ModuleNotFoundError(name="fastapi"), 2, "pip install 'atat[serve]'"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, word):
@@ -54,6 +56,11 @@ def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, word):
     assert got == code
     assert len(lines) == 1
     assert ": error: " in lines[0] and word in lines[0]
+
+
+def test_a_module_that_is_in_no_extra_is_a_bug():
+    with pytest.raises(ModuleNotFoundError):
+        cli.run(raises(ModuleNotFoundError(name="atat.no_such_module")))
 
 
 def test_a_bug_keeps_its_traceback():

@@ -74,11 +74,31 @@ WRONG = [
         r".*g.yaml:4: '\|' in '\|' is not supported; .*g.yaml:4: '\|' in 'c\|d' is not supported; "
         r".*g.yaml:6: '/' in 'a/b' is not supported: words have letters",
     ),
-    ("intents: {a: {}}\nlists: {}\n", r"g.yaml: this is a file of Home Assistant's .*\(hassil\)"),
-    ("sentences: [a]\nlists: {}\n", "g.yaml: this is a file of speech-to-phrase's .* Rhino's YAML"),
     (
-        "# lights\n\n[ChangeLight]\ncolors = (red | green) {color}\nset it to <colors>\n",
-        "g.yaml: this is a file of Rhasspy's sentences.ini, .* as in egs/commands/grammar.yaml",
+        "sentences: [a]\nlists: {}\n",
+        "g.yaml: this is a file of speech-to-phrase's .* 'intents: NAME",
+    ),
+    (
+        grammar("go $t:x", slots="{t: [{in: a}]}"),
+        "g.yaml:5: a value of slot 't': expected 'in' and",
+    ),
+    (grammar("go $t:x", slots="{t: [{in: a, out: [b]}]}"), "g.yaml:5: slot 't': an entry is a seq"),
+    (grammar("go $t:x", slots="{t: [{in: '007', out: a}]}"), "g.yaml:5: '0' in '007' is not supp"),
+    (
+        grammar("go $t:x", slots="{t: [a, {in: A, out: c}]}"),
+        "g.yaml:5: slot 't' has the value 'a' tw",
+    ),
+    (
+        grammar("go", macros="{}\n  fixed_slots: {j: {a: b}}"),
+        "g.yaml:7: 'fixed_slots': no intent 'j'",
+    ),
+    (
+        grammar("go", macros="{}\n  fixed_slots: {i: {a: []}}"),
+        "g.yaml:7: 'fixed_slots' of 'i': an ent",
+    ),
+    (
+        grammar("go", macros="{}\n  fixed_slots: {i: {a b: c}}"),
+        "g.yaml:7: name 'a b' in 'fixed_slots'",
     ),
     (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported"),
     (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported"),
@@ -207,19 +227,35 @@ def test_built_in_types_have_what_is_said_and_what_rhino_gives():
 
 
 @pytest.mark.supports(
-    "Grammars",
-    "hassil, speech-to-phrase, Rhasspy's sentences.ini",
-    "refused by name, with the form that is expected",
+    "Grammars", "speech-to-phrase's sentences", "refused by name, with the form that is expected"
 )
 @pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not on this machine")
-def test_files_of_other_template_languages_are_named():
-    for name, form in [
-        ("hassil.yaml", "hassil"),
-        ("s2p.yaml", "speech-to-phrase"),
-        ("sentences.ini", "Rhasspy"),
-    ]:
-        with pytest.raises(ValueError, match=rf"{name}: this is a file of .*{form}"):
-            grammar_file.read(CASES / name)
+def test_a_file_of_speech_to_phrase_is_named():
+    with pytest.raises(ValueError, match=r"s2p.yaml: this is a file of speech-to-phrase's"):
+        grammar_file.read(CASES / "s2p.yaml")
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not on this machine")
+@pytest.mark.parametrize(("name", "count"), [("hassil.yaml", 96), ("sentences.ini", 12 + 404)])
+def test_files_of_other_template_languages_are_read(name, count):
+    assert Grammar.load(CASES / name).count() == count
+
+
+@pytest.mark.supports(
+    "Grammars", "a value said in several ways", "`{in: lounge, out: living room}`"
+)
+def test_a_value_is_written_as_its_out_says_and_fixed_slots_belong_to_an_intent(tmp_path):
+    path = tmp_path / "g.yaml"
+    slots = "{t: [bed, {in: the lounge, out: living_room}, {in: 2, out: two}]}"
+    path.write_text(
+        grammar("go $t:room", slots, macros="{}\n  fixed_slots: {i: {domain: light}}"),
+        encoding="utf-8",
+    )
+    read = Grammar.load(path)
+    assert read.slots == {"room": ("bed", "the lounge", "two")}
+    written = [read.written("room", value) for value in read.slots["room"]]
+    assert written == ["bed", "living_room", "two"]
+    assert read.fixed_slots == {"i": {"domain": "light"}}
 
 
 TOKENS = st.sampled_from(

@@ -14,7 +14,7 @@ from atat.config.schema import DecodeRun
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
-from atat.inference import confidence, decode_runs
+from atat.inference import confidence, decode_runs, hypotheses
 from atat.inference.predictor import SpeechToSemantics
 
 
@@ -313,7 +313,7 @@ def test_a_full_disk_leaves_nothing_behind(monkeypatch, capfd, exp, toy_data):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(decode_runs.json, "dumps", full)
+    monkeypatch.setattr(hypotheses.json, "dumps", full)
     code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "test")
     assert code == 1 and "disk full" in err[0]
     assert not [p for p in exp.iterdir() if "decode" in p.name]

@@ -174,6 +174,16 @@ def test_a_model_is_believed_where_the_grammar_seconds_it(own):
     assert not nothing.accepted
 
 
+def test_slots_that_an_intent_implies_are_among_those_that_were_said(load):
+    text = GRAMMAR + "  fixed_slots: {turnOn: {domain: light}}\n"
+    turned, loud = (
+        load(text).read(said, 1) for said in ("turn on the kitchen light", "set the volume to ten")
+    )
+    assert turned.slots == {"domain": "light", "room": "kitchen"}
+    assert turned.spoken_slots == {"room": "kitchen"}
+    assert (loud.slots, loud.spoken_slots) == ({"level": "ten"}, None)
+
+
 def test_slots_are_as_the_grammar_writes_them_and_as_they_are_said(load):
     typed = load(
         "context: {expressions: {a: ['wait $pv.TwoDigitInteger:n minutes (at $at:at)']},"

@@ -184,6 +184,41 @@ def test_what_a_training_is_too_small_for_is_said(tmp_path, capsys):
     )
 
 
+OTHER_FORMS = {
+    "home.yaml": """\
+language: en
+intents:
+  light: {data: [{sentences: ["[please] turn {state} the {room} light[s]"]}]}
+  stop: {data: [{sentences: ["(stop|cancel|end) [it|this|that] [now|please]"]}]}
+lists:
+  state: {values: ["on", "off"]}
+  room: {values: [kitchen, bathroom, {in: hall, out: corridor}]}
+""",
+    "sentences.ini": """\
+[light]
+\\[please] turn (on | off){state} the (kitchen | bathroom | hall:corridor){room} (light | lights)
+[stop]
+(stop | cancel | end) [it | this | that] [now | please]
+""",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_a_grammar_in_another_form_is_prepared_like_ours(run, tmp_path, name):
+    pytest.importorskip("hassil")
+    (tmp_path / name).write_text(OTHER_FORMS[name])
+    code, out, _ = run("--grammar", tmp_path / name, "--check", "true")
+    assert code == 0
+    assert f"{name}: intents 2, slots 2, sentences {24 + 36}" in out
+    code, _, _ = run("--grammar", tmp_path / name)
+    assert code == 0
+    kept = Grammar.load(tmp_path / "data" / "grammar.yaml")  # of our own form
+    assert kept.count_by_intent() == {"light": 24, "stop": 36}
+    assert kept.written("room", "hall") == "corridor"
+    for sequence in kaldi_dir.read(tmp_path / "data" / "train").semantics.values():
+        assert kept.readings(target_sequence.words(sequence)) == [sequence]
+
+
 def test_about_says_who_speaks_and_what_the_test_says(run, tmp_path, grammar):
     assert run()[0] == 0
     about = json.loads((tmp_path / "data" / "about.json").read_text())
