@@ -50,7 +50,7 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         for path in sorted(directory.glob("*.onnx")):
             if precision == "int8":
                 _quantize(path)
-            _optimize(path)
+            optimize(path)
         for name in COPIED:
             if (exp / name).is_dir():
                 shutil.copytree(exp / name, directory / name)
@@ -87,7 +87,7 @@ def _quantize(path: Path) -> None:
     temporary.replace(path)
 
 
-def _optimize(path: Path) -> None:
+def optimize(path: Path) -> None:
     """Fuse what can be fused, in place: done once here, not at every start."""
     import onnxruntime
 

@@ -147,7 +147,7 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
             {"ctc": "BS", "mask": "BS"},
             {"memory": "BS", "mask_": "BS"},
         )
-    _write_decoder(model.decoder, directory)
+    write_decoder(model.decoder, directory)
     positions = model.decoder.positions
     return {
         "has_ctc": model.ctc is not None,
@@ -158,7 +158,7 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
     }
 
 
-def _write_decoder(decoder: Decoder, directory: Path) -> None:
+def write_decoder(decoder: Decoder, directory: Path) -> None:
     """The two graphs of the decoder."""
     width, num_heads = decoder.embedding.embedding_dim, decoder.num_heads
     num_layers = len(decoder.layers)

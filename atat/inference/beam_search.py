@@ -12,7 +12,7 @@ utterance is done when none that goes on can beat the worst of its n best.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Protocol, Self, TypeVar
 
@@ -153,7 +153,7 @@ def search(
     finished = _Finished(batch, nbest, max_length)
 
     for length in range(max_length + 1):
-        hyps, decoder_BKV, score_BKV = scorer.score(hyps, length)
+        state, decoder_BKV, score_BKV = scorer.score(hyps, length)
         # Each hypothesis ends in one way, so that of twice as many at least `beam` go on.
         size = score_BKV.shape[2]
         best_BM, index_BM = _best(score_BKV.reshape(len(score_BKV), -1), 2 * beam)
@@ -177,7 +177,8 @@ def search(
         runs_BK = ~(np.isneginf(score_BK) | done_B[:, None])
         decoder_BK = _rows(decoder_BKV.reshape(len(decoder_BKV), -1), index_BK)
         decoder_BK[~runs_BK] = -np.inf
-        hyps = scorer.extend(hyps, index_BK // size, index_BK % size, decoder_BK, runs_BK, length)
+        parent_BK, token_BK = np.divmod(index_BK, size)
+        hyps = scorer.extend(hyps, state, parent_BK, token_BK, decoder_BK, runs_BK, length)
         # Copying the caches pays when it saves a quarter of the work that is left.
         if 4 * done_B.sum() >= len(done_B):
             hyps = scorer.keep(hyps, np.flatnonzero(~done_B))
@@ -241,9 +242,9 @@ class _Scorer:
             accept_BK,
         )
 
-    def score(self, hyps: _Hypotheses, length: int) -> tuple[_Hypotheses, np.ndarray, np.ndarray]:
-        """The hypotheses, the decoder having taken their last tokens, and scores of all that can
-        follow, float (B, K, V): by the decoder, and joint.
+    def score(self, hyps: _Hypotheses, length: int) -> tuple[CachedState, np.ndarray, np.ndarray]:
+        """The decoder's state after their last tokens, and scores of all that can follow, float
+        (B, K, V): by the decoder, and joint.
 
         Args:
             hyps: of `length` tokens each.
@@ -266,11 +267,12 @@ class _Scorer:
         if self.acceptor is not None and hyps.accept_BK is not None:
             allowed_NV = self.acceptor.allowed(hyps.accept_BK.ravel(), self.max_length - length)
             score_BKV[~allowed_NV.reshape(score_BKV.shape)] = -np.inf
-        return replace(hyps, state=state), decoder_BKV, score_BKV
+        return state, decoder_BKV, score_BKV
 
     def extend(
         self,
         hyps: _Hypotheses,
+        state: CachedState,
         parent_BK: np.ndarray,
         token_BK: np.ndarray,
         decoder_BK: np.ndarray,
@@ -280,7 +282,7 @@ class _Scorer:
         """Hypotheses with one token more.
 
         Args:
-            hyps: of `length` tokens each, as `score` gave them.
+            hyps: of `length` tokens each. state: as `score` gave it.
             parent_BK: which of them each continues.
             token_BK: with what.
             decoder_BK: their log-probabilities then.
@@ -295,14 +297,14 @@ class _Scorer:
         if self.acceptor is not None and accept_BK is not None:
             accept_BK = _rows(accept_BK, parent_BK)
             accept_BK[runs_BK] = self.acceptor.advance(accept_BK[runs_BK], token_BK[runs_BK])
-        return replace(
-            hyps,
-            token_BK=token_BK,
-            tokens_BKL=tokens_BKL,
-            decoder_BK=decoder_BK,
-            state=hyps.state.select(parent_BK) if parent_BK.shape[1] > 1 else hyps.state,
-            ctc=ctc,
-            accept_BK=accept_BK,
+        return _Hypotheses(
+            hyps.utterance_B,
+            token_BK,
+            tokens_BKL,
+            decoder_BK,
+            state.select(parent_BK) if parent_BK.shape[1] > 1 else state,
+            ctc,
+            accept_BK,
         )
 
     def keep(self, hyps: _Hypotheses, keep_B: np.ndarray) -> _Hypotheses:

@@ -28,12 +28,14 @@ class CtcState:
         nonblank_BKS: log-probability of all paths over s frames that collapse to the prefix and end
             in its last label.
         blank_BKS: the same for paths that end in blank.
+        paths_BKS: of both together.
         last_BK: last label of the prefix; blank when it has none yet.
         prefix_BK: log-probability of all label sequences that begin with the prefix.
     """
 
     nonblank_BKS: np.ndarray
     blank_BKS: np.ndarray
+    paths_BKS: np.ndarray
     last_BK: np.ndarray
     prefix_BK: np.ndarray
 
@@ -75,7 +77,8 @@ class CtcPrefixScorer:
         blank_BKS = blank_B1S.repeat(num_hyps, 1)
         last_BK = np.full(blank_BKS.shape[:2], self.blank)
         zero_BK = np.zeros(last_BK.shape, np.float32)
-        return CtcState(np.full_like(blank_BKS, IMPOSSIBLE), blank_BKS, last_BK, zero_BK)
+        nonblank_BKS = np.full_like(blank_BKS, IMPOSSIBLE)
+        return CtcState(nonblank_BKS, blank_BKS, blank_BKS, last_BK, zero_BK)
 
     def score(self, state: CtcState) -> np.ndarray:
         """Score of each hypothesis after each next token.
@@ -86,8 +89,7 @@ class CtcPrefixScorer:
             where it is impossible. A token less likely than e^-87 times the prefix's best frame
             counts as impossible.
         """
-        paths_BKS = _logaddexp(state.nonblank_BKS, state.blank_BKS)
-        paths_BKT = paths_BKS[..., :-1]
+        paths_BKT = state.paths_BKS[..., :-1]
         peak_BK1 = paths_BKT.max(-1, keepdims=True)
         with np.errstate(divide="ignore"):  # log(0)
             prefix_BKV = np.log(np.exp(paths_BKT - peak_BK1) @ self.probs_BTV)
@@ -96,7 +98,7 @@ class CtcPrefixScorer:
         repeat_BK = _logsumexp(state.blank_BKS[..., :-1] + self._label(state.last_BK))
         batch, num_hyps = state.last_BK.shape
         prefix_BKV[np.arange(batch)[:, None], np.arange(num_hyps), state.last_BK] = repeat_BK
-        prefix_BKV[..., self.eos] = paths_BKS[..., -1]
+        prefix_BKV[..., self.eos] = state.paths_BKS[..., -1]
         prefix_BKV[..., self.is_silent_V] = state.prefix_BK[..., None]
         prefix_BKV[prefix_BKV < HARDLY_POSSIBLE] = -np.inf
         return prefix_BKV
@@ -106,15 +108,13 @@ class CtcPrefixScorer:
         rows_B1 = np.arange(len(parent_BK))[:, None]
         nonblank_BKS = state.nonblank_BKS[rows_B1, parent_BK]
         blank_BKS = state.blank_BKS[rows_B1, parent_BK]
+        paths_BKS = state.paths_BKS[rows_B1, parent_BK]
         last_BK = state.last_BK[rows_B1, parent_BK]
         prefix_BK = state.prefix_BK[rows_B1, parent_BK]
-        paths_BKT = np.where(
-            (token_BK == last_BK)[..., None],
-            blank_BKS[..., :-1],
-            _logaddexp(nonblank_BKS, blank_BKS)[..., :-1],
-        )
+        repeats_BK1 = (token_BK == last_BK)[..., None]
+        enter_BKT = np.where(repeats_BK1, blank_BKS, paths_BKS)[..., :-1]
         label_BKT = self._label(token_BK)
-        new_nonblank_BKS = _scan(paths_BKT, label_BKT)
+        new_nonblank_BKS = _scan(enter_BKT, label_BKT)
         blank_B1T = self.log_probs_BTV[:, None, :, self.blank]
         new_blank_BKS = _scan(new_nonblank_BKS[..., :-1], blank_B1T)
         silent_BK = self.is_silent_V[token_BK]
@@ -122,8 +122,9 @@ class CtcPrefixScorer:
         return CtcState(
             np.where(silent_BK1, nonblank_BKS, new_nonblank_BKS),
             np.where(silent_BK1, blank_BKS, new_blank_BKS),
+            np.where(silent_BK1, paths_BKS, _logaddexp(new_nonblank_BKS, new_blank_BKS)),
             np.where(silent_BK, last_BK, token_BK),
-            np.where(silent_BK, prefix_BK, _logsumexp(paths_BKT + label_BKT)),
+            np.where(silent_BK, prefix_BK, _logsumexp(enter_BKT + label_BKT)),
         )
 
     def select_utterances(self, index_B: np.ndarray, state: CtcState) -> CtcState:
@@ -133,6 +134,7 @@ class CtcPrefixScorer:
         return CtcState(
             state.nonblank_BKS[index_B],
             state.blank_BKS[index_B],
+            state.paths_BKS[index_B],
             state.last_BK[index_B],
             state.prefix_BK[index_B],
         )
@@ -161,7 +163,7 @@ def log_likelihood(
     for position in range(max(map(len, labels_B), default=0)):
         token_B = [x[position] if position < len(x) else silent for x in labels_B]
         state = scorer.advance(state, itself_B1, np.array(token_B)[:, None])
-    whole_B = _logaddexp(state.nonblank_BKS, state.blank_BKS)[:, 0, -1]
+    whole_B = state.paths_BKS[:, 0, -1]
     return np.where(whole_B < HARDLY_POSSIBLE, -np.inf, whole_B)
 
 

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
+from atat.config.schema import Config
+
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
+# Of an encoder's widest layer, in a batch: 8 MB of float32, about what a core has of caches. More
+# wait for memory: larger batches of the paper's encoder take twice the time (docs/log.md).
+MAX_OUTPUTS = 2_000_000
 
 
 def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:
@@ -19,6 +24,22 @@ def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def encoder_frames(settings: Config) -> int:
+    """Most feature frames that a speech encoder on a CPU shall have at once, 1 or more.
+
+    By what its widest layer puts out for a frame: front, or feed-forward of Whisper's encoder.
+    """
+    c = settings.model
+    if c.frozen_encoder is not None:
+        width = 4 * c.frozen_encoder_width // 2  # a state is two frames
+    elif c.speech_encoder == "whisper":
+        width = c.speech_ffn // 2
+    else:
+        width = c.front_channels * settings.features.num_mel_bins
+        width //= 1 if c.front == "max" else 4  # half the time and half the bins
+    return max(1, MAX_OUTPUTS // width)
 
 
 def text_size(sentence: str) -> int:

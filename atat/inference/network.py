@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from atat.inference.beam_search import AutoregressiveDecoder
+from atat.inference.length_batches import batches
 
 if TYPE_CHECKING:
     from atat.models.espnet_model import AtatModel
@@ -57,6 +58,30 @@ class Network(Protocol):
         self, ctc_BSV: np.ndarray, mask_BS: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Memory and mask that the text encoder makes of CTC's posteriors, where `reads_ctc`."""
+
+
+def encode_in_parts(network: Network, feats: Sequence[np.ndarray], max_frames: int) -> Encoded:
+    """As `Network.encode_speech`, but on a CPU so many utterances at a time as its caches hold.
+
+    Args:
+        network: encodes.
+        feats: log mel features, float32 (T, F) each.
+        max_frames: padded frames of a part that has more than one utterance.
+    """
+    parts = list(batches([len(feats_TF) for feats_TF in feats], max_frames))
+    if len(parts) < 2 or network.device != "cpu":
+        return network.encode_speech(feats)
+    found = {}
+    for part in parts:
+        memory_BSD, mask_BS, ctc_BSV = network.encode_speech([feats[i] for i in part])
+        for row, i in enumerate(part):
+            is_real_S = mask_BS[row]
+            ctc_SV = None if ctc_BSV is None else ctc_BSV[row, is_real_S]
+            found[i] = memory_BSD[row, is_real_S], ctc_SV
+    memories, ctcs = zip(*(found[i] for i in range(len(feats))), strict=True)
+    memory_BSD, lengths_B = padded(memories)
+    mask_BS = np.arange(memory_BSD.shape[1]) < lengths_B[:, None]
+    return memory_BSD, mask_BS, padded(ctcs)[0] if network.has_ctc else None
 
 
 def padded(arrays: Sequence[np.ndarray], value: float = 0) -> tuple[np.ndarray, np.ndarray]:

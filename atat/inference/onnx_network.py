@@ -93,8 +93,7 @@ class OnnxDecoder:
             )
         batch, num_hyps = token_BK.shape
         itself = np.where(np.eye(num_hyps, dtype=bool), np.float32(0), LOWEST)
-        itself = np.broadcast_to(itself, (batch, 1, num_hyps, num_hyps))
-        lineage = np.concatenate((state.lineage, itself), -1)
+        lineage = np.concatenate((state.lineage, itself[None, None].repeat(batch, 0)), -1)
         log_probs_BKV, keys, values = self._step.run(
             None,
             {
@@ -108,10 +107,15 @@ class OnnxDecoder:
                 "memory_bias": state.memory_bias,
             },
         )
-        after = replace(
-            state, position=state.position + 1, keys=keys, values=values, lineage=lineage
+        return log_probs_BKV, OnnxState(
+            state.position + 1,
+            keys,
+            values,
+            lineage,
+            state.memory_keys,
+            state.memory_values,
+            state.memory_bias,
         )
-        return log_probs_BKV, after
 
 
 class OnnxNetwork:

@@ -28,8 +28,8 @@ from atat.grammar.grammar import Grammar
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.hub import HubModel
-from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
-from atat.inference.network import Encoded, Network
+from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, encoder_frames, text_size
+from atat.inference.network import Encoded, Network, encode_in_parts
 from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
 from atat.inference.recorded_audio import Recording
@@ -336,8 +336,9 @@ class SpeechToSemantics(HubModel):
         return self.search_encoded(*self.encode_features(feats), options)
 
     def encode_features(self, feats: Sequence[np.ndarray]) -> Encoded:
-        """Decoder memory, its mask and CTC's scores, as `Network.encode_speech`; one batch."""
-        return self.network.encode_speech([np.asarray(f) for f in feats])
+        """Decoder memory, its mask and CTC's scores, as `Network.encode_speech`."""
+        feats = [np.asarray(f) for f in feats]
+        return encode_in_parts(self.network, feats, encoder_frames(self.settings))
 
     def search_texts(self, texts: Sequence[str], options: SearchOptions) -> list[list[Hypothesis]]:
         """The n best of each sentence of training's words (`normalize`), decoded as one batch."""

@@ -7,6 +7,7 @@ and `start`/`step` for beam search (one token for every hypothesis, keys and val
 # B utterances, K hypotheses each, R rows (a row is one target of one task), T memory frames,
 # L target positions, D width, H heads, V vocabulary
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -89,17 +90,27 @@ class Layer(nn.Module):
         """Split into heads: (..., L, D) -> (..., H, L, D / H)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-2, -3)
 
-    def self_projections(self, x: Tensor) -> list[Tensor]:
+    def self_projections(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of (..., L, D), normalised here: (..., H, L, D / H) each."""
-        return [self.heads(p) for p in self.self_qkv(self.self_norm(x)).chunk(3, dim=-1)]
+        projected = _linear(self.self_qkv, _norm(self.self_norm, x))
+        by_head = projected.unflatten(-1, (3, self.num_heads, -1))  # (..., L, 3, H, D / H)
+        return tuple(part.transpose(-2, -3) for part in by_head.unbind(-3))
 
     def add_self(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Add self-attention's `mixed` values (..., H, L, D / H), projected, to x (..., L, D)."""
-        return x + self.dropout(self.self_out(mixed.transpose(-2, -3).flatten(-2)))
+        return x + self.drop(_linear(self.self_out, mixed.transpose(-2, -3).flatten(-2)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Add the feed-forward of x, (..., L, D), to it."""
-        return x + self.dropout(self.ffn(self.ffn_norm(x)))
+        first, activation, dropout, last = self.ffn
+        x_inner = activation.forward(_linear(first, _norm(self.ffn_norm, x)))
+        if self.training:
+            x_inner = dropout(x_inner)
+        return x + self.drop(_linear(last, x_inner))
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout, while the model trains."""
+        return self.dropout(x) if self.training else x
 
 
 class DecoderLayer(Layer):
@@ -129,9 +140,9 @@ class DecoderLayer(Layer):
             keys, values: of the memory of each row of x, (R, H, T, D / H).
             bias: (R, 1, 1, T), added to the attention's logits: as `_bias` makes it.
         """
-        queries = self.heads(self.memory_q(self.memory_norm(x)))
+        queries = self.heads(_linear(self.memory_q, _norm(self.memory_norm, x)))
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
-        return x + self.dropout(self.memory_out(mixed.transpose(-2, -3).flatten(-2)))
+        return x + self.drop(_linear(self.memory_out, mixed.transpose(-2, -3).flatten(-2)))
 
 
 class Decoder(nn.Module):
@@ -236,16 +247,17 @@ class Decoder(nn.Module):
     def step(self, token_BK: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As `beam_search.AutoregressiveDecoder.step`; errors as of `forward`."""
         batch, num_hyps = token_BK.shape
-        itself = torch.eye(num_hyps, dtype=torch.bool, device=token_BK.device)
-        itself = _bias(itself, state.lineage.dtype).view(1, 1, num_hyps, num_hyps)
+        itself = _itself(num_hyps, state.lineage.dtype, state.lineage.device)
         lineage = torch.cat([state.lineage, itself.expand(batch, -1, -1, -1)], dim=-1)
         log_probs_BKV, keys, values = self.attend(token_BK, state, lineage)
-        return log_probs_BKV, replace(
-            state,
-            position=state.position + 1,
-            keys=tuple(keys),
-            values=tuple(values),
-            lineage=lineage,
+        return log_probs_BKV, DecoderState(
+            state.position + 1,
+            tuple(keys),
+            tuple(values),
+            lineage,
+            state.memory_keys,
+            state.memory_values,
+            state.memory_bias,
         )
 
     def attend(
@@ -261,7 +273,7 @@ class Decoder(nn.Module):
         Returns:
             Log-probabilities (B, K, V), and of every layer the keys and the values of all tokens.
         """
-        x_BKD = self._embed(token_BK[..., None], state.position).squeeze(-2)
+        x_BKD = self._embed(token_BK[..., None], state.position)[..., 0, :]
         all_keys, all_values = [], []
         for i, layer in enumerate(self.layers):
             # The K hypotheses are K queries to their utterance's one set of keys, here and below.
@@ -280,20 +292,51 @@ class Decoder(nn.Module):
 
     def _embed(self, token: Tensor, first_position: int) -> Tensor:
         width, last = self.embedding.embedding_dim, first_position + token.size(-1)
-        x = self.embedding(token)
+        x = F.embedding(token, self.embedding.weight)
         if self.positions is None:
-            return self.dropout(
-                x * math.sqrt(width) + sinusoids(first_position, token.size(-1), width, x)
-            )
+            if token.size(-1) == 1 and isinstance(first_position, int):  # not while it is traced
+                positions_LD = _sinusoid(first_position, width, x.dtype, x.device)
+            else:
+                positions_LD = sinusoids(first_position, token.size(-1), width, x)
+            return self._drop(x * math.sqrt(width) + positions_LD)
         if last > len(self.positions):
             raise ValueError(
                 f"got a sequence of {last} tokens, expected at most {len(self.positions)}: the "
                 "decoder (model.decoder: whisper) has learned no more positions"
             )
-        return self.dropout(x + self.positions[first_position:last])
+        return self._drop(x + self.positions[first_position:last])
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return self.dropout(x) if self.training else x
 
     def _logits(self, x: Tensor) -> Tensor:
-        return F.linear(self.norm(x), self.embedding.weight, self.output_bias)
+        return F.linear(_norm(self.norm, x), self.embedding.weight, self.output_bias)
+
+
+# A step of beam search is two hundred small operations. What nn.Module does around each call, and
+# what is the same in every search, cost a third of it.
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight, layer.bias)
+
+
+def _norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    return torch.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
+
+
+@functools.lru_cache(maxsize=1024)
+@torch.inference_mode(False)
+def _sinusoid(position: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One row of `sinusoids`, (1, width)."""
+    return sinusoids(position, 1, width, torch.empty(0, dtype=dtype, device=device))
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _itself(num_hyps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Lineage of each hypothesis' new token, (1, 1, K, K)."""
+    return _bias(torch.eye(num_hyps, dtype=torch.bool, device=device), dtype).view(
+        1, 1, num_hyps, num_hyps
+    )
 
 
 def _bias(mask_BT: Tensor, dtype: torch.dtype) -> Tensor:

@@ -99,3 +99,15 @@ def test_trimming_finds_the_speech(speech_16k):
 def test_a_kind_that_there_is_not_is_refused(speech_16k):
     with pytest.raises(ValueError, match=r"features\.kind: got 'mfcc', expected kaldi or whisper"):
         filter_bank.extract(speech_16k, replace(SETTINGS, kind="mfcc"))
+
+
+def test_features_are_the_librarys_to_the_last_bit(speech_16k):
+    import kaldi_native_fbank
+
+    bank = kaldi_native_fbank.OnlineFbank(filter_bank._options(RATE, 80, 25.0, 10.0))
+    bank.accept_waveform(RATE, (speech_16k * np.float32(32768)).tolist())
+    bank.input_finished()
+    expected = np.stack([bank.get_frame(t) for t in range(bank.num_frames_ready)])
+    for samples in (speech_16k, speech_16k.astype(np.float64), speech_16k.repeat(2)[::2]):
+        found = fbank(samples, SETTINGS)
+        assert found.dtype == np.float32 and np.array_equal(found, expected)
