@@ -42,7 +42,8 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
     if out.exists() and not exported_model.is_exported(out):
         raise ValueError(f"{out}: is there and not an exported model; expected a new directory")
     own = {Path(name).parts[0] for name in hub.model_files(out)}
-    if others := sorted({path.name for path in out.glob("*")} - own):
+    others = sorted({path.name for path in out.glob("*")} - own)
+    if others := [name for name in others if not name.startswith("decode_")]:  # of atat.decode
         raise ValueError(
             f"{out}: has {others[0]}, which is not of a model and would be removed; expected a new "
             "directory, or an exported model alone"
