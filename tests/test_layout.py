@@ -29,6 +29,7 @@ COMMANDS = (
     ),
     *(
         "export",
+        "web",
         "calibrate",
         "noise_curve",
         "conditions",

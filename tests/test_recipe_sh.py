@@ -1155,9 +1155,9 @@ def test_no_tracked_file_is_changed_in_a_clone(tmp_path):
     # The repository as it is here now, committed or not.
     origin, clone = tmp_path / "origin", tmp_path / "the project"
     for name in git("ls-files", "-z", "-co", "--exclude-standard", at=REPO).split("\0")[:-1]:
-        if (REPO / name).is_file():
+        if (REPO / name).exists():
             (origin / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPO / name, origin / name)
+            shutil.copy(REPO / name, origin / name, follow_symlinks=False)
     git("init", "--quiet", at=origin)
     git("add", ".", at=origin)
     git("commit", "--quiet", "--message", "all", at=origin)

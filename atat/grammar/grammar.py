@@ -119,6 +119,16 @@ class Grammar:
             return spoken
         return self._written.get(slot_name, {}).get(spoken, spoken)
 
+    @property
+    def written_values(self) -> dict[str, dict[str, str]]:
+        """Slot -> spoken value -> as `written` has it, where that differs."""
+        if self.spoken_values:
+            return {}
+        return {
+            name: {spoken: value for spoken, value in values.items() if spoken != value}
+            for name, values in self._written.items()
+        }
+
     def with_meaning(self, frame: target_sequence.Frame) -> Automaton | None:
         """The automaton of all target sequences of a frame, in whatever order its slots are said.
 

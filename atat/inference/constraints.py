@@ -171,6 +171,20 @@ class Table:
         table.__dict__.update(parts | numbers)
         return table
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The automaton for other runtimes, int32.
+
+        Returns:
+            `first` (num_states + 1,): the first arc of each state, and the number of arcs; `token`,
+            `target`, and `needed` (num_arcs,), how many tokens more an end needs after it; `final`
+            (num_states,).
+        """
+        needed = np.minimum(self._needed[:-1], np.iinfo(np.int32).max)
+        first = np.append(self._first[:-1], len(self._token))
+        parts = {"first": first, "token": self._token, "target": self._target[:-1]}
+        parts |= {"needed": needed, "final": self._final[:-1]}
+        return {name: part.astype(np.int32) for name, part in parts.items()}
+
     def allowed(self, state_N: np.ndarray, room: int = ANY_ROOM) -> np.ndarray:
         """As `Acceptor.allowed`."""
         degree_N = self._degree[state_N]

@@ -3,7 +3,7 @@
 import { openMicrophone } from "./microphone.js";
 import { showResult, wordsOfSequence } from "./reading.js";
 
-const NBEST = 3;
+export const NBEST = 3;
 const NUM_EXAMPLES = 6;
 const PATIENCE_MS = 15000; // without speech
 const IDLE = "Press the button or the space bar, and speak.";
@@ -181,18 +181,18 @@ class Listening {
   }
 }
 
-function show(result, answerMs) {
+export function show(result, answerMs) {
   find("result").replaceChildren(showResult(result, answerMs));
   find("result").hidden = false;
   find("result").classList.remove("stale");
 }
 
-function showWords(words, isPartial = false) {
+export function showWords(words, isPartial = false) {
   find("words").textContent = words;
   find("words").classList.toggle("partial", isPartial);
 }
 
-function showError(error) {
+export function showError(error) {
   find("error").hidden = !error?.message;
   find("error").textContent = error?.message ?? "";
   if (error?.needsToken) {
