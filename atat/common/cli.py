@@ -24,6 +24,7 @@ MISTAKES = (
     FileNotFoundError,
     NotADirectoryError,
     IsADirectoryError,
+    FileExistsError,
     PermissionError,
 )
 # Modules that the bare `pip install atat` leaves out: what each is called, and its extra.

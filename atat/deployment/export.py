@@ -9,7 +9,7 @@ from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.deployment import onnx_export
 from atat.grammar.grammar import Grammar
-from atat.inference import confidence, constraints, model_card
+from atat.inference import confidence, constraints, hub, model_card
 from atat.inference.predictor import SpeechToSemantics
 from atat.models import exported_model
 
@@ -41,6 +41,13 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         raise ValueError(f"{exp}: is exported already; expected an experiment")
     if out.exists() and not exported_model.is_exported(out):
         raise ValueError(f"{out}: is there and not an exported model; expected a new directory")
+    own = {Path(name).parts[0] for name in hub.model_files(out)}
+    others = sorted({path.name for path in out.glob("*")} - own)
+    if others := [name for name in others if not name.startswith("decode_")]:  # of atat.decode
+        raise ValueError(
+            f"{out}: has {others[0]}, which is not of a model and would be removed; expected a new "
+            "directory, or an exported model alone"
+        )
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"exporting needs the package {package}: pip install 'atat[export]'")
@@ -66,7 +73,12 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         # Not in the index: whoever publishes the model may write on in it.
         text = model_card.card(exp, name=out.resolve().name, precision=precision)
         (directory / model_card.FILE).write_text(text, encoding="utf-8")
-    return _table(out, network["left_out"])
+    left_out = dict(network["left_out"])
+    if not (out / VOICE_ACTIVITY).is_file():
+        left_out[VOICE_ACTIVITY] = (
+            "silero-vad is not installed (pip install silero-vad), for streams"
+        )
+    return _table(out, left_out)
 
 
 def _quantize(path: Path) -> None:

@@ -64,7 +64,7 @@ def read(path: str | Path) -> GrammarFile:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # which some editors write
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
     root, text, notes = other_formats.own_form(path, text)

@@ -300,6 +300,8 @@ class _Joiner:
         if name not in self.parsed:
             self.parsed[name] = self.parse(self.reader.scalar(self.at, f"rule '{name}'"))
         ends = self.after(self.parsed[name], rest)
+        for said in ends.values():  # here, before rules of rules of it say a million words
+            self.result.check_length(said, self.reader.where(self.at))
         self.open_rules.pop()
         self.at = user
         return ends

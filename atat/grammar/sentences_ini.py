@@ -246,6 +246,8 @@ class _Reader:
             user, self.line = self.line, self.rules[key]
             self.open_rules.append(key)
             self.parsed[key] = self.parse(self.line.text)
+            # Here, before rules of rules of it say a million words.
+            self.result.check_length(self.expression(self.parsed[key]), self.where())
             self.open_rules.pop()
             self.line = user
         return self.parsed[key]
@@ -265,7 +267,7 @@ class _Reader:
             if file.stat().st_size > MAX_BYTES:
                 raise self.error(f"{file}: {file.stat().st_size} bytes, at most {MAX_BYTES}")
             try:
-                lines = file.read_text(encoding="utf-8").splitlines()
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
             except UnicodeDecodeError as error:
                 raise self.error(f"{file}: not UTF-8 text") from error
             said = [line.strip() for line in lines if line.strip() and line.lstrip()[0] != "#"]

@@ -150,9 +150,9 @@ def save(
             f"{directory}: has files of another model ({', '.join(sorted(others))}); expected a "
             "new or empty directory"
         )
-    if model_card.FILE not in names:
-        text = model_card.card(source, license, name).encode()
-        _write(directory / model_card.FILE, text)
+    card = directory / model_card.FILE
+    if not card.exists() and model_card.FILE not in names:
+        _write(card, model_card.card(source, license, name).encode())
     for one in names:
         _write(directory / one, (source / one).read_bytes())
 

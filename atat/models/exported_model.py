@@ -58,7 +58,7 @@ def read_index(directory: Path) -> dict[str, Any]:
         if index["format"] != FORMAT:
             raise ValueError(f"got format {index['format']}, expected {FORMAT}")
         files = {name: (int(e["bytes"]), str(e["sha256"])) for name, e in index["files"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         reason = f"no {e}" if isinstance(e, KeyError) else e
         raise ValueError(f"{path}: damaged, or not of an exported model ({reason}); {AGAIN}") from e
     outside = [name for name in files if not _is_inside(name)]

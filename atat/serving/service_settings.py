@@ -1,6 +1,7 @@
 """What a service may be asked for, and by whom."""
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ class ServiceSettings:
         for name in ("max_sessions", "max_waiting", "max_mb", "num_threads"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
+        if self.max_duration_s is not None and not 0 < self.max_duration_s < math.inf:
+            raise ValueError(f"max_duration_s: got {self.max_duration_s}, expected seconds above 0")
         if self.token is not None and not re.fullmatch(rf"[!-~]{{{MIN_TOKEN},}}", self.token):
             raise ValueError(
                 f"token: got {len(self.token)} characters, expected {MIN_TOKEN} or more, printable "

@@ -41,6 +41,7 @@ def test_a_command_that_succeeds_says_nothing(capsys):
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), 2, "/x"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x"), 2, "/x"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), 2, "/x"),
+        (FileExistsError(errno.EEXIST, "File exists", "/x"), 2, "/x"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), 1, "disk full"),
         (OSError(errno.EIO, os.strerror(errno.EIO), "/x"), 1, "/x"),

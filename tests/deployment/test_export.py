@@ -114,6 +114,14 @@ def test_it_has_the_grammar_compiled_and_a_voice_activity_detector(exported, mon
     assert (exported / VOICE_ACTIVITY).stat().st_size > 1e6
 
 
+def test_a_model_without_a_voice_activity_detector_is_said_to_have_none(
+    calibrated, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("atat.deployment.export._add_voice_activity", lambda directory: None)
+    said = export(calibrated, tmp_path / "model", "float32")
+    assert "left out: vad.onnx: silero-vad is not installed" in said
+
+
 def test_int8_is_smaller(calibrated, tmp_path):
     sizes = []
     for precision in ("float32", "int8"):
@@ -140,6 +148,14 @@ def test_commands_export_and_parse(calibrated, toy_wavs, tmp_path, command):
     assert code == 2 and "exported already" in error
     code, _, error = command(command_module.main, "--exp", tmp_path, "--out", tmp_path / "x")
     assert code == 2 and "nothing is trained here" in error
+
+
+@pytest.mark.parametrize("name", [".git", "exp"])
+def test_what_stands_beside_an_exported_model_is_kept(model_dir, name):
+    (model_dir / name).mkdir()
+    with pytest.raises(ValueError, match=rf"has {name}, which is not of a model and would be"):
+        export(model_dir / "exp", model_dir)
+    assert (model_dir / name).is_dir()
 
 
 def test_a_missing_package_is_named(calibrated, tmp_path, monkeypatch):
@@ -175,6 +191,7 @@ def flip(path: Path) -> None:
         (lambda d: (d / "posteriors.onnx").write_bytes(b"x"), r"posteriors\.onnx: is not of this"),
         (lambda d: (d / "model.json").write_text("{"), r"model\.json: damaged"),
         (lambda d: (d / "model.json").write_text("[]"), r"model\.json: damaged"),
+        (lambda d: (d / "model.json").write_text("[" * 90_000), r"model\.json: damaged"),
         (lambda d: (d / "model.json").write_bytes(b" " * 2_000_000), r"more than 1000000 bytes"),
         (lambda d: change(d / "model.json", format=2), r"got format 2, expected 1"),
         (

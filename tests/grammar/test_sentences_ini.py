@@ -136,9 +136,13 @@ REFUSED = [
     ),
     ("[A]\n" + "(" * 21 + "a" + ")" * 21, "ini:2: brackets are nested deeper than 20"),
     ("[A]\n" + "go " * 101, "ini:2: a sentence can have 101 words"),
-    ("[A]\n" + DOUBLED + "<r0>\n", "a sentence can have 32768 words"),
+    ("[A]\n" + DOUBLED + "<r0>\n", "ini:10: a sentence can have 128 words"),
     ("[A]\n" + BRANCHED + "<r0>\n", "ini: rules and alternatives make .* bytes"),
 ]
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    assert sentences(load(tmp_path, "\ufeff[A]\ngo\n")) == {"go"}
 
 
 @pytest.mark.supports(

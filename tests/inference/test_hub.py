@@ -110,6 +110,14 @@ def test_a_card_that_is_there_already_stays(exp, tmp_path):
     assert (tmp_path / "saved" / "README.md").read_text() == "mine"
 
 
+def test_a_card_that_was_written_on_in_is_not_made_anew(exp, tmp_path):
+    card = tmp_path / "saved" / "README.md"
+    Loaded.load(exp).save_pretrained(card.parent)
+    card.write_text("mine")
+    Loaded.load(exp).save_pretrained(card.parent)
+    assert card.read_text() == "mine"
+
+
 def test_saving_again_replaces_the_model_and_another_models_directory_is_refused(exp, tmp_path):
     model, saved = Loaded.load(exp), tmp_path / "saved"
     model.save_pretrained(saved)

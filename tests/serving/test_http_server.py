@@ -318,6 +318,8 @@ def test_who_knows_the_token_may_call_us_by_any_name_but_not_from_another_page(m
         ({"token": "a token with some spaces"}, "without spaces"),
         ({"max_sessions": 0}, "max_sessions: got 0"),
         ({"max_mb": float("nan")}, "max_mb: got nan"),
+        ({"max_duration_s": 0}, "max_duration_s: got 0"),
+        ({"max_duration_s": float("nan")}, "max_duration_s: got nan"),
     ],
 )
 def test_settings_that_would_not_do_are_refused(settings, said):
