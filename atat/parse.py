@@ -102,7 +102,7 @@ def main() -> None:
         sources.append("microphone")
         inputs.append(("file", record(args.mic)))
     inputs = [
-        (kind, sys.stdin.buffer if (kind, source) == ("file", "-") else source)
+        (kind, cli.standard_input() if (kind, source) == ("file", "-") else source)
         for kind, source in inputs
     ]
     failed = missed = False

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -70,6 +70,17 @@ def parser(description: str) -> Parser:
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+
+
+def standard_input() -> io.BufferedReader:
+    """Standard input in bytes.
+
+    Raises:
+        ValueError: whoever started the program closed it.
+    """
+    if sys.stdin is None:
+        raise ValueError("-: standard input is closed, expected audio on it")
+    return cast(io.BufferedReader, sys.stdin.buffer)
 
 
 def boolean(text: str) -> bool:

@@ -35,22 +35,7 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         FileNotFoundError, ValueError: there is no such model, `out` is something else, or a package
             of the extra `export` is missing.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: got '{precision}', expected {' or '.join(PRECISIONS)}")
-    if exported_model.is_exported(exp):
-        raise ValueError(f"{exp}: is exported already; expected an experiment")
-    if out.exists() and not exported_model.is_exported(out):
-        raise ValueError(f"{out}: is there and not an exported model; expected a new directory")
-    own = {Path(name).parts[0] for name in hub.model_files(out)}
-    others = sorted({path.name for path in out.glob("*")} - own)
-    if others := [name for name in others if not name.startswith("decode_")]:  # of atat.decode
-        raise ValueError(
-            f"{out}: has {others[0]}, which is not of a model and would be removed; expected a new "
-            "directory, or an exported model alone"
-        )
-    for package in ("onnx", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(f"exporting needs the package {package}: pip install 'atat[export]'")
+    _check(exp, out, precision)
     model = SpeechToSemantics.load(exp)
     with atomic_directory(out) as directory:
         network = onnx_export.export(model.model, directory)
@@ -79,6 +64,26 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
             "silero-vad is not installed (pip install silero-vad), for streams"
         )
     return _table(out, left_out)
+
+
+def _check(exp: Path, out: Path, precision: str) -> None:
+    """Raise ValueError where `export` cannot begin; arguments as there."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: got '{precision}', expected {' or '.join(PRECISIONS)}")
+    if exported_model.is_exported(exp):
+        raise ValueError(f"{exp}: is exported already; expected an experiment")
+    if out.exists() and not exported_model.is_exported(out):
+        raise ValueError(f"{out}: is there and not an exported model; expected a new directory")
+    own = {Path(name).parts[0] for name in hub.model_files(out)}
+    others = sorted({path.name for path in out.glob("*")} - own)
+    if others := [name for name in others if not name.startswith("decode_")]:  # of atat.decode
+        raise ValueError(
+            f"{out}: has {others[0]}, which is not of a model and would be removed; expected a new "
+            "directory, or an exported model alone"
+        )
+    for package in ("onnx", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"exporting needs the package {package}: pip install 'atat[export]'")
 
 
 def _quantize(path: Path) -> None:

@@ -134,7 +134,8 @@ def save(
 
     Raises:
         FileNotFoundError: `source` has no weights in a form that can be shared. ValueError: the
-            directory has a model's files that `source` has not.
+            directory has a model's files that `source` has not, or such files without a model (a
+            repository has a README.md too); or a licence for a card that is made already.
     """
     names = model_files(source)
     if not any(map(_is_weights, names)):
@@ -144,7 +145,18 @@ def save(
         )
     if directory.exists() and directory.resolve() == source.resolve():
         raise ValueError(f"{directory}: is where the model is; expected another directory")
-    others = set(model_files(directory)) - {*names, model_card.FILE}
+    present = set(model_files(directory))
+    if present and not any(map(_is_weights, present)):
+        raise ValueError(
+            f"{directory}: has {min(present)} and no model; expected a new or empty directory, or "
+            "that of a model"
+        )
+    if license is not None and model_card.FILE in names:
+        raise ValueError(
+            f"license: got '{license}' for a model with a card, expected it in "
+            f"{source / model_card.FILE}"
+        )
+    others = present - {*names, model_card.FILE}
     if others:
         raise ValueError(
             f"{directory}: has files of another model ({', '.join(sorted(others))}); expected a "

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from atat.common import cli
 from atat.data import microphone
 from atat.inference.parsing import line, show
 
@@ -53,7 +54,7 @@ def listen(model: Any, args: argparse.Namespace, options: dict[str, Any], has_ta
         **options,
     )
     if args.stream:
-        name, pieces = "-", raw_samples(cast("io.BufferedReader", sys.stdin.buffer), rate)
+        name, pieces = "-", raw_samples(cli.standard_input(), rate)
     else:
         name, pieces = "microphone", microphone.stream()
     return show_all(session, pieces, name, args.nbest > 1, has_tags)

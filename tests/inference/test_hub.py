@@ -118,6 +118,19 @@ def test_a_card_that_was_written_on_in_is_not_made_anew(exp, tmp_path):
     assert card.read_text() == "mine"
 
 
+def test_files_that_are_no_models_are_not_overwritten(exp, tmp_path):
+    (tmp_path / "README.md").write_text("of a repository")
+    with pytest.raises(ValueError, match=r"has README\.md and no model; expected a new"):
+        Loaded.load(exp).save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "of a repository"
+
+
+def test_a_licence_for_a_card_that_is_made_is_not_dropped(exp, tmp_path):
+    (exp / "README.md").write_text("mine")
+    with pytest.raises(ValueError, match=r"license: got 'mit' for a model with a card, expected"):
+        Loaded.load(exp).save_pretrained(tmp_path / "saved", license="mit")
+
+
 def test_saving_again_replaces_the_model_and_another_models_directory_is_refused(exp, tmp_path):
     model, saved = Loaded.load(exp), tmp_path / "saved"
     model.save_pretrained(saved)

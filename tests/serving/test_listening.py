@@ -35,7 +35,8 @@ def run(monkeypatch, capfd, spoken_model):
 
     def run(*arguments, stdin=b""):
         file = io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin
-        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
+        given = None if stdin is None else types.SimpleNamespace(buffer=file)
+        monkeypatch.setattr(sys, "stdin", given)
         monkeypatch.setattr(sys, "argv", ["atat.parse", "--exp", "exp", *map(str, arguments)])
         code = 0
         try:
@@ -78,6 +79,7 @@ def test_the_pause_is_an_option(run, pcm):
         (b"", "--stream: standard input is empty (0 bytes), expected raw samples"),
         (b"abc", "--stream: got 3 bytes, expected an even number: 16-bit samples"),
         (b"RIFF....WAVE", "--stream: got a wav file, expected raw 16-bit samples"),
+        (None, "standard input is closed"),
     ],
 )
 def test_what_is_no_stream_is_one_line(run, stdin, message):
