@@ -3,7 +3,7 @@
 `python -m atat.export --exp DIR --out model` writes the networks in ONNX, the grammar compiled, the
 vocabulary, settings, confidence and a model card, all with checksums. `atat.parse --exp model`,
 `atat.serve --model model` and `SpeechToSemantics.load("model")` take it like an experiment, with
-what `pip install atat` brings.
+what the wheel alone brings.
 """
 
 from pathlib import Path

@@ -270,7 +270,7 @@ def test_a_mistake_has_the_name_that_was_typed(installed):
 def test_what_needs_an_extra_says_so_in_one_line(installed, toy_experiment, toy_wavs):
     arguments = ["parse", "--exp", toy_experiment, toy_wavs["anna-0"]]
     stdout, (line,) = installed.run("-m", "atat", *arguments, code=cli.USAGE)
-    needs = "needs torch and ESPnet, which are not installed: pip install 'atat[train]'"
+    needs = f"needs torch and ESPnet, which are not installed: {cli.how_to_install('train')}"
     assert (stdout, line) == ("", f"atat parse: error: {needs}")
 
 

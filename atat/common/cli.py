@@ -27,7 +27,7 @@ MISTAKES = (
     FileExistsError,
     PermissionError,
 )
-# Modules that the bare `pip install atat` leaves out: what each is called, and its extra.
+# Modules that the bare wheel leaves out: what each is called, and its extra.
 EXTRAS = {
     **dict.fromkeys(("espnet", "espnet2"), ("ESPnet", "train")),
     **{
@@ -157,14 +157,20 @@ def missing(error: ModuleNotFoundError) -> str | None:
     """What is needed and how to get it, in one line, if an extra of ours has what is missing.
 
     >>> missing(ModuleNotFoundError(name="wyoming"))
-    "needs wyoming, which is not installed: pip install 'atat[home]'"
+    "needs wyoming, which is not installed: pip install 'WHEEL[home]' (docs/sharing.md)"
     """
     if error.name not in EXTRAS:
         return None
     title, extra = EXTRAS[error.name]
     # Both are large, and one without the other is of no use.
     what = "torch and ESPnet, which are" if title in ("torch", "ESPnet") else f"{title}, which is"
-    return f"needs {what} not installed: pip install 'atat[{extra}]'"
+    return f"needs {what} not installed: {how_to_install(extra)}"
+
+
+def how_to_install(extra: str) -> str:
+    """An extra of ours. By the wheel: the name alone is nobody's on PyPI yet, and might become
+    somebody else's."""
+    return f"pip install 'WHEEL[{extra}]' (docs/sharing.md)"
 
 
 def progress(

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from atat.common import cli
 from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.deployment import onnx_export
@@ -83,7 +84,9 @@ def _check(exp: Path, out: Path, precision: str) -> None:
         )
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
-            raise ValueError(f"exporting needs the package {package}: pip install 'atat[export]'")
+            raise ValueError(
+                f"exporting needs the package {package}: {cli.how_to_install('export')}"
+            )
 
 
 def _quantize(path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from atat.common import cli
 from atat.grammar.expressions import MAX_DEPTH, Choice, Expression, GrammarFile, Phrase, Slot, Word
 from atat.grammar.number_range import MAX_NUMBER, numbers
 from atat.grammar.templates import MAX_VALUES, NOTHING, Translation, choice, phrase, words
@@ -55,7 +56,7 @@ def read(path: Path, root: YamlNode) -> GrammarFile:
     except ImportError as error:
         raise ValueError(
             f"{path}: this is a file of Home Assistant's sentence templates, for which the package "
-            "hassil is needed (pip install 'atat[home]')"
+            f"hassil is needed: {cli.how_to_install('home')}"
         ) from error
     return _Reader(path).read(root)
 

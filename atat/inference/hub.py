@@ -1,4 +1,4 @@
-"""Save, load and publish a model as Hugging Face's libraries do; needs `pip install 'atat[hub]'`.
+"""Save, load and publish a model as Hugging Face's libraries do; needs the extra `hub`.
 
 A model is a directory: an experiment, or what `python -m atat.export` made of one. Only files that
 such a directory has are copied, fetched or published, whatever else lies beside them: nothing of

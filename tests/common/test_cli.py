@@ -49,7 +49,7 @@ def test_a_command_that_succeeds_says_nothing(capsys):
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError(), 2, "ValueError"),
         (ModuleNotFoundError(name="torch"), 2, "torch and ESPnet, which are not installed: pip "),
-        (ModuleNotFoundError(name="fastapi"), 2, "pip install 'atat[serve]'"),
+        (ModuleNotFoundError(name="fastapi"), 2, "pip install 'WHEEL[serve]'"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, word):

@@ -119,7 +119,7 @@ def test_what_is_kept_is_the_translation_which_needs_no_hassil(tmp_path, monkeyp
     again = Grammar.load(tmp_path / "grammar.yaml")
     assert sentences(again) == sentences(grammar)
     assert again.text == grammar.text and not again.warnings()
-    with pytest.raises(ValueError, match=r"home.yaml: .*\(pip install 'atat\[home\]'\)"):
+    with pytest.raises(ValueError, match=r"home.yaml: .*: pip install 'WHEEL\[home\]'"):
         Grammar.load(tmp_path / "home.yaml")
 
 
