@@ -14,8 +14,8 @@ from atat.common import cli
 from atat.serving.service_settings import TOKEN_ENV, ServiceSettings
 
 
-def main() -> None:
-    """Serve a model, from the command line."""
+def arguments() -> cli.Parser:
+    """The options of the command."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add(
@@ -51,6 +51,12 @@ def main() -> None:
         help="in which the model runs: utterances at once",
     )
     add("--log_text", type=cli.boolean, default=False, help="log what was understood")
+    return parser
+
+
+def main() -> None:
+    """Serve a model, from the command line."""
+    parser = arguments()
     args = parser.parse_args()
     if not 0 <= args.port < 2**16:
         parser.error(f"got --port {args.port}, expected 0 to 65535")

@@ -15,8 +15,8 @@ from atat import __version__
 from atat.common import cli
 
 
-def main() -> None:
-    """Serve a model, from the command line."""
+def arguments() -> cli.Parser:
+    """The options of the command."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="DIR", help="a trained or exported model")
@@ -44,7 +44,12 @@ def main() -> None:
         help="seconds without an event until one ends",
     )
     add("--num_threads", type=cli.positive_int, default=1, help="of one computation")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Serve a model, from the command line."""
+    args = arguments().parse_args()
     from atat.serving import wyoming_server
 
     host, port = wyoming_server.address(args.uri)
