@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A wing imports from those before it alone; commands (atat/*.py) from all.
 WINGS = (
     *("common", "semantics", "config", "grammar", "data", "synthesis", "models", "inference"),
-    *("deployment", "serving", "training", "evaluation", "prepare"),
+    *("serving", "deployment", "training", "evaluation", "prepare"),
 )
 COMMANDS = (
     *(

@@ -1,5 +1,6 @@
 """An experiment as one directory that runs without torch: see `atat.models.exported_model`."""
 
+import contextlib
 import importlib.util
 import shutil
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from atat.grammar.grammar import Grammar
 from atat.inference import confidence, constraints, hub, model_card
 from atat.inference.predictor import SpeechToSemantics
 from atat.models import exported_model
+from atat.serving import voice_activity
 
 PRECISIONS = ("int8", "float32")
 COPIED = ("config.yaml", "grammar.yaml", "nesting.json", "tokenizer")
-VOICE_ACTIVITY = "vad.onnx"  # of silero-vad, for streams
 # Products with weights. Convolutions stay float32: in integers they are slower (docs/log.md).
 QUANTIZED = ["MatMul", "Gemm", "Gather"]
 
@@ -60,8 +61,8 @@ def export(exp: Path, out: Path, precision: str = "int8") -> str:
         text = model_card.card(exp, name=out.resolve().name, precision=precision)
         (directory / model_card.FILE).write_text(text, encoding="utf-8")
     left_out = dict(network["left_out"])
-    if not (out / VOICE_ACTIVITY).is_file():
-        left_out[VOICE_ACTIVITY] = (
+    if not (out / voice_activity.MODEL_FILE).is_file():
+        left_out[voice_activity.MODEL_FILE] = (
             "silero-vad is not installed (pip install silero-vad), for streams"
         )
     return _table(out, left_out)
@@ -130,12 +131,9 @@ def _compile_grammar(model: SpeechToSemantics, directory: Path) -> None:
 
 
 def _add_voice_activity(directory: Path) -> None:
-    """Copy silero-vad's model, where its package is; importing that would import torch."""
-    found = importlib.util.find_spec("silero_vad")
-    if found is not None and found.origin is not None:
-        source = Path(found.origin).parent / "data" / "silero_vad_16k_op15.onnx"
-        if source.is_file():
-            shutil.copyfile(source, directory / VOICE_ACTIVITY)
+    """Copy silero-vad's model, where its package is."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(voice_activity.packaged(), directory / voice_activity.MODEL_FILE)
 
 
 def _table(out: Path, left_out: dict[str, str]) -> str:

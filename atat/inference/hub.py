@@ -7,6 +7,7 @@ another's repository is run, and no pickle is read.
 
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,15 +30,15 @@ REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # the Hub has few without an
 MAX_BYTES = 4_000_000_000  # of all of a model's files that are fetched
 
 
-class HubModel:
+class HubModel(ABC):
     """What a model that is loaded from a directory has in common with the models of the Hub."""
 
     name: str | None  # the directory
 
     @classmethod
+    @abstractmethod
     def load(cls, exp_dir: str | Path, *args: Any, **options: Any) -> Self:
         """Read a directory; each kind of model says with which options."""
-        raise NotImplementedError
 
     @classmethod
     def from_pretrained(

@@ -21,7 +21,7 @@ from atat.data.audio_mixdown import check_rate
 from atat.data.filter_bank import WHISPER_MAX_DURATION_S
 from atat.inference.result import Result
 from atat.serving.partial_words import words_so_far
-from atat.serving.voice_activity import HOP, RATE_HZ, Endpointer, VoiceActivity
+from atat.serving.voice_activity import HOP, MODEL_FILE, RATE_HZ, Endpointer, VoiceActivity
 
 PAUSE_S = 0.6
 PRE_ROLL_S = 0.5  # before speech: what the detector misses of it, and noise as it is
@@ -31,7 +31,6 @@ WORDS_EVERY_S = 0.3  # partial words, at most so often ...
 # they encode at most 1 / 0.25 + 1 times its length, and what the first ones take.
 WORDS_EVERY_SHARE = 0.25
 MAX_PEAK = 8.0  # of floats: a little beyond full scale happens, integers as floats are a mistake
-VAD_FILE = "vad.onnx"  # of a model's directory, in place of the package's
 
 
 @dataclass(frozen=True)
@@ -251,7 +250,7 @@ def _limit(model: Any, max_duration_s: float | None) -> float:
 def _vad_file(model: Any) -> Path | None:
     """The network that a model's directory carries, if it does."""
     name = getattr(model, "name", None)
-    path = None if name is None else Path(name) / VAD_FILE
+    path = None if name is None else Path(name) / MODEL_FILE
     return path if path is not None and path.is_file() else None
 
 

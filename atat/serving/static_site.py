@@ -28,13 +28,13 @@ from atat.inference.typed_text import DETERMINERS, FILLERS, OPENINGS
 from atat.models import exported_model
 from atat.serving import onnxruntime_web
 from atat.serving.example_sentences import ExampleSentences
-from atat.serving.voice_activity import RATE_HZ
+from atat.serving.voice_activity import MODEL_FILE, RATE_HZ
 
 HERE = Path(__file__).resolve().parent
 FORMAT = 1
 INDEX = Path("model/model.json")
 SHARED = ("app.js", "reading.js", "microphone.js", "capture-worklet.js", "style.css", "icon.svg")
-NETWORKS = ("speech.onnx", "memory.onnx", "step.onnx", "vad.onnx")
+NETWORKS = ("speech.onnx", "memory.onnx", "step.onnx", MODEL_FILE)
 TEXT = "text.onnx"  # where there is one
 NUM_EXAMPLES = 60
 FEATURES = (  # settings that JavaScript's features have

@@ -24,6 +24,7 @@ CONTEXT = 64  # samples before a frame that the network reads too
 SPEECH, STILL_SPEECH = 0.5, 0.35
 ONSET_FRAMES = 3  # in a row that begin speech: a click is shorter than a tenth of a second
 PACKAGE, FILE = "silero_vad", "data/silero_vad_16k_op15.onnx"
+MODEL_FILE = "vad.onnx"  # of an exported model: the same network
 
 
 class VoiceActivity:

@@ -12,7 +12,7 @@ import pytest
 from atat import SpeechToSemantics
 from atat import export as command_module
 from atat import parse as parse_module
-from atat.deployment.export import VOICE_ACTIVITY, export
+from atat.deployment.export import export
 from atat.inference import confidence
 from atat.models import exported_model
 from tests.toy_calibration import GRAMMAR_OPTIONS, toy_confidence
@@ -111,7 +111,7 @@ def test_it_has_the_grammar_compiled_and_a_voice_activity_detector(exported, mon
     model = SpeechToSemantics.load(exported)
     monkeypatch.setattr("atat.inference.constraints.from_grammar", None)
     model.options(constraint="grammar")
-    assert (exported / VOICE_ACTIVITY).stat().st_size > 1e6
+    assert (exported / "vad.onnx").stat().st_size > 1e6
 
 
 def test_a_model_without_a_voice_activity_detector_is_said_to_have_none(

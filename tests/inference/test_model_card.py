@@ -101,11 +101,11 @@ def test_a_calibration_counts_where_it_is_of_this_model(exp, own):
 
 
 def test_where_it_was_trained_is_in_it_and_paths_and_the_command_are_not(exp):
-    env = {"seed": 7, "commit": "abc123", "num_parameters": 12345, "command": "/home/me/train.py"}
+    env = {"seed": 7, "commit": "abc123", "num_parameters": 12345, "command": "/srv/train.py"}
     (exp / "env.json").write_text(json.dumps(env))
     text = model_card.card(exp)
     assert "| parameters | 12345 |" in text and "| commit of atat | abc123 |" in text
-    assert "/home" not in text
+    assert "train.py" not in text
 
 
 def test_a_run_without_its_description_is_named(exp):
