@@ -8,19 +8,9 @@ from atat import SpeechToSemantics
 from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
 from atat.serving import static_site
+from tests.conftest import GRAMMAR
 from tests.serving.browser.javascript import javascript
 
-GRAMMAR = """
-context:
-  expressions:
-    turnOn:
-      - turn on the $room:room [light, lights]
-    setVolume:
-      - set the volume to $level:level (percent)
-  slots:
-    room: [kitchen, living room]
-    level: [ten, twenty]
-"""
 SEQUENCES = [
     "turnOn( turn on the room( living room )room light )turnOn",
     "turnOn( turn on the room( kitchen )room lights )turnOn",
