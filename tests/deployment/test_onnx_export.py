@@ -11,7 +11,7 @@ from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
 from atat.deployment import onnx_export
 from atat.inference.beam_search import search
-from atat.inference.onnx_network import OnnxNetwork
+from atat.inference.onnx_network import OnnxDecoder, OnnxNetwork, OnnxState
 from atat.inference.torch_network import TorchNetwork
 from atat.models.espnet_model import build
 from tests.conftest import SEQUENCES, toy_settings
@@ -119,6 +119,13 @@ def test_searches_find_the_same(networks, tokenizer, beam):
         assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-3)
     if beam > 1:
         assert len({h.tokens for hyps in found[0] for h in hyps}) > 1
+
+
+def test_more_tokens_than_were_learned_are_refused():
+    nothing = np.zeros((1, 1, 1, 0, 2), np.float32)
+    state = OnnxState(3, nothing, nothing, nothing[0], nothing, nothing, nothing[0])
+    with pytest.raises(ValueError, match="got a sequence of 4 tokens, expected at most 3"):
+        OnnxDecoder(None, None, 3).step(np.array([[5]]), state)
 
 
 def test_copies_and_pickles_of_an_exported_network_work(networks):
