@@ -426,9 +426,9 @@ def test_a_pretrained_model_is_what_trees_start_from(recipe, tmp_path):
     (tmp_path / "nothing.yaml").write_text(FROM_NOTHING)
     options = ["--config", tmp_path / "nothing.yaml"]
     texts = f"data.asr_texts={tmp_path / 'sentences.txt'}"
-    recipe("pretrain", *options, "--set", texts, "--table", "true")
+    recipe("pretrain", *options, "--set", texts)
     start = (tmp_path / "exp").rename(tmp_path / "start") / "atat"
-    results(start.parent)
+    assert scores(start / "decode_test_asr")["wer"]["n"] > 0
     spoken = (start.parent / "data" / "asr" / "text").read_text()
     assert "is it late" in spoken and "read me the news" in spoken
 
