@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.slurm_cluster import StandIn
+
 REPO = Path(__file__).resolve().parent.parent
 DATA, TRAINING = ["prepare.toy", "features", "tokenizer"], ["train", "decode", "score"]
 ALL = [*DATA, *TRAINING, "report"]
@@ -374,6 +376,24 @@ def test_a_recipe_may_have_the_model_of_a_run_examined(project):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nproc is Linux's")
+def test_stages_can_be_jobs_of_slurm(project, tmp_path):
+    place = StandIn(tmp_path / "slurm")
+    (project.recipe / "conf" / "slurm.yaml").write_text("all: {account: recipes}\n")
+    (tmp_path / "my own.yaml").write_text("features: {jobs: 2, cpus: 3}\n")
+    given = ["--cmd", "slurm", "--cmd_config", tmp_path / "my own.yaml"]
+    project.shell(project.command(*given), env=place.environment)
+    calls = project.calls()
+    assert [call[0] for call in calls] == sorted([*ALL, "features", "features"], key=ALL.index)
+    assert calls[3][1][calls[3][1].index("--nj") + 1] == "3" and calls[3][2] == "1"
+    asked = [json.loads(line) for line in (place.root / "calls").read_text().splitlines()]
+    submitted = [words for name, *words in asked if name == "sbatch"]
+    assert len(submitted) == len(ALL)  # an array more, and no report
+    assert all("--account=recipes" in words for words in submitted)
+    assert len(list((project.recipe / "exp" / "logs").glob("*.log"))) == 8
+    project.run("--cmd", "slurm", "--cmd_config", project.recipe / "tables.yaml", code=2)
+    project.run("--cmd", "pbs", code=2)
+
+
 def test_processes_are_the_cores_whatever_threads_one_may_have(project):
     cores = str(len(os.sched_getaffinity(0)))
     for threads in ("1", "77"):

@@ -21,6 +21,8 @@ from atat.common import stage_files
 NUM_STAGES = 7
 DATA_STAGES = (1, 2, 3)  # of a part of the corpus, not of an experiment
 FAILED, MISTAKE, MISSING = 1, 2, 3  # exit codes
+UNDER_WAY = ("logs", ".job")  # of --cmd slurm, in the directory of experiments
+AGAIN = 75  # of a command that was told to stop and goes on when it is run again (EX_TEMPFAIL)
 
 
 class Stop(Exception):
