@@ -17,8 +17,8 @@ import pytest
 from atat.common import slurm, slurm_job, slurm_settings
 from atat.common.slurm_settings import Resources
 from atat.common.stages import Part, Step, Stop
-from tests.common.test_stage_processes import record
 from tests.slurm_cluster import Cluster, StandIn, load_tool
+from tests.stage_list import record
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"all": {"time": "5", "memory": "100M", "requeues": 3}}
