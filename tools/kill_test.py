@@ -31,6 +31,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from atat.common import provenance  # noqa: E402
+
 SHARE = 0.4  # of the time of a run in peace, within which each moment is drawn
 LIMIT_S = 3600
 
@@ -107,6 +111,7 @@ def main() -> int:
         )
     work = args.work or Path(tempfile.mkdtemp(prefix="kill_test."))
     write_recipe(work)
+    print(f"{args.kills} kills, seed {args.seed}, commit {provenance.commit()}")
     problems = kill_and_compare(work, args.kills, random.Random(args.seed), args)
     for problem in problems:
         print(f"NOT SO: {problem}")
