@@ -35,7 +35,9 @@ sys.path.insert(0, str(ROOT))
 
 from atat.common import provenance  # noqa: E402
 
-SHARE = 0.4  # of the time of a run in peace, within which each moment is drawn
+# Of the time of a run in peace, within which each moment is drawn; so many times more after each
+# kill before which nothing was finished, since else a training may never come to its first epoch.
+SHARE, MORE = 0.4, 1.5
 LIMIT_S = 3600
 
 # A recipe of its own, in a directory called as the one whose stage 1 it takes.
@@ -83,6 +85,7 @@ class Kill:
     seconds: float
     stage: str  # that the driver had last spoken of
     done: dict[str, str]  # marker -> its first line
+    epochs: int  # of the training
 
 
 @dataclass
@@ -173,21 +176,27 @@ def run_round(
 ) -> list[str]:
     """Run to the end in a new directory, killed as often as there is something to kill."""
     problems: list[str] = []
+    limit_s = SHARE * peace_s
     while True:
         process = command(work, name, options)
-        moment = rng.uniform(0.0, SHARE * peace_s) if len(kills) < num_kills else LIMIT_S
+        moment = rng.uniform(0.0, limit_s) if len(kills) < num_kills else LIMIT_S
         try:
             code = process.wait(moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            done = markers(work / name)
+            kill = Kill(
+                number, moment, last_stage(work, name), markers(work / name), epochs(work / name)
+            )
+            limit_s *= MORE
             if kills and kills[-1].round == number:
-                problems += run_again(kills[-1].done, done, f"kill {len(kills) + 1}")
-            kills.append(Kill(number, moment, last_stage(work, name), done))
+                problems += run_again(kills[-1].done, kill.done, f"kill {len(kills) + 1}")
+                if (len(kill.done), kill.epochs) > (len(kills[-1].done), kills[-1].epochs):
+                    limit_s = SHARE * peace_s
+            kills.append(kill)
             print(
-                f"kill {len(kills)} after {moment:.1f} s: {kills[-1].stage} "
-                f"({len(done)} stages done)",
+                f"kill {len(kills)} after {moment:.1f} s: {kill.stage} ({len(kill.done)} stages "
+                f"and {kill.epochs} epochs done)",
                 flush=True,
             )
             continue
@@ -226,6 +235,12 @@ def markers(directory: Path) -> dict[str, str]:
         if not path.name.endswith(".new"):
             found[str(path.relative_to(directory))] = path.read_text().partition("\n")[0]
     return found
+
+
+def epochs(directory: Path) -> int:
+    """How many the training has finished."""
+    path = directory / "atat" / "train.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 def run_again(before: dict[str, str], now: dict[str, str], when: str) -> list[str]:
