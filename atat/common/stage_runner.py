@@ -60,6 +60,10 @@ class Runner:
         self._fill = {step.part.dump: step for step in steps if step.number == 2}
         for step in steps:
             if step.kind == "stage" and step.number <= min(NUM_STAGES - 1, self._order.stop_stage):
+                if had_ended(step) and self._order.stage is None:
+                    drop(step)
+                    _finish(step, depends_on(step))
+                    print(f"{step.title}: it had ended when its run was killed")
                 if stage_files.mend_marker(step.done, step.listed):
                     print(f"{step.title}: {step.done} was damaged and is put back")
                 if not judge(step, self._order).is_due:
@@ -96,8 +100,7 @@ class Runner:
         os.makedirs(step.place, exist_ok=True)
         is_first = not os.path.exists(step.begun)
         # A stage that ends halfway has left something, but not all.
-        with open(step.begun, "w"):
-            pass
+        stage_files.write_lines(step.begun, wanted)
         before = _files(step)
         code = self._run(step)
         if code == MISTAKE and _files(step) == before:
@@ -198,6 +201,17 @@ class Runner:
         if code:
             message = f"{step.title} failed (exit code {code}); {again}"
             raise Stop(MISTAKE) if code == MISTAKE else Stop(FAILED, message)
+
+
+def had_ended(step: Step) -> bool:
+    """Whether a training came to its end, which is when it writes its model, but the run that was to
+    write the marker did not live so long; with what it depends on now."""
+    if step.number != 4 or stage_files.read_lines(step.begun) != depends_on(step):
+        return False
+    return any(
+        stage_files.is_newer(os.path.join(step.exp, name), step.begun)
+        for name in stage_files.MODELS
+    )
 
 
 def damage(step: Step) -> list[Damage]:
