@@ -7,6 +7,7 @@ space in its name, and so has what users give.
 
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -43,6 +44,9 @@ if told.exists():
             time.sleep(600)
         except KeyboardInterrupt:
             sys.exit(130)
+    if told.read_text() == "slow":
+        time.sleep(0.3)
+        sys.exit(0)
     if told.read_text() == "spoil":  # a file, and find a mistake only then
         place = "--exp" if "--exp" in arguments else "--data"
         (pathlib.Path(arguments[arguments.index(place) + 1]) / "spoiled").touch()
@@ -728,6 +732,31 @@ def test_a_killed_stage_is_not_done_nor_are_those_after_it(finished):
     finished.tell("features", None)
     finished.run()
     assert finished.modules() == ALL[1:]
+
+
+def test_killed_again_and_again_a_run_repeats_no_stage_that_was_done(project):
+    """At random moments, the whole process group; tools/kill_test.py does that with real stages."""
+    moments, killed = random.Random(31), 0
+    for module in ALL:
+        project.tell(module, "slow")
+    while killed < 6:
+        done = set(project.markers())
+        driver = subprocess.Popen(
+            project.command(), cwd=project.root, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(moments.uniform(0.2, 1.5 + 0.2 * killed))
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
+            killed += 1
+        driver.wait()
+        assert done <= set(project.markers())
+        ran = set(project.modules())
+        names = {f"data/{n}": DATA[n - 1] for n in (1, 2, 3)}
+        names |= {f"exp/atat/{n}": TRAINING[n - 4] for n in (4, 5, 6)}
+        assert not ran & {names[marker] for marker in done}
+    project.run()
+    assert set(project.markers()) == names.keys()
 
 
 # Nothing that is trained is lost
