@@ -204,14 +204,11 @@ class Runner:
 
 
 def had_ended(step: Step) -> bool:
-    """Whether a training came to its end, which is when it writes its model, but the run that was to
-    write the marker did not live so long; with what it depends on now."""
+    """Whether a training came to its end, which is when it writes its model, with what it depends
+    on now, and the run that was to write the marker did not live so long."""
     if step.number != 4 or stage_files.read_lines(step.begun) != depends_on(step):
         return False
-    return any(
-        stage_files.is_newer(os.path.join(step.exp, name), step.begun)
-        for name in stage_files.MODELS
-    )
+    return stage_files.is_newer(os.path.join(step.exp, stage_files.MODELS[0]), step.begun)
 
 
 def damage(step: Step) -> list[Damage]:

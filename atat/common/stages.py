@@ -6,9 +6,9 @@ done. Without an order (--stage), a stage whose marker says what it would say no
 Stages 1 to 3 (data) are shared by all experiments.
 
 While a stage runs there is `.begun.N`, which says what it depends on; with it, no marker from N on
-counts. A stage that ends with
-exit code 2 and has changed no file leaves all markers. What is trained is not made
-anew with other settings, or because anything else has changed, but with --overwrite true.
+counts. A stage that ends with exit code 2 and has changed no file leaves all markers. What is
+trained is not made anew with other settings, or because anything else has changed, but with
+--overwrite true.
 """
 
 import os
