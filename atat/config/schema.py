@@ -216,8 +216,13 @@ class ModelConfig:
         0.0,
         "of training utterances whose decoder attends not to the speech encoder, but to the text "
         "encoder, fed with CTC posteriors; with it the task nlu reads speech so, which it needs "
-        "where it has seen text alone; paper: 0",
+        "where it has seen text alone; 1: every task does, always; paper: 0",
         was="heard_share",
+    )
+    shared_semantics_token: bool = setting(
+        False,
+        "semantics of speech and of text start with one task token, <slu>, so that a domain that "
+        "was only read is no other task when it is heard; paper: false",
     )
 
 

@@ -132,7 +132,9 @@ class OnnxNetwork:
         self._directory, self._about = directory, about
         self.device, self._num_threads = device, num_threads
         self.has_ctc: bool = about["has_ctc"]
-        self.reads_ctc: bool = about["reads_ctc"]
+        # Exported before 0.3, `reads_ctc` says whether nlu does.
+        earlier = ["nlu"] if about.get("reads_ctc") else []
+        self.ctc_tasks: tuple[str, ...] = tuple(about.get("ctc_tasks", earlier))
         self.num_parameters: int = about["num_parameters"]
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
 
