@@ -133,8 +133,8 @@ def _attend(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int
     except OSError as error:
         print(error, file=sys.stderr)
         return 127, signals
-    for number in tuple(signals):  # came before there was a process to forward it to
-        process.send_signal(number)
+    for sent in tuple(signals):  # came before there was a process to forward it to
+        process.send_signal(sent)
     code = process.wait()
     return (code if code >= 0 else 128 - code), signals
 
