@@ -2,19 +2,21 @@
 
 The input of a run is the features of a split, its text (source text), or the words that another run
 has recognised (source hypotheses: two stages, recognition and understanding). References are not
-read here: stage 6 alone opens them.
+read here: stage 6 alone opens them. With ATAT_SHARE=3/8 in the environment, a share of the batches
+goes to EXP/.shares (not of runs over hypotheses); the command without it goes on from there.
 """
 
 from pathlib import Path
 
-from atat.common import cli
+from atat.common import cli, shares
 from atat.data import kaldi_dir
-from atat.inference import crf_tagger
+from atat.inference import crf_tagger, decode_shares
+from atat.inference.decode_inputs import open_inputs
 from atat.inference.decode_runs import (
     chosen_runs,
     decode_run,
+    decode_share,
     load_settings,
-    open_inputs,
     search_options,
     table,
 )
@@ -72,6 +74,16 @@ def main() -> None:
     )
     model.settings.decode = settings.decode
     options = {name: model.options(**search_options(run)) for name, run in runs.items()}
+    if (share := shares.mine()) is not None:
+        num_utterances = sum(
+            decode_share(
+                *(model, name, run, options[name], inputs[name], args.exp, args.nj, share),
+                with_confidence=args.confidence,
+            )
+            for name, run in runs.items()
+            if name in inputs and run.tagger is None and run.source != "hypotheses"
+        )
+        raise shares.Done(f"share {share}: {num_utterances} utterances decoded")
     records = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
@@ -85,6 +97,7 @@ def main() -> None:
                 with_confidence=args.confidence,
             )
         records.append(record)
+    decode_shares.remove(args.exp)
     for record in records:
         if record["num_dropped"]:
             print(

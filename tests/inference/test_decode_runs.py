@@ -14,7 +14,7 @@ from atat.config.schema import DecodeRun
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
-from atat.inference import confidence, decode_runs, hypotheses
+from atat.inference import confidence, decode_inputs, decode_runs, hypotheses
 from atat.inference.predictor import SpeechToSemantics
 
 
@@ -151,7 +151,7 @@ def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
     data, dump = toy_data
     run = DecodeRun(split="test", source="text", task="nlu")
     model = SpeechToSemantics.load(toy_experiment)
-    inputs = decode_runs.open_inputs(run, data, dump, toy_experiment)
+    inputs = decode_inputs.open_inputs(run, data, dump, toy_experiment)
     about = decode_runs.decode_run(
         model, "written", run, model.options(task="nlu"), inputs, tmp_path / "decode_written"
     )
@@ -191,7 +191,7 @@ def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path,
     of_text = DecodeRun(split="test", source="text", task="nlu")
     of_run = DecodeRun(split="test", source="hypotheses", input="heard", task="nlu")
     for run_ in (of_text, of_run):
-        inputs = decode_runs.open_inputs(run_, tmp_path, tmp_path, tmp_path)
+        inputs = decode_inputs.open_inputs(run_, tmp_path, tmp_path, tmp_path)
         list(decode_runs.decoded(Model(), inputs, None))
     assert taken == [texts["a-1"]] * 2
 
@@ -317,3 +317,28 @@ def test_a_full_disk_leaves_nothing_behind(monkeypatch, capfd, exp, toy_data):
     code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "test")
     assert code == 1 and "disk full" in err[0]
     assert not [p for p in exp.iterdir() if "decode" in p.name]
+
+
+def test_shares_of_several_jobs_become_what_one_job_finds(monkeypatch, capfd, exp, toy_data):
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.batch_frames=100")[0] == 0
+    before = {p.parent.name: p.read_bytes() for p in exp.glob("decode_*/hyp.jsonl")}
+    for number in (1, 2):
+        monkeypatch.setenv("ATAT_SHARE", f"{number}/2")
+        assert run(monkeypatch, capfd, exp, toy_data, "decode.batch_frames=100")[0] == 0
+    assert len(list((exp / ".shares").iterdir())) == 2 * len(before)
+    monkeypatch.delenv("ATAT_SHARE")
+    with monkeypatch.context() as patch:
+        patch.setattr(decode_runs, "_find", lambda *a, **k: pytest.fail("decoded again"))
+        code = run(monkeypatch, capfd, exp, toy_data, "decode.batch_frames=100")[0]
+    assert code == 0 and not (exp / ".shares").exists()
+    assert {p.parent.name: p.read_bytes() for p in exp.glob("decode_*/hyp.jsonl")} == before
+
+
+def test_shares_of_another_search_do_not_count(monkeypatch, capfd, exp, toy_data):
+    monkeypatch.setenv("ATAT_SHARE", "1/1")
+    run(monkeypatch, capfd, exp, toy_data, "decode.beam=1")
+    monkeypatch.delenv("ATAT_SHARE")
+    decoded = []
+    find = decode_runs._find
+    monkeypatch.setattr(decode_runs, "_find", lambda *a, **k: decoded.append(1) or find(*a, **k))
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.beam=2")[0] == 0 and decoded
