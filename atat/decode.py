@@ -67,6 +67,7 @@ def main() -> None:
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
     from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.whisper_words import recognize
 
     num_threads = settings.train.num_threads
     model = SpeechToSemantics.load(
@@ -81,14 +82,18 @@ def main() -> None:
                 with_confidence=args.confidence,
             )
             for name, run in runs.items()
-            if name in inputs and run.tagger is None and run.source != "hypotheses"
+            if name in inputs
+            and (run.tagger, run.recognizer) == (None, None)
+            and run.source != "hypotheses"
         )
         raise shares.Done(f"share {share}: {num_utterances} utterances decoded")
     records = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
         directory = args.exp / f"decode_{name}"
-        if run.tagger == "crf":
+        if run.recognizer is not None:
+            record = recognize(name, run, args.data, options[name].beam, directory, args.nj)
+        elif run.tagger == "crf":
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
             record = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
         else:

@@ -119,6 +119,11 @@ def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:
             f"{where}: tagger: got '{run.tagger}' for {run.source}, expected crf for hypotheses or "
             "text, or none"
         )
+    if run.recognizer is not None and (run.source, run.task) != ("speech", "asr"):
+        raise ValueError(
+            f"{where}: recognizer: got '{run.recognizer}' for {run.task} of {run.source}, expected "
+            "asr of speech"
+        )
     if run.source != "hypotheses":
         if run.input is not None:
             raise ValueError(f"{where}: got an input, which only the source hypotheses has")
