@@ -57,6 +57,21 @@ def test_a_signal_to_one_process_stops_all_and_another_number_goes_on(one):
 
 
 @pytest.mark.several_processes
+def test_processes_that_average_their_parameters_stop_after_an_average(one):
+    root, _ = one
+    c = settings(num_steps=12, num_epochs=2, sync="parameters", sync_every=2, num_processes=2)
+    stop = root / "stop"
+    stop.write_text(f"0 3 {int(signal.SIGTERM)}")
+    assert run_on(2, c, root, "averaged") == [75, 75]
+    stop.unlink()
+    assert "after 4 batches" in (root / "averaged.0.log").read_text()
+    assert run_on(2, c, root, "averaged") == [0, 0]
+    assert "resumed" in (root / "averaged.0.log").read_text()
+    first, second = lines(root / "exp" / "averaged")
+    assert second["train_loss"] < first["train_loss"]
+
+
+@pytest.mark.several_processes
 def test_what_the_first_process_refuses_ends_all(one):
     root, _ = one
     wrong = shared()
