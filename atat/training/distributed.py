@@ -91,6 +91,7 @@ def launch(train: TrainConfig, function: Callable[..., None], args: tuple[Any, .
     # They say that a process has failed, and that all parameters had a gradient once; we say why.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")  # s, for a checkpoint
     handled = (signal.SIGINT, signal.SIGHUP, *signals.SIGNALS)
     with tempfile.TemporaryDirectory() as place, signals.kept(handled):
         config = LaunchConfig(
