@@ -95,3 +95,14 @@ def test_a_signal_during_validation_keeps_the_epoch(whole, monkeypatch):
     )
     assert learned(run(with_noise(), root, "validating")) == expected
     assert min(step for step in made if step) == 8  # the first of the third epoch
+
+
+def test_a_signal_waits_for_an_update_of_several_steps(tmp_path, monkeypatch, capsys):
+    toy.write(tmp_path)
+    c = settings(num_steps=4, num_epochs=2, accum_grad=3)
+    expected = learned(run(c, tmp_path, "whole"))
+    interrupt(monkeypatch, (1, send(signal.SIGTERM)))
+    with pytest.raises(SystemExit):
+        run(c, tmp_path, "stopped")
+    assert "stopped in epoch 1 after 3 batches" in capsys.readouterr().err
+    assert learned(run(c, tmp_path, "stopped")) == expected
