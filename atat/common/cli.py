@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -13,11 +14,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from atat.common import shares
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
-RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on (docs/distributed.md)
 through_console = False  # whether atat/__main__.py runs the command: `atat parse`
 # What a user's mistake raises.
 MISTAKES = (
@@ -129,11 +131,14 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
             stream.reconfigure(errors="atat.escape")
     if os.environ.get("ATAT_DEBUG"):
-        main()
+        with contextlib.suppress(shares.Done):
+            main()
         return
     warnings.formatwarning = _format_warning
     try:
         main()
+    except shares.Done as done:
+        print(f"{program()}: {done}")
     except KeyboardInterrupt:
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing disturbs the end
         _fail("interrupted: what was finished is kept; run the same command to go on", INTERRUPTED)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from atat.common import cli
+from atat.common.stages import AGAIN
 from atat.config.schema import TrainConfig
 from atat.training import signals
 
@@ -118,7 +119,7 @@ def launch(train: TrainConfig, function: Callable[..., None], args: tuple[Any, .
             if mistake.is_file():
                 number, text = json.loads(mistake.read_text(encoding="utf-8"))
                 raise (ValueError(text) if number is None else OSError(number, text)) from e
-            if failure.exitcode in (cli.FAILED, cli.RUN_AGAIN):  # it has said why
+            if failure.exitcode in (cli.FAILED, AGAIN):  # it has said why
                 raise SystemExit(failure.exitcode) from e
             raise ChildProcessError(DIED) from e
 

@@ -53,7 +53,7 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
         ValueError, FileNotFoundError: what is given does not fit together, or training diverged. A
             model that was trained here before, or an unfinished training, is there again then, as
             it was. BlockingIOError: another training works there. SystemExit: with
-            `cli.RUN_AGAIN`, after SIGTERM or SIGUSR1.
+            exit code 75, after SIGTERM or SIGUSR1.
     """
     world = distributed.of_environment()
     check_gpu(settings.train.num_gpus)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from atat.common import cli, espnet_compat
+from atat.common import espnet_compat
+from atat.common.stages import AGAIN
 from atat.training import distributed, signals
 from atat.training.signals import StopSignal
 
@@ -103,7 +104,7 @@ class EpochCheckpoint:
         if self.position:
             self._write(epoch)
         if distributed.rank():
-            raise SystemExit(cli.RUN_AGAIN)
+            raise SystemExit(AGAIN)
         name = self.stop.name or "a signal"
         signals.leave(f"{name}: stopped in epoch {epoch} after {self.position} batches")
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 
-from atat.common import cli
+from atat.common.stages import AGAIN
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
@@ -20,7 +20,7 @@ class StopSignal:
 
     Attributes:
         name: of the signal that came, None before.
-        at_once: whether it ends the process then and there, with exit code `cli.RUN_AGAIN`; while
+        at_once: whether it ends the process then and there, with exit code `AGAIN`; while
             steps are made it is looked at between two of them (atat/training/preemption.py).
     """
 
@@ -67,7 +67,7 @@ def kept(numbers: Iterable[signal.Signals]) -> Iterator[None]:
 def leave(message: str) -> None:
     """Say why, and leave with the exit code that means: run the same command again."""
     print(f"{message}; run the same command to go on", file=sys.stderr)
-    raise SystemExit(cli.RUN_AGAIN)
+    raise SystemExit(AGAIN)
 
 
 def ignore(_worker: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
-from atat.training import distributed
+from atat.training import distributed, skipped_updates
 
 NEEDED = {"epoch", "step", "minutes"}
 SHOWN = ("slu", "nlu", "asr", "mlm")
@@ -31,6 +31,7 @@ class TrainLog:
         from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
 
         self._frames_each = FRAMES_PER_STATE if settings.model.frozen_encoder is not None else 1
+        self._skipped = skipped_updates.count()
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0
 
@@ -38,22 +39,23 @@ class TrainLog:
         """Start the clocks of an epoch."""
         # An epoch that was cut off is trained again.
         self.lines = [line for line in self.lines if line["epoch"] < epoch]
-        self.epoch = epoch
+        self.epoch, self._skipped.number = epoch, 0
         self._clock, self._cpu_clock, self._frames = time.perf_counter(), time.process_time(), 0
 
     def state_dict(self) -> dict[str, float]:
-        """What the epoch has taken so far: seconds, CPU seconds and frames of audio."""
+        """What the epoch has taken so far: seconds, CPU seconds, frames of audio, skips."""
         return {
             "seconds": time.perf_counter() - self._clock,
             "cpu_s": time.process_time() - self._cpu_clock,
             "frames": self._frames,
+            "skipped": self._skipped.number,
         }
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Count on from what an earlier sitting took of the epoch."""
         self._clock = time.perf_counter() - state["seconds"]
         self._cpu_clock = time.process_time() - state["cpu_s"]
-        self._frames = state["frames"]
+        self._frames, self._skipped.number = state["frames"], int(state["skipped"])
 
     def watch(self, batches: Iterable, first: int, count: int) -> Iterator:
         """Pass an epoch's batches on, with a progress bar and a count of the audio.
@@ -77,12 +79,14 @@ class TrainLog:
         means = _means(reporter)
         train = self.settings.train
         (frames,) = distributed.total(self._frames)
+        skipped = self._skipped.take(self.epoch, max(1, train.num_steps // train.num_epochs))
         audio_s = frames * self.settings.features.frame_shift_ms / 1000.0
         self._line = {
             "epoch": self.epoch,
             "step": train.num_steps * self.epoch // train.num_epochs,
             "train_loss": means.get("loss"),
             "train_loss_ctc": means.get("loss_ctc"),
+            "num_skipped_updates": skipped,
             "learning_rate": means.get("optim0_lr0"),
             "audio_s": audio_s,
             "audio_s_per_s": audio_s / max(seconds, 1e-9),
@@ -112,10 +116,12 @@ class TrainLog:
             f"{task} {100 * line[f'em_{task}']:5.1f} %" for task in SHOWN if f"em_{task}" in line
         )
         losses = f"loss {_number(line['train_loss'])}  valid {_number(line['valid_loss'])}"
+        skipped = line.get("num_skipped_updates", 0)
+        note = f"  {skipped} updates skipped: no finite gradient" if skipped else ""
         return (
             f"epoch {line['epoch']:3d}/{train.num_epochs}  step {line['step']:6d}  "
             f"{losses}  exact match: {exact}  "
-            f"{line['audio_s_per_s']:5.0f} audio-s/s  {minutes:5.1f} min, {left:5.1f} left"
+            f"{line['audio_s_per_s']:5.0f} audio-s/s  {minutes:5.1f} min, {left:5.1f} left{note}"
         )
 
 

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from atat.common import cli
+from atat.common.stages import AGAIN
 from atat.training.collator import Collator
 from atat.training.espnet_task import AtatTrainer
 from atat.training.run_directory import WITHIN_EPOCH
@@ -65,7 +65,7 @@ def test_what_ends_a_training_in_the_middle_of_an_epoch_changes_nothing(whole, m
     for stops in (SystemExit, Killed, SystemExit):
         with pytest.raises(stops) as stopped:
             run(with_noise(), root, "stopped")
-        assert stops is Killed or stopped.value.code == cli.RUN_AGAIN == 75
+        assert stops is Killed or stopped.value.code == AGAIN == 75
         assert kept.is_file()
     kept.write_bytes(kept.read_bytes()[:1000])  # the third epoch begins anew
     exp = run(with_noise(), root, "stopped")
