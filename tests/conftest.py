@@ -16,7 +16,7 @@ from atat.data.kaldi_dir import DataDir
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
 from atat.semantics import target_sequence
-from atat.training.launch import no_loopback
+from atat.training.distributed import no_loopback
 
 # Started in the background, a shell's child ignores Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -180,13 +180,18 @@ def how_to_install(extra: str) -> str:
 
 
 def progress(
-    iterable: Iterable[Any] | None = None, *, total: int | None = None, desc: str = ""
+    iterable: Iterable[Any] | None = None,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    desc: str = "",
 ) -> "tqdm[Any]":
     """A progress bar on stderr; silent when stderr is not a terminal."""
     from tqdm import tqdm
 
+    quiet = not sys.stderr.isatty()
     return tqdm(
-        iterable, total=total, desc=desc, dynamic_ncols=True, disable=not sys.stderr.isatty()
+        iterable, total=total, initial=initial, desc=desc, dynamic_ncols=True, disable=quiet
     )
 
 

@@ -368,15 +368,28 @@ class TrainConfig:
     trackers: list[str] = setting(
         [], "where curves go beside TensorBoard: wandb, mlflow", any_of("wandb", "mlflow")
     )
-    num_processes: int = setting(
-        1, "that train together on one machine; a step has a batch of each", up_to(1024)
+    accum_grad: int = setting(
+        1, "steps whose gradients are added up for an update; batch_frames are of one", AT_LEAST_1
     )
-    sync_every: int = setting(5, "steps from one mean of their parameters to the next", AT_LEAST_1)
+    use_amp: bool = setting(
+        False, "automatic mixed precision on a GPU: bfloat16 where it has it, else float16"
+    )
+    num_processes: int = setting(
+        1, "on CPUs, of a machine, that train together (docs/distributed.md)", up_to(1024)
+    )
+    num_gpus: int = setting(0, "of a machine, a process each; 0: CPUs", AT_LEAST_0)
+    num_nodes: int = setting(1, "machines; more than one are started by torchrun", up_to(100000))
+    sync: str = setting(
+        "gradients",
+        "what processes exchange. gradients: they share every batch, as one would train; "
+        "parameters: each has batches of its own, and the models are averaged",
+        one_of("gradients", "parameters"),
+    )
+    sync_every: int = setting(5, "parameters: steps from one average to the next", AT_LEAST_1)
     num_threads: int = setting(
         1, "of a training process; more than idle cores makes it collapse", up_to(1024)
     )
     num_workers: int = setting(1, "processes that make the batches of one", AT_LEAST_0)
-    num_gpus: int = setting(0, "0: CPU, 1: one GPU", one_of(0, 1))
 
     @property
     def spoken_splits(self) -> list[str]:

@@ -234,15 +234,20 @@ def _attend(
     """
     queries, keys, values = attention.forward_qkv(x, x, x)  # (B, H, S, D / H)
     if positions_1PD is None:
-        scores_BHSS = queries @ keys.transpose(-2, -1)
+        mixed = nn.functional.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=mask_BS[:, None, None],
+            dropout_p=attention.dropout.p if attention.training else 0.0,
+        )
     else:
         offsets = attention.linear_pos(positions_1PD).view(1, -1, attention.h, attention.d_k)
         by_content = (queries + attention.pos_bias_u[:, None]) @ keys.transpose(-2, -1)
         by_offset = (queries + attention.pos_bias_v[:, None]) @ offsets.permute(0, 2, 3, 1)
-        scores_BHSS = by_content + attention.rel_shift(by_offset)
-    scores_BHSS = scores_BHSS / math.sqrt(attention.d_k)
-    scores_BHSS = scores_BHSS.masked_fill(~mask_BS[:, None, None], -math.inf)
-    mixed = attention.dropout(scores_BHSS.softmax(dim=-1)) @ values
+        scores_BHSS = (by_content + attention.rel_shift(by_offset)) / math.sqrt(attention.d_k)
+        scores_BHSS = scores_BHSS.masked_fill(~mask_BS[:, None, None], -math.inf)
+        mixed = attention.dropout(scores_BHSS.softmax(dim=-1)) @ values
     return attention.linear_out(mixed.transpose(1, 2).flatten(2))
 
 

@@ -21,7 +21,7 @@ from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
 from atat.data.tokenizer import WORD_START, Tokenizer
-from atat.models import ctc, losses, whisper
+from atat.models import ctc, losses, shared_batch, whisper
 from atat.models.decoder import Decoder
 from atat.models.encoders import (
     PretrainedTextEncoder,
@@ -73,6 +73,8 @@ class AtatModel(AbsESPnetModel):
         self.semantics_tokens = [tokenizer.task_ids[task] for task in ("slu", "nlu")]
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
+        # Whether several processes have the rows of a batch between them (`share_batches`).
+        self.shared = False
         # Warm-started parameters (atat/training/warm_start.py): name -> rows, None for all.
         self.pretrained: dict[str, Tensor | None] = {}
 
@@ -221,6 +223,11 @@ class AtatModel(AbsESPnetModel):
 
     # Training
 
+    def share_batches(self) -> None:
+        """Several processes, which have met, have the rows of a batch between them from now on."""
+        self.shared = True
+        shared_batch.share_statistics(self)
+
     def forward(
         self,
         target: Tensor,
@@ -235,6 +242,8 @@ class AtatModel(AbsESPnetModel):
         words_lengths: Tensor | None = None,
         active: Tensor | None = None,
         flat_start: Tensor | None = None,
+        num_sources: Tensor | None = None,
+        is_filler: Tensor | None = None,
         **_: object,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of a mixed batch.
@@ -252,12 +261,18 @@ class AtatModel(AbsESPnetModel):
             words_lengths: int64 (B1,), 0 where the words are not known.
             active: (B1, 2), first frame of speech and the frame after its last.
             flat_start: (1,), 1 during CTC's flat start (words spread evenly), 0 after it.
+            num_sources: (1,), rows of all processes that share the batch; None: of this one.
+            is_filler: (1,), 1 where the speech is there only because other processes have some.
 
         Returns:
-            loss (1,); stats by name, (1,): losses, accuracies and greedy exact match, of the
-            tasks that the batch has; weight (1,) = B.
+            loss (1,), in processes that share a batch such that the mean over them has the batch's
+            gradient; stats by name, (1,): losses, accuracies and greedy exact match, of the
+            tasks that the batch has; weight (1,) = B, divided by the number of processes.
         """
-        memories, loss_ctc = [], None
+        total = shared_batch.total if self.shared else torch.Tensor.detach
+        memories, ctc_sum = [], None
+        if self.shared and is_filler is not None:
+            shared_batch.count_rows(self, not bool(is_filler.any()))
         if speech is not None:
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
             states_B = mask.sum(dim=1)
@@ -268,22 +283,29 @@ class AtatModel(AbsESPnetModel):
                 memory, mask = self._some_by_posteriors(memory, mask, ctc_BSV)
             memories.append((memory, mask))
             if ctc_BSV is not None and words is not None:
-                loss_ctc = self._ctc_loss(
+                ctc_sum = self._ctc_loss(
                     ctc_BSV, states_B, words, words_lengths, active, flat_start
                 )
         if text is not None:
             memories.append(self.encode_text(text, text_lengths))
-        loss, stats = memories[0][0].new_zeros(()), {}
-        if len(target):
-            loss, stats = self._decoder_loss(
-                memories, target, target_lengths, target_source, target_task
-            )
-        if loss_ctc is not None:
+        loss, stats = self._decoder_loss(
+            memories, target, target_lengths, target_source, target_task, total
+        )
+        if ctc_sum is not None:
+            loss_ctc, stats["loss_ctc"] = losses.mean(*ctc_sum, total)
             loss = loss + self.config.ctc_weight * loss_ctc
-            stats["loss_ctc"] = loss_ctc.detach()
-        stats["loss"] = loss.detach()
-        num_sources = loss.new_tensor(sum(len(memory) for memory, _ in memories))
-        return force_gatherable((loss, stats, num_sources), loss.device)
+            stats["loss"] = stats["loss"] + self.config.ctc_weight * stats["loss_ctc"]
+        weight = loss.new_tensor(sum(len(memory) for memory, _ in memories))
+        if self.shared:
+            # A process whose rows are there for the others' sake goes back through the encoders
+            # too; not through more than one process with all rows does: what has no gradient is
+            # left alone by the optimizer, what has one of zero is not.
+            for kind, (memory, _) in enumerate(memories):
+                if ctc_sum is None or kind > 0:
+                    loss = loss + 0.0 * memory.sum()
+            num_processes = torch.distributed.get_world_size()
+            loss, weight = loss * num_processes, num_sources.sum() / num_processes
+        return force_gatherable((loss, stats, weight), loss.device)
 
     def _decoder_loss(
         self,
@@ -292,6 +314,7 @@ class AtatModel(AbsESPnetModel):
         target_lengths: Tensor,
         target_source: Tensor,
         target_task: Tensor,
+        total: losses.Total,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the targets, weighted by task, and statistics; as of `forward`."""
         first = target_task
@@ -309,7 +332,9 @@ class AtatModel(AbsESPnetModel):
             eos=self.eos,
             label_smoothing=self.label_smoothing,
         )
-        return losses.weighted_by_task(found, target_task, self.task_tokens, self.task_weights)
+        return losses.weighted_by_task(
+            found, target_task, self.task_tokens, self.task_weights, total
+        )
 
     def _ctc_loss(
         self,
@@ -319,8 +344,8 @@ class AtatModel(AbsESPnetModel):
         words_lengths: Tensor,
         active: Tensor | None,
         flat_start: Tensor | None,
-    ) -> Tensor:
-        """CTC's loss, or that of its flat start; as of `forward`."""
+    ) -> tuple[Tensor, Tensor]:
+        """CTC's loss, or that of its flat start, and the count to divide it by; as of `forward`."""
         if flat_start is None or not bool(flat_start.any()):
             return losses.ctc_loss(ctc_BSV, states_B, words, words_lengths, self.blank)
         return losses.flat_start_loss(

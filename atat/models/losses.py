@@ -7,7 +7,7 @@ and its flat start are ours (docs/log.md).
 # B speech rows, R targets (r of one kind of source), S states of the encoder, L tokens, N tokens
 # of all targets without padding, or of words, V vocabulary
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from atat.models.decoder import Decoder
 from atat.models.encoders import length_mask
+
+# Makes sums over this process's rows those over the rows of all that share the batch.
+Total = Callable[[Tensor], Tensor]
 
 
 class NextTokens(NamedTuple):
@@ -59,7 +62,9 @@ def next_tokens(
         pad, eos: ids.
         label_smoothing: share of the probability that is spread over the vocabulary, 0 to 1.
     """
-    losses, right, targets, first = [], [], [], 0
+    # Of several processes that share a batch one may have no targets.
+    losses = [memories[0][0].new_zeros(0)]
+    right, targets, first = [target_RL.new_zeros(0).bool()], [target_RL.new_zeros(0)], 0
     for memory_BSD, mask_BS in memories:
         row_R = source_R - first
         target_r = ((row_R >= 0) & (row_R < len(memory_BSD))).nonzero().squeeze(1)
@@ -83,7 +88,11 @@ def next_tokens(
 
 
 def weighted_by_task(
-    found: NextTokens, task_R: Tensor, tasks: Mapping[int, str], weights: Mapping[str, float]
+    found: NextTokens,
+    task_R: Tensor,
+    tasks: Mapping[int, str],
+    weights: Mapping[str, float],
+    total: Total = torch.Tensor.detach,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The mean loss of each task's tokens, weighted and added up.
 
@@ -92,34 +101,49 @@ def weighted_by_task(
         task_R: ids of the targets' task tokens.
         tasks: id -> name of a task.
         weights: name -> factor of its loss.
+        total: of several processes that share a batch.
 
     Returns:
-        The loss; and, detached, of all targets and of each task that there is: loss, accuracy of
-        the next token, and greedy exact match (`acc`, `em`, `loss_slu`, `acc_slu`, `em_slu`, ...).
+        The loss (of several processes: this one's part of it, so that the parts add up to it); and,
+        detached, of all targets and of each task that there is: loss, accuracy of the next token,
+        and greedy exact match (`loss`, `acc`, `em`, `loss_slu`, `acc_slu`, `em_slu`, ...).
     """
     # Greedy decoding gives the target exactly when every next token, the end included, is the most
     # probable after the target so far: no decoding is needed to count exact matches.
     exact_R = torch.ones_like(task_R, dtype=torch.bool)
     exact_R[found.target_N[~found.is_right_N]] = False
     exact_R, right_N = exact_R.float(), found.is_right_N.float()
-    stats = {"acc": right_N.mean(), "em": exact_R.mean()}
-    loss, task_N = found.loss_N.new_zeros(()), task_R[found.target_N]
-    for token, task in tasks.items():
-        of_task_N = task_N == token
-        if not bool(of_task_N.any()):
+    task_N = task_R[found.target_N]
+    sums = []
+    for token in tasks:
+        of_task_N, of_task_R = task_N == token, task_R == token
+        loss, right = found.loss_N[of_task_N].sum(), right_N[of_task_N].sum()
+        sums.append(
+            torch.stack([loss, right, of_task_N.sum(), exact_R[of_task_R].sum(), of_task_R.sum()])
+        )
+    sums_K5 = torch.stack(sums)
+    all_K5 = total(sums_K5)
+    _, right, num_tokens, exact, num = all_K5.sum(dim=0)
+    loss = value = found.loss_N.new_zeros(())
+    stats = {"acc": right / num_tokens, "em": exact / num}
+    there = (all_K5[:, 2] > 0).tolist()
+    for name, is_there, (own, *_), (all_, right, num_tokens, exact, num) in zip(
+        tasks.values(), there, sums_K5, all_K5, strict=True
+    ):
+        if not is_there:
             continue
-        task_loss = found.loss_N[of_task_N].mean()
-        loss = loss + weights[task] * task_loss
-        stats[f"loss_{task}"] = task_loss.detach()
-        stats[f"acc_{task}"] = right_N[of_task_N].mean()
-        stats[f"em_{task}"] = exact_R[task_R == token].mean()
-    return loss, stats
+        loss = loss + weights[name] * (own / num_tokens)
+        value = value + weights[name] * (all_ / num_tokens)
+        stats[f"loss_{name}"] = all_ / num_tokens
+        stats[f"acc_{name}"] = right / num_tokens
+        stats[f"em_{name}"] = exact / num
+    return loss, (stats if any(there) else {}) | {"loss": value}
 
 
 def ctc_loss(
     ctc_BSV: Tensor, states_B: Tensor, words_BN: Tensor, lengths_B: Tensor, blank: int
-) -> Tensor:
-    """CTC of the words, per word token (Graves et al. 2006).
+) -> tuple[Tensor, Tensor]:
+    """CTC of the words (Graves et al. 2006): its sum, and the number of word tokens.
 
     Args:
         ctc_BSV: CTC's log-softmax outputs, float.
@@ -137,7 +161,7 @@ def ctc_loss(
         reduction="none",
         zero_infinity=True,  # more words than states, after strong speeding up
     )
-    return loss_B[lengths_B > 0].sum() / lengths_B.sum().clamp(min=1)
+    return loss_B[lengths_B > 0].sum(), lengths_B.sum()
 
 
 def flat_start_loss(
@@ -148,8 +172,9 @@ def flat_start_loss(
     active_B2: Tensor,
     characters_V: Tensor,
     blank: int,
-) -> Tensor:
-    """Cross-entropy of every state, the words spread over the speech by their length.
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of every state, the words spread over the speech by their length: its sum, and
+    the number of states.
 
     As monophone training starts from equal alignments: without it CTC stays on its plateau of
     blanks for thousands of steps (docs/log.md).
@@ -169,6 +194,14 @@ def flat_start_loss(
     label_BS = label_BS.masked_fill((share_BS < 0) | (share_BS >= 1), blank)
     known_BS = length_mask(states_B, ctc_BSV.size(1)) & (lengths_B > 0)[:, None]
     label_BS = label_BS.masked_fill(~known_BS, -100)
-    return F.nll_loss(ctc_BSV.transpose(1, 2), label_BS, reduction="sum") / known_BS.sum().clamp(
-        min=1
-    )
+    return F.nll_loss(ctc_BSV.transpose(1, 2), label_BS, reduction="sum"), known_BS.sum()
+
+
+def mean(sum_: Tensor, count: Tensor, total: Total = torch.Tensor.detach) -> tuple[Tensor, Tensor]:
+    """A sum, divided by the count, at least 1, over all processes that share a batch.
+
+    Returns:
+        This process's part of the mean; and, detached, the mean.
+    """
+    all_sum, all_count = total(torch.stack([sum_, count.to(sum_.dtype)]))
+    return sum_ / all_count.clamp(min=1), all_sum / all_count.clamp(min=1)

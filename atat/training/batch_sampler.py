@@ -1,7 +1,7 @@
 """Which examples each step of training takes: speech and text mixed, like lengths together.
 
 What a step trains on depends on the seed and the number of the step only, so a resumed run sees
-what an uninterrupted one would have seen.
+what an uninterrupted one would have seen. With `train.accum_grad` an update takes several steps.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import numpy as np
 from atat.common.seeds import rng
 from atat.config.schema import Config
 from atat.models import whisper
+from atat.training.distributed import ALONE, World
 from atat.training.training_data import SpeechPart, TrainingData, rows_of
 
 Step = tuple[int, list[int], list[int]]  # its number, speech examples, text examples
@@ -24,11 +25,13 @@ class MixedBatchSampler:
         examples: what there is; indices are those of `examples.speech_index` and `text_index`.
         config: `train` for sizes, `seed`.
         training: whether an utterance may serve one of its tasks a step (`tasks_per_utterance`).
-        rank: which of `train.num_processes`; each takes its share of every step.
+        world: place among the processes that have batches of their own; a step has one of each.
     """
 
-    def __init__(self, examples: TrainingData, config: Config, *, training: bool, rank: int = 0):
-        self.config, self.training, self.rank = config, training, rank
+    def __init__(
+        self, examples: TrainingData, config: Config, *, training: bool, world: World = ALONE
+    ):
+        self.config, self.training, self.world = config, training, world
         speech = [(examples.speech[p], u) for p, u in examples.speech_index]
         self.speech_frames = np.array([part.num_frames[u] for part, u in speech], dtype=np.int64)
         if config.model.frozen_encoder is not None:  # states, counted as what they were made of
@@ -94,14 +97,14 @@ class MixedBatchSampler:
         """Batches by length -> the steps in a new order, a batch for each process in each."""
         # The batches of a step are neighbours in length, since processes wait for the slowest; what
         # is missing to a whole step comes twice.
-        size = self.config.train.num_processes
+        size = self.world.size
         batches = list(islice(cycle(batches), -(-len(batches) // size) * size))
         steps = [batches[i : i + size] for i in range(0, len(batches), size)]
         return [batch for i in draw.permutation(len(steps)) for batch in steps[i]]
 
     def _share(self, passes: Iterator[list[list[int]]], first: int, count: int) -> list[list[int]]:
         """This process's batches of steps `first` to `first + count`."""
-        size = self.config.train.num_processes
+        size = self.world.size
         first, count = first * size, count * size
         taken: list[list[int]] = []
         for batches in passes:
@@ -110,7 +113,7 @@ class MixedBatchSampler:
             first = max(first - len(batches), 0)
             if len(taken) == count:
                 break
-        return taken[self.rank :: size]
+        return taken[self.world.rank :: size]
 
     def _pack(self, order: np.ndarray, max_frames: int) -> list[list[int]]:
         """Cut an order into batches of at most `max_frames`, padding included, or one utterance."""

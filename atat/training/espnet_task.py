@@ -2,9 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import torch.nn.functional as F
 from torch.optim import Optimizer
 
 import atat.common.espnet_compat
@@ -14,13 +16,17 @@ from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.models import whisper
 from atat.models.espnet_model import AtatModel, build
-from atat.training import learning_rate, local_sgd, warm_start
+from atat.training import distributed, learning_rate, local_sgd, warm_start
 from atat.training.batching import Batches, IterFactory
+from atat.training.collator import Batch
+from atat.training.distributed import ALONE
+from atat.training.preemption import EpochCheckpoint
 from atat.training.train_log import TrainLog
 from atat.training.training_data import TrainingData, validation_sources
 
 with atat.common.espnet_compat.trainer_imports():
     from espnet2.tasks.abs_task import AbsTask
+    from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
     from espnet2.train.trainer import Trainer
 
 atat.common.espnet_compat.make_checkpoints_safe()
@@ -30,46 +36,97 @@ class AtatTrainer(Trainer):
     """ESPnet's trainer, telling a `TrainLog` what happens."""
 
     log: TrainLog
+    checkpoint: EpochCheckpoint
     on_epoch: Callable[[dict], None] | None = None  # gets the log's line (a tracker)
-    sync_every: int | None = None  # steps between averages of several processes; None: one process
+    world = ALONE  # place among the processes of the training
+    sync_every: int | None = None  # steps between averages of the processes' parameters
 
     @classmethod
-    def train_one_epoch(cls, model, iterator, optimizers, reporter, options, **rest) -> bool:
-        """ESPnet's hook: the batches of an epoch, logged, and shared among processes.
+    def run(cls, model, trainer_options, distributed_option, **rest) -> None:
+        """ESPnet's hook: the training. Processes that have met share every batch, unless they are
+        to average their parameters.
+
+        Args: as ESPnet's task passes them.
+        """
+        if distributed.together() and cls.sync_every is None:
+            model.share_batches()
+            distributed_option = replace(
+                distributed_option,
+                distributed=True,
+                dist_rank=cls.world.rank,
+                dist_world_size=cls.world.size,
+            )
+        super().run(
+            model=model,
+            trainer_options=trainer_options,
+            distributed_option=distributed_option,
+            **rest,
+        )
+
+    @classmethod
+    def train_one_epoch(
+        cls, model, iterator, optimizers, schedulers, scaler, reporter, options, **rest
+    ) -> bool:
+        """ESPnet's hook: the batches of an epoch, logged, and shared among processes; an epoch that
+        a signal cut off goes on.
 
         Args: as ESPnet's trainer passes them.
 
         Returns:
             whether all steps were invalid (ESPnet then stops).
         """
-        batches = cls.log.watch(iterator, reporter.get_epoch())
+        cls.log.begin(reporter.get_epoch())
+        if cls.world.rank:  # dropout of its own
+            set_all_random_seed(options.seed + reporter.get_epoch() + 2**20 * cls.world.rank)
+        parts = dict(optimizers=optimizers, schedulers=schedulers, scaler=scaler)
+        parts["model"] = getattr(model, "module", model)
+        cls.checkpoint.begin(parts, reporter, cls.sync_every or options.accum_grad)
+        done = cls.checkpoint.position
+        batches = iterator.rest(done)
         if cls.sync_every is not None:
             batches = local_sgd.averaged(batches, model, optimizers[0], cls.sync_every)
+        batches = cls.log.watch(cls.checkpoint.rest(batches), done, len(iterator))
         invalid = super().train_one_epoch(
             model=model,
-            iterator=batches,
+            iterator=cls._of_one_length(batches),
             optimizers=optimizers,
+            schedulers=schedulers,
+            scaler=scaler,
             reporter=reporter,
             options=options,
             **rest,
         )
         cls.log.trained(reporter)
-        return invalid
+        return invalid and not done
 
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
         """ESPnet's hook after each epoch; its figures go to the log too."""
-        super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
+        batches = iterator
+        if cls.sync_every is None:  # else the processes do not validate together
+            batches = cls._of_one_length(cls.checkpoint.unless_stopped(iterator))
+        super().validate_one_epoch(model, batches, reporter, options, distributed_option)
         cls.log.validated(reporter)
         if cls.on_epoch is not None:
             cls.on_epoch(cls.log.lines[-1])
+
+    @classmethod
+    def _of_one_length(cls, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Pad the speech of processes that share a batch to the longest of them all: batch norm
+        sees the padding."""
+        for ids, batch in batches:
+            if "speech" in batch and cls.sync_every is None:
+                size = batch["speech"].size(1)
+                (longest,) = distributed.largest(size)
+                batch["speech"] = F.pad(batch["speech"], (0, 0, 0, int(longest) - size))
+            yield ids, batch
 
 
 class AtatTask(AbsTask):
     """ESPnet's task: which model, which data.
 
     Beside ESPnet's own options it has `--experiment_dir` (with config.yaml and tokenizer/),
-    `--data_dir`, `--dump_dir`, and `--rank` among the training processes.
+    `--data_dir` and `--dump_dir`.
     """
 
     num_optimizers = 1
@@ -83,7 +140,6 @@ class AtatTask(AbsTask):
         group.add_argument("--experiment_dir", type=str, help="has config.yaml and tokenizer/")
         group.add_argument("--data_dir", type=str, help="stage 1 and 3 wrote it")
         group.add_argument("--dump_dir", type=str, help="stage 2 wrote it")
-        group.add_argument("--rank", type=int, default=0, help="of the training processes")
         parser.set_defaults(required=["output_dir", "experiment_dir", "data_dir", "dump_dir"])
 
     @classmethod
@@ -141,10 +197,12 @@ class AtatTask(AbsTask):
             settings.augment.copies if training else 0,
             settings.train.ctm,
         )
-        if args.rank == 0:
+        world = cls.trainer.world
+        if world.rank == 0:
             for note in examples.notes:
                 print(note, file=sys.stderr)
-        batches = Batches(examples, settings, tokenizer, training=training, rank=args.rank)
+        place = "together" if cls.trainer.sync_every is None else "apart"
+        batches = Batches(examples, settings, tokenizer, training=training, **{place: world})
         return IterFactory(batches, settings.train.num_workers)
 
     @classmethod

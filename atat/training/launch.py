@@ -1,15 +1,10 @@
 """Training with ESPnet's trainer, in one process or several, and the model that it leaves."""
 
 import contextlib
-import json
 import logging
 import os
 import shutil
-import socket
-import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 from atat.common import cli
@@ -19,26 +14,36 @@ from atat.config.schema import Config
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint, experiment_files
-from atat.training import frozen_states, trackers
-from atat.training.run_directory import PREVIOUS, UNFINISHED, prepare_experiment, put_back
-from atat.training.train_log import TrainLog
-
-DIED = (
-    "a process of the training died (out of memory, killed, or a crash in a C library): the same "
-    "command goes on from the last epoch"
+from atat.training import distributed, frozen_states, trackers
+from atat.training.distributed import ALONE, World
+from atat.training.run_directory import (
+    AFTER_EPOCH,
+    PREVIOUS,
+    UNFINISHED,
+    WITHIN_EPOCH,
+    prepare_experiment,
+    put_back,
 )
+from atat.training.signals import StopSignal
+from atat.training.train_log import TrainLog
 
 
 def check_gpu(num_gpus: int) -> None:
-    """Raise ValueError where a GPU is wanted and torch finds none."""
+    """Raise ValueError where more GPUs are wanted than torch finds."""
     import torch
 
-    if num_gpus and not torch.cuda.is_available():
-        raise ValueError(f"train.num_gpus: got {num_gpus}, expected 0: torch finds no GPU here")
+    if num_gpus > (there := torch.cuda.device_count()):
+        found = f"{there} GPUs" if there else "no GPU"
+        raise ValueError(
+            f"train.num_gpus: got {num_gpus}, expected {there}: torch finds {found} here"
+        )
 
 
 def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
     """Train an experiment from the features and labels that there are, and say so.
+
+    Started by torchrun, this is one of its processes, and the first of them prepares. Otherwise
+    this process starts those that the settings want.
 
     Args:
         data, dump, exp: directories of stages 1 and 3, of stage 2, and of the experiment.
@@ -47,38 +52,64 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
     Raises:
         ValueError, FileNotFoundError: what is given does not fit together, or training diverged. A
             model that was trained here before, or an unfinished training, is there again then, as
-            it was. BlockingIOError: another training works there.
+            it was. BlockingIOError: another training works there. SystemExit: with
+            exit code 75, after SIGTERM or SIGUSR1.
     """
+    world = distributed.of_environment()
     check_gpu(settings.train.num_gpus)
     trackers.check(settings.train.trackers)
-    with locked_directory(exp, "another training"):
-        shutil.rmtree(exp / UNFINISHED, ignore_errors=True)  # of one that was killed
-        was_trained = checkpoint.is_trained(exp)
-        try:
-            _run(settings, data, dump, exp, resume)
-        except cli.MISTAKES:
-            if not checkpoint.is_trained(exp):
-                if was_trained:
-                    put_back(exp)
-                elif (exp / UNFINISHED).is_dir():
-                    put_back(exp, UNFINISHED)
-            raise
-        for place in (PREVIOUS, UNFINISHED):
-            shutil.rmtree(exp / place, ignore_errors=True)
-
-
-def _run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
-    t = settings.train
-    feature_store.recipe_kind(dump)  # a damaged file shows before anything is set aside
-    state = prepare_experiment(settings, data, exp, resume)
-    dump = feature_store.of_kind(data, dump, settings.features, t.num_processes)
-    if settings.model.frozen_encoder is not None:
-        splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
-        dump = frozen_states.cached_states(
-            data, dump, settings, splits, t.num_processes, t.spoken_splits
+    if world is None and settings.train.num_nodes > 1:
+        raise ValueError(
+            f"train.num_nodes: got {settings.train.num_nodes}, expected 1, or a launcher on every "
+            "node: torchrun --nnodes ... -m atat.train ... (docs/distributed.md)"
         )
-    print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}")
-    train(settings, data, dump, exp)
+    with StopSignal().caught():
+        if world is not None and world.rank > 0:
+            dump = Path(distributed.meet(world, settings.train.num_gpus))
+            _work(config_file.load_resolved(exp / "config.yaml"), data, dump, exp, world)
+            return
+        with locked_directory(exp, "another training"):
+            shutil.rmtree(exp / UNFINISHED, ignore_errors=True)  # of one that was killed
+            was_trained = checkpoint.is_trained(exp)
+            try:
+                _run(settings, data, dump, exp, resume, world)
+            except cli.MISTAKES:
+                if not checkpoint.is_trained(exp):
+                    if was_trained:
+                        put_back(exp)
+                    elif (exp / UNFINISHED).is_dir():
+                        put_back(exp, UNFINISHED)
+                raise
+            for place in (PREVIOUS, UNFINISHED):
+                shutil.rmtree(exp / place, ignore_errors=True)
+
+
+def _run(
+    settings: Config, data: Path, dump: Path, exp: Path, resume: bool, world: World | None
+) -> None:
+    """Prepare and train, as the first process of all or the one that starts them."""
+
+    def prepare() -> str:
+        nonlocal dump
+        t, num_jobs = settings.train, distributed.per_node(settings.train)
+        feature_store.recipe_kind(dump)  # a damaged file shows before anything is set aside
+        state = prepare_experiment(settings, data, exp, resume)
+        dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
+        if settings.model.frozen_encoder is not None:
+            splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
+            dump = frozen_states.cached_states(
+                data, dump, settings, splits, num_jobs, t.spoken_splits
+            )
+        print(f"training '{exp.name}' {state}: {t.num_steps} steps -> {exp}", flush=True)
+        return str(dump)
+
+    if world is None:
+        prepare()
+        train(settings, data, dump, exp)
+    else:
+        distributed.meet(world, settings.train.num_gpus, prepare)
+        _work(settings, data, dump, exp, world)
+        finish(exp / "checkpoints" / "valid.acc.ave.pth", exp)
     print(f"trained: {checkpoint.model_path(exp)}")
 
 
@@ -93,120 +124,70 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
     Raises:
         ValueError: the settings do not fit the data, or training diverged.
     """
-    num_processes = settings.train.num_processes
-    if num_processes == 1:
+    if distributed.per_node(settings.train) == 1:
         try:
-            _work(0, settings, data, dump, exp, None)
+            _work(settings, data, dump, exp, ALONE)
         except RuntimeError as e:
             if "DataLoader worker" not in str(e):
                 raise
-            raise ChildProcessError(DIED) from e
+            raise ChildProcessError(distributed.DIED) from e
     else:
-        with tempfile.TemporaryDirectory() as meeting:
-            for rank in range(1, num_processes):
-                Path(meeting, str(rank)).mkdir()
-                if (exp / "checkpoints" / "checkpoint.pth").is_file():
-                    shutil.copy(exp / "checkpoints" / "checkpoint.pth", Path(meeting, str(rank)))
-            _spawn(num_processes, (settings, data, dump, exp, meeting), Path(meeting) / "mistake")
+        distributed.launch(settings.train, _one_of_several, (settings, data, dump, exp))
     finish(exp / "checkpoints" / "valid.acc.ave.pth", exp)
 
 
-def _spawn(num_processes: int, args: tuple, mistake: Path) -> None:
-    """Train in several processes, each with a trainer of its own (see `local_sgd`)."""
-    import torch
-
-    if sys.platform == "linux":
-        # They talk over the loopback device: this machine's other networks are not asked.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        if (reason := no_loopback()) is not None:
-            raise ValueError(
-                f"train.num_processes: got {num_processes}, which talk over the loopback device, "
-                f"and that does not work here ({reason}): `ip link set lo up`, or set it to 1"
-            )
-    # When one fails it says that it ends the others; the user sees why instead.
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
-    try:
-        torch.multiprocessing.spawn(_work, args, nprocs=num_processes)
-    except torch.multiprocessing.ProcessRaisedException as e:
-        if mistake.is_file():
-            number, text = json.loads(mistake.read_text(encoding="utf-8"))
-            raise (ValueError(text) if number is None else OSError(number, text)) from e
-        raise
-    except torch.multiprocessing.ProcessExitedException as e:
-        raise ChildProcessError(DIED) from e
+def _one_of_several(settings: Config, data: Path, dump: Path, exp: Path) -> None:
+    world = distributed.of_environment()
+    assert world is not None  # `distributed.launch` has said
+    with StopSignal().caught():
+        distributed.meet(world, settings.train.num_gpus, lambda: str(dump))
+        _work(settings, data, dump, exp, world)
 
 
-def _work(
-    rank: int, settings: Config, data: Path, dump: Path, exp: Path, meeting: str | None
-) -> None:
-    """One training process; `meeting` is a directory where several find each other."""
+def _work(settings: Config, data: Path, dump: Path, exp: Path, world: World) -> None:
+    """Train as one of the processes that have met, or alone."""
     import torch
 
     from atat.training.espnet_task import AtatTask, AtatTrainer
+    from atat.training.preemption import EpochCheckpoint
 
-    if meeting is not None:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    torch.set_num_threads(settings.train.num_threads)
+    t = settings.train
+    torch.set_num_threads(t.num_threads)
     checkpoints = exp / "checkpoints"
-    if meeting is not None:
-        torch.distributed.init_process_group(
-            "gloo",
-            init_method=f"file://{meeting}/store",
-            rank=rank,
-            world_size=settings.train.num_processes,
-        )
-        AtatTrainer.sync_every = settings.train.sync_every
-        if rank > 0:  # goes on from the first one's checkpoint; what it writes is of no use
-            checkpoints = Path(meeting, str(rank))
     # ESPnet logs through the root logger; its lines go to a file, ours to the terminal.
     logging.basicConfig(
-        filename=checkpoints / "espnet.log" if rank == 0 else os.devnull,
+        filename=os.devnull if world.rank else checkpoints / "espnet.log",
         level=logging.INFO,
         format="%(asctime)s %(message)s",
     )
-    AtatTrainer.log = TrainLog(exp / "train.jsonl", settings, quiet=rank > 0)
+    AtatTrainer.world = world
+    apart = world.size > 1 and t.sync == "parameters"
+    AtatTrainer.sync_every = t.sync_every if apart else None
+    AtatTrainer.log = TrainLog(exp / "train.jsonl", settings, quiet=world.rank > 0)
+    stop = StopSignal()
+    AtatTrainer.checkpoint = EpochCheckpoint(checkpoints / WITHIN_EPOCH, stop, AtatTrainer.log)
     args = AtatTask.get_parser().parse_args([])
     for name, value in espnet_options(settings).items():
         if not hasattr(args, name):
             raise AttributeError(f"ESPnet has no option '{name}'")
         setattr(args, name, value)
     args.output_dir, args.resume = str(checkpoints), True
+    of_no_use = tempfile.TemporaryDirectory()  # what others than the first would write
+    if apart and world.rank > 0:
+        args.output_dir, args.best_model_criterion = of_no_use.name, []
+        if (checkpoints / AFTER_EPOCH).is_file():
+            shutil.copy(checkpoints / AFTER_EPOCH, of_no_use.name)
     args.experiment_dir, args.data_dir, args.dump_dir = str(exp), str(data), str(dump)
-    args.rank, args.distributed = rank, False
-    if rank > 0:
-        args.best_model_criterion = []  # the first process alone keeps and averages models
-    watching = settings.train.trackers if rank == 0 else []
+    args.distributed = False  # as far as the task goes; the trainer is told otherwise
+    watching = [] if world.rank else t.trackers
     if "wandb" in watching:
         vars(args).update(trackers.wandb_options(exp))
     mlflow = trackers.mlflow_run(exp) if "mlflow" in watching else contextlib.nullcontext()
     try:
-        with mlflow as AtatTrainer.on_epoch:
+        with of_no_use, stop.caught(), stop.between_steps(), mlflow as AtatTrainer.on_epoch:
             AtatTask.main_worker(args)
-    except (ValueError, OSError) as e:
-        if meeting is not None:  # for the process that the user sees
-            number, text = getattr(e, "errno", None), getattr(e, "strerror", None) or str(e)
-            Path(meeting, "mistake").write_text(json.dumps([number, text]), encoding="utf-8")
-        raise
-
-
-def no_loopback() -> str | None:
-    """Why processes of this machine cannot reach one another; None where they can."""
-    try:
-        with socket.socket() as server, socket.socket() as client:
-            server.bind(("127.0.0.1", 0))
-            server.listen()
-            client.connect(server.getsockname())
-    except OSError as e:
-        return e.strerror
-    return None
-
-
-def _end_with(parent: int) -> None:
-    """Leave when the process that started this one is gone: if that was killed, nobody else would
-    say so, and a second training would meet this one's checkpoints."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(cli.FAILED)
+    finally:
+        distributed.part()
 
 
 def espnet_options(settings: Config) -> dict[str, object]:
@@ -240,7 +221,10 @@ def espnet_options(settings: Config) -> dict[str, object]:
         "iterator_type": "task",
         "valid_iterator_type": "task",
         "max_epoch": t.num_epochs,
-        "ngpu": t.num_gpus,
+        "ngpu": min(t.num_gpus, 1),  # of a process
+        "unused_parameters": True,  # a step may have no text
+        "accum_grad": t.accum_grad,
+        "use_amp": t.use_amp,
         "optim": optim,
         "optim_conf": optim_conf,
         "scheduler": scheduler,
@@ -256,7 +240,8 @@ def espnet_options(settings: Config) -> dict[str, object]:
 
 
 def finish(averaged: Path, exp: Path) -> None:
-    """Check the averaged weights and write them as the model, tied to its tokenizer.
+    """Check the averaged weights and write them as the model, tied to its tokenizer; what was kept
+    in case that the last epoch does not end is removed.
 
     Raises:
         ValueError: the average is missing, empty, or not a number somewhere.
@@ -277,3 +262,4 @@ def finish(averaged: Path, exp: Path) -> None:
     settings = config_file.load_resolved(exp / "config.yaml")
     tokenizer = Tokenizer.load(exp / "tokenizer")
     checkpoint.write(weights, settings.model, tokenizer, exp, experiment_files.read(exp))
+    (exp / "checkpoints" / WITHIN_EPOCH).unlink(missing_ok=True)

@@ -1,9 +1,7 @@
 """Several processes train one model: each takes steps of its own, and every few steps all take the
 mean of their parameters.
 
-Local SGD (Stich 2019), parameter averaging in speech (Povey et al. 2014). Where gradients are
-exchanged at every step instead, two processes on two cores wait for each other for 40 % of the time
-(docs/log.md).
+Local SGD (Stich 2019), parameter averaging in speech (Povey et al. 2014), `train.sync: parameters`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from atat.common.files import atomic_write, check_zip
 from atat.common.json_file import read_json
 from atat.common.provenance import environment
 from atat.config import config_file
-from atat.config.schema import Config
+from atat.config.schema import Config, TrainConfig
 from atat.data import kaldi_dir, text_tokenization
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # Where a trained model, or an unfinished training, waits until what replaces it is trained.
 PREVIOUS, UNFINISHED = ".previous", ".unfinished"
+# Checkpoints: after an epoch (ESPnet's name), and in the middle of one.
+AFTER_EPOCH, WITHIN_EPOCH = "checkpoint.pth", "within_epoch.pth"
+# Settings that leave what is learned as it is: a training may go on with others.
+OF_THE_MACHINE = ("num_processes", "num_gpus", "num_nodes", "num_threads", "num_workers")
 BYTES_A_PARAMETER = 16  # of itself, its gradient, and Adam's two means
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
@@ -53,7 +58,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     from atat.training.training_data import target_sequences, validation_sources
 
     checkpoints = exp / "checkpoints"
-    unfinished = (checkpoints / "checkpoint.pth").is_file() and not checkpoint.is_trained(exp)
+    kept = any((checkpoints / name).is_file() for name in (AFTER_EPOCH, WITHIN_EPOCH))
+    unfinished = kept and not checkpoint.is_trained(exp)
     tokenizer = Tokenizer.load(data / "tokenizer")
     # What cannot be used shows before anything is removed.
     start = find_start(settings, tokenizer, exp)
@@ -99,18 +105,28 @@ def _is_same(exp: Path, settings: Config, tokenizer: Tokenizer, about: dict[str,
             if not (exp / name).is_file():
                 return False
         same = (
-            config_file.load_resolved(exp / "config.yaml") == settings
+            _learned(config_file.load_resolved(exp / "config.yaml")) == _learned(settings)
             and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
             and _origin(exp) == about
         )
         if same:
             for path in sorted((exp / "checkpoints").glob("*.pth")):
-                if not path.is_symlink():  # ESPnet's other names for some of them
+                # ESPnet's other names for some of them; and what can be done without.
+                if not path.is_symlink() and path.name != WITHIN_EPOCH:
                     check_zip(path)
     except (ValueError, FileNotFoundError) as e:
         print(f"the training in {exp} cannot go on and starts anew: {e}", file=sys.stderr)
         return False
     return same
+
+
+def _learned(settings: Config) -> Config:
+    """The settings without those of the machine."""
+    if settings.train.sync == "parameters":  # each process is a training of its own
+        return settings
+    default = TrainConfig()
+    machine = {name: getattr(default, name) for name in OF_THE_MACHINE}
+    return replace(settings, train=replace(settings.train, **machine))
 
 
 def set_aside(exp: Path, place: str = PREVIOUS) -> None:

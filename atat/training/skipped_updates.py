@@ -12,15 +12,19 @@ MAX_SHARE, MAX_COUNT = 0.1, 10
 
 
 class SkippedUpdates(logging.Handler):
-    """Counts them, by the trainer's warnings to the root logger."""
+    """Counts them, by the trainer's warnings to the root logger.
+
+    Attributes:
+        number: since `take`.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._count = 0
+        self.number = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look at one line of the log."""
-        self._count += MESSAGE in record.getMessage()
+        self.number += MESSAGE in record.getMessage()
 
     def take(self, epoch: int, num_updates: int) -> int:
         """The number since the last time.
@@ -32,7 +36,7 @@ class SkippedUpdates(logging.Handler):
         Raises:
             ValueError: they are more than MAX_SHARE of the epoch, and more than MAX_COUNT.
         """
-        count, self._count = self._count, 0
+        count, self.number = self.number, 0
         if count > max(MAX_SHARE * num_updates, min(MAX_COUNT, num_updates - 1)):
             raise ValueError(
                 f"epoch {epoch}: the loss or gradient of {count} of {num_updates} updates is no "

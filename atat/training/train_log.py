@@ -10,7 +10,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
-from atat.training import skipped_updates
+from atat.training import distributed, skipped_updates
 
 NEEDED = {"epoch", "step", "minutes"}
 SHOWN = ("slu", "nlu", "asr", "mlm")
@@ -35,16 +35,40 @@ class TrainLog:
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0
 
-    def watch(self, iterator: Iterable, epoch: int) -> Iterator:
-        """Pass an epoch's batches on, with a progress bar and a count of the audio."""
+    def begin(self, epoch: int) -> None:
+        """Start the clocks of an epoch."""
         # An epoch that was cut off is trained again.
         self.lines = [line for line in self.lines if line["epoch"] < epoch]
-        self.epoch = epoch
+        self.epoch, self._skipped.number = epoch, 0
         self._clock, self._cpu_clock, self._frames = time.perf_counter(), time.process_time(), 0
-        num_epochs = self.settings.train.num_epochs
-        desc = f"epoch {epoch}/{num_epochs}"
-        bar = iterator if self.quiet else cli.progress(iterator, total=len(iterator), desc=desc)
-        for ids, batch in bar:
+
+    def state_dict(self) -> dict[str, float]:
+        """What the epoch has taken so far: seconds, CPU seconds, frames of audio, skips."""
+        return {
+            "seconds": time.perf_counter() - self._clock,
+            "cpu_s": time.process_time() - self._cpu_clock,
+            "frames": self._frames,
+            "skipped": self._skipped.number,
+        }
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Count on from what an earlier sitting took of the epoch."""
+        self._clock = time.perf_counter() - state["seconds"]
+        self._cpu_clock = time.process_time() - state["cpu_s"]
+        self._frames, self._skipped.number = state["frames"], int(state["skipped"])
+
+    def watch(self, batches: Iterable, first: int, count: int) -> Iterator:
+        """Pass an epoch's batches on, with a progress bar and a count of the audio.
+
+        Args:
+            batches: those that are left of the epoch.
+            first: how many were done in an earlier sitting.
+            count: how many the epoch has.
+        """
+        desc = f"epoch {self.epoch}/{self.settings.train.num_epochs}"
+        if not self.quiet:
+            batches = cli.progress(batches, total=count, initial=first, desc=desc)
+        for ids, batch in batches:
             if "speech_lengths" in batch:
                 self._frames += int(batch["speech_lengths"].sum()) * self._frames_each
             yield ids, batch
@@ -54,9 +78,8 @@ class TrainLog:
         seconds = time.perf_counter() - self._clock
         means = _means(reporter)
         train = self.settings.train
+        (frames,) = distributed.total(self._frames)
         skipped = self._skipped.take(self.epoch, max(1, train.num_steps // train.num_epochs))
-        # The other processes see about as much as this one.
-        frames = self._frames * train.num_processes
         audio_s = frames * self.settings.features.frame_shift_ms / 1000.0
         self._line = {
             "epoch": self.epoch,
@@ -65,6 +88,7 @@ class TrainLog:
             "train_loss_ctc": means.get("loss_ctc"),
             "num_skipped_updates": skipped,
             "learning_rate": means.get("optim0_lr0"),
+            "audio_s": audio_s,
             "audio_s_per_s": audio_s / max(seconds, 1e-9),
         }
 
@@ -73,7 +97,7 @@ class TrainLog:
         means = _means(reporter)
         before = self.lines[-1] if self.lines else {"minutes": 0.0}
         minutes = before["minutes"] + (time.perf_counter() - self._clock) / 60.0
-        cpu_s = (time.process_time() - self._cpu_clock) * self.settings.train.num_processes
+        (cpu_s,) = distributed.total(time.process_time() - self._cpu_clock)
         cpu_minutes = before.get("cpu_minutes", 0.0) + cpu_s / 60.0
         scores = {k: v for k, v in means.items() if k == "acc" or k.startswith("em")}
         self._line |= {"minutes": minutes, "cpu_minutes": cpu_minutes}

@@ -60,6 +60,7 @@ def test_tasks_are_means_of_their_tokens_and_weighted():
     is_slu_N = tasks[of_all.target_N] == SLU
     slu, nlu = of_all.loss_N[is_slu_N].mean(), of_all.loss_N[~is_slu_N].mean()
     torch.testing.assert_close(loss, slu + 0.25 * nlu)
+    torch.testing.assert_close(stats["loss"], loss)
     torch.testing.assert_close(stats["loss_nlu"], nlu)
     torch.testing.assert_close(stats["acc_slu"], of_all.is_right_N[is_slu_N].float().mean())
 
@@ -81,14 +82,16 @@ def test_flat_start_spreads_words_by_their_length():
         for s in range(num_states)
     ]
     ctc = torch.randn(1, num_states, 5).log_softmax(-1)
-    loss = losses.flat_start_loss(
-        ctc,
-        torch.tensor([num_states]),
-        torch.tensor([[3, 4]]),
-        torch.tensor([2]),
-        torch.tensor([[float(begin), float(end)]]),
-        characters_V,
-        blank,
+    loss, _ = losses.mean(
+        *losses.flat_start_loss(
+            ctc,
+            torch.tensor([num_states]),
+            torch.tensor([[3, 4]]),
+            torch.tensor([2]),
+            torch.tensor([[float(begin), float(end)]]),
+            characters_V,
+            blank,
+        )
     )
     expected = -ctc[0, torch.arange(num_states), torch.tensor(label)].mean()
     torch.testing.assert_close(loss, expected)
@@ -97,6 +100,26 @@ def test_flat_start_spreads_words_by_their_length():
 def test_rows_without_words_teach_ctc_nothing():
     ctc = torch.randn(2, 6, 5).log_softmax(-1)
     states, words = torch.tensor([6, 6]), torch.tensor([[3, 4], [PAD, PAD]])
-    both = losses.ctc_loss(ctc, states, words, torch.tensor([2, 0]), blank=0)
-    one = losses.ctc_loss(ctc[:1], states[:1], words[:1], torch.tensor([2]), blank=0)
+    both = losses.mean(*losses.ctc_loss(ctc, states, words, torch.tensor([2, 0]), blank=0))
+    one = losses.mean(*losses.ctc_loss(ctc[:1], states[:1], words[:1], torch.tensor([2]), blank=0))
     torch.testing.assert_close(both, one)
+
+
+def test_the_parts_of_processes_that_share_a_batch_add_up_to_its_loss():
+    of_all, tasks = found(), mixed()[3]
+    names, weights = {SLU: "slu", NLU: "nlu"}, {"slu": 1.0, "nlu": 0.25}
+    whole, stats = losses.weighted_by_task(of_all, tasks, names, weights)
+    parts, sums = [], []
+    for is_first in (True, False):  # the first target, and all others
+        mine_N = (of_all.target_N == 0) == is_first
+        part = losses.NextTokens(*(values[mine_N] for values in of_all))
+        parts.append(part)
+        losses.weighted_by_task(part, tasks, names, weights, lambda s: sums.append(s) or s)
+    added = [
+        losses.weighted_by_task(part, tasks, names, weights, lambda _: sums[0] + sums[1])
+        for part in parts
+    ]
+    torch.testing.assert_close(added[0][0] + added[1][0], whole)
+    for _, of_part in added:
+        torch.testing.assert_close(of_part["loss"], stats["loss"])
+        torch.testing.assert_close(of_part["acc_slu"], stats["acc_slu"])

@@ -9,7 +9,9 @@ from atat.data import kaldi_dir
 from atat.data.augmentation import active_frames
 from atat.data.tokenizer import Tokenizer
 from atat.semantics import heldout_pairs, target_sequence
+from atat.training.batch_sampler import MixedBatchSampler
 from atat.training.batching import Batches, IterFactory
+from atat.training.distributed import World
 from atat.training.training_data import TrainingData
 from tests import toy
 
@@ -264,10 +266,16 @@ def test_without_ctc_the_decoder_learns_from_the_first_step_on(made):
     assert len(b.collate(0, [0, 1], [])[1]["target_task"]) == 4
 
 
+def apart(made, size, **changes):
+    """The sampler of one of so many processes that have batches of their own."""
+    b = batches(made, BOTH, **changes)
+    return MixedBatchSampler(b.collate.examples, b.config, training=True, world=World(0, size))
+
+
 def test_the_processes_of_a_step_have_batches_of_like_length(made):
-    b = batches(made, BOTH, num_processes=2, batch_frames=120)  # an utterance or two a batch
-    taken = next(b.sampler._speech_passes())
-    longest = [max(b.sampler.speech_frames[i] for i in batch) for batch in taken]
+    sampler = apart(made, 2, batch_frames=120)  # an utterance or two a batch
+    taken = next(sampler._speech_passes())
+    longest = [max(sampler.speech_frames[i] for i in batch) for batch in taken]
     differences = [abs(one - two) for one, two in zip(longest[::2], longest[1::2], strict=True)]
     # Neighbours in order of length; strangers would differ by 20 frames each.
     assert np.mean(differences) < 8
@@ -275,7 +283,50 @@ def test_the_processes_of_a_step_have_batches_of_like_length(made):
 
 @pytest.mark.parametrize("num_processes", [2, 3, 7, 50])
 def test_a_pass_has_whole_steps_and_every_utterance(num_processes, made):
-    b = batches(made, BOTH, num_processes=num_processes)
-    for _, taken in zip(range(3), b.sampler._speech_passes(), strict=False):
+    sampler = apart(made, num_processes)
+    for _, taken in zip(range(3), sampler._speech_passes(), strict=False):
         assert len(taken) % num_processes == 0
         assert {i for batch in taken for i in batch} == set(range(NUM))
+
+
+@pytest.mark.parametrize("num_processes", [2, 3, 5, 40])
+def test_processes_that_share_a_batch_have_each_of_its_rows_once_and_the_same(num_processes, made):
+    whole = batches(made, BOTH, TEXT, batch_frames=4000)
+    whole.config.augment.enabled = True
+    speech, text = list(range(7, 7 + 33)), [1, 2, 3]
+    speech = [i % NUM for i in speech]  # more than are augmented together
+    ids, batch = whole.collate(12, speech, text)
+    seen, tokens = [], 0
+    for rank in range(num_processes):
+        b = Batches(
+            whole.collate.examples,
+            whole.config,
+            made[1],
+            training=True,
+            together=World(rank, num_processes),
+        )
+        mine, part = b.collate(12, speech, text)
+        assert int(part["num_sources"]) == len(ids)
+        # Everybody has some speech and some text, so that all go through the same layers.
+        num_speech = len(part["speech"])
+        assert num_speech and len(part["text"])
+        tokens += int(part["target_lengths"].sum())
+        if part["is_filler"]:
+            assert part["words_lengths"].tolist() == [0]
+            continue
+        begin = len(seen)
+        seen += mine[:num_speech]
+        size = part["speech"].size(1)
+        expected = batch["speech"][begin : begin + num_speech]
+        assert torch.equal(part["speech"], expected[:, :size])
+        assert torch.equal(part["active"], batch["active"][begin : begin + num_speech])
+    assert seen == ids[: len(speech)]
+    assert tokens == int(batch["target_lengths"].sum())
+
+
+def test_an_update_of_several_steps_takes_as_many_batches(made):
+    one, three = (batches(made, BOTH, accum_grad=n, num_epochs=4) for n in (1, 3))
+    plans = [IterFactory(b, 0).build_iter(2).plan for b in (one, three)]
+    assert [len(plan) for plan in plans] == [5, 15]
+    assert plans[1][0][0] == 15
+    assert one.collate._progress(10) == three.collate._progress(30) == 0.5
