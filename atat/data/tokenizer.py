@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from atat.common.files import atomic_directory, sha256
+from atat.common.json_file import WRONG_JSON
 from atat.config.tasks import TASKS
 from atat.semantics import target_sequence
 
@@ -154,7 +155,7 @@ class Tokenizer:
             same = about.get("words_crc32", checksum := f"{zlib.crc32(model):08x}") == checksum
             tokenizer = cls(about["tags"], model)
             same = same and tokenizer.fingerprint == about["fingerprint"]
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
+        except (*WRONG_JSON, RuntimeError) as e:  # the last one of SentencePiece
             raise ValueError(
                 f"{directory}: tokenizer.json and words.model are not a tokenizer ({e!r}); {again}"
             ) from e

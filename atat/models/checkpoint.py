@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atat.common.files import atomic_write, check_zip
+from atat.common.json_file import WRONG_JSON
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
 from atat.models import experiment_files, exported_model
@@ -86,7 +87,7 @@ def read_header(path: Path) -> dict[str, str]:
                 raise ValueError("it ends within its header")
             about = json.loads(file.read(size))
         header = about.get("__metadata__") or {}
-    except (ValueError, AttributeError) as e:
+    except (*WRONG_JSON, OverflowError) as e:
         raise ValueError(f"{path}: not a model file, or a damaged one ({e}); {again(path)}") from e
     if not {"format", "tokenizer"} <= header.keys():
         raise ValueError(f"{path}: not a model that stage 4 wrote; {AGAIN}")

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atat.common.files import atomic_write
+from atat.common.json_file import WRONG_JSON
 
 FILE = "model.json"
 FORMAT = 1
@@ -58,7 +59,7 @@ def read_index(directory: Path) -> dict[str, Any]:
         if index["format"] != FORMAT:
             raise ValueError(f"got format {index['format']}, expected {FORMAT}")
         files = {name: (int(e["bytes"]), str(e["sha256"])) for name, e in index["files"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+    except WRONG_JSON as e:
         reason = f"no {e}" if isinstance(e, KeyError) else e
         raise ValueError(f"{path}: damaged, or not of an exported model ({reason}); {AGAIN}") from e
     outside = [name for name in files if not _is_inside(name)]

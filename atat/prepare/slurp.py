@@ -71,7 +71,7 @@ def read_list(path: Path, max_bad: float = 0.0) -> list[Sentence]:
     for where, line in read_lines(path):
         try:
             sentences.append(_sentence(line))
-        except (KeyError, TypeError, AttributeError) as e:
+        except (KeyError, TypeError, AttributeError, OverflowError) as e:
             raise ValueError(
                 f"{where}: expected slurp_id, scenario, action, tokens, entities and recordings "
                 f"as SLURP has them ({type(e).__name__}: {e}); get the file again"
@@ -321,7 +321,8 @@ def _sentence(line: dict[str, Any]) -> Sentence:
     """A line of a list.
 
     Raises:
-        KeyError, TypeError, AttributeError: not of SLURP's form. ValueError: no target sequence.
+        KeyError, TypeError, AttributeError, OverflowError: not of SLURP's form. ValueError: no
+            target sequence.
     """
     tokens = ["".join(str(token["surface"]).lower().split()) for token in line["tokens"]]
     scenario, action = str(line["scenario"]), str(line["action"])

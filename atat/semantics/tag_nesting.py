@@ -58,7 +58,7 @@ def load(exp: Path) -> Nesting | None:
         return None
     try:
         nesting = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ValueError(f"{path}: is not JSON ({e}); rerun stage 4") from e
     if not isinstance(nesting, dict) or not all(
         isinstance(labels, list) and all(isinstance(label, str) for label in labels)

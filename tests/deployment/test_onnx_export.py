@@ -60,7 +60,7 @@ def networks(request, tokenizer, tmp_path_factory):
         model.decoder.output_bias.add_(torch.randn(len(tokenizer)))
     about = onnx_export.export(model, directory)
     assert not model.training and about["left_out"] == {}
-    return TorchNetwork(model), OnnxNetwork(directory, about, "cpu", 1)
+    return TorchNetwork(model), OnnxNetwork(directory, about, "cpu", 1, len(tokenizer))
 
 
 def close(got, expected, mask=None):
@@ -125,7 +125,7 @@ def test_more_tokens_than_were_learned_are_refused():
     nothing = np.zeros((1, 1, 1, 0, 2), np.float32)
     state = OnnxState(3, nothing, nothing, nothing[0], nothing, nothing, nothing[0])
     with pytest.raises(ValueError, match="got a sequence of 4 tokens, expected at most 3"):
-        OnnxDecoder(None, None, 3).step(np.array([[5]]), state)
+        OnnxDecoder(None, None, 3, 6).step(np.array([[5]]), state)
 
 
 def test_copies_and_pickles_of_an_exported_network_work(networks):

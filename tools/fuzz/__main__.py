@@ -1,8 +1,8 @@
 """Fuzz every parser that reads what a stranger may give: files, model directories, requests.
 
-Valid inputs are changed in a few places and parsed, each within 5 s of CPU time and 1 GiB of memory,
-by processes that may neither write elsewhere, nor start a program, nor use the network. What is no
-documented error is a crash, and saved with the command that repeats it. Exit code 1 if there is one.
+Valid inputs are changed in a few places and parsed, each within 5 s of CPU time and 1 GiB, by
+processes that may neither write elsewhere, nor start a program, nor use the network. What is no
+documented error is a crash, and saved with the command that repeats it: exit code 1.
 """
 
 import contextlib
@@ -28,11 +28,10 @@ from atat.common.provenance import commit
 from atat.common.text_table import align
 from tools.fuzz import sandbox, toy_model
 from tools.fuzz.parsers import ROOT, Parser, Prepared, load_all
-from tools.fuzz.sandbox import Outcome, Sandbox, Tally
+from tools.fuzz.sandbox import Sandbox, Tally
 
 BLOCK = 500  # inputs between two reports
 STILL_S = 60.0  # without a new input, before a worker is killed
-KEPT = 3  # inputs of one crash
 # Of a worker: the input that it parses; accepted and refused ones since its last report.
 PROGRESS = struct.Struct("<qqq")
 
@@ -49,7 +48,11 @@ def arguments() -> cli.Parser:
     add("--again", action="store_true", help="begin anew; else a run goes on where it ended")
     add("--models", type=Path, metavar="DIR", help="of tools.fuzz.toy_model; made if not there")
     add("--repeat", type=Path, metavar="FILE", help="parse a saved input, and show its traceback")
-    add("--shrink", action="store_true", help="with --repeat: find a shorter input that does the same")
+    add(
+        "--shrink",
+        action="store_true",
+        help="with --repeat: find a shorter input that does the same",
+    )
     add("--list", action="store_true", help="name the parsers")
     add("--worker", help="used by the command itself: NAME START")
     return parser
@@ -93,9 +96,10 @@ def fuzz(names: list[str], args: Any) -> int:
         one.result()
     print(table({name: run.tally for name, run in runs.items()}))
     print(f"seed {args.seed}, commit {commit()}")
-    crashes = [crash for run in runs.values() for crash in run.files]
-    for path in crashes:
-        print(f"python -m tools.fuzz --repeat {shlex.quote(str(path))}")
+    for run in runs.values():
+        for key, count in run.tally.crashes.items():
+            file = shlex.quote(run.files[key])
+            print(f"{run.name}: {count} x {key}: python -m tools.fuzz --repeat {file}")
     return 1 if any(run.tally.crashes for run in runs.values()) else 0
 
 
@@ -107,10 +111,7 @@ def table(tallies: dict[str, Tally]) -> str:
         rows.append(
             [name, *counts, f"{one.slowest_s:.2f}", f"{one.peak_mib:.0f}", str(one.crashes.total())]
         )
-    lines = [align(rows)]
-    for name, one in tallies.items():
-        lines += [f"{name}: {count} x {what}" for what, count in one.crashes.items()]
-    return "\n".join(lines)
+    return align(rows)
 
 
 class Run:
@@ -120,13 +121,13 @@ class Run:
         self.name, self.args = name, args
         self.state = args.out / f"{name}.json"
         self.crash_dir = args.out / "crashes"
-        self.tally, self.files = Tally(), list[Path]()
+        self.tally, self.files = Tally(), dict[str, str]()  # of each crash, the shortest input
         if not args.again and self.state.is_file():
             content = json.loads(self.state.read_text())
             if content["seed"] == args.seed:
                 known = content["tally"]
                 self.tally = Tally(**known | {"crashes": Counter(known["crashes"])})
-                self.files = [Path(path) for path in content["files"]]
+                self.files = content["files"]
 
     def line(self) -> str:
         """What came of it."""
@@ -204,19 +205,20 @@ class Run:
     def _crash(self, error: str, place: str, index: int, data: bytes | None) -> None:
         key = f"{error} at {place}"
         self.tally.crashes[key] += 1
-        if self.tally.crashes[key] > KEPT:
-            return
-        self.crash_dir.mkdir(parents=True, exist_ok=True)
-        path = self.crash_dir / f"{self.name}-{self.args.seed}-{index}"
         if data is None:
-            load_all()
             data = regenerated(self.name, self.args.seed, index)
-        path.write_bytes(data)
-        self.files.append(path)
+        known = self.files.get(key)
+        if known is None or len(data) < Path(known).stat().st_size:
+            path = self.crash_dir / f"{self.name}-{self.args.seed}-{index}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            self.files[key] = str(path)
+            if known is not None:
+                Path(known).unlink()
 
     def _save(self) -> None:
         content = {"seed": self.args.seed, "tally": self.tally.to_dict()}
-        content["files"] = list(map(str, self.files))
+        content["files"] = self.files
         with atomic_write(self.state) as file:
             file.write(json.dumps(content, indent=1) + "\n")
 
@@ -251,11 +253,7 @@ def work(parser: Parser, seed: int, start: int, end: int) -> None:
     with open(os.environ["ATAT_FUZZ_PROGRESS"], "r+b") as file, working_directory() as directory:
         progress = mmap.mmap(file.fileno(), PROGRESS.size)
         box, ready = prepared(parser, directory)
-        # What readers print is not wanted; what the fuzzer itself says, is.
-        sys.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(nowhere, stream)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  what readers print
         tally = Tally()
         for index in range(start, end):
             progress[:] = PROGRESS.pack(index, tally.accepted, tally.refused)
@@ -291,7 +289,9 @@ def repeat(parsers: dict[str, Parser], path: Path, shrink: bool) -> None:
             def still(shorter: bytes) -> bool:
                 outcome = box.run(parser, ready, shorter)
                 return (outcome.kind, outcome.error, outcome.place) == (
-                    first.kind, first.error, first.place
+                    first.kind,
+                    first.error,
+                    first.place,
                 )
 
             print(f"{first}\n{sandbox.shrunk(data, still)!r}")

@@ -84,11 +84,13 @@ FLUENT = (
     ",path,speakerId,transcription,action,object,location\n"
     '0,wavs/speakers/a/1.wav,a,"Turn on the kitchen lights",activate,lights,kitchen\n'
     '1,wavs/speakers/b/2.wav,b,"Far, too loud!",decrease,volume,none\n'
-    '2,wavs/speakers/b/3.wav,b,Heat up the bathroom,increase,heat,washroom\n'
+    "2,wavs/speakers/b/3.wav,b,Heat up the bathroom,increase,heat,washroom\n"
 )
 
 
-@parser(words='path speakerId transcription action object location , " none lights kitchen washroom')
+@parser(
+    words='path speakerId transcription action object location , " none lights kitchen washroom'
+)
 def fluent_speech_csv(directory: Path) -> Prepared:
     """Labels as triples."""
     from atat.prepare import fluent_speech
@@ -126,7 +128,9 @@ PARSED = "[IN:GET_EVENT Any [SL:ATTRIBUTE_EVENT kids ] events ]"
 @parser(words="[IN:A [SL:B ] [IN:UNSUPPORTED kids events")
 def top_tsv(directory: Path) -> Prepared:
     """Trees, without a header."""
-    seed = f"Any kids events\tAny kids events\t{PARSED}\nGo home\tGo home\t[IN:GO Go [SL:TO home ] ]\n"
+    seed = (
+        f"Any kids events\tAny kids events\t{PARSED}\nGo home\tGo home\t[IN:GO Go [SL:TO home ] ]\n"
+    )
     return _tsv(directory, "TOP", "train.tsv", seed * 3)
 
 
@@ -212,7 +216,10 @@ SLURP = {
     "scenario": "weather",
     "action": "query",
     "intent": "weather_query",
-    "tokens": [{"surface": s, "id": i} for i, s in enumerate("what 's the weather in paris".split())],
+    "tokens": [
+        {"surface": s, "id": i}
+        for i, s in enumerate(["what", "'s", "the", "weather", "in", "paris"])
+    ],
     "entities": [{"span": [5], "type": "place_name"}],
     "recordings": [{"file": "audio-1.flac", "wer": 0.0}, {"file": "audio-1-headset.flac"}],
 }

@@ -26,7 +26,7 @@ def _checked_index(path: Path) -> None:
     from atat.models import exported_model
 
     exported_model.check(path.parent)
-    onnx_network.load(path.parent)
+    onnx_network.load(path.parent, vocab_size=60)
 
 
 @parser(draw=json_mutated)
@@ -36,9 +36,7 @@ def exported_index(directory: Path) -> Prepared:
     return of_file(path, [path.read_bytes()], _checked_index, EXPORTED)
 
 
-def _onnx(
-    draw: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]
-) -> bytes:
+def _onnx(draw: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
     """A graph with another node, name, size, type or value; or with changed bytes."""
     if draw.random() < 0.15:
         return binary(draw, seeds, words)
@@ -79,7 +77,9 @@ def _change_graph(draw: random.Random, graph: Any) -> None:
                 one.dims[draw.randrange(len(one.dims))] = draw.choice(sizes)
         case 8:
             one = draw.choice(graph.initializer)
-            one.raw_data = draw.choice((b"", one.raw_data[:-4], bytes(len(one.raw_data)), b"\xff" * len(one.raw_data)))
+            one.raw_data = draw.choice(
+                (b"", one.raw_data[:-4], bytes(len(one.raw_data)), b"\xff" * len(one.raw_data))
+            )
 
 
 def _network(directory: Path, name: str) -> Prepared:
@@ -105,8 +105,8 @@ def _network(directory: Path, name: str) -> Prepared:
     use()
 
     def read(path: Path) -> None:
-        network = onnx_network.OnnxNetwork(model_dir, about, "cpu", 1)
-        network._sessions = {k: v for k, v in right._sessions.items() if k != name}
+        network = onnx_network.OnnxNetwork(model_dir, about, "cpu", 1, len(model.tokenizer))
+        network._graphs = {k: v for k, v in right._graphs.items() if k != name}
         model.network = network
         use()
 
@@ -158,7 +158,9 @@ def _npz(draw: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) ->
                     flat[draw.randrange(len(flat))] = np.array(value).astype(flat.dtype)
                 parts[name] = flat.reshape(part.shape)
             case 2:
-                parts[name] = part.astype(draw.choice(("f4", "f8", "i4", "u1", "?", "c8", "U3", "M8[s]")))
+                parts[name] = part.astype(
+                    draw.choice(("f4", "f8", "i4", "u1", "?", "c8", "U3", "M8[s]"))
+                )
             case 3:
                 parts[name] = flat[: draw.randrange(len(flat) + 1)]
             case 4:
@@ -191,11 +193,9 @@ def compiled_grammar(directory: Path) -> Prepared:
         state_N = np.array([table.start, constraints.DEAD])
         for step in range(12):
             allowed_NV = table.allowed(state_N, room=30 - step)
-            state_N, token_N = allowed_NV.nonzero()[0], allowed_NV.nonzero()[1]
-            states = np.array([table.start, constraints.DEAD]) if step == 0 else previous
-            previous = table.advance(states[state_N], token_N)[:50]
-            state_N = previous
-        assert allowed_NV.shape[1] == len(tokenizer)
+            assert allowed_NV.shape[1] == len(tokenizer)
+            row_N, token_N = allowed_NV.nonzero()
+            state_N = table.advance(state_N[row_N], token_N)[:50]
 
     return of_file(path, [path.read_bytes()], read, EXPORTED)
 
@@ -321,11 +321,15 @@ def _safetensors(draw: random.Random, seeds: Sequence[bytes], words: Sequence[by
     data = draw.choice(seeds)
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
+    if draw.random() < 0.5:  # an earlier version's, else nothing that is changed gets far
+        del header["__metadata__"]["crc32"]
     for _ in range(draw.randint(1, 3)):
         header = exchanged(draw, header)
     coded = json.dumps(header).encode()
     coded += b" " * (-len(coded) % 8)
-    length = len(coded) if draw.random() < 0.9 else draw.choice((0, 1, size, 2**31, 2**63, 2**64 - 1))
+    length = (
+        len(coded) if draw.random() < 0.9 else draw.choice((0, 1, size, 2**31, 2**63, 2**64 - 1))
+    )
     return length.to_bytes(8, "little") + coded + data[8 + size :]
 
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: a parser each, with valid input to begin from and the errors that it documents."""
+"""What is fuzzed: parsers, each with valid input to begin from and the errors it documents."""
 
 import importlib
 import random

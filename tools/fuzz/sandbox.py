@@ -14,19 +14,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atat.common import cli
 from tools.fuzz.parsers import ROOT, Parser, Prepared
 
 MAX_CPU_S = 5.0  # of an input
 MAX_MEMORY_BYTES = 1 << 30  # that an input may take beyond what the process has
-MAX_MESSAGE = 20_000  # characters of an error
 # What no reader does, by the names of Python's audit events.
 FORBIDDEN = (
-    *("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile"),
+    *(
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.startfile",
+    ),
     *("subprocess.Popen", "pty.spawn", "pickle.find_class", "socket.connect", "socket.bind"),
     *("socket.getaddrinfo", "socket.sendto", "urllib.Request", "ctypes.dlopen", "os.kill"),
     *("os.setxattr", "os.chown", "os.link", "ftplib.connect", "smtplib.connect", "webbrowser.open"),
 )
-WRITING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.symlink", "os.truncate", "os.chmod")
+WRITING = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+)
 
 
 class TimeIsUp(BaseException):
@@ -146,11 +162,10 @@ class Sandbox:
         if event in FORBIDDEN:
             self._refuse(f"{event} {str(arguments)[:100]}")
         elif event == "open":
-            path, mode, flags = arguments
-            if isinstance(path, int):
+            path, _, flags = arguments
+            if isinstance(path, int) or "\0" in os.fsdecode(path):
                 return
-            writes = flags & (os.O_WRONLY | os.O_RDWR) if isinstance(flags, int) else "w" in str(mode)
-            real = os.path.realpath(os.fsdecode(path)) if "\0" not in os.fsdecode(path) else "\0"
+            writes, real = flags & (os.O_WRONLY | os.O_RDWR), os.path.realpath(os.fsdecode(path))
             if writes and not real.startswith((self._directory, "/dev/null")):
                 self._refuse(f"writes {real[:100]}")
             # That there is no such file it may find out.
@@ -168,12 +183,10 @@ class Sandbox:
 
 def _judged(error: BaseException, names: tuple[str, ...]) -> Outcome:
     """Whether an error of a documented kind is one line that a user can do something with."""
-    message = " ".join(str(error).split())
+    message = cli.one_line(error)
     if isinstance(error, RecursionError):
         return Outcome("crash", _named(error), _place(error))
-    if not message or len(message) > MAX_MESSAGE:
-        return Outcome("crash", f"{type(error).__name__}: {len(message)} characters", _place(error))
-    if names and not any(name in str(error) for name in names):
+    if names and not any(name in message for name in names):
         return Outcome("crash", f"{type(error).__name__} that names no file", _place(error))
     if "bad_alloc" in message or "llocat" in message:  # not as it would be without a limit
         return Outcome("crash", f"{type(error).__name__} of memory", _place(error))

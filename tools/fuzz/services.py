@@ -53,16 +53,18 @@ class Session:
 
 
 def _app() -> Any:
+    import logging
+
     from atat.serving.http_server import create_app
     from atat.serving.service_settings import ServiceSettings
-
-    import logging
 
     logging.disable(logging.CRITICAL)
     return create_app(Model(), ServiceSettings(max_mb=0.5, idle_timeout_s=1.0), Session)
 
 
-def _scope(kind: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+def _scope(
+    kind: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]]
+) -> dict[str, Any]:
     return {
         "type": kind,
         "asgi": {"version": "3.0"},
@@ -128,7 +130,10 @@ def http_text(directory: Path) -> Prepared:
     )
 
 
-@parser(words="nbest= beam= constraint= grammar none task= slu asr threshold= ctc_weight= & %00 + = nan", errors=(Refused,))
+@parser(
+    words="nbest= beam= constraint= grammar none task= slu asr threshold= ctc_weight= & %00 + nan",
+    errors=(Refused,),
+)
 def http_query(directory: Path) -> Prepared:
     """The options of a request."""
     app, loop = _app(), asyncio.new_event_loop()
@@ -144,7 +149,7 @@ HEADER_END = b"\n\n"
 
 
 @parser(
-    words="audio/L16;rate=16000;channels=2 multipart/form-data; boundary=x --x -- Content-Disposition: "
+    words="audio/L16;rate=16000;channels=2 multipart/form-data;boundary=x --x Content-Disposition: "
     'form-data; name="file"; filename="a.wav" audio/wav Content-Type: application/json charset=',
     errors=(Refused,),
 )
@@ -194,7 +199,10 @@ def websocket(directory: Path) -> Prepared:
         if any(code != 1000 for code in codes):
             raise Refused(str(sent[-1]))
 
-    seeds = [b'"rate=8000&nbest=2"\n"abcdef"\n{"end": true}', b'"partial_words=false"\n"ab"\n{"end": true}']
+    seeds = [
+        b'"rate=8000&nbest=2"\n"abcdef"\n{"end": true}',
+        b'"partial_words=false"\n"ab"\n{"end": true}',
+    ]
     return Prepared(seeds, parse)
 
 
@@ -213,7 +221,7 @@ class _Writer:
 
 @parser(
     draw=_messages,
-    words="describe ping transcribe audio-start audio-chunk audio-stop recognize transcript run-pipeline "
+    words="describe ping transcribe audio-start audio-chunk audio-stop recognize run-pipeline "
     '"data_length": "payload_length": "type": "rate": "width": "channels": "start_stage":',
 )
 def wyoming(directory: Path) -> Prepared:

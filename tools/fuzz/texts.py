@@ -1,5 +1,6 @@
 """Grammars, sentences, target sequences, settings, and the files that a run writes."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -22,7 +23,7 @@ GRAMMARS = (
     stop: {device: all}
 """,
     "context: {expressions: {a: ['b c', 'd (e)']}}",
-    "context:\n  expressions:\n    yes:\n      - \"it's 5:30 pm and 50%\"\n",
+    'context:\n  expressions:\n    yes:\n      - "it\'s 5:30 pm and 50%"\n',
 )
 HASSIL = (
     """language: en
@@ -79,7 +80,12 @@ decode:
     test: {split: test, task: slu, constraint: grammar}
 """,
 )
-OVERRIDES = ("train.learning_rate=1e-3", "decode.runs={test: {beam: 3}}", "model.width=64", "seed=1")
+OVERRIDES = (
+    "train.learning_rate=1e-3",
+    "decode.runs={test: {beam: 3}}",
+    "model.width=64",
+    "seed=1",
+)
 TABLES = (
     """experiments:
   atat:
@@ -116,7 +122,9 @@ def grammar(directory: Path) -> Prepared:
     return of_file(directory / "grammar.yaml", [*GRAMMARS, *more], _use)
 
 
-@parser(words="$room:room $state:state @please [ ] ( ) , $pv.Percent:p [on,off] (the) it's 50% o'clock")
+@parser(
+    words="$room:room $state:state @please [ ] ( ) , $pv.Percent:p [on,off] (the) it's 50% o'clock"
+)
 def expression(directory: Path) -> Prepared:
     """One expression of a grammar that is right."""
 
@@ -157,7 +165,9 @@ def grammar_sentences_ini(directory: Path) -> Prepared:
     return of_file(directory / "sentences.ini", INI, _use, "names")
 
 
-@parser(words="please the a 50% 5:30pm $5 1st o'clock uh can you kitchen lights twenty-five hundred 's")
+@parser(
+    words="please the a 50% 5:30pm $5 1st o'clock uh can you kitchen lights twenty-five hundred 's"
+)
 def typed_text(directory: Path) -> Prepared:
     """A sentence that somebody types."""
     from atat.grammar.grammar import Grammar
@@ -185,10 +195,8 @@ def target_sequence(directory: Path) -> Prepared:
         sequences.words(sequence)
         sequences.tags(sequence)
         for reader in (triples.frame, bracket_trees.frame, bracket_trees.to_brackets):
-            try:
+            with contextlib.suppress(ValueError):
                 reader(sequence)
-            except ValueError:
-                pass
         tag_nesting.of([sequence])
         sequences.frame(sequence)
 
@@ -203,7 +211,9 @@ def tree(directory: Path) -> Prepared:
     return of_string(TREES, lambda text: bracket_trees.frame(bracket_trees.to_sequence(text)))
 
 
-@parser(words="seed: data: model: train: decode: runs: include: sources: width: ${seed} 1e-3 !!float")
+@parser(
+    words="seed: data: model: train: decode: runs: include: sources: width: ${seed} 1e-3 !!float"
+)
 def settings(directory: Path) -> Prepared:
     """A file of settings."""
     from atat.config import config_file

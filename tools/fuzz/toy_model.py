@@ -45,10 +45,9 @@ def ensure(directory: Path) -> None:
 
 def make(directory: Path) -> None:
     """Write both."""
-    from atat.common import espnet_compat  # noqa: F401  before what loads ESPnet
-
     import torch
 
+    from atat.common import espnet_compat  # noqa: F401  before what loads ESPnet
     from atat.config import config_file
     from atat.config.schema import Config
     from atat.data.tokenizer import Tokenizer
