@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 # What JSON of a stranger raises: when it is read, and when something else is in it than expected.
-WRONG_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+WRONG_JSON = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(OverflowError, RecursionError),  # of 1e999 as a whole number, of ten thousand brackets
+)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from atat.common import advice
 from atat.common.files import atomic_write
 from atat.common.json_file import WRONG_JSON
 from atat.config.tasks import TAGGED_TASKS
@@ -379,7 +380,7 @@ def load(exp: Path) -> Confidence | None:
     path = exp / CONFIDENCE
     if not path.is_file():
         return None
-    again = "rerun atat.calibrate, or remove it"
+    again = advice.again(exp, "rerun atat.calibrate, or remove it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") not in (EARLIER_FORMAT, FORMAT):
@@ -397,7 +398,7 @@ def load(exp: Path) -> Confidence | None:
         value = confidence.probability([Measures(*[0.0] * len(Measures._fields))])[0]
         if not math.isfinite(value) or not 0.0 <= confidence.threshold <= 1.0:
             raise ValueError("it has values out of range")
-    except (*WRONG_JSON, OverflowError) as e:
+    except WRONG_JSON as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
     if digest != checkpoint.digest(exp):
         raise ValueError(f"{path}: was fitted for another model; {again}")

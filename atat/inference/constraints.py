@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from atat.common.advice import EXPORT_AGAIN
 from atat.data.tokenizer import Speller, Tokenizer
 from atat.grammar import automaton
 from atat.grammar.automaton import Automaton
@@ -181,11 +182,14 @@ class Table:
             with np.load(path, allow_pickle=False) as arrays:
                 parts = {name: arrays[name] for name in arrays.files}
         except Exception as e:  # of zipfile, zlib and NumPy, a dozen kinds
-            raise ValueError(f"{path}: not a compiled grammar, or a damaged one ({e})") from e
+            damaged = f"{path}: not a compiled grammar, or a damaged one ({e}); {EXPORT_AGAIN}"
+            raise ValueError(damaged) from e
         numbers = {name: int(parts[name]) for name in NUMBERS if _is_number(parts, name)}
         table.__dict__.update(parts | numbers)
         if not table._is_whole(len(tokenizer), tokenizer.eos):
-            raise ValueError(f"{path}: its parts are not a grammar of this model's tokens")
+            raise ValueError(
+                f"{path}: its parts are not a grammar of this model's tokens; {EXPORT_AGAIN}"
+            )
         return table
 
     def _is_whole(self, vocab_size: int, eos: int) -> bool:
@@ -201,13 +205,16 @@ class Table:
             part, kind = getattr(self, name), bool if name == "_final" else np.int64
             if part.dtype != kind or part.shape != (sizes[name],):
                 return False
-        source = np.arange(num_states).repeat(np.maximum(self._degree[:-1], 0))
+        if not ((self._degree >= 0) & (self._degree <= num_arcs)).all():
+            return False
+        if self._degree.sum() != num_arcs:
+            return False
+        source = np.arange(num_states).repeat(self._degree[:-1])
         end = self._degree[-1], self._first[-1], self._final[-1], self._target[-1]
         return bool(
             (self._vocab_size, self._eos) == (vocab_size, eos)
             and 0 <= self.start < num_states
             and end == (0, 0, False, DEAD)
-            and (self._degree >= 0).all()
             and len(source) == num_arcs
             and (self._first[:-1] == np.cumsum(self._degree[:-1]) - self._degree[:-1]).all()
             and ((self._token >= 0) & (self._token < vocab_size)).all()

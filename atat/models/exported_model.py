@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from atat.common.files import atomic_write
+from atat.common.advice import EXPORT_AGAIN, EXPORTED_INDEX
+from atat.common.files import atomic_write, is_file
 from atat.common.json_file import WRONG_JSON
 
-FILE = "model.json"
+FILE, AGAIN = EXPORTED_INDEX, EXPORT_AGAIN
 FORMAT = 1
-AGAIN = "export it again (python -m atat.export), or copy it whole"
 MAX_INDEX_BYTES = 1_000_000  # of model.json: a model from somebody else shall not fill the memory
 
 
@@ -77,7 +77,7 @@ def check(directory: Path) -> None:
     expected = read_index(directory)["files"]
     for name, entry in expected.items():
         path = directory / name
-        size = path.stat().st_size if path.is_file() else None
+        size = path.stat().st_size if is_file(path) else None
         if size != entry["bytes"]:
             got = "nothing" if size is None else f"{size} bytes"
             raise ValueError(f"{path}: got {got}, expected {entry['bytes']} bytes; {AGAIN}")

@@ -169,7 +169,7 @@ def recordings(
     known = any(Path(name).stem in speakers for s in sentences for name in s.files)
     for sentence in sentences:
         for name in filter(lambda name: keeps(part, name), sentence.files):
-            if Path(name).name != name:
+            if not name or Path(name).name != name:
                 raise ValueError(
                     f"sentence {sentence.id}: got the recording '{name}', expected the name of a "
                     f"file in {audio}; correct the list"
