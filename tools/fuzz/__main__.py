@@ -27,7 +27,7 @@ from atat.common.files import atomic_write
 from atat.common.provenance import commit
 from atat.common.text_table import align
 from tools.fuzz import sandbox, toy_model
-from tools.fuzz.parsers import ROOT, Parser, Prepared, load_all
+from tools.fuzz.parsers import ROOT, TARGETS, Parser, Prepared, load_all
 from tools.fuzz.sandbox import Sandbox, Tally
 
 BLOCK = 500  # inputs between two reports
@@ -54,6 +54,8 @@ def arguments() -> cli.Parser:
         help="with --repeat: find a shorter input that does the same",
     )
     add("--list", action="store_true", help="name the parsers")
+    add("--quick", action="store_true", help="all of it in one process, and nothing kept")
+    add("--targets", default=",".join(TARGETS), help="modules that register parsers")
     add("--worker", help="used by the command itself: NAME START")
     return parser
 
@@ -61,7 +63,7 @@ def arguments() -> cli.Parser:
 def main() -> None:
     """Fuzz, or repeat one input."""
     args = arguments().parse_args()
-    parsers = load_all()
+    parsers = load_all(args.targets.split(","))
     chosen = [name for name in args.parsers.split(",") if name] or list(parsers)
     if unknown := [name for name in chosen if name not in parsers]:
         raise ValueError(f"--parsers: got '{unknown[0]}', expected some of {', '.join(parsers)}")
@@ -69,11 +71,14 @@ def main() -> None:
         for name, parser in parsers.items():
             print(f"{name:24}{(parser.prepare.__doc__ or '').strip()}")
         return
-    if args.worker is None:
-        toy_model.ensure((args.models or args.out / "models").resolve())
     if args.worker is not None:
         name, start = args.worker.split()
         work(parsers[name], args.seed, int(start), args.num)
+        return
+    if args.targets == ",".join(TARGETS):
+        toy_model.ensure((args.models or args.out / "models").resolve())
+    if args.quick:
+        sys.exit(quick([parsers[name] for name in chosen], args.seed, args.num))
     elif args.repeat is not None:
         repeat(parsers, args.repeat, args.shrink)
     else:
@@ -101,6 +106,26 @@ def fuzz(names: list[str], args: Any) -> int:
             file = shlex.quote(run.files[key])
             print(f"{run.name}: {count} x {key}: python -m tools.fuzz --repeat {file}")
     return 1 if any(run.tally.crashes for run in runs.values()) else 0
+
+
+def quick(parsers: list[Parser], seed: int, num: int) -> int:
+    """Fuzz parsers in this process, which a crash of a library ends; the exit code."""
+    tallies = {parser.name: Tally() for parser in parsers}
+    with working_directory() as root:
+        ready = {parser.name: accepted(parser, root / parser.name) for parser in parsers}
+        box = Sandbox(root)
+        box.bound_memory()
+        for parser in parsers:
+            for index in range(num):
+                data = sandbox.drawn(parser, ready[parser.name], seed, index)
+                with silent():
+                    outcome = box.run(parser, ready[parser.name], data)
+                tallies[parser.name].add(outcome)
+    print(table(tallies))
+    for name, tally in tallies.items():
+        for key, count in tally.crashes.items():
+            print(f"{name}: {count} x {key}")
+    return 1 if any(tally.crashes for tally in tallies.values()) else 0
 
 
 def table(tallies: dict[str, Tally]) -> str:
@@ -152,7 +177,7 @@ class Run:
             shared.flush()
             command = [sys.executable, "-m", "tools.fuzz", "--worker"]
             command += [f"{self.name} {self.tally.inputs}", "--num", str(self.args.num)]
-            command += ["--seed", str(self.args.seed)]
+            command += ["--seed", str(self.args.seed), "--targets", self.args.targets]
             environment = os.environ | {"ATAT_FUZZ_PROGRESS": shared.name, "OMP_NUM_THREADS": "1"}
             environment |= {"HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0"}
             process = subprocess.Popen(
@@ -206,7 +231,7 @@ class Run:
         key = f"{error} at {place}"
         self.tally.crashes[key] += 1
         if data is None:
-            data = regenerated(self.name, self.args.seed, index)
+            data = self._regenerated(index)
         known = self.files.get(key)
         if known is None or len(data) < Path(known).stat().st_size:
             path = self.crash_dir / f"{self.name}-{self.args.seed}-{index}"
@@ -216,6 +241,12 @@ class Run:
             if known is not None:
                 Path(known).unlink()
 
+    def _regenerated(self, index: int) -> bytes:
+        """The input that killed a worker."""
+        parser = load_all(self.args.targets.split(","))[self.name]
+        with tempfile.TemporaryDirectory() as directory:
+            return sandbox.drawn(parser, parser.prepare(Path(directory)), self.args.seed, index)
+
     def _save(self) -> None:
         content = {"seed": self.args.seed, "tally": self.tally.to_dict()}
         content["files"] = self.files
@@ -223,28 +254,39 @@ class Run:
             file.write(json.dumps(content, indent=1) + "\n")
 
 
-def regenerated(name: str, seed: int, index: int) -> bytes:
-    """The input that killed a worker."""
-    with tempfile.TemporaryDirectory() as directory:
-        parser = load_all()[name]
-        return sandbox.drawn(parser, parser.prepare(Path(directory)), seed, index)
-
-
-def prepared(parser: Parser, directory: Path) -> tuple[Sandbox, Prepared]:
-    """A parser that has read its seeds, and the sandbox for all else.
+def accepted(parser: Parser, directory: Path) -> Prepared:
+    """A parser that has read its seeds.
 
     Raises:
         RuntimeError: a seed is refused: nothing that comes of it would get far.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     found = parser.prepare(directory)
     for number, seed in enumerate(found.seeds):
         try:
             found.parse(seed)
         except Exception as error:
             raise RuntimeError(f"{parser.name}: seed {number} is refused: {error}") from error
+    return found
+
+
+def prepared(parser: Parser, directory: Path) -> tuple[Sandbox, Prepared]:
+    """A parser that has read its seeds, and the sandbox for all else."""
+    found = accepted(parser, directory)
     box = Sandbox(directory)
     box.bound_memory()
     return box, found
+
+
+@contextlib.contextmanager
+def silent() -> Any:
+    """Without what readers print."""
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def work(parser: Parser, seed: int, start: int, end: int) -> None:
@@ -253,12 +295,12 @@ def work(parser: Parser, seed: int, start: int, end: int) -> None:
     with open(os.environ["ATAT_FUZZ_PROGRESS"], "r+b") as file, working_directory() as directory:
         progress = mmap.mmap(file.fileno(), PROGRESS.size)
         box, ready = prepared(parser, directory)
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  what readers print
         tally = Tally()
         for index in range(start, end):
             progress[:] = PROGRESS.pack(index, tally.accepted, tally.refused)
             data = sandbox.drawn(parser, ready, seed, index)
-            outcome = box.run(parser, ready, data)
+            with silent():
+                outcome = box.run(parser, ready, data)
             tally.add(outcome)
             if outcome.kind == "crash":
                 about = {"crash": outcome.error, "place": outcome.place, "index": index}

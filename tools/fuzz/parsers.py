@@ -10,7 +10,9 @@ from atat.common.cli import MISTAKES
 from tools.fuzz import mutations
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("texts", "corpora", "audio", "models", "services")
+TARGETS = tuple(
+    f"tools.fuzz.{name}" for name in ("texts", "corpora", "audio", "models", "services")
+)
 
 Draw = Callable[[random.Random, Sequence[bytes], Sequence[bytes]], bytes]
 
@@ -107,8 +109,8 @@ def of_string(seeds: Sequence[str], read: Callable[[str], object]) -> Prepared:
     )
 
 
-def load_all() -> dict[str, Parser]:
-    """All parsers, by name."""
-    for target in TARGETS:
-        importlib.import_module(f"tools.fuzz.{target}")
+def load_all(modules: Sequence[str] = TARGETS) -> dict[str, Parser]:
+    """The parsers that modules register, by name."""
+    for module in modules:
+        importlib.import_module(module)
     return PARSERS

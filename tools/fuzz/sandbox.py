@@ -17,7 +17,7 @@ from typing import Any
 from atat.common import cli
 from tools.fuzz.parsers import ROOT, Parser, Prepared
 
-MAX_CPU_S = 5.0  # of an input
+MAX_CPU_S = float(os.environ.get("ATAT_FUZZ_CPU_S", "5"))  # of an input
 MAX_MEMORY_BYTES = 1 << 30  # that an input may take beyond what the process has
 # What no reader does, by the names of Python's audit events.
 FORBIDDEN = (
