@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ask whether vulnerabilities of the locked packages are known: by pip-audit, where it is installed.
+"""Ask whether vulnerabilities of the locked packages are known, by pip-audit where it is there.
 
 `pip install pip-audit`, and the network: it asks PyPI about each package. Exit code 1 where
 something is known; where nobody could be asked, one line says "not checked", and the code is 0.

@@ -21,8 +21,9 @@ from atat.common.text_table import align
 
 PERMISSIVE = re.compile(
     r"(Apache([ -]2\.0)?( Software)?( License)?( WITH LLVM-exception)?|MIT(-0|-CMU)?( License)?"
-    r"|(3-Clause )?BSD( License)?(-[23]-Clause)?|0BSD|ISC( License \(ISCL\))?|PSF-2\.0|Zlib|CC0-1\.0"
-    r"|Python Software Foundation License|CNRI-Python|BSL-1\.0|DFSG approved|Apache 2\.0 License)"
+    r"|(3-Clause )?BSD( License)?(-[23]-Clause)?|0BSD|ISC( License \(ISCL\))?|PSF-2\.0|Zlib"
+    r"|CC0-1\.0|Python Software Foundation License|CNRI-Python|BSL-1\.0|DFSG approved"
+    r"|Apache 2\.0 License)"
 )
 WEAK = re.compile(
     r"Mozilla Public License 2\.0 \(MPL 2\.0\)|MPL-2\.0|LGPL-2\.1-or-later"
