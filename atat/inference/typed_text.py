@@ -218,7 +218,7 @@ def spellings(text: str) -> list[Words]:
     Raises:
         ValueError: no words, too many of them, or no Unicode.
     """
-    if len(text) > MAX_CHARACTERS:
+    if isinstance(text, str) and len(text) > MAX_CHARACTERS:
         raise ValueError(f"text of {len(text)} characters, expected at most {MAX_CHARACTERS}")
     as_typed = normalize(text, HYPHEN)
     if not as_typed:
