@@ -13,7 +13,7 @@ import atat
 from atat.common import cli
 
 HERE = Path(__file__).parent
-PLUMBING = ("inputs", "run_stages")  # asked by the driver of recipes
+PLUMBING = ("inputs", "run_job", "run_stages")  # asked by the driver of recipes
 
 
 def verbs() -> dict[str, str]:

@@ -2,19 +2,21 @@
 
 The input of a run is the features of a split, its text (source text), or the words that another run
 has recognised (source hypotheses: two stages, recognition and understanding). References are not
-read here: stage 6 alone opens them.
+read here: stage 6 alone opens them. With ATAT_SHARE=3/8 in the environment, a share of the batches
+goes to EXP/.shares (not of runs over hypotheses); the command without it goes on from there.
 """
 
 from pathlib import Path
 
-from atat.common import cli
+from atat.common import cli, shares
 from atat.data import kaldi_dir
-from atat.inference import crf_tagger
+from atat.inference import crf_tagger, decode_shares
+from atat.inference.decode_inputs import open_inputs
 from atat.inference.decode_runs import (
     chosen_runs,
     decode_run,
+    decode_share,
     load_settings,
-    open_inputs,
     search_options,
     table,
 )
@@ -65,6 +67,7 @@ def main() -> None:
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
     from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.whisper_words import recognize
 
     num_threads = settings.train.num_threads
     model = SpeechToSemantics.load(
@@ -72,11 +75,25 @@ def main() -> None:
     )
     model.settings.decode = settings.decode
     options = {name: model.options(**search_options(run)) for name, run in runs.items()}
+    if (share := shares.mine()) is not None:
+        num_utterances = sum(
+            decode_share(
+                *(model, name, run, options[name], inputs[name], args.exp, args.nj, share),
+                with_confidence=args.confidence,
+            )
+            for name, run in runs.items()
+            if name in inputs
+            and (run.tagger, run.recognizer) == (None, None)
+            and run.source != "hypotheses"
+        )
+        raise shares.Done(f"share {share}: {num_utterances} utterances decoded")
     records = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
         directory = args.exp / f"decode_{name}"
-        if run.tagger == "crf":
+        if run.recognizer is not None:
+            record = recognize(name, run, args.data, options[name].beam, directory, args.nj)
+        elif run.tagger == "crf":
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
             record = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
         else:
@@ -85,6 +102,7 @@ def main() -> None:
                 with_confidence=args.confidence,
             )
         records.append(record)
+    decode_shares.remove(args.exp)
     for record in records:
         if record["num_dropped"]:
             print(

@@ -1,14 +1,15 @@
 """Stage 2: log mel features of every spoken split, and their mean and deviation.
 
 Writes DUMP/SPLIT/{feats.ark,feats.scp,utt2num_frames,dropped,stage.json} and DUMP/cmvn.npz. A
-split whose audio and settings are as they were is left as it is.
+split whose audio and settings are as they were is left as it is. With ATAT_SHARE=3/8 in the
+environment, a share of the utterances goes to DUMP/.shares, where the command without it takes it.
 """
 
 from pathlib import Path
 
-from atat.common import cli
+from atat.common import cli, shares
 from atat.config import config_file
-from atat.data.feature_store import write_all
+from atat.data.feature_store import write_all, write_shares
 
 
 def main() -> None:
@@ -21,6 +22,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
     settings = config_file.load(args.config, args.overrides).features
+    if (share := shares.mine()) is not None:
+        num_utterances = write_shares(args.data, args.dump, settings, args.nj, share)
+        raise shares.Done(f"share {share}: features of {num_utterances} utterances")
     rows = [("split", "utterances", "hours", "dropped", "seconds", "audio s/s")]
     for split, (summary, cached) in write_all(args.data, args.dump, settings, args.nj).items():
         rows.append(

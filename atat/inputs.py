@@ -6,10 +6,12 @@ EXPERIMENT init_from=...` comes first of an experiment that starts from another:
 directory (an absolute path). A line `align EXPERIMENT OTHER SPLIT` is a split whose words OTHER has
 to find before EXPERIMENT is trained. A line `decode EXPERIMENT key=value` is a setting of decoding
 that is another now than when the experiment was trained. A line `train EXPERIMENT DIRECTORY` is an
-experiment that the run is about; it starts from what is in the directory, if there is one.
+experiment that the run is about; it starts from what is in the directory, if there is one. Of a
+whole table, experiments that take parts of --init_from are left out where it is not given.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from atat.common import cli
@@ -18,7 +20,7 @@ from atat.config.stage_inputs import (
     changed_decoding,
     check_aligner,
     check_seed,
-    check_start,
+    lacks_start,
     of_data,
     of_experiment,
     start_of,
@@ -50,7 +52,11 @@ def main() -> None:
         check_seed(training, args.overrides)
         own = config_file.load(args.config, args.overrides, [training.config])
         about = list(of_experiment(training.name, own, table, args.init_from))
-        check_start(training.name, own, about)
+        if lacking := lacks_start(training.name, own, about):
+            if args.experiment is not None:
+                raise ValueError(lacking)
+            print(f"left out: {lacking}", file=sys.stderr)  # of a whole table
+            continue
         if training.align:
             aligner = table.training(training.align).config
             check_aligner(training, config_file.load(args.config, args.overrides, [aligner]), about)

@@ -3,15 +3,18 @@
 atat/common/stages.py decides, stage_runner.py runs; stage_processes.py has the form of the list.
 
 Exit codes: 0 all well, 1 a stage failed, 2 a mistake in what was given, 3 an earlier stage is
-missing; of a signal, 128 and its number.
+missing, 75 a stage was told to stop and goes on when it is run again; of a signal, 128 and its
+number.
 """
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 
 from atat.common import cli
 from atat.common.stage_processes import Attendant, read_steps
 from atat.common.stage_runner import Runner
-from atat.common.stages import NUM_STAGES, Order, Stop
+from atat.common.stages import FAILED, NUM_STAGES, UNDER_WAY, Order, Step, Stop
 
 
 def main() -> None:
@@ -23,6 +26,10 @@ def main() -> None:
     parser.add_argument("--resume", type=cli.boolean, default=True, help="go on with a training")
     parser.add_argument("--command", default="./run.sh", help="the driver's, to be pasted")
     parser.add_argument("--program", default="run.sh", help="whose errors these are")
+    parser.add_argument("--cmd", choices=("local", "slurm"), default="local", help="where")
+    parser.add_argument(
+        "--cmd_config", action="append", default=[], help="what jobs ask for (conf/slurm.yaml)"
+    )
     parser.add_argument("steps", metavar="FILE", help="what there is to run")
     args = parser.parse_args()
     sys.stdout.reconfigure(errors="surrogateescape", line_buffering=True)
@@ -31,11 +38,36 @@ def main() -> None:
     with open(args.steps, "rb") as file:
         steps = read_steps(file.read())
     try:
-        Runner(order, attendant).run(steps)
+        submit = None
+        if args.cmd == "slurm":
+            submit = slurm(args.cmd_config, attendant)
+        else:
+            refuse_beside_jobs(steps)
+        Runner(order, attendant, submit).run(steps)
     except Stop as stop:
         if str(stop):
             print(f"{args.program}: error: {stop}", file=sys.stderr)
         sys.exit(stop.code)
+
+
+def slurm(paths: Sequence[str], attendant: Attendant) -> Callable[[Step], int]:
+    """What runs the commands of steps as jobs, which settings files are about."""
+    from atat.common.slurm import Slurm
+    from atat.common.slurm_settings import load
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return Slurm(load(paths), attendant, root)
+
+
+def refuse_beside_jobs(steps: Sequence[Step]) -> None:
+    """Stop where a job of another run, --cmd slurm, may be under way."""
+    for expdir in dict.fromkeys(step.part.expdir for step in steps):
+        if os.path.exists(path := os.path.join(expdir, *UNDER_WAY)):
+            raise Stop(
+                FAILED,
+                f"a job of --cmd slurm may be under way in {expdir}; run the same command with "
+                f"--cmd slurm, which waits for it, or remove {path} if it has ended",
+            )
 
 
 if __name__ == "__main__":

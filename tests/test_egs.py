@@ -1,6 +1,7 @@
 """The recipes from corpus to report, on toy corpora rendered here: seconds of training."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from atat.config import config_file, experiment_tables
 from atat.data.tokenizer import Tokenizer
 from atat.prepare import toy_corpus
+from tests import slurm_cluster
 
 # Whole runs, each of a few trainings: minutes on a busy machine.
 pytestmark = pytest.mark.timeout(1800)
@@ -38,12 +41,13 @@ decode: {negative_hours: 0.01, beam: 2, max_length: 20}  # what knows nothing fi
 """
 
 
-def run(*arguments: object, expected: int = 0) -> str:
+def run(*arguments: object, expected: int = 0, env: dict[str, str] | None = None) -> str:
     # More processes would each import torch, for a handful of utterances.
     command = [ROOT / "run.sh", "--python", sys.executable, "--nj", "1", *arguments]
     done = subprocess.run(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | (env or {}),
+    )  # fmt: skip
     assert done.returncode == expected, done.stdout
     return done.stdout
 
@@ -426,9 +430,9 @@ def test_a_pretrained_model_is_what_trees_start_from(recipe, tmp_path):
     (tmp_path / "nothing.yaml").write_text(FROM_NOTHING)
     options = ["--config", tmp_path / "nothing.yaml"]
     texts = f"data.asr_texts={tmp_path / 'sentences.txt'}"
-    recipe("pretrain", *options, "--set", texts, "--table", "true")
+    recipe("pretrain", *options, "--set", texts)
     start = (tmp_path / "exp").rename(tmp_path / "start") / "atat"
-    results(start.parent)
+    assert scores(start / "decode_test_asr")["wer"]["n"] > 0
     spoken = (start.parent / "data" / "asr" / "text").read_text()
     assert "is it late" in spoken and "read me the news" in spoken
 
@@ -439,7 +443,9 @@ def test_a_pretrained_model_is_what_trees_start_from(recipe, tmp_path):
 
 
 def test_music_lowres_learns_from_few_labels_and_much_speech(recipe, tmp_path):
-    recipe("music_lowres", "--experiment", "atat_10_tuned.seed2")
+    # The experiments say how many steps they take, after any --config.
+    few = ["--set", "train.num_steps=8", "--set", "train.num_epochs=2"]
+    recipe("music_lowres", "--experiment", "atat_10_tuned.seed2", *few)
     exp = tmp_path / "exp"
     low, rest = (
         {line.split(" ", 1)[1] for line in (exp / "data" / s / "text").read_text().splitlines()}
@@ -450,9 +456,35 @@ def test_music_lowres_learns_from_few_labels_and_much_speech(recipe, tmp_path):
     assert trained == ["atat_10.seed2", "atat_10_tuned.seed2"]
     assert "(2 of 3 runs missing)" in (exp / "RESULTS.md").read_text()
     # Two stages: what was heard is understood by our own NLU, and by a CRF.
-    recipe("music_lowres", "--experiment", "two_stage.seed1")
+    recipe("music_lowres", "--experiment", "two_stage.seed1", *few)
     heard, *understood = (
         (exp / "two_stage.seed1" / f"decode_{run}") for run in ("test", "test_nlu", "test_crf")
     )
     assert set(scores(heard)) == {"wer"}
     assert [scores(directory)["em_hyp"]["n"] for directory in understood] == [24, 24]
+
+
+# A cluster
+
+
+@pytest.mark.slurm
+def test_a_recipe_through_slurm_ends_with_the_scores_of_a_local_run(trained, tmp_path):
+    if lacking := slurm_cluster.load_tool().missing():
+        pytest.skip(f"{', '.join(lacking)} not installed (tools/install.sh --slurm)")
+    local, options, _ = trained
+    exp, settings = tmp_path / "exp", tmp_path / "slurm.yaml"
+    settings.write_text("all: {time: '60', memory: 1G}\nprepare: {jobs: 2}\ndecode: {jobs: 2}\n")
+    options = [exp if option == local else option for option in options]
+    running = slurm_cluster.Cluster(tmp_path / "cluster")
+    try:
+        said = run(*options, "--cmd", "slurm", "--cmd_config", settings, env=running.environment)
+    finally:
+        running.stop()
+    assert said.count(": done in ") == 6 and said.count(".shares submitted") == 3
+    for name in ("decode_test/hyp.jsonl", "decode_test/scores.json"):
+        one, other = (root / "atat" / name for root in (local, exp))
+        assert one.read_bytes() == other.read_bytes(), name
+    one, other = (load_file(root / "atat" / "model.safetensors") for root in (local, exp))
+    assert all(torch.equal(one[name], other[name]) for name in one | other)
+    logs = [path.read_text() for path in (exp / "logs").glob("*.log")]
+    assert len(logs) == 6 + 2 + 2 + 4 + 2 and all("exit code 0" in log for log in logs)

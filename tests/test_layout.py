@@ -23,6 +23,7 @@ COMMANDS = (
         "restore",
         "serve",
         "run_stages",
+        "run_job",
         "align",
         "adapt",
         "few_shot",

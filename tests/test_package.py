@@ -206,13 +206,13 @@ def test_help_of_all_verbs_needs_no_extra(installed):
     stdout, _ = installed.run("-m", "atat", "--help")
     verbs = re.findall(r"^  ([a-z_]+) +\S", stdout, re.MULTILINE)
     paths = (REPO / "atat").glob("[!_]*.py")
-    assert set(verbs) == {path.stem for path in paths} - {"inputs", "run_stages"}
+    assert set(verbs) == {path.stem for path in paths} - {"inputs", "run_job", "run_stages"}
     for verb in verbs:
         line = next(line for line in stdout.splitlines() if line.startswith(f"  {verb} "))
         assert line.rstrip().endswith((".", ":")) or len(line) > 40  # it says something
     every = f"""
 import contextlib, io, runpy, sys
-for verb in {[*verbs, "inputs", "run_stages"]!r}:
+for verb in {[*verbs, "inputs", "run_job", "run_stages"]!r}:
     sys.argv = [verb, "--help"]
     try:
         with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -221,7 +221,7 @@ for verb in {[*verbs, "inputs", "run_stages"]!r}:
         assert stop.code == 0 and "usage: atat." in said.getvalue(), verb
         print(verb)
 """
-    assert set(installed.run(text=every)[0].split()) == {*verbs, "inputs", "run_stages"}
+    assert set(installed.run(text=every)[0].split()) == {*verbs, "inputs", "run_job", "run_stages"}
 
 
 def test_the_list_of_verbs_imports_none_of_them(installed):

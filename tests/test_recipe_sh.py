@@ -7,6 +7,7 @@ space in its name, and so has what users give.
 
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -18,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from tests.slurm_cluster import StandIn
 
 REPO = Path(__file__).resolve().parent.parent
 DATA, TRAINING = ["prepare.toy", "features", "tokenizer"], ["train", "decode", "score"]
@@ -41,6 +44,9 @@ if told.exists():
             time.sleep(600)
         except KeyboardInterrupt:
             sys.exit(130)
+    if told.read_text() == "slow":
+        time.sleep(0.3)
+        sys.exit(0)
     if told.read_text() == "spoil":  # a file, and find a mistake only then
         place = "--exp" if "--exp" in arguments else "--data"
         (pathlib.Path(arguments[arguments.index(place) + 1]) / "spoiled").touch()
@@ -374,6 +380,24 @@ def test_a_recipe_may_have_the_model_of_a_run_examined(project):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nproc is Linux's")
+def test_stages_can_be_jobs_of_slurm(project, tmp_path):
+    place = StandIn(tmp_path / "slurm")
+    (project.recipe / "conf" / "slurm.yaml").write_text("all: {account: recipes}\n")
+    (tmp_path / "my own.yaml").write_text("features: {jobs: 2, cpus: 3}\n")
+    given = ["--cmd", "slurm", "--cmd_config", tmp_path / "my own.yaml"]
+    project.shell(project.command(*given), env=place.environment)
+    calls = project.calls()
+    assert [call[0] for call in calls] == sorted([*ALL, "features", "features"], key=ALL.index)
+    assert calls[3][1][calls[3][1].index("--nj") + 1] == "3" and calls[3][2] == "1"
+    asked = [json.loads(line) for line in (place.root / "calls").read_text().splitlines()]
+    submitted = [words for name, *words in asked if name == "sbatch"]
+    assert len(submitted) == len(ALL)  # an array more, and no report
+    assert all("--account=recipes" in words for words in submitted)
+    assert len(list((project.recipe / "exp" / "logs").glob("*.log"))) == 8
+    project.run("--cmd", "slurm", "--cmd_config", project.recipe / "tables.yaml", code=2)
+    project.run("--cmd", "pbs", code=2)
+
+
 def test_processes_are_the_cores_whatever_threads_one_may_have(project):
     cores = str(len(os.sched_getaffinity(0)))
     for threads in ("1", "77"):
@@ -708,6 +732,31 @@ def test_a_killed_stage_is_not_done_nor_are_those_after_it(finished):
     finished.tell("features", None)
     finished.run()
     assert finished.modules() == ALL[1:]
+
+
+def test_killed_again_and_again_a_run_repeats_no_stage_that_was_done(project):
+    """At random moments, the whole process group; tools/kill_test.py does that with real stages."""
+    moments, killed = random.Random(31), 0
+    for module in ALL:
+        project.tell(module, "slow")
+    while killed < 6:
+        done = set(project.markers())
+        driver = subprocess.Popen(
+            project.command(), cwd=project.root, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(moments.uniform(0.2, 1.5 + 0.2 * killed))
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
+            killed += 1
+        driver.wait()
+        assert done <= set(project.markers())
+        ran = set(project.modules())
+        names = {f"data/{n}": DATA[n - 1] for n in (1, 2, 3)}
+        names |= {f"exp/atat/{n}": TRAINING[n - 4] for n in (4, 5, 6)}
+        assert not ran & {names[marker] for marker in done}
+    project.run()
+    assert set(project.markers()) == names.keys()
 
 
 # Nothing that is trained is lost

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: tools/install.sh [--python PATH] [--venv DIR]
+usage: tools/install.sh [--python PATH] [--venv DIR] [--slurm]
 
 Installs everything into the active virtual environment, else into .venv, which it makes.
 A second run takes a second. The project then runs without the network.
@@ -13,6 +13,7 @@ A second run takes a second. The project then runs without the network.
                  (default: python3.11, python3.12, python3.13 or python3, the first that fits);
                  3.11 has ESPnet 202511, later ones have 202611
   --venv DIR     where to make it (default: the active environment, else .venv)
+  --slurm        Debian's slurm-wlm and munge too, as root, for tools/slurm_cluster.py and its tests
 
 TORCH_INDEX_URL, if set, is the package index that torch comes from. PyTorch's "Start locally" page
 names one for the CPU (200 MB) and one for each version of CUDA. Unset, pip's usual index gives
@@ -69,19 +70,34 @@ pip_install() {
   fi
 }
 
-python='' venv=${VIRTUAL_ENV:-}
+# Packages of the system, which a cluster of this machine alone needs: ./run.sh --cmd slurm on a real
+# one does not. Nothing is started: that is tools/slurm_cluster.py's.
+install_slurm() {
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
+  command -v slurmctld >/dev/null && command -v munged >/dev/null && return
+  command -v apt-get >/dev/null || die "--slurm: got no apt-get, expected Debian or Ubuntu" 2
+  [[ $(id -u) == 0 ]] || apt=(sudo "${apt[@]}")
+  if ! { "${apt[@]}" update -qq &&
+    "${apt[@]}" install -y -qq --no-install-recommends slurm-wlm munge; } >/dev/null; then
+    die "--slurm: apt-get install slurm-wlm munge failed"
+  fi
+}
+
+python='' venv=${VIRTUAL_ENV:-} slurm=false
 while (($#)); do
   case $1 in
     -h | --help) usage && exit ;;
+    --slurm) slurm=true && shift ;;
     --python=* | --venv=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --python | --venv)
       [[ ${2:-} ]] || die "$1 needs a value (--help tells)" 2
       if [[ $1 == --python ]]; then python=$2; else venv=$2; fi
       shift 2
       ;;
-    *) die "got '$1', expected --python PATH or --venv DIR" 2 ;;
+    *) die "got '$1', expected --python PATH, --venv DIR or --slurm" 2 ;;
   esac
 done
+[[ $slurm == false ]] || install_slurm
 
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 venv=$(realpath -m "${venv:-$root/.venv}")

@@ -9,7 +9,7 @@ cores() {
 
 # Defaults of the options; empty means not given.
 stage='' stop_stage=7 experiment=atat table=false corpus_dir='' grammar='' expdir='' seed=''
-nj=$(cores) resume=true dry_run=false python=''
+nj=$(cores) resume=true dry_run=false python='' cmd=local cmd_config=''
 part='' init_from='' check=false stand_in=false budget='' overwrite=false publish=false clean=false
 configs=() overrides=()
 parts=()       # of the corpus, each trained and tested by itself; a recipe's, not an option
@@ -38,6 +38,8 @@ set         KEY=VALUE  one setting that differs, a key of conf/base.yaml (may be
 seed        NUMBER     of all randomness, instead of the one in the settings
 nj          COUNT      processes that prepare data
 resume      BOOL       go on with an interrupted training; false starts it anew
+cmd         CMD        local, or slurm: stages are jobs of a cluster (docs/slurm.md)
+cmd_config  FILE       what jobs ask for, where it differs from conf/slurm.yaml
 python      COMMAND    interpreter (default: of the active environment, else of .venv)
 dry_run     BOOL       print the commands and run nothing
 '
@@ -92,6 +94,7 @@ expected() {
     KEY=VALUE) echo 'key=value' && [[ $2 =~ ^[A-Za-z_][A-Za-z0-9_.-]*= ]] ;;
     FILE) echo 'a file' && [[ -f $2 ]] ;;
     DIRECTORY) echo 'a directory' && [[ -d $2 ]] ;;
+    CMD) echo 'local or slurm' && [[ $2 == local || $2 == slurm ]] ;;
     COMMAND) echo 'an interpreter' && command -v -- "$2" >/dev/null ;;
     PATH) echo 'a directory to write to' && [[ $2 ]] && [[ -d $2 || ! -e $2 ]] ;;
   esac

@@ -27,10 +27,20 @@ set_paths() {
   data=$out/data dump=$out/dump expdir=${expdir:-$recipe_dir/exp}
   report=$expdir publishing=()
   [[ $publish == false ]] || set_publishing
+  cmd_settings=()
+  [[ $cmd == local ]] || set_cmd_settings
   places=(--expdir "$expdir" --data "$data") chosen=('') changes=("${overrides[@]}")
   ((${#parts[@]} == 0)) || set_parts
   [[ -z $part || " ${parts[*]-} " == *" $part "* ]] ||
     die 2 "--part: got '$part', expected ${parts[*]:-none: $recipe has no parts}"
+}
+
+# What jobs ask for: the project's, the recipe's own, what is given.
+set_cmd_settings() {
+  local file
+  for file in "$root/conf/slurm.yaml" "$recipe_dir/conf/slurm.yaml" "$cmd_config"; do
+    [[ ! -f $file ]] || cmd_settings+=(--cmd_config "$file")
+  done
 }
 
 set_parts() {

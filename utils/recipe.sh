@@ -8,7 +8,8 @@
 # corpus, in parts/<part>/, and one report.
 #
 # Exit codes: 0 all well, 1 a stage failed, 2 a mistake in what was given, 3 an earlier stage is
-# missing, 129 hung up, 130 interrupted, 143 terminated.
+# missing, 75 a stage was told to stop and goes on when it is run again, 129 hung up, 130
+# interrupted, 143 terminated.
 set -euo pipefail
 
 root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
@@ -131,6 +132,7 @@ recipe_main() {
   lock
   attend "$python" -m atat.run_stages ${stage:+--stage "$stage"} --stop_stage "$stop_stage" \
     --overwrite "$overwrite" --resume "$resume" --command "$(quoted "${again[@]}")" \
+    --cmd "$cmd" "${cmd_settings[@]}" \
     --program "$(basename -- "$0")" <(run_stages) || ended $?
   ((stop_stage == 7)) || return 0
   print_disk_use

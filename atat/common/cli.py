@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -12,6 +13,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from atat.common import shares
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -129,11 +132,14 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
             stream.reconfigure(errors="atat.escape")
     if os.environ.get("ATAT_DEBUG"):
-        main()
+        with contextlib.suppress(shares.Done):
+            main()
         return
     warnings.formatwarning = _format_warning
     try:
         main()
+    except shares.Done as done:
+        print(f"{program()}: {done}")
     except KeyboardInterrupt:
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing disturbs the end
         _fail("interrupted: what was finished is kept; run the same command to go on", INTERRUPTED)

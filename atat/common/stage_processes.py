@@ -42,7 +42,7 @@ class Attendant:
         Raises:
             Stop: a signal has come, or the process that we belong to is gone.
         """
-        self._leave()
+        self.leave_if_told()
         try:
             # What the shell has opened stays open: its lock ends with the last process of the run.
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
@@ -53,10 +53,11 @@ class Attendant:
             self._process.terminate()
         code = self._process.wait()
         self._process = None
-        self._leave()
+        self.leave_if_told()
         return code if code >= 0 else 128 - code
 
-    def _leave(self) -> None:
+    def leave_if_told(self) -> None:
+        """Raise Stop if a signal has come, or the process that we belong to is gone."""
         if self._signal is not None:
             raise Stop(128 + self._signal)  # the shell says why
         if os.getppid() != self._parent:

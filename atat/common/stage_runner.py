@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from atat.common import stage_files
 from atat.common.stage_files import Damage
 from atat.common.stages import (
+    AGAIN,
     DATA_STAGES,
     FAILED,
     MISTAKE,
@@ -36,10 +37,18 @@ class Runner:
     Args:
         order: what was asked for.
         attend: runs a command and gives its exit code.
+        submit: does that for the command of a step, on a cluster; None: `attend` does. What takes a
+            moment, the report and what is put back, stays with `attend`.
     """
 
-    def __init__(self, order: Order, attend: Callable[[Sequence[str]], int]):
+    def __init__(
+        self,
+        order: Order,
+        attend: Callable[[Sequence[str]], int],
+        submit: Callable[[Step], int] | None = None,
+    ):
         self._order, self._attend = order, attend
+        self._run = submit or (lambda step: attend(step.command))
 
     def run(self, steps: Sequence[Step]) -> None:
         """Run what is due, after a look at all stages: what stands in the way of one shows before
@@ -51,6 +60,10 @@ class Runner:
         self._fill = {step.part.dump: step for step in steps if step.number == 2}
         for step in steps:
             if step.kind == "stage" and step.number <= min(NUM_STAGES - 1, self._order.stop_stage):
+                if had_ended(step) and self._order.stage is None:
+                    drop(step)
+                    _finish(step, depends_on(step))
+                    print(f"{step.title}: it had ended when its run was killed")
                 if stage_files.mend_marker(step.done, step.listed):
                     print(f"{step.title}: {step.done} was damaged and is put back")
                 if not judge(step, self._order).is_due:
@@ -87,10 +100,9 @@ class Runner:
         os.makedirs(step.place, exist_ok=True)
         is_first = not os.path.exists(step.begun)
         # A stage that ends halfway has left something, but not all.
-        with open(step.begun, "w"):
-            pass
+        stage_files.write_lines(step.begun, wanted)
         before = _files(step)
-        code = self._attend(step.command)
+        code = self._run(step)
         if code == MISTAKE and _files(step) == before:
             if is_first:
                 stage_files.remove(step.begun)
@@ -109,7 +121,7 @@ class Runner:
         self._fill_dump(step.part)
         print(f"== {step.title}")
         before = dict(stage_files.changes(step.exp))
-        self._or_stop(step.command)
+        self._or_stop(step)
         if step.kind == "examine":
             stage_files.write_lines(step.done, wanted)
             now = stage_files.changes(step.exp)
@@ -148,7 +160,7 @@ class Runner:
 
     def _make_again(self, step: Step, found: Sequence[Damage]) -> None:
         print(f"== {step.title}: made again, since {found[0]}")
-        self._or_stop(step.command)
+        self._or_stop(step)
         other = [file for file in damage(step) if os.path.basename(file.path) != stage_files.TIMED]
         if other:  # what was made of it does not hold
             wanted = depends_on(step)
@@ -171,12 +183,12 @@ class Runner:
         if not os.path.isdir(part.dump):
             step = self._fill[part.dump]
             print(f"== stage 2 features: made again, since {part.dump} was removed")
-            self._or_stop(step.command)
+            self._or_stop(step)
             if os.path.exists(step.listed):
                 _keep_list(step, stage_files.read_lines(step.done) or [])
 
-    def _or_stop(self, command: Sequence[str]) -> None:
-        code = self._attend(command)
+    def _or_stop(self, step: Step) -> None:
+        code = self._run(step)
         if code:
             raise Stop(code)
 
@@ -184,9 +196,19 @@ class Runner:
         again = "the same command goes on from there"
         if code == 128 + signal.SIGINT:
             raise Stop(code, f"{step.title} stopped; {again}")
+        if code == AGAIN:
+            raise Stop(AGAIN, f"{step.title} was told to stop; {again}")
         if code:
             message = f"{step.title} failed (exit code {code}); {again}"
             raise Stop(MISTAKE) if code == MISTAKE else Stop(FAILED, message)
+
+
+def had_ended(step: Step) -> bool:
+    """Whether a training came to its end, which is when it writes its model, with what it depends
+    on now, and the run that was to write the marker did not live so long."""
+    if step.number != 4 or stage_files.read_lines(step.begun) != depends_on(step):
+        return False
+    return stage_files.is_newer(os.path.join(step.exp, stage_files.MODELS[0]), step.begun)
 
 
 def damage(step: Step) -> list[Damage]:

@@ -5,9 +5,10 @@ it depended on: its settings, as `atat.inputs` says them, and when the stages th
 done. Without an order (--stage), a stage whose marker says what it would say now is not run again.
 Stages 1 to 3 (data) are shared by all experiments.
 
-While a stage runs there is `.begun.N`; with it, no marker from N on counts. A stage that ends with
-exit code 2 and has changed no file leaves all markers. What is trained is not made
-anew with other settings, or because anything else has changed, but with --overwrite true.
+While a stage runs there is `.begun.N`, which says what it depends on; with it, no marker from N on
+counts. A stage that ends with exit code 2 and has changed no file leaves all markers. What is
+trained is not made anew with other settings, or because anything else has changed, but with
+--overwrite true.
 """
 
 import os
@@ -21,6 +22,8 @@ from atat.common import stage_files
 NUM_STAGES = 7
 DATA_STAGES = (1, 2, 3)  # of a part of the corpus, not of an experiment
 FAILED, MISTAKE, MISSING = 1, 2, 3  # exit codes
+UNDER_WAY = ("logs", ".job")  # of --cmd slurm, in the directory of experiments
+AGAIN = 75  # of a command that was told to stop and goes on when it is run again (EX_TEMPFAIL)
 
 
 class Stop(Exception):

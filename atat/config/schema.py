@@ -216,8 +216,13 @@ class ModelConfig:
         0.0,
         "of training utterances whose decoder attends not to the speech encoder, but to the text "
         "encoder, fed with CTC posteriors; with it the task nlu reads speech so, which it needs "
-        "where it has seen text alone; paper: 0",
+        "where it has seen text alone; 1: every task does, always; paper: 0",
         was="heard_share",
+    )
+    shared_semantics_token: bool = setting(
+        False,
+        "semantics of speech and of text start with one task token, <slu>, so that a domain that "
+        "was only read is no other task when it is heard; paper: false",
     )
 
 
@@ -389,6 +394,11 @@ class DecodeRun:
     )
     input: str | None = setting(None, "of hypotheses: another run")
     tagger: str | None = setting(None, "crf instead of the model, for text and hypotheses")
+    recognizer: str | None = setting(
+        None,
+        "instead of the model, for the task asr: Whisper as it was published (as "
+        "model.speech_pretrained), the first half of a cascade",
+    )
     task: str = setting("slu", "the task token", one_of(*TASKS))
     constraint: str = setting("none", "of constrained decoding", one_of(*CONSTRAINTS))
     ctc_weight: float = setting(0.0, "of CTC's prefix scores beside the decoder's", SHARE)
@@ -408,7 +418,7 @@ class DecodeConfig:
         2.0, "of audio without meaning, on which atat.calibrate fits and measures", ABOVE_0
     )
     runs: dict[str, DecodeRun] = setting(
-        {}, "name: {split, source, input, tagger, task, constraint, ctc_weight, beam}"
+        {}, "name: {split, source, input, tagger, recognizer, task, constraint, ctc_weight, beam}"
     )
 
 

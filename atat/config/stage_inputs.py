@@ -92,18 +92,20 @@ def start_of(
     return start
 
 
-def check_start(name: str, settings: schema.Config, lines: list[str]) -> None:
-    """Raises ValueError for an experiment that takes parts of another where no other is given.
+def lacks_start(name: str, settings: schema.Config, lines: list[str]) -> str:
+    """Why an experiment that takes parts of another cannot be trained, no other being given; ""
+    where it can.
 
     Args:
         lines: `of_experiment` of it.
     """
     given = any(line.startswith(f"4 {name} init_from=") for line in lines)
-    if settings.train.init_parts != ["all"] and settings.train.init_from is None and not given:
-        raise ValueError(
-            f"experiment '{name}' takes {', '.join(settings.train.init_parts)} of a trained one, "
-            "expected --init_from DIR (egs/README.md has what the paper starts from)"
-        )
+    if settings.train.init_parts == ["all"] or settings.train.init_from is not None or given:
+        return ""
+    return (
+        f"experiment '{name}' takes {', '.join(settings.train.init_parts)} of a trained one, "
+        "expected --init_from DIR (egs/README.md has what the paper starts from)"
+    )
 
 
 def check_aligner(

@@ -12,5 +12,15 @@ TEXT_TASKS = ("nlu",)  # trained on text
 WORD_TASKS = ("asr", "mlm")  # their outputs are words alone
 TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags
 
+
+def token_of(task: str, shared_semantics_token: bool) -> str:
+    """The task whose token starts an output: the task itself, but where semantics share one.
+
+    >>> token_of("nlu", shared_semantics_token=True)
+    'slu'
+    """
+    return "slu" if shared_semantics_token and task == "nlu" else task
+
+
 Constraint = Literal["none", "well_formed", "grammar"]  # of constrained decoding
 CONSTRAINTS: tuple[str, ...] = get_args(Constraint)

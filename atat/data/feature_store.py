@@ -11,9 +11,11 @@ import errno
 import functools
 import json
 import os
+import shutil
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from atat.common import cli, parallel
+from atat.common import cli, parallel, shares
 from atat.common.files import atomic_directory, atomic_write, check_zip, sha256
 from atat.config.schema import FeaturesConfig
 from atat.data import audio_segment, kaldi_dir
 from atat.data.audio import read
 from atat.data.feature_archive import FeatureWriter, is_whole
+from atat.data.feature_shares import Extracted, FeatureShares, write_share
 from atat.data.filter_bank import extract
 
 MAX_DROPPED = 0.01
@@ -90,10 +93,11 @@ def write_split(
     if old is not None and old.inputs == inputs and is_whole(dump_dir):
         return old, True
     begin = time.monotonic()
+    ready = FeatureShares(dump_dir, inputs)
     with ExitStack() as whole:
         directory = whole.enter_context(atomic_directory(dump_dir))
         totals, dropped = _write_archive(
-            wav_scp, directory, settings, num_jobs, data_dir.name, dump_dir
+            wav_scp, directory, settings, num_jobs, data_dir.name, dump_dir, ready
         )
         summary = Summary(
             inputs=inputs,
@@ -140,17 +144,12 @@ def _write_archive(
     num_jobs: int,
     split: str,
     shown: Path,
+    ready: FeatureShares,
 ) -> tuple[dict[str, Any], int]:
     """Write a split's files; returns its totals (fields of `Summary`) and the number dropped."""
     totals, num_samples, num_dropped = _Totals(settings.num_mel_bins), 0, 0
     ids = sorted(wav_scp)
-    results = parallel.run(
-        functools.partial(_extract_file, settings=settings),
-        (wav_scp[key] for key in ids),
-        num_jobs,
-        total=len(ids),
-        desc=f"features {split}",
-    )
+    results = ready.results(ids, lambda keys: _extract(wav_scp, keys, settings, num_jobs, split))
     with (
         FeatureWriter(directory) as writer,
         (directory / "dropped").open("w", encoding="utf-8", errors="backslashreplace") as dropped,
@@ -183,6 +182,37 @@ def _write_archive(
     return {"audio_s": audio_s, **totals.fields()}, num_dropped
 
 
+def _extract(
+    wav_scp: dict[str, str], ids: list[str], settings: FeaturesConfig, num_jobs: int, split: str
+) -> Iterator[Extracted]:
+    return parallel.run(
+        functools.partial(_extract_file, settings=settings),
+        (wav_scp[key] for key in ids),
+        num_jobs,
+        total=len(ids),
+        desc=f"features {split}",
+    )
+
+
+def write_shares(
+    data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int, share: shares.Share
+) -> int:
+    """Extract one of several jobs' share of all splits; `write_all` takes it from there.
+
+    Returns:
+        The number of utterances in this share.
+    """
+    num_utterances = 0
+    for split in _spoken_splits(data, settings.cmvn_splits):
+        wav_scp = kaldi_dir.read(data / split).wav_scp
+        assert wav_scp is not None
+        ids, inputs = share.of(sorted(wav_scp)), _inputs_digest(wav_scp, settings)
+        results = _extract(wav_scp, ids, settings, num_jobs, split)
+        write_share(dump / split, share, inputs, ids, results)
+        num_utterances += len(ids)
+    return num_utterances
+
+
 def write_all(
     data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int
 ) -> dict[str, tuple[Summary, bool]]:
@@ -213,6 +243,7 @@ def write_all(
             pending.pop_all().close()
             raise
     write_cmvn(dump, {split: done[split][0] for split in settings.cmvn_splits}, settings.kind)
+    shutil.rmtree(dump / shares.DIRECTORY, ignore_errors=True)
     return done
 
 
@@ -284,7 +315,7 @@ def write_cmvn(dump: Path, summaries: dict[str, Summary], kind: str) -> None:
         )
 
 
-def _extract_file(path: str, settings: FeaturesConfig) -> tuple[np.ndarray | str, int]:
+def _extract_file(path: str, settings: FeaturesConfig) -> Extracted:
     """Features and number of samples, or why there are none, and 0."""
     try:
         if not stat.S_ISREG(

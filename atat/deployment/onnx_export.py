@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from atat.inference import onnx_network
+from atat.inference.torch_network import TorchNetwork
 from atat.models.decoder import Decoder, DecoderState
 from atat.models.espnet_model import AtatModel
 
@@ -151,7 +152,7 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
     positions = model.decoder.positions
     return {
         "has_ctc": model.ctc is not None,
-        "reads_ctc": model.config.ctc_to_text_share > 0,
+        "ctc_tasks": list(TorchNetwork(model).ctc_tasks),
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "max_positions": None if positions is None else len(positions),
         "left_out": left_out,

@@ -22,7 +22,7 @@ from atat.evaluation.calibration_data import (
     out_of_domain,
 )
 from atat.evaluation.metrics import Metric
-from atat.inference import decode_runs
+from atat.inference import decode_inputs, decode_runs
 from atat.semantics import target_sequence
 from atat.synthesis import negatives
 from atat.training.adaptation import check_recordings
@@ -361,7 +361,7 @@ def _decode(
 
     split = data / wanted["split"]
     dump = feature_store.of_kind(data, dump, settings.features, settings.train.num_processes)
-    inputs = decode_runs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
+    inputs = decode_inputs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
     semantics = kaldi_dir.read(split).semantics
     if semantics is None:
         raise ValueError(f"{split}: has no semantics, expected what was meant")

@@ -13,7 +13,8 @@ from atat.config.schema import FeaturesConfig
 from atat.data import audio, filter_bank, kaldi_dir
 from atat.evaluation import metrics
 from atat.evaluation.scoring import percent
-from atat.inference.decode_runs import Inputs, decoded
+from atat.inference.decode_inputs import Inputs
+from atat.inference.decode_runs import decoded
 from atat.synthesis import noise
 
 CLEAN = "clean"

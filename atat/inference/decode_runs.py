@@ -3,25 +3,25 @@
 import functools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atat.common import parallel
 from atat.common.provenance import commit
+from atat.common.shares import Share
 from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
-from atat.data import kaldi_dir
-from atat.inference.hypotheses import Line, RunRecord, empty_line, read_hypotheses, write_run
-from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, text_size
-from atat.semantics import target_sequence
+from atat.inference import decode_shares
+from atat.inference.decode_inputs import Inputs
+from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
+from atat.inference.length_batches import batches
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from atat.data.feature_archive import FeatureReader
     from atat.inference.beam_search import Hypothesis
     from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
@@ -30,26 +30,6 @@ if TYPE_CHECKING:
 Found = tuple[list[list["Hypothesis"]], list[float | None], float]
 SOURCES = ("speech", "text", "hypotheses")
 MIN_FRAMES_EACH = 60_000  # of features, ten minutes: fewer do not pay for another process
-
-
-@dataclass
-class Inputs:
-    """What a run decodes: features of speech, or sentences.
-
-    Attributes:
-        ids: of all utterances of the split, sorted.
-        sizes: id -> feature frames (speech) or their equivalent (`text_size`), of those that can be
-            decoded.
-        reader: id -> features; None for text.
-        texts: id -> sentence; None for speech.
-        dropped: id -> why there is nothing to decode.
-    """
-
-    ids: list[str]
-    sizes: dict[str, int]
-    reader: "FeatureReader | dict[str, np.ndarray] | None" = None
-    texts: dict[str, str] | None = None
-    dropped: dict[str, str] = field(default_factory=dict)
 
 
 def load_settings(exp: Path, overrides: list[str]) -> Config:
@@ -139,6 +119,11 @@ def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:
             f"{where}: tagger: got '{run.tagger}' for {run.source}, expected crf for hypotheses or "
             "text, or none"
         )
+    if run.recognizer is not None and (run.source, run.task) != ("speech", "asr"):
+        raise ValueError(
+            f"{where}: recognizer: got '{run.recognizer}' for {run.task} of {run.source}, expected "
+            "asr of speech"
+        )
     if run.source != "hypotheses":
         if run.input is not None:
             raise ValueError(f"{where}: got an input, which only the source hypotheses has")
@@ -154,64 +139,6 @@ def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:
             f"{where}: its split is '{run.split}', expected that of its input, "
             f"'{heard[run.input].split}'"
         )
-
-
-def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
-    """Open what a run decodes.
-
-    Args:
-        run: one of decode.runs.
-        data: directory of the splits, whose text is read for text runs and no references ever.
-        dump: directory of their features.
-        exp: directory of the experiment, with the hypotheses of other runs.
-
-    Raises:
-        FileNotFoundError: the split or its features are not there, or the other run's hypotheses.
-        ValueError: the features are of other utterances than the split.
-    """
-    if run.source == "text":
-        texts = _column(data / run.split / "text")
-        return Inputs(sorted(texts), {i: text_size(text) for i, text in texts.items()}, texts=texts)
-    if run.source == "hypotheses":
-        return heard_by(exp / f"decode_{run.input}" / "hyp.jsonl")
-    from atat.data.feature_archive import FeatureReader  # with NumPy
-
-    reader = FeatureReader(dump / run.split)
-    # What stage 2 dropped is still in the split, and will count as wrong.
-    reasons = _reasons(dump / run.split / "dropped")
-    dropped = {i: f"dropped by stage 2: {reason}" for i, reason in reasons.items()}
-    ids = sorted(_column(data / run.split / "wav.scp"))
-    if set(ids) != {*reader.ids, *dropped}:
-        raise ValueError(
-            f"{dump / run.split}: its utterances are not those of {data / run.split}; rerun stage 2"
-        )
-    return Inputs(ids, dict(reader.num_frames), reader=reader, dropped=dropped)
-
-
-def heard_by(path: Path) -> Inputs:
-    """The words that a run has recognised, from its `hyp.jsonl`: in the words of training.
-
-    Raises:
-        FileNotFoundError: the run is not decoded. ValueError: as `read_hypotheses`.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; decode that run first (--run)")
-    # A model that has hardly learned the task may give tags too.
-    texts = {
-        line["id"]: target_sequence.words(line["hypothesis"]) for line in read_hypotheses(path)
-    }
-    useless = {
-        i: f"{path.parent.name} recognised no words" for i, text in texts.items() if not text
-    }
-    # A token has a character at least, and only a model that never learned the task rambles on.
-    useless |= {
-        i: f"{path.parent.name} recognised {len(text)} characters, expected at most "
-        f"{MAX_TEXT_TOKENS}"
-        for i, text in texts.items()
-        if len(text) > MAX_TEXT_TOKENS
-    }
-    sizes = {i: text_size(text) for i, text in texts.items() if i not in useless}
-    return Inputs(sorted(texts), sizes, texts=texts, dropped=useless)
 
 
 def decode_run(
@@ -243,9 +170,9 @@ def decode_run(
         The content of `run.json`.
     """
     judged = with_confidence and inputs.reader is not None
-    start = time.perf_counter()
-    lines, cpu_seconds = _decode_all(model, name, run.task, options, inputs, exp, num_jobs, judged)
-    seconds = time.perf_counter() - start
+    lines, seconds, cpu_seconds = _decode_all(
+        model, name, run.task, options, inputs, exp, num_jobs, judged
+    )
     record: RunRecord = {
         "run": name,
         "split": run.split,
@@ -267,6 +194,39 @@ def decode_run(
     return record
 
 
+def decode_share(
+    model: "SpeechToSemantics",
+    name: str,
+    run: DecodeRun,
+    options: "SearchOptions",
+    inputs: Inputs,
+    exp: Path,
+    num_jobs: int,
+    share: Share,
+    with_confidence: bool = False,
+) -> int:
+    """Decode one of several jobs' share of a run; `decode_run` takes it from there.
+
+    Args: as of `decode_run`, and which share.
+
+    Returns:
+        The number of utterances in this share.
+    """
+    judged = with_confidence and inputs.reader is not None
+    digest = _digest(model, options, inputs, exp, judged)
+    lines, *seconds = _decode_all(
+        *(model, name, run.task, options, inputs, exp, num_jobs, judged), share=share
+    )
+    decode_shares.write_share(exp, name, share, digest, list(lines.values()), seconds)
+    return len(lines)
+
+
+def _digest(
+    model: "SpeechToSemantics", options: "SearchOptions", inputs: Inputs, exp: Path, judged: bool
+) -> str:
+    return decode_shares.inputs_digest(exp, options, model.settings.decode, inputs.sizes, judged)
+
+
 def _decode_all(
     model: "SpeechToSemantics",
     name: str,
@@ -276,17 +236,28 @@ def _decode_all(
     exp: Path | None,
     num_jobs: int,
     judged: bool,
-) -> tuple[dict[str, Line], float]:
-    """Id -> line of every utterance, and CPU seconds of all processes; arguments as of
-    `decode_run`, and whether confidences are wanted."""
+    share: Share | None = None,
+) -> tuple[dict[str, Line], float, float]:
+    """Id -> line of every utterance, seconds, and CPU seconds of all processes; arguments as of
+    `decode_run`, whether confidences are wanted, and of which share if not of all."""
+    start = time.perf_counter()
     lines = {i: empty_line(i, task) for i in inputs.ids}
-    names, entries = _batches(inputs, model.settings.decode.batch_frames)
+    names = _batches(inputs, model.settings.decode.batch_frames)
+    seconds = cpu_seconds = 0.0
+    if share is not None:
+        names = share.of(names)
+        lines = {i: lines[i] for batch in names for i in batch}
+    elif exp is not None:
+        ready = decode_shares.DecodedShares(exp, name, _digest(model, options, inputs, exp, judged))
+        names = [batch for batch in names if not ready.lines.keys() >= set(batch)]
+        lines |= ready.lines
+        seconds, cpu_seconds = ready.seconds  # of all jobs, one after the other
+    entries = _entries(inputs, names)
     find = functools.partial(_find, model=model, options=options, judged=judged)
     if exp is None or sum(inputs.sizes.values()) < num_jobs * MIN_FRAMES_EACH:
         num_jobs = 1
     elif num_jobs > 1:
         find = functools.partial(_find_by, exp=exp, options=options, judged=judged)
-    cpu_seconds = 0.0
     found = parallel.run(find, entries, num_jobs, total=len(names), desc=name, chunk_size=1)
     for batch, (hypotheses_B, confidence_B, spent) in zip(names, found, strict=True):
         cpu_seconds += spent
@@ -304,8 +275,9 @@ def _decode_all(
             else:
                 line["reason"] = f"nothing that '{options.constraint}' accepts was found"
     for i, reason in inputs.dropped.items():
-        lines[i]["reason"] = reason
-    return lines, cpu_seconds
+        if i in lines:
+            lines[i]["reason"] = reason
+    return lines, seconds + time.perf_counter() - start, cpu_seconds
 
 
 def decoded(
@@ -321,18 +293,22 @@ def decoded(
     Yields:
         Utterance id and its n best hypotheses, best first; none where the constraint accepts none.
     """
-    for batch, entries in zip(*_batches(inputs, model.settings.decode.batch_frames), strict=True):
+    names = _batches(inputs, model.settings.decode.batch_frames)
+    for batch, entries in zip(names, _entries(inputs, names), strict=True):
         yield from zip(batch, _find(entries, model, options)[0], strict=True)
 
 
-def _batches(
-    inputs: Inputs, limit: int
-) -> tuple[list[list[str]], Iterator[list["np.ndarray | str"]]]:
-    """Ids in batches of like length, and what there is to decode of each, read when it is due."""
-    ids, source = list(inputs.sizes), inputs.texts if inputs.reader is None else inputs.reader
+def _batches(inputs: Inputs, limit: int) -> list[list[str]]:
+    """Ids in batches of like length."""
+    ids = list(inputs.sizes)
+    return [[ids[i] for i in batch] for batch in batches(list(inputs.sizes.values()), limit)]
+
+
+def _entries(inputs: Inputs, names: Iterable[list[str]]) -> Iterator[list["np.ndarray | str"]]:
+    """What there is to decode of each batch, read when it is due."""
+    source = inputs.texts if inputs.reader is None else inputs.reader
     assert source is not None, "neither features nor sentences"
-    names = [[ids[i] for i in batch] for batch in batches(list(inputs.sizes.values()), limit)]
-    return names, ([source[i] for i in batch] for batch in names)
+    return ([source[i] for i in batch] for batch in names)
 
 
 def _find(
@@ -381,26 +357,6 @@ def _audio_seconds(settings: Config, inputs: Inputs) -> float | None:
     if inputs.reader is None:
         return None
     return round(sum(inputs.sizes.values()) * settings.features.frame_shift_ms / 1000, 2)
-
-
-def _column(path: Path) -> dict[str, str]:
-    """Id -> value of one file of a data directory (`kaldi_dir.read` opens references too)."""
-    return kaldi_dir.column(_present(path).parent, path.name)
-
-
-def _reasons(path: Path) -> dict[str, str]:
-    """Id -> why stage 2 dropped it."""
-    with _present(path).open(encoding="utf-8") as file:
-        entries = (line.rstrip("\n").partition(" ") for line in file)
-        return {key: value for key, _, value in entries}
-
-
-def _present(path: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file, which a run of decode.runs needs; run stage 1"
-        )
-    return path
 
 
 def table(records: Sequence[RunRecord]) -> str:

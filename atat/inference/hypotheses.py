@@ -47,7 +47,7 @@ class RunRecord(RunInput):
     Attributes:
         task, constraint, beam, ctc_weight, length_bonus: of the search, the last three where there
             was one.
-        tagger: crf, where it gave the semantics.
+        tagger: crf, where it gave the semantics. recognizer: Whisper, where it gave the words.
         num_dropped: utterances that could not be decoded.
         audio_seconds: of speech; None for text.
         seconds, cpu_seconds: that decoding took.
@@ -56,6 +56,7 @@ class RunRecord(RunInput):
 
     task: str
     tagger: NotRequired[str]
+    recognizer: NotRequired[str]
     beam: NotRequired[int]
     constraint: str
     ctc_weight: NotRequired[float]

@@ -33,8 +33,8 @@ class Network(Protocol):
         """Whether speech has CTC scores."""
 
     @property
-    def reads_ctc(self) -> bool:
-        """Whether `nlu` of speech goes by CTC's posteriors (`model.ctc_to_text_share`)."""
+    def ctc_tasks(self) -> tuple[str, ...]:
+        """The tasks of speech that go by CTC's posteriors (`model.ctc_to_text_share`)."""
 
     @property
     def num_parameters(self) -> int:
@@ -57,7 +57,7 @@ class Network(Protocol):
     def encode_posteriors(
         self, ctc_BSV: np.ndarray, mask_BS: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Memory and mask that the text encoder makes of CTC's posteriors, where `reads_ctc`."""
+        """Memory and mask that the text encoder makes of CTC's posteriors, for `ctc_tasks`."""
 
 
 def encode_in_parts(network: Network, feats: Sequence[np.ndarray], max_frames: int) -> Encoded:

@@ -33,11 +33,11 @@ SHAPES = {
 # What the index says of a network, and of which types.
 ABOUT = {
     "has_ctc": (bool,),
-    "reads_ctc": (bool,),
     "num_parameters": (int,),
     "max_positions": (int, type(None)),
-    "left_out": (dict,),
 }
+# And what it may say: the last of these before 0.3.
+MAY_SAY = {"left_out": (dict,), "ctc_tasks": (list,), "reads_ctc": (bool,)}
 LOWEST = np.finfo(np.float32).min  # as `atat.models.decoder` masks
 
 
@@ -163,7 +163,9 @@ class OnnxNetwork:
         self._directory, self._about, self._vocab_size = directory, about, vocab_size
         self.device, self._num_threads = device, num_threads
         self.has_ctc: bool = about["has_ctc"]
-        self.reads_ctc: bool = about["reads_ctc"]
+        # Exported before 0.3, `reads_ctc` says whether nlu does.
+        earlier = ["nlu"] if about.get("reads_ctc") else []
+        self.ctc_tasks: tuple[str, ...] = tuple(about.get("ctc_tasks", earlier))
         self.num_parameters: int = about["num_parameters"]
         self._graphs: dict[str, Graph] = {}
 
@@ -250,7 +252,9 @@ def load(
     about, path = index.get("network"), directory / exported_model.FILE
     if not isinstance(about, dict):
         raise ValueError(f"{path}: has no 'network'; {exported_model.AGAIN}")
-    for name, kinds in ABOUT.items():
+    for name, kinds in (ABOUT | MAY_SAY).items():
+        if name not in about and name in MAY_SAY:
+            continue
         if name not in about:
             raise ValueError(f"{path}: its 'network' lacks '{name}'; {exported_model.AGAIN}")
         if type(about[name]) not in kinds:

@@ -21,7 +21,7 @@ import numpy as np
 
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.config.tasks import TAGGED_TASKS
+from atat.config.tasks import TAGGED_TASKS, token_of
 from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
@@ -407,9 +407,10 @@ class SpeechToSemantics(HubModel):
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
         if options.task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
             banned |= set(tokenizer.tag_ids)
-        first_B = np.full(len(memory_BTD), tokenizer.task_ids[options.task])
+        first = token_of(options.task, self.settings.model.shared_semantics_token)
+        first_B = np.full(len(memory_BTD), tokenizer.task_ids[first])
         memory_mask_BT = mask_BT
-        if ctc_BTV is not None and options.task == "nlu" and self.network.reads_ctc:
+        if ctc_BTV is not None and options.task in self.network.ctc_tasks:
             memory_BTD, memory_mask_BT = self.network.encode_posteriors(ctc_BTV, mask_BT)
         return search(
             self.network.decoder,

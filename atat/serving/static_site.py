@@ -19,7 +19,7 @@ import numpy as np
 
 from atat.common.files import atomic_directory
 from atat.common.text_table import align
-from atat.config.tasks import TASKS
+from atat.config.tasks import TASKS, token_of
 from atat.data.tokenizer import SPECIALS, Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import constraints
@@ -108,7 +108,7 @@ def describe(model: SpeechToSemantics, name: str) -> dict[str, Any]:
         "features": {key: features[key] for key in FEATURES},
         "options": asdict(options),
         "text_options": asdict(model.options("nlu")),
-        "vocabulary": _vocabulary(model.tokenizer),
+        "vocabulary": _vocabulary(model.tokenizer, model.settings.model.shared_semantics_token),
         "nesting": None
         if model.nested is None
         else {label: sorted(inside) for label, inside in model.nested.items()},
@@ -123,6 +123,11 @@ def _check(model: SpeechToSemantics, directory: Path) -> None:
     rate = model.settings.features.sample_rate_hz
     if rate != RATE_HZ:
         raise ValueError(f"{directory}: features.sample_rate_hz is {rate}, expected {RATE_HZ}")
+    if "slu" in model.network.ctc_tasks:
+        raise ValueError(
+            f"{directory}: speech is understood by CTC's posteriors (model.ctc_to_text_share: 1), "
+            "which the page cannot do; `atat.serve` can"
+        )
     for name in NETWORKS:
         if not (directory / name).is_file():
             raise ValueError(
@@ -131,13 +136,15 @@ def _check(model: SpeechToSemantics, directory: Path) -> None:
             )
 
 
-def _vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
+def _vocabulary(tokenizer: Tokenizer, shared_semantics_token: bool) -> dict[str, Any]:
     """Symbols, and the ids of those that mean more than themselves."""
     special = {name: getattr(tokenizer, name) for name in ("blank", "pad", "unk", "eos")}
     return {
         "symbols": tokenizer.symbols,
         "tags": sorted(tokenizer.tag_ids),
-        "tasks": tokenizer.task_ids,
+        "tasks": {
+            task: tokenizer.task_ids[token_of(task, shared_semantics_token)] for task in TASKS
+        },
         "first_piece": len(SPECIALS) + len(TASKS) + len(tokenizer.tags),
         **special,
     }

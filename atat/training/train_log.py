@@ -10,6 +10,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
+from atat.training import skipped_updates
 
 NEEDED = {"epoch", "step", "minutes"}
 MAX_NUMBER = 2**53  # whole ones have no limit in JSON
@@ -31,6 +32,7 @@ class TrainLog:
         from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
 
         self._frames_each = FRAMES_PER_STATE if settings.model.frozen_encoder is not None else 1
+        self._skipped = skipped_updates.count()
         self.epoch = 0
         self._clock = self._cpu_clock = self._frames = 0.0
 
@@ -53,6 +55,7 @@ class TrainLog:
         seconds = time.perf_counter() - self._clock
         means = _means(reporter)
         train = self.settings.train
+        skipped = self._skipped.take(self.epoch, max(1, train.num_steps // train.num_epochs))
         # The other processes see about as much as this one.
         frames = self._frames * train.num_processes
         audio_s = frames * self.settings.features.frame_shift_ms / 1000.0
@@ -61,6 +64,7 @@ class TrainLog:
             "step": train.num_steps * self.epoch // train.num_epochs,
             "train_loss": means.get("loss"),
             "train_loss_ctc": means.get("loss_ctc"),
+            "num_skipped_updates": skipped,
             "learning_rate": means.get("optim0_lr0"),
             "audio_s_per_s": audio_s / max(seconds, 1e-9),
         }
@@ -89,10 +93,12 @@ class TrainLog:
             f"{task} {100 * line[f'em_{task}']:5.1f} %" for task in SHOWN if f"em_{task}" in line
         )
         losses = f"loss {_number(line['train_loss'])}  valid {_number(line['valid_loss'])}"
+        skipped = line.get("num_skipped_updates", 0)
+        note = f"  {skipped} updates skipped: no finite gradient" if skipped else ""
         return (
             f"epoch {line['epoch']:3d}/{train.num_epochs}  step {line['step']:6d}  "
             f"{losses}  exact match: {exact}  "
-            f"{line['audio_s_per_s']:5.0f} audio-s/s  {minutes:5.1f} min, {left:5.1f} left"
+            f"{line['audio_s_per_s']:5.0f} audio-s/s  {minutes:5.1f} min, {left:5.1f} left{note}"
         )
 
 

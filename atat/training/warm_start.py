@@ -16,7 +16,7 @@ from torch import Tensor
 from atat.common.files import sha256
 from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
-from atat.config.tasks import TASKS
+from atat.config.tasks import TASKS, token_of
 from atat.data.tokenizer import Tokenizer
 from atat.models.checkpoint import check_experiment, model_path, read_weights
 from atat.models.espnet_model import AtatModel
@@ -113,7 +113,8 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
         _check(part, state, weights, settings, there, exp)
 
     old_rows = {symbol: row for row, symbol in enumerate(old_tokenizer.symbols)}
-    untrained = {f"<{task}>" for task in TASKS if task not in tasks}
+    trained = {token_of(task, there.model.shared_semantics_token) for task in tasks}
+    untrained = {f"<{task}>" for task in TASKS if task not in trained}
     shared = [s for s in tokenizer.symbols if s in old_rows and s not in untrained]
     new_rows = {symbol: row for row, symbol in enumerate(tokenizer.symbols)}
     from_K = torch.tensor([old_rows[symbol] for symbol in shared], dtype=torch.long)

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from atat.common import stage_processes, stages
-
-
-def record(*words: object) -> bytes:
-    return b"".join(os.fsencode(f"{word}\0") for word in (len(words), *words))
+from tests.stage_list import record
 
 
 def test_a_list_is_read_word_by_word():
@@ -58,7 +55,10 @@ def test_commands_are_run_and_their_exit_codes_become_the_drivers(tmp_path, comm
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_the_command_too_and_nothing_counts_as_done(tmp_path, sent):
     pid = tmp_path / "pid"
-    command = ["bash", "-c", f"echo $$ >'{pid}.new'; mv '{pid}.new' '{pid}'; exec sleep 600"]
+    # Not a shell, which goes on after a Ctrl-C that comes while it waits for another command.
+    script = "import os, sys, time; open(sys.argv[1] + '.new', 'w').write(str(os.getpid()))"
+    script += "; os.rename(sys.argv[1] + '.new', sys.argv[1]); time.sleep(600)"
+    command = [sys.executable, "-c", script, pid]
     driver = subprocess.Popen(listed(tmp_path, *command), start_new_session=True)
     while not pid.exists():
         time.sleep(0.02)

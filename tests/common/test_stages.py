@@ -494,3 +494,39 @@ def test_a_file_that_was_only_touched_is_read_once(written, monkeypatch):
     assert written.run() == ["report"]
     monkeypatch.setattr(stage_files, "_crc32", lambda path: pytest.fail(f"read {path}"))
     assert written.run() == ["report"]
+
+
+@pytest.fixture
+def killed_at_its_end(recipe, monkeypatch):
+    """A training has written its model, and nobody its marker."""
+
+    def train(command):
+        code = Recipe.attend(recipe, command)
+        if command[0] == "train":
+            model = recipe.root / "exp" / command[1] / "model.safetensors"
+            later = model.stat().st_mtime_ns + 10**9
+            os.utime(model, ns=(later, later))
+            raise KeyboardInterrupt
+        return code
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "attend", train)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.run()
+    assert (recipe.root / "exp" / "atat" / ".begun.4").exists()
+    return recipe
+
+
+def test_a_training_that_had_ended_when_its_run_was_killed_is_done(killed_at_its_end, capsys):
+    assert killed_at_its_end.run() == ["decode", "score", "report"]
+    assert "it had ended when its run was killed" in capsys.readouterr().out
+    assert killed_at_its_end.run() == ["report"]
+
+
+def test_one_with_other_settings_or_an_older_model_is_not(killed_at_its_end):
+    killed_at_its_end.change("4 atat seed=1", "4 atat seed=2")
+    assert "--overwrite true" in str(killed_at_its_end.stops())
+    killed_at_its_end.change("4 atat seed=2", "4 atat seed=1")
+    os.utime(killed_at_its_end.root / "exp" / "atat" / "model.safetensors", (1, 1))
+    assert "--overwrite true" in str(killed_at_its_end.stops())
+    assert killed_at_its_end.run(stage=4)[0] == "train"  # an order is one

@@ -85,13 +85,28 @@ def of_recipe(command, recipe, *options):
 
 
 def test_parts_of_another_experiment_need_one(command, tmp_path):
-    code, said = of_recipe(command, "snips_audio")
+    code, said = of_recipe(command, "snips_audio", "--experiment", "e2e_encoder")
     assert code == 2 and "'e2e_encoder' takes speech_encoder of a trained one" in said
     code, said = of_recipe(command, "snips_audio", "--init_from", tmp_path)
     assert code == 2 and "nothing is trained here" in said
     (tmp_path / "model.pth").touch()
     assert of_recipe(command, "snips_audio", "--init_from", tmp_path)[0] == 0
     assert of_recipe(command, "snips_audio", "--experiment", "e2e")[0] == 0
+
+
+def test_a_table_leaves_out_what_takes_parts_of_a_start_that_is_not_given(command, tmp_path):
+    def trained(*options):
+        given = ["--config", RECIPES / "snips_audio" / "conf" / "recipe.yaml", "--expdir", "none"]
+        given += ["--tables", RECIPES / "snips_audio" / "tables.yaml", *options]
+        code, lines, said = command(inputs.main, *given)
+        assert code == 0
+        return [x.split()[1] for x in lines.splitlines() if x.startswith("train ")], said
+
+    names, said = trained()
+    assert names == ["atat", "e2e"]
+    assert said.startswith("left out: experiment 'e2e_encoder' takes speech_encoder")
+    (tmp_path / "model.pth").touch()
+    assert trained("--init_from", tmp_path) == (["atat", "e2e", "e2e_encoder"], "")
 
 
 def test_another_metric_is_scored_again_and_nothing_else():

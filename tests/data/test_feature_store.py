@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from atat.common import shares
 from atat.config.schema import FeaturesConfig
 from atat.data import feature_archive, feature_store, filter_bank, kaldi_dir
 from atat.data.audio import read
@@ -339,3 +340,56 @@ def test_data_without_speech_says_so(tmp_path):
     kaldi_dir.write(tmp_path / "data" / "train", DataDir(text={"s-1": "turn on"}))
     code, _, err = command(tmp_path / "data")
     assert code == 2 and "no split has a wav.scp" in err
+
+
+# Several jobs
+
+
+def test_shares_of_several_jobs_become_what_one_job_makes(data, tmp_path, monkeypatch):
+    write_data(data, "train", noises(12) | {"s-003": b"no audio"})
+    settings = replace(SETTINGS, allow_drops=True)
+    feature_store.write_all(data, tmp_path / "one", settings, 1)
+    dump = tmp_path / "several"
+    sizes = [
+        feature_store.write_shares(data, dump, settings, 1, shares.Share(number, 2))
+        for number in (1, 2)
+    ]
+    assert sizes == [8, 7]  # of 12 and 3
+    with monkeypatch.context() as patch:
+        again = lambda *a, **k: pytest.fail("extracted again")  # noqa: E731
+        patch.setattr(feature_store, "_extract_file", again)
+        feature_store.write_all(data, dump, settings, 1)
+    for split in ("train", "test"):
+        for name in ("feats.ark", "feats.scp", "utt2num_frames", "utt2crc32", "dropped"):
+            one, several = (tmp_path / d / split / name for d in ("one", "several"))
+            assert one.read_bytes() == several.read_bytes(), name
+    assert (tmp_path / "one/cmvn.npz").read_bytes() == (dump / "cmvn.npz").read_bytes()
+    assert not (dump / ".shares").exists()
+
+
+@pytest.mark.parametrize("lost", ["a share", "a file of a share", "other settings"])
+def test_what_shares_lack_is_extracted(data, tmp_path, lost):
+    feature_store.write_all(data, tmp_path / "one", SETTINGS, 1)
+    dump = tmp_path / "several"
+    old = replace(SETTINGS, level_db=-20.0) if lost == "other settings" else SETTINGS
+    for number in (1, 2) if lost != "a share" else (1,):
+        feature_store.write_shares(data, dump, old, 1, shares.Share(number, 2))
+    if lost == "a file of a share":
+        (dump / ".shares" / "train.2-of-2" / "feats.scp").write_bytes(b"")
+    feature_store.write_all(data, dump, SETTINGS, 1)
+    for split in ("train", "test"):
+        one, several = (tmp_path / d / split / "feats.ark" for d in ("one", "several"))
+        assert one.read_bytes() == several.read_bytes()
+
+
+def test_a_command_with_a_share_says_what_it_did(data, tmp_path, monkeypatch, command):
+    from atat import features
+
+    (tmp_path / "recipe.yaml").write_text("features: {cmvn_splits: [train]}\n")
+    options = ["--config", tmp_path / "recipe.yaml", "--data", data, "--dump", tmp_path / "dump"]
+    monkeypatch.setenv("ATAT_SHARE", "2/2")
+    code, out, _ = command(features.main, *options)
+    assert (code, out) == (0, out) and out.endswith("share 2-of-2: features of 7 utterances\n")
+    monkeypatch.setenv("ATAT_SHARE", "3/2")
+    code, _, err = command(features.main, *options)
+    assert code == 2 and "ATAT_SHARE: got '3/2', expected NUMBER/COUNT" in err

@@ -25,6 +25,7 @@ ARCHITECTURES = {
     "no CTC": {"ctc_weight": 0.0, "token_residual": False},
     "token-embedding residual": {"token_residual": True},
     "nlu by CTC's posteriors": {"ctc_to_text_share": 0.5, "token_residual": True},
+    "all by CTC's posteriors": {"ctc_to_text_share": 1.0, "token_residual": False},
     "Whisper's encoder": {"speech_encoder": "whisper"},
     "above a frozen encoder": FROZEN | {"subsampling": 8},
     "an adapter and Whisper's decoder": FROZEN
@@ -91,7 +92,8 @@ def test_text_of_any_length_is_encoded_alike(networks, tokenizer):
 
 
 def test_posteriors_are_read_alike(networks):
-    if not networks[0].reads_ctc:
+    assert networks[1].ctc_tasks == networks[0].ctc_tasks
+    if not networks[0].ctc_tasks:
         pytest.skip("this architecture does not")
     feats = [np.random.default_rng(i).normal(size=(60 + i, 80)).astype(np.float32) for i in (0, 9)]
     _, mask_BS, ctc_BSV = networks[0].encode_speech(feats)
@@ -100,6 +102,12 @@ def test_posteriors_are_read_alike(networks):
     length = mask.shape[1]
     assert (mask == mask2[:, :length]).all() and not mask2[:, length:].any()
     close(memory2[:, :length], memory, mask)
+
+
+def test_what_was_exported_before_says_whether_nlu_reads_ctc(tmp_path):
+    about = {"has_ctc": True, "num_parameters": 1, "max_positions": None}
+    assert OnnxNetwork(tmp_path, about | {"reads_ctc": True}, "cpu", 1, 6).ctc_tasks == ("nlu",)
+    assert OnnxNetwork(tmp_path, about | {"reads_ctc": False}, "cpu", 1, 6).ctc_tasks == ()
 
 
 @pytest.mark.parametrize("beam", [1, 3])

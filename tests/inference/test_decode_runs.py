@@ -11,10 +11,11 @@ from atat import decode
 from atat.common import cli
 from atat.config import config_file, schema
 from atat.config.schema import DecodeRun
-from atat.data import feature_store, kaldi_dir
+from atat.data import audio, feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
-from atat.inference import confidence, decode_runs, hypotheses
+from atat.inference import confidence, decode_inputs, decode_runs, hypotheses, whisper_words
+from atat.inference.beam_search import Hypothesis
 from atat.inference.predictor import SpeechToSemantics
 
 
@@ -151,7 +152,7 @@ def test_a_run_may_read_the_text_of_a_split(toy_experiment, toy_data, tmp_path):
     data, dump = toy_data
     run = DecodeRun(split="test", source="text", task="nlu")
     model = SpeechToSemantics.load(toy_experiment)
-    inputs = decode_runs.open_inputs(run, data, dump, toy_experiment)
+    inputs = decode_inputs.open_inputs(run, data, dump, toy_experiment)
     about = decode_runs.decode_run(
         model, "written", run, model.options(task="nlu"), inputs, tmp_path / "decode_written"
     )
@@ -191,7 +192,7 @@ def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path,
     of_text = DecodeRun(split="test", source="text", task="nlu")
     of_run = DecodeRun(split="test", source="hypotheses", input="heard", task="nlu")
     for run_ in (of_text, of_run):
-        inputs = decode_runs.open_inputs(run_, tmp_path, tmp_path, tmp_path)
+        inputs = decode_inputs.open_inputs(run_, tmp_path, tmp_path, tmp_path)
         list(decode_runs.decoded(Model(), inputs, None))
     assert taken == [texts["a-1"]] * 2
 
@@ -230,9 +231,56 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     assert third["hypothesis"] == "" and "recognised 514 characters, expected" in third["reason"]
 
 
+class Whisper:
+    """Stands in for the published one: it hears what the references of four files say."""
+
+    def __init__(self, texts: dict[int, str]):
+        self.texts, self.words = texts, self
+
+    def features(self, samples_N):
+        return samples_N
+
+    def encode(self, samples_N):
+        return len(samples_N)
+
+    def search(self, length, beam):
+        return [Hypothesis((length,), -float(beam))]
+
+    def decode(self, tokens):
+        return self.texts[tokens[0]]
+
+
+def test_in_a_cascade_another_recogniser_hears_and_the_model_understands(
+    monkeypatch, capfd, exp, toy_data
+):
+    references = kaldi_dir.read(toy_data[0] / "test")
+    heard = {len(audio.read(references.wav_scp[i])): references.text[i] for i in references.ids}
+    assert len(heard) == 4
+    sources = []
+    monkeypatch.setattr(whisper_words, "listener", lambda s: sources.append(s) or Whisper(heard))
+    settings = config_file.load_resolved(exp / "config.yaml")
+    settings.decode.runs = {
+        "cascade": DecodeRun(source="hypotheses", input="whisper", task="nlu"),
+        "whisper": DecodeRun(task="asr", recognizer="openai/whisper-tiny.en", beam=2),
+    }
+    config_file.save(settings, exp / "config.yaml")
+    code, _, err = run(monkeypatch, capfd, exp, toy_data)
+    assert (code, err) == (0, []) and set(sources) == {"openai/whisper-tiny.en"}
+    words = {line["id"]: line["hypothesis"] for line in lines_of(exp / "decode_whisper")}
+    assert words == references.text
+    understood = {line["id"]: line["hypothesis"] for line in lines_of(exp / "decode_cascade")}
+    assert understood == references.semantics
+    about = json.loads((exp / "decode_whisper" / "run.json").read_text())
+    assert (about["recognizer"], about["beam"]) == ("openai/whisper-tiny.en", 2)
+    assert about["audio_seconds"] == pytest.approx(sum(heard) / 16000, abs=0.01)
+    assert scoring.score_run(exp / "decode_whisper", toy_data[0], {})[None]["wer"]["value"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"recognizer": "w"}, "recognizer: got 'w' for slu of speech, expected asr of speech"),
+        ({"recognizer": "w", "task": "asr", "source": "text"}, "for asr of text, expected asr of"),
         ({"source": "smell"}, "source: got 'smell', expected speech or text or hypotheses"),
         ({"source": "hypotheses"}, "input: got 'None', expected a run that gives the words"),
         ({"source": "hypotheses", "input": "slu"}, "input: got 'slu'"),
@@ -317,3 +365,28 @@ def test_a_full_disk_leaves_nothing_behind(monkeypatch, capfd, exp, toy_data):
     code, _, err = run(monkeypatch, capfd, exp, toy_data, "--run", "test")
     assert code == 1 and "disk full" in err[0]
     assert not [p for p in exp.iterdir() if "decode" in p.name]
+
+
+def test_shares_of_several_jobs_become_what_one_job_finds(monkeypatch, capfd, exp, toy_data):
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.batch_frames=100")[0] == 0
+    before = {p.parent.name: p.read_bytes() for p in exp.glob("decode_*/hyp.jsonl")}
+    for number in (1, 2):
+        monkeypatch.setenv("ATAT_SHARE", f"{number}/2")
+        assert run(monkeypatch, capfd, exp, toy_data, "decode.batch_frames=100")[0] == 0
+    assert len(list((exp / ".shares").iterdir())) == 2 * len(before)
+    monkeypatch.delenv("ATAT_SHARE")
+    with monkeypatch.context() as patch:
+        patch.setattr(decode_runs, "_find", lambda *a, **k: pytest.fail("decoded again"))
+        code = run(monkeypatch, capfd, exp, toy_data, "decode.batch_frames=100")[0]
+    assert code == 0 and not (exp / ".shares").exists()
+    assert {p.parent.name: p.read_bytes() for p in exp.glob("decode_*/hyp.jsonl")} == before
+
+
+def test_shares_of_another_search_do_not_count(monkeypatch, capfd, exp, toy_data):
+    monkeypatch.setenv("ATAT_SHARE", "1/1")
+    run(monkeypatch, capfd, exp, toy_data, "decode.beam=1")
+    monkeypatch.delenv("ATAT_SHARE")
+    decoded = []
+    find = decode_runs._find
+    monkeypatch.setattr(decode_runs, "_find", lambda *a, **k: decoded.append(1) or find(*a, **k))
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.beam=2")[0] == 0 and decoded

@@ -97,6 +97,29 @@ def test_by_nlu_a_model_that_has_learned_it_reads_what_ctc_hears_in_speech(
     assert found[0].score != pytest.approx(other[0].score, abs=1e-4)
 
 
+def test_every_task_reads_what_ctc_hears_where_all_have_learned_to(model, toy_wavs, monkeypatch):
+    feats = [model.hear(toy_wavs["anna-3"]).feats_TF]
+    (direct,) = model.search_features(feats, model.options(task="asr"))
+    monkeypatch.setattr(model.model.config, "ctc_to_text_share", 1.0)
+    (read,) = model.search_features(feats, model.options(task="asr"))
+    memory, mask, ctc = model.encode_features(feats)
+    by_hand = model.network.encode_posteriors(ctc, mask)
+    (expected,) = model.search_encoded(*by_hand, None, model.options(task="asr", ctc_weight=0.0))
+    (free,) = model.search_encoded(memory, mask, ctc, model.options(task="asr", ctc_weight=0.0))
+    assert free[0].score == pytest.approx(expected[0].score, abs=1e-5)
+    assert read[0].score != pytest.approx(direct[0].score, abs=1e-4)
+
+
+def test_semantics_that_share_a_token_are_one_task(model, toy_wavs, monkeypatch):
+    words = "set the volume to twenty"
+    (slu,) = model.search_texts([words], model.options(task="slu", ctc_weight=0.0))
+    (nlu,) = model.search_texts([words], model.options(task="nlu", ctc_weight=0.0))
+    assert nlu[0].score != pytest.approx(slu[0].score, abs=1e-4)
+    monkeypatch.setattr(model.settings.model, "shared_semantics_token", True)
+    (shared,) = model.search_texts([words], model.options(task="nlu", ctc_weight=0.0))
+    assert shared[0].score == pytest.approx(slu[0].score, abs=1e-5)
+
+
 @pytest.mark.supports("Python inputs", "paths, file objects, arrays, tensors", "the same result")
 def test_paths_files_arrays_and_tensors_are_the_same_audio(model, toy_wavs):
     path = toy_wavs["anna-0"]

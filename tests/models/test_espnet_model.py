@@ -209,19 +209,44 @@ def test_words_that_ctc_hears_for_sure_are_read_as_written_ones(tokenizer):
 
 def test_in_training_a_share_of_speech_is_what_the_text_encoder_reads(tokenizer):
     b = batch(tokenizer, text=False)
-    for share, reads in ((0.0, False), (1.0, True)):
+    torch.manual_seed(0)
+    for share, reads in ((0.0, False), (0.9, True), (1.0, True)):
         model = build(small(ctc_to_text_share=share), tokenizer).train()
         loss, *_ = model(**b)
         loss.backward()
         gradients = [p.grad for p in model.text_encoder.parameters() if p.grad is not None]
         assert any(g.any() for g in gradients) == reads
-        # CTC learns either way, and what is decided beside training is made of speech states.
-        assert model.ctc.weight.grad.any()
+        assert model.ctc.weight.grad.any()  # CTC learns either way
+        if share == 1:
+            continue
+        # What is decided beside training is made of speech states, where some training was.
         model.eval()
         model.config.ctc_to_text_share = 0.0
         expected, *_ = model(**b)
         model.config.ctc_to_text_share = share
         torch.testing.assert_close(model(**b)[0], expected)
+
+
+def test_all_of_speech_is_read_so_in_validation_too_where_all_training_was(tokenizer):
+    model, b = build(small(ctc_to_text_share=1.0), tokenizer).eval(), batch(tokenizer, text=False)
+    read, *_ = model(**b)
+    model.config.ctc_to_text_share = 0.0
+    direct, *_ = model(**b)
+    assert not torch.isclose(read, direct, atol=1e-4)
+
+
+def test_a_shared_token_makes_semantics_of_text_and_speech_one_task(tokenizer):
+    torch.manual_seed(0)
+    b = batch(tokenizer, speech=False)
+    losses = []
+    for shared, task in ((False, "nlu"), (False, "slu"), (True, "nlu")):
+        torch.manual_seed(1)
+        model = build(small(shared_semantics_token=shared), tokenizer).eval()
+        _, stats, _ = model(**b | {"target_task": torch.tensor([tokenizer.task_ids[task]])})
+        losses.append(stats[f"loss_{task}"])  # curves still tell them apart
+    own, of_speech, shared = losses
+    torch.testing.assert_close(shared, of_speech)
+    assert not torch.isclose(own, of_speech, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Whisper's encoder, decoder, features and weights, against Hugging Face's implementation."""
 
 import hashlib
+import importlib
 import math
+import shutil
 import struct
 
 import numpy as np
@@ -330,17 +332,42 @@ def test_a_published_name_is_found_in_the_cache_else_in_a_package_with_the_known
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     digest = hashlib.sha256((package / "model.bin").read_bytes()).hexdigest()
-    known = {"someone/whisper": ("carrier_of_weights", digest)}
+    known = {"someone/whisper": (("carrier_of_weights",), digest)}
     monkeypatch.setattr(whisper_checkpoint, "PACKAGES", known)
     monkeypatch.setattr(whisper_checkpoint, "_is_cached", lambda name: False)
     assert "speech_encoder.conv1.weight" in whisper_checkpoint.load("someone/whisper").weights
-    known["someone/whisper"] = ("carrier_of_weights", "0" * 64)
+    known["someone/whisper"] = (("carrier_of_weights",), "0" * 64)
     with pytest.raises(ValueError, match=r"got SHA-256 .*, expected 0000000000000000\.\.\."):
         whisper_checkpoint.load("someone/whisper")
     # In the cache it is Hugging Face's to read; here nothing is, so its error is what shows.
     monkeypatch.setattr(whisper_checkpoint, "_is_cached", lambda name: True)
     with pytest.raises(ValueError, match="got 'someone/whisper', expected a directory"):
         whisper_checkpoint.load("someone/whisper")
+
+
+def test_weights_in_two_packages_are_joined_and_one_alone_is_refused(tmp_path, monkeypatch):
+    variables = {
+        "encoder/conv1/weight": np.ones((4, 2, 3), np.float32),
+        "decoder/position_encodings/encodings": np.zeros((5, 2), np.float32),
+    }
+    write_ctranslate2(tmp_path / "model.bin", variables)
+    whole = (tmp_path / "model.bin").read_bytes()
+    for number, part in ((1, whole[:40]), (2, whole[40:])):
+        package = tmp_path / f"half_of_weights{number}" / "data"
+        package.mkdir(parents=True)
+        (package.parent / "__init__.py").touch()
+        (package / f"model.bin.part{number}").write_bytes(part)
+        (package / "vocabulary.txt").write_text("a\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    digest = hashlib.sha256(whole).hexdigest()
+    packages = ("half_of_weights1", "half_of_weights2")
+    monkeypatch.setattr(whisper_checkpoint, "PACKAGES", {"someone/large": (packages, digest)})
+    monkeypatch.setattr(whisper_checkpoint, "_is_cached", lambda name: False)
+    assert "speech_encoder.conv1.weight" in whisper_checkpoint.load("someone/large").weights
+    shutil.rmtree(tmp_path / "half_of_weights2")
+    importlib.invalidate_caches()
+    with pytest.raises(ValueError, match="weights that half_of_weights1 and half_of_weights2 had"):
+        whisper_checkpoint.load("someone/large")
 
 
 def test_a_hugging_face_directory_is_read(tmp_path, theirs):

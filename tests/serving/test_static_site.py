@@ -276,6 +276,11 @@ def test_models_that_no_browser_runs_are_refused(exported, toy_experiment, tmp_p
     exported_model.write_index(without, {k: index[k] for k in ("precision", "network")})
     with pytest.raises(ValueError, match=r"vad\.onnx: is not there; export the model again"):
         static_site.write(without, out, files)
+    index["network"]["ctc_tasks"] = ["asr", "mlm", "slu", "nlu"]
+    reads = shutil.copytree(exported, tmp_path / "reads")
+    exported_model.write_index(reads, {k: index[k] for k in ("precision", "network")})
+    with pytest.raises(ValueError, match=r"by CTC's posteriors .* `atat\.serve` can"):
+        static_site.write(reads, out, files)
     (files / "dist" / onnxruntime_web.FILES[1]).unlink()
     with pytest.raises(FileNotFoundError, match=r"threaded\.wasm: is not there, expected onnxrun"):
         static_site.write(exported, out, files)

@@ -12,6 +12,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atat.common import shares
 from atat.synthesis import engines, synthetic_speech
 from atat.synthesis.synthetic_speech import Request, plan, render, speak
 
@@ -254,3 +255,15 @@ def test_the_command_lists_and_speaks(tmp_path):
 def test_a_users_mistake_is_one_line_and_exit_2(args, said, tmp_path, monkeypatch):
     code, _, err = command(*args)
     assert code == 2 and len(err.splitlines()) == 1 and said in err
+
+
+def test_a_share_of_several_jobs_is_spoken_and_the_rest_is_not(tmp_path, monkeypatch):
+    requests = plan([f"light {n}" for n in range(5)], {"espeak": 1}, 1)
+    for text, count in (("1/2", 3), ("2/2", 5), ("2/2", 5)):
+        monkeypatch.setenv("ATAT_SHARE", text)
+        with pytest.raises(shares.Done, match=f"share {text.replace('/', '-of-')}: "):
+            render(requests, tmp_path, 1)
+        assert len(list(tmp_path.rglob("*.wav"))) == count
+    monkeypatch.delenv("ATAT_SHARE")
+    monkeypatch.setattr(synthetic_speech, "speak", None)  # whoever speaks again fails
+    assert all(render(requests, tmp_path, 1))

@@ -105,6 +105,13 @@ def test_what_nothing_has_trained_is_new(tmp_path):
         started(asking(exp, init_parts=["text_encoder"]))
 
 
+def test_a_shared_token_was_trained_by_text_alone(tmp_path):
+    there = settings(sources=[Source("train_text", ["nlu"])])
+    there.model.shared_semantics_token = True
+    start, *_ = started(asking(experiment(tmp_path / "exp", there)))
+    assert start.new_symbols == ["<asr>", "<mlm>", "<nlu>"]
+
+
 @pytest.mark.parametrize(
     ("parts", "prefixes"),
     [

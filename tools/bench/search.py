@@ -297,7 +297,7 @@ def compare(problem: Problem, beam: int, ctc_weight: float, rounds: int) -> dict
         write_decoder(ours, Path(directory))
         for path in Path(directory).glob("*.onnx"):
             optimize(path)
-        about = {"has_ctc": True, "reads_ctc": False, "num_parameters": 0, "max_positions": None}
+        about = {"has_ctc": True, "ctc_tasks": [], "num_parameters": 0, "max_positions": None}
         ort = OnnxNetwork(Path(directory), about, "cpu", 1, len(ours.output_bias)).decoder
         on_torch = TorchDecoder(ours, torch.device("cpu"))
         engines = {

@@ -1,0 +1,91 @@
+"""The words of a run by Whisper as it was published: the first half of a cascade.
+
+A cascade is what one could do without this project: a recogniser of others, and a text model that
+understands its words. A run with `recognizer` and one with `source: hypotheses` are its halves.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from atat.common import parallel
+from atat.common.provenance import commit
+from atat.config.schema import DecodeRun
+from atat.data import audio, kaldi_dir
+from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
+from atat.inference.whisper_listener import WINDOW_S, Listener
+
+Heard = tuple[str, float, float, float]  # words, their score, seconds of audio, CPU seconds
+
+
+def recognize(
+    name: str, run: DecodeRun, data: Path, beam: int, directory: Path, num_jobs: int
+) -> RunRecord:
+    """Recognise a split, and write `hyp.jsonl` and `run.json` as stage 5 does.
+
+    Args:
+        name: the run's, a key of decode.runs.
+        run: its `recognizer` names the weights, as `whisper_checkpoint.load` takes them.
+        data: directory of the splits; of this one, only the audio is read.
+        beam: of the search.
+        directory: `decode_<run>/`, which is replaced.
+        num_jobs: processes.
+
+    Returns:
+        What `run.json` says.
+
+    Raises:
+        FileNotFoundError, ValueError: there are no such weights, or no such audio.
+    """
+    assert run.recognizer is not None, "a run by the model"
+    wavs = kaldi_dir.column(data / run.split, "wav.scp")
+    listener(run.recognizer)  # what cannot be loaded is said once, here
+    find = functools.partial(_hear, source=run.recognizer, beam=beam)
+    start = time.perf_counter()
+    lines: list[Line] = []
+    audio_s = cpu_s = 0.0
+    keys: Sequence[str] = sorted(wavs)
+    found = parallel.run(find, (wavs[key] for key in keys), num_jobs, total=len(keys), desc=name)
+    for key, (words, score, seconds, spent) in zip(keys, found, strict=True):
+        line = empty_line(key, run.task)
+        line["hypothesis"], line["score"] = words, round(score, 4)
+        line["nbest"] = [{"hypothesis": words, "score": round(score, 4)}]
+        lines.append(line)
+        audio_s, cpu_s = audio_s + seconds, cpu_s + spent
+    record: RunRecord = {
+        "run": name,
+        "split": run.split,
+        "source": run.source,
+        "input": run.input,
+        "task": run.task,
+        "recognizer": run.recognizer,
+        "beam": beam,
+        "constraint": "none",
+        "num_utterances": len(lines),
+        "num_dropped": 0,
+        "audio_seconds": round(audio_s, 2),
+        "seconds": round(time.perf_counter() - start, 3),
+        "cpu_seconds": round(cpu_s, 3),
+        "commit": commit(),
+    }
+    write_run(directory, lines, record)
+    return record
+
+
+@functools.cache
+def listener(source: str) -> Listener:
+    """Whisper, loaded once a process."""
+    return Listener(source)
+
+
+def _hear(wav: str, source: str, beam: int) -> Heard:
+    """One recording, as much of it as Whisper hears at a time."""
+    start = time.process_time()
+    samples_N = audio.read(wav, audio.SAMPLE_RATE_HZ, math.inf)
+    whisper = listener(source)
+    states = whisper.encode(whisper.features(samples_N))
+    best = whisper.search(states, beam)[0]
+    seconds = min(len(samples_N) / audio.SAMPLE_RATE_HZ, WINDOW_S)
+    return whisper.words.decode(best.tokens), best.score, seconds, time.process_time() - start
