@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 through_console = False  # whether atat/__main__.py runs the command: `atat parse`
+MAX_MESSAGE = 2000  # characters of an error: it may repeat a line of any length
 # What a user's mistake raises.
 MISTAKES = (
     ValueError,
@@ -147,14 +148,14 @@ def run(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except MISTAKES as e:
-        _fail(_one_line(e), USAGE)
+        _fail(one_line(e), USAGE)
     except ModuleNotFoundError as e:
         if (needed := missing(e)) is None:
             raise
         _fail(needed, USAGE)
     except OSError as e:
         hint = " (disk full: free some space and run the same command again)"
-        _fail(_one_line(e) + (hint if e.errno == errno.ENOSPC else ""), FAILED)
+        _fail(one_line(e) + (hint if e.errno == errno.ENOSPC else ""), FAILED)
     except MemoryError:
         _fail("out of memory: use a smaller batch or fewer jobs (--nj)", FAILED)
 
@@ -206,13 +207,26 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
     """What a terminal or a file cannot encode (a name that is not UTF-8), as JSON escapes it."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return _escaped(error.object[error.start : error.end]), error.end
+
+
+def _escaped(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass")
     pairs = zip(units[::2], units[1::2], strict=True)
-    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def one_line(error: BaseException) -> str:
+    """What an error says, as one line for people: of a long one the beginning, and what a terminal
+    would obey as JSON escapes it.
+
+    >>> one_line(ValueError("got\\n\\x1b[2J"))
+    'got \\\\u001b[2J'
+    """
+    message = str(error)
+    short = " ".join(message[: 2 * MAX_MESSAGE].split())[:MAX_MESSAGE] or type(error).__name__
+    shown = "".join(c if c.isprintable() else _escaped(c) for c in short)
+    return shown if len(message) <= MAX_MESSAGE else f"{shown} ... ({len(message)} characters)"
 
 
 def _format_warning(

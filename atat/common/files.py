@@ -53,8 +53,16 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary directory beside `path`; on success it replaces `path`.
 
     An older directory at `path` is removed only after the new one is complete.
+
+    Raises:
+        FileNotFoundError: `path` is a link that leads nowhere.
     """
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(
+            f"{path}: is a link to {os.readlink(path)}, which is not there; remove the link, or "
+            "make what it leads to"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -126,6 +134,18 @@ def locked_directory(path: Path, who: str) -> Iterator[None]:
                 path.rmdir()
     finally:
         os.close(handle)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of a name, which may be one that no file can have (too long, say).
+
+    >>> is_file(Path("a" * 1000))
+    False
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def check_zip(path: str | os.PathLike[str]) -> None:

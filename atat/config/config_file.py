@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ ROOT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else Pa
 # The repository's conf/, by a link within the package, so that the wheel carries it.
 BASE = (_PACKAGE / "conf").resolve() / "base.yaml"
 
+_FILE_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 Settings = dict[Any, Any]  # key -> value or Settings, as YAML has them
 
 
@@ -49,14 +51,14 @@ def load(
             raise ValueError(f"got '{override}', expected key=value (keys: conf/base.yaml)")
         try:
             parts.append((override, OmegaConf.from_dotlist([override])))
-        except (YAMLError, OmegaConfBaseException, IndexError) as e:
+        except (YAMLError, OmegaConfBaseException, IndexError, ValueError, OverflowError) as e:
             raise ValueError(f"{override}: expected key=value, the value in YAML: {e}") from e
     renamed: dict[str, str] = {}
     for where, part in parts:
         try:
             merged.merge_with(_as_now(where, part, renamed))  # in place: nothing is copied
         # TypeError: a list where a mapping belongs.
-        except (OmegaConfBaseException, TypeError) as e:
+        except (OmegaConfBaseException, TypeError, OverflowError) as e:
             # Its first line says what is wrong; the others name OmegaConf's own objects.
             raise ValueError(f"{where}: {str(e).splitlines()[0]}") from e
     for old, new in renamed.items():
@@ -89,7 +91,7 @@ def load_resolved(path: str | Path) -> Config:
         if "runs" not in (now.get("decode") or {}):
             raise ValueError(f"{path}: ends early: 'decode.runs', the last setting, is missing")
         settings = _to_object(OmegaConf.merge(OmegaConf.structured(Config), now))
-    except (OmegaConfBaseException, TypeError) as e:
+    except (OmegaConfBaseException, TypeError, OverflowError) as e:
         raise ValueError(f"{path}: {str(e).splitlines()[0]}") from e
     try:
         check(settings)
@@ -128,12 +130,13 @@ def _read(
     from yaml import YAMLError
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such configuration file")
+        by = f" ({within[-1]} includes it)" if within else ""
+        raise FileNotFoundError(f"{path}: no such configuration file{by}")
     if path.resolve() in within:
         raise ValueError(f"{path}: includes itself (by {' includes '.join(map(str, within))})")
     try:
         part = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError) as e:
+    except (YAMLError, ValueError, OverflowError) as e:  # the last two of numbers
         raise ValueError(f"{path}: not valid YAML: {e}") from e
     except RecursionError as e:
         raise ValueError(f"{path}: is nested too deeply, expected settings") from e
@@ -150,7 +153,7 @@ def _read(
     includes = OmegaConf.to_container(part)["include"]  # type: ignore[call-overload,index]
     del part["include"]
     names = includes if isinstance(includes, list) else [includes]
-    if not all(isinstance(name, str) for name in names):
+    if not all(isinstance(name, str) and _FILE_NAME.fullmatch(name) for name in names):
         raise ValueError(f"{path}: include: got {includes}, expected files of conf/ by name")
     inside = (*within, path.resolve())
     found = [p for name in names for p in _read(BASE.parent / name, inside)]

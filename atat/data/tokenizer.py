@@ -13,7 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from atat.common import advice
 from atat.common.files import atomic_directory, sha256
+from atat.common.json_file import WRONG_JSON
 from atat.config.tasks import TASKS
 from atat.semantics import target_sequence
 
@@ -154,7 +156,7 @@ class Tokenizer:
             same = about.get("words_crc32", checksum := f"{zlib.crc32(model):08x}") == checksum
             tokenizer = cls(about["tags"], model)
             same = same and tokenizer.fingerprint == about["fingerprint"]
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e:
+        except (*WRONG_JSON, RuntimeError) as e:  # the last one of SentencePiece
             raise ValueError(
                 f"{directory}: tokenizer.json and words.model are not a tokenizer ({e!r}); {again}"
             ) from e
@@ -211,6 +213,8 @@ class Tokenizer:
 
 def _again(directory: Path) -> str:
     """What makes a tokenizer again: that of the data, or an experiment's copy."""
-    if (directory.parent / "config.yaml").is_file():
-        return f"`python -m atat.restore --exp {directory.parent}` puts it back, else rerun stage 4"
+    exp = directory.parent
+    if (exp / "config.yaml").is_file():
+        restore = f"`python -m atat.restore --exp {exp}` puts it back, else rerun stage 4"
+        return advice.again(exp, restore)
     return f"remove {directory}, and the same ./run.sh makes it again, or run stage 3"

@@ -31,7 +31,7 @@ def numbers(
     if step < 1 or start > stop:
         raise ValueError(f"got {start} to {stop} by {step}")
     whole = range(start, stop + 1, step)
-    if len(whole) * fractions > MAX_VALUES or max(abs(start), abs(stop)) > MAX_NUMBER:
+    if max(abs(start), abs(stop)) > MAX_NUMBER or len(whole) * fractions > MAX_VALUES:
         raise ValueError(f"got {start} to {stop} by {step}")
     values: dict[str, str] = {}
     for number in whole:

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from atat.common import advice
 from atat.common.files import atomic_write
+from atat.common.json_file import WRONG_JSON
 from atat.config.tasks import TAGGED_TASKS
 from atat.data.tokenizer import Tokenizer
 from atat.inference.beam_search import CTC_FLOOR, Hypothesis
@@ -378,7 +380,7 @@ def load(exp: Path) -> Confidence | None:
     path = exp / CONFIDENCE
     if not path.is_file():
         return None
-    again = "rerun atat.calibrate, or remove it"
+    again = advice.again(exp, "rerun atat.calibrate, or remove it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") not in (EARLIER_FORMAT, FORMAT):
@@ -386,6 +388,9 @@ def load(exp: Path) -> Confidence | None:
         digest = content.pop("model")
         confidence = Confidence(**content)
         sizes = {len(x) for x in (confidence.names, confidence.mean, confidence.scale)}
+        numbers = [confidence.bias, confidence.threshold, *confidence.mean, *confidence.scale]
+        if not all(type(one) in (int, float) for one in (*numbers, *confidence.weights)):
+            raise ValueError("it has values that are no numbers")
         if sizes != {len(confidence.weights)} or set(confidence.options) != set(CALIBRATED):
             raise ValueError("its parts do not fit together")
         if min(confidence.scale) <= 0:
@@ -393,7 +398,7 @@ def load(exp: Path) -> Confidence | None:
         value = confidence.probability([Measures(*[0.0] * len(Measures._fields))])[0]
         if not math.isfinite(value) or not 0.0 <= confidence.threshold <= 1.0:
             raise ValueError("it has values out of range")
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except WRONG_JSON as e:
         raise ValueError(f"{path}: damaged ({e}); {again}") from e
     if digest != checkpoint.digest(exp):
         raise ValueError(f"{path}: was fitted for another model; {again}")

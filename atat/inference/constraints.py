@@ -7,12 +7,13 @@ state is one integer. Words are spelled as the tokenizer spells them, tags are o
 # N hypotheses, V vocabulary.
 
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from atat.common.advice import EXPORT_AGAIN
 from atat.data.tokenizer import Speller, Tokenizer
 from atat.grammar import automaton
 from atat.grammar.automaton import Automaton
@@ -21,6 +22,10 @@ from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE, Nesting
 
 DEAD = -1  # the state after a token that was not allowed
+# What a compiled grammar is made of (`Table`).
+ARRAYS = ("_key", "_target", "_token", "_degree", "_first", "_final", "_needed")
+NUMBERS = ("start", "num_states", "_vocab_size", "_eos")
+MAX_TABLE_BYTES = 1 << 28  # a grammar of ten million arcs
 ANY_ROOM = 2**62  # more tokens than are ever needed to reach an end
 
 
@@ -71,7 +76,7 @@ def make(
         raise ValueError("the constraint 'grammar' needs a grammar, and this model came without")
     compiled = Path(grammar).with_name(compiled_name(with_tags))
     if compiled.is_file():
-        return Table.load(compiled)
+        return Table.load(compiled, tokenizer)
     return from_grammar(Grammar.load(grammar), tokenizer, with_tags)
 
 
@@ -159,17 +164,65 @@ class Table:
         np.savez_compressed(path, **self.__dict__)
 
     @classmethod
-    def load(cls, path: Path) -> "Table":
-        """Read what `save` wrote; ValueError where it is something else."""
+    def load(cls, path: Path, tokenizer: Speller) -> "Table":
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+            tokenizer: whose tokens it accepts.
+
+        Raises:
+            ValueError: the file is something else.
+        """
         table = cls.__new__(cls)
         try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_TABLE_BYTES:
+                    raise ValueError(f"more than {MAX_TABLE_BYTES} bytes")
             with np.load(path, allow_pickle=False) as arrays:
                 parts = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as e:
-            raise ValueError(f"{path}: not a compiled grammar, or a damaged one ({e})") from e
-        numbers = {name: int(part) for name, part in parts.items() if part.ndim == 0}
+        except Exception as e:  # of zipfile, zlib and NumPy, a dozen kinds
+            damaged = f"{path}: not a compiled grammar, or a damaged one ({e}); {EXPORT_AGAIN}"
+            raise ValueError(damaged) from e
+        numbers = {name: int(parts[name]) for name in NUMBERS if _is_number(parts, name)}
         table.__dict__.update(parts | numbers)
+        if not table._is_whole(len(tokenizer), tokenizer.eos):
+            raise ValueError(
+                f"{path}: its parts are not a grammar of this model's tokens; {EXPORT_AGAIN}"
+            )
         return table
+
+    def _is_whole(self, vocab_size: int, eos: int) -> bool:
+        """Whether what was loaded is as `__init__` makes it: no index leads elsewhere."""
+        if self.__dict__.keys() != {*ARRAYS, *NUMBERS} or not all(
+            isinstance(getattr(self, name), int) for name in NUMBERS
+        ):
+            return False
+        num_states, num_arcs = self.num_states, len(np.atleast_1d(self._token))
+        sizes = dict.fromkeys(("_degree", "_first", "_final"), num_states + 1)
+        sizes |= dict.fromkeys(("_key", "_target", "_needed"), num_arcs + 1) | {"_token": num_arcs}
+        for name in ARRAYS:
+            part, kind = getattr(self, name), bool if name == "_final" else np.int64
+            if part.dtype != kind or part.shape != (sizes[name],):
+                return False
+        if not ((self._degree >= 0) & (self._degree <= num_arcs)).all():
+            return False
+        if self._degree.sum() != num_arcs:
+            return False
+        source = np.arange(num_states).repeat(self._degree[:-1])
+        end = self._degree[-1], self._first[-1], self._final[-1], self._target[-1]
+        return bool(
+            (self._vocab_size, self._eos) == (vocab_size, eos)
+            and 0 <= self.start < num_states
+            and end == (0, 0, False, DEAD)
+            and len(source) == num_arcs
+            and (self._first[:-1] == np.cumsum(self._degree[:-1]) - self._degree[:-1]).all()
+            and ((self._token >= 0) & (self._token < vocab_size)).all()
+            and ((self._target >= DEAD) & (self._target < num_states)).all()
+            and (self._key[:-1] == source * vocab_size + self._token).all()
+            and (np.diff(self._key) > 0).all()
+            and self._key[-1] == np.iinfo(np.int64).max
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The automaton for other runtimes, int32.
@@ -273,6 +326,11 @@ class WellFormed:
     def _depth(self, state_N: np.ndarray) -> np.ndarray:
         """Open tags of each state, (N,) int64."""
         return (state_N[:, None] >= self._powers).sum(1)
+
+
+def _is_number(parts: Mapping[str, np.ndarray], name: str) -> bool:
+    """Whether a part is one whole number."""
+    return name in parts and parts[name].ndim == 0 and parts[name].dtype.kind == "i"
 
 
 def _num_needed(source: np.ndarray, target: np.ndarray, final: np.ndarray) -> np.ndarray:

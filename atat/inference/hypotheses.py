@@ -95,18 +95,19 @@ def read_hypotheses(path: Path) -> list[dict[str, Any]]:
         ValueError: a line is something else, or an id comes twice; names file and line.
     """
     lines: dict[str, dict[str, Any]] = {}
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
             try:
                 line = json.loads(text)
-            except ValueError as e:
+            except (ValueError, RecursionError) as e:
                 raise ValueError(f"{path}:{number}: not valid JSON: {e}; rerun stage 5") from e
             if not isinstance(line, dict) or not all(
                 isinstance(line.get(key), str) for key in ("id", "hypothesis")
             ):
+                got = text[:80].decode(errors="replace").strip()
                 raise ValueError(
-                    f"{path}:{number}: got {text.strip()[:80]}, expected an object with the "
-                    "strings 'id' and 'hypothesis'; rerun stage 5"
+                    f"{path}:{number}: got {got}, expected an object with the strings 'id' and "
+                    "'hypothesis'; rerun stage 5"
                 )
             if line["id"] in lines:
                 raise ValueError(

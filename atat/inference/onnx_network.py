@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atat.inference.network import Encoded, padded
+from atat.inference.onnx_graph import Graph
 from atat.models import exported_model
 
 if TYPE_CHECKING:
-    import onnxruntime
-
     from atat.models.espnet_model import AtatModel
 
 # A graph each: speech to memory, text to memory, CTC's posteriors to memory, memory to the keys and
@@ -23,6 +22,22 @@ if TYPE_CHECKING:
 SPEECH, TEXT, POSTERIORS, MEMORY, STEP = (
     f"{name}.onnx" for name in ("speech", "text", "posteriors", "memory", "step")
 )
+# What each gives; one without CTC lacks the scores.
+SHAPES = {
+    SPEECH: ("BSD", "BS", "BSV"),
+    TEXT: ("BSD", "BS"),
+    POSTERIORS: ("BSD", "BS"),
+    MEMORY: ("GBHSW", "GBHSW"),
+    STEP: ("BKV", "GBHNW", "GBHNW"),
+}
+# What the index says of a network, and of which types.
+ABOUT = {
+    "has_ctc": (bool,),
+    "num_parameters": (int,),
+    "max_positions": (int, type(None)),
+}
+# And what it may say: the last of these before 0.3.
+MAY_SAY = {"left_out": (dict,), "ctc_tasks": (list,), "reads_ctc": (bool,)}
 LOWEST = np.finfo(np.float32).min  # as `atat.models.decoder` masks
 
 
@@ -67,18 +82,21 @@ class OnnxState:
 class OnnxDecoder:
     """The decoder as `beam_search.AutoregressiveDecoder`."""
 
-    def __init__(self, memory: "onnxruntime.InferenceSession", step: Any, max_length: int | None):
+    def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int):
         """
         Args:
-            memory, step: sessions of the two graphs.
+            memory, step: the two graphs.
             max_length: positions that were learned; None: any.
+            vocab_size: number of tokens.
         """
         self._memory, self._step, self._max_length = memory, step, max_length
+        self._vocab_size = vocab_size
 
     def start(self, memory_BTD: np.ndarray, mask_BT: np.ndarray, num_hyps: int) -> OnnxState:
         """As `beam_search.AutoregressiveDecoder.start`."""
-        keys, values = self._memory.run(None, {"memory": memory_BTD})
-        num_layers, batch, num_heads, _, width = keys.shape
+        batch, num_states, _ = memory_BTD.shape
+        keys, values = self._memory.run({"memory": memory_BTD}, B=batch, S=num_states)
+        num_layers, _, num_heads, _, width = keys.shape
         empty = np.zeros((num_layers, batch, num_heads, 0, width), np.float32)
         lineage = np.zeros((batch, 1, num_hyps, 0), np.float32)
         bias = np.where(mask_BT, np.float32(0), LOWEST)[:, None, None]
@@ -94,8 +112,8 @@ class OnnxDecoder:
         batch, num_hyps = token_BK.shape
         itself = np.where(np.eye(num_hyps, dtype=bool), np.float32(0), LOWEST)
         lineage = np.concatenate((state.lineage, itself[None, None].repeat(batch, 0)), -1)
+        num_layers, _, num_heads, num_past, width = state.keys.shape
         log_probs_BKV, keys, values = self._step.run(
-            None,
             {
                 "token": token_BK,
                 "position": np.array(state.position, np.int64),
@@ -106,6 +124,8 @@ class OnnxDecoder:
                 "memory_values": state.memory_values,
                 "memory_bias": state.memory_bias,
             },
+            **{"B": batch, "K": num_hyps, "V": self._vocab_size, "G": num_layers, "H": num_heads},
+            **{"N": num_past + num_hyps, "W": width},
         )
         return log_probs_BKV, OnnxState(
             state.position + 1,
@@ -119,29 +139,40 @@ class OnnxDecoder:
 
 
 class OnnxNetwork:
-    """An exported network as `network.Network`; each graph is loaded when it is first used."""
+    """An exported network as `network.Network`; each graph is loaded when it is first used.
 
-    def __init__(self, directory: Path, about: dict[str, Any], device: str, num_threads: int):
+    What computes raises ValueError where a graph is not what it should be.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        about: dict[str, Any],
+        device: str,
+        num_threads: int,
+        vocab_size: int,
+    ):
         """
         Args:
             directory: of the exported model.
             about: the network's entry in its index.
             device: cpu or cuda.
-            num_threads: of each session.
+            num_threads: of each graph.
+            vocab_size: number of tokens.
         """
-        self._directory, self._about = directory, about
+        self._directory, self._about, self._vocab_size = directory, about, vocab_size
         self.device, self._num_threads = device, num_threads
         self.has_ctc: bool = about["has_ctc"]
         # Exported before 0.3, `reads_ctc` says whether nlu does.
         earlier = ["nlu"] if about.get("reads_ctc") else []
         self.ctc_tasks: tuple[str, ...] = tuple(about.get("ctc_tasks", earlier))
         self.num_parameters: int = about["num_parameters"]
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._graphs: dict[str, Graph] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: sessions are opened again."""
+        """For copies and pickles: graphs are loaded again."""
         state = {k: v for k, v in self.__dict__.items() if k != "decoder"}
-        return state | {"_sessions": {}}
+        return state | {"_graphs": {}}
 
     @property
     def model(self) -> "AtatModel":
@@ -156,55 +187,53 @@ class OnnxNetwork:
     def decoder(self) -> OnnxDecoder:
         """The one that all tasks share."""
         max_length = self._about["max_positions"]
-        return OnnxDecoder(self._session(MEMORY), self._session(STEP), max_length)
+        graphs = self._graph(MEMORY), self._graph(STEP)
+        return OnnxDecoder(*graphs, max_length, self._vocab_size)
 
     def encode_speech(self, feats: Sequence[np.ndarray]) -> Encoded:
         """As `Network.encode_speech`."""
         speech_BTF, lengths_B = padded([np.asarray(f, np.float32) for f in feats])
-        found = self._session(SPEECH).run(None, {"speech": speech_BTF, "lengths": lengths_B})
-        return found[0], found[1], found[2] if self.has_ctc else None
+        inputs = {"speech": speech_BTF, "lengths": lengths_B}
+        found = self._graph(SPEECH).run(inputs, B=len(feats), V=self._vocab_size)
+        return found[0], found[1].astype(bool), found[2] if self.has_ctc else None
 
     def encode_text(self, tokens: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """As `Network.encode_text`."""
         token_BL, lengths_B = padded([np.array(ids, np.int64) for ids in tokens])
-        memory, mask = self._session(TEXT).run(None, {"token": token_BL, "lengths": lengths_B})
-        return memory, mask
+        inputs = {"token": token_BL, "lengths": lengths_B}
+        memory, mask = self._graph(TEXT).run(inputs, B=len(tokens))
+        return memory, mask.astype(bool)
 
     def encode_posteriors(
         self, ctc_BSV: np.ndarray, mask_BS: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `Network.encode_posteriors`."""
-        memory, mask = self._session(POSTERIORS).run(None, {"ctc": ctc_BSV, "mask": mask_BS})
-        return memory, mask
+        inputs = {"ctc": ctc_BSV, "mask": mask_BS}
+        memory, mask = self._graph(POSTERIORS).run(inputs, B=len(ctc_BSV))
+        return memory, mask.astype(bool)
 
-    def _session(self, name: str) -> "onnxruntime.InferenceSession":
-        if name not in self._sessions:
-            import onnxruntime
-
+    def _graph(self, name: str) -> Graph:
+        if name not in self._graphs:
             path = self._directory / name
             if not path.is_file():
                 reason = self._about.get("left_out", {}).get(name, "it was not exported")
                 raise ValueError(f"{path}: is not there: {reason}")
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._num_threads
-            options.inter_op_num_threads = 1
-            # The export has optimised it.
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            options.log_severity_level = 3  # errors
             provider = "CUDAExecutionProvider" if self.device == "cuda" else "CPUExecutionProvider"
-            try:
-                session = onnxruntime.InferenceSession(path, options, providers=[provider])
-            except Exception as e:  # of a dozen kinds, as many as a file can be wrong
-                raise ValueError(f"{path}: {str(e).splitlines()[0][:200]}") from e
-            self._sessions[name] = session
-        return self._sessions[name]
+            shapes = SHAPES[name][: 3 if self.has_ctc else 2]
+            if name == STEP:
+                shapes = SHAPES[name]
+            self._graphs[name] = Graph(path, shapes, self._num_threads, provider)
+        return self._graphs[name]
 
 
-def load(directory: Path, device: str = "cpu", num_threads: int = 1) -> OnnxNetwork:
+def load(
+    directory: Path, vocab_size: int, device: str = "cpu", num_threads: int = 1
+) -> OnnxNetwork:
     """The network of an exported model.
 
     Args:
         directory: checked by `exported_model.check`.
+        vocab_size: number of tokens of its tokenizer.
         device: cpu, cuda, or auto: cuda where onnxruntime has it.
         num_threads: 1 or more.
 
@@ -220,8 +249,15 @@ def load(directory: Path, device: str = "cpu", num_threads: int = 1) -> OnnxNetw
     if device not in ("cpu", "cuda") or (device == "cuda" and not has_cuda):
         expected = "cpu or cuda" if has_cuda else "cpu (this onnxruntime has no CUDA)"
         raise ValueError(f"device: got '{device}', expected {expected}")
-    try:
-        return OnnxNetwork(directory, index["network"], device, num_threads)
-    except (KeyError, TypeError) as e:
-        path = directory / exported_model.FILE
-        raise ValueError(f"{path}: its 'network' lacks {e}; {exported_model.AGAIN}") from e
+    about, path = index.get("network"), directory / exported_model.FILE
+    if not isinstance(about, dict):
+        raise ValueError(f"{path}: has no 'network'; {exported_model.AGAIN}")
+    for name, kinds in (ABOUT | MAY_SAY).items():
+        if name not in about and name in MAY_SAY:
+            continue
+        if name not in about:
+            raise ValueError(f"{path}: its 'network' lacks '{name}'; {exported_model.AGAIN}")
+        if type(about[name]) not in kinds:
+            got = str(about[name])[:80]
+            raise ValueError(f"{path}: 'network': {name} is {got}; {exported_model.AGAIN}")
+    return OnnxNetwork(directory, about, device, num_threads, vocab_size)

@@ -37,6 +37,7 @@ DETERMINERS = frozenset(
 EQUALS = (("a hundred", "one hundred"), ("hundred and", "hundred"), ("a thousand", "one thousand"))
 ENDINGS = {"s": ("is", "has", "us"), "re": ("are",), "ll": ("will",), "ve": ("have",)}
 ENDINGS |= {"d": ("would", "had"), "m": ("am",)}
+MAX_CHARACTERS = 1000  # as a service takes them
 MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
 NBEST = 2  # predictions of the model: the best, and another meaning
 MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
@@ -215,8 +216,10 @@ def spellings(text: str) -> list[Words]:
     """The words of a text as typed, and where that differs, spelled out.
 
     Raises:
-        ValueError: no words, or no Unicode.
+        ValueError: no words, too many of them, or no Unicode.
     """
+    if isinstance(text, str) and len(text) > MAX_CHARACTERS:
+        raise ValueError(f"text of {len(text)} characters, expected at most {MAX_CHARACTERS}")
     as_typed = normalize(text, HYPHEN)
     if not as_typed:
         raise ValueError(f"text {text!r}: has no words")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atat.common.files import atomic_write, check_zip
+from atat.common.json_file import WRONG_JSON
 from atat.config.schema import ModelConfig
 from atat.data.tokenizer import Tokenizer
 from atat.models import experiment_files, exported_model
@@ -59,6 +60,9 @@ def check_experiment(exp_dir: Path) -> None:
     if exported_model.is_exported(exp_dir):
         exported_model.check(exp_dir)
         return
+    if any(exp_dir.glob("*.onnx")):
+        path = exp_dir / exported_model.FILE
+        raise FileNotFoundError(f"{path}: is not there, and networks are; {exported_model.AGAIN}")
     if not is_trained(exp_dir):
         if (exp_dir / "checkpoints" / "checkpoint.pth").is_file():
             raise FileNotFoundError(
@@ -86,7 +90,7 @@ def read_header(path: Path) -> dict[str, str]:
                 raise ValueError("it ends within its header")
             about = json.loads(file.read(size))
         header = about.get("__metadata__") or {}
-    except (ValueError, AttributeError) as e:
+    except WRONG_JSON as e:
         raise ValueError(f"{path}: not a model file, or a damaged one ({e}); {again(path)}") from e
     if not {"format", "tokenizer"} <= header.keys():
         raise ValueError(f"{path}: not a model that stage 4 wrote; {AGAIN}")

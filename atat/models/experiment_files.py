@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atat.common.files import atomic_write
+from atat.common.json_file import WRONG_JSON
 
 TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
 CONFIDENCE = "confidence.json"
@@ -49,7 +50,7 @@ def copies(header: Mapping[str, str]) -> dict[str, bytes]:
     try:
         coded = json.loads(header.get(KEY, "{}"))
         return {name: _unpacked(text) for name, text in coded.items() if _is_ours(name)}
-    except (ValueError, zlib.error, AttributeError, TypeError):
+    except (*WRONG_JSON, zlib.error):
         return {}
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from atat.common.files import atomic_write
+from atat.common.advice import EXPORT_AGAIN, EXPORTED_INDEX
+from atat.common.files import atomic_write, is_file
+from atat.common.json_file import WRONG_JSON
 
-FILE = "model.json"
+FILE, AGAIN = EXPORTED_INDEX, EXPORT_AGAIN
 FORMAT = 1
-AGAIN = "export it again (python -m atat.export), or copy it whole"
 MAX_INDEX_BYTES = 1_000_000  # of model.json: a model from somebody else shall not fill the memory
 
 
@@ -58,7 +59,7 @@ def read_index(directory: Path) -> dict[str, Any]:
         if index["format"] != FORMAT:
             raise ValueError(f"got format {index['format']}, expected {FORMAT}")
         files = {name: (int(e["bytes"]), str(e["sha256"])) for name, e in index["files"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+    except WRONG_JSON as e:
         reason = f"no {e}" if isinstance(e, KeyError) else e
         raise ValueError(f"{path}: damaged, or not of an exported model ({reason}); {AGAIN}") from e
     outside = [name for name in files if not _is_inside(name)]
@@ -76,7 +77,7 @@ def check(directory: Path) -> None:
     expected = read_index(directory)["files"]
     for name, entry in expected.items():
         path = directory / name
-        size = path.stat().st_size if path.is_file() else None
+        size = path.stat().st_size if is_file(path) else None
         if size != entry["bytes"]:
             got = "nothing" if size is None else f"{size} bytes"
             raise ValueError(f"{path}: got {got}, expected {entry['bytes']} bytes; {AGAIN}")

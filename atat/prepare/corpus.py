@@ -16,7 +16,7 @@ from itertools import combinations, islice
 from pathlib import Path
 
 from atat.common import cli
-from atat.common.files import atomic_write
+from atat.common.files import atomic_write, is_file
 from atat.config.schema import DataConfig
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
@@ -94,7 +94,7 @@ def drop_missing(split: str, utterances: list[Utterance], max_missing: float) ->
     Raises:
         ValueError: more than that is missing.
     """
-    missing = {u.id: u.wav for u in utterances if u.wav is None or not u.wav.is_file()}
+    missing = {u.id: u.wav for u in utterances if u.wav is None or not is_file(u.wav)}
     if not missing:
         return utterances
     named = examples(str(wav or f"{id_} (not recorded)") for id_, wav in missing.items())

@@ -71,7 +71,7 @@ def read_list(path: Path, max_bad: float = 0.0) -> list[Sentence]:
     for where, line in read_lines(path):
         try:
             sentences.append(_sentence(line))
-        except (KeyError, TypeError, AttributeError) as e:
+        except (KeyError, TypeError, AttributeError, OverflowError) as e:
             raise ValueError(
                 f"{where}: expected slurp_id, scenario, action, tokens, entities and recordings "
                 f"as SLURP has them ({type(e).__name__}: {e}); get the file again"
@@ -169,7 +169,7 @@ def recordings(
     known = any(Path(name).stem in speakers for s in sentences for name in s.files)
     for sentence in sentences:
         for name in filter(lambda name: keeps(part, name), sentence.files):
-            if Path(name).name != name:
+            if not name or Path(name).name != name:
                 raise ValueError(
                     f"sentence {sentence.id}: got the recording '{name}', expected the name of a "
                     f"file in {audio}; correct the list"
@@ -321,7 +321,8 @@ def _sentence(line: dict[str, Any]) -> Sentence:
     """A line of a list.
 
     Raises:
-        KeyError, TypeError, AttributeError: not of SLURP's form. ValueError: no target sequence.
+        KeyError, TypeError, AttributeError, OverflowError: not of SLURP's form. ValueError: no
+            target sequence.
     """
     tokens = ["".join(str(token["surface"]).lower().split()) for token in line["tokens"]]
     scenario, action = str(line["scenario"]), str(line["action"])

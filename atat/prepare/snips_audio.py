@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from atat.common import cli
+from atat.common.files import is_file
 from atat.config import config_file, schema
 from atat.prepare import corpus, spoken_grammar
 from atat.prepare.corpus import Utterance
@@ -257,7 +258,7 @@ def check(corpus_dir: Path, settings: schema.Config) -> None:
     there = [field for field in FIELDS if (corpus_dir / f"smart-lights-en-{field}-field").is_dir()]
     for field in there or FIELDS:
         read[field] = found = read_field(field_directory(corpus_dir, field))
-        with_audio = [u for u in found.recordings if u.wav.is_file()]
+        with_audio = [u for u in found.recordings if is_file(u.wav)]
         lines += [
             (f"{field}: queries", found.num_queries, NUM_QUERIES),
             (f"{field}: recordings with audio", len(with_audio), NUM_RECORDINGS),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from atat.common.json_file import WRONG_JSON
 from atat.prepare import corpus
 from atat.prepare.top_format import Sentence
 from atat.semantics import target_sequence
@@ -58,10 +59,13 @@ def read(corpus_dir: Path, split: str) -> list[Sentence]:
     for intent in INTENTS:
         path = directory / intent / FILES[split].format(intent)
         for number, chunks in enumerate(_chunks(path, intent), start=1):
-            sequence = sequence_of(intent, chunks)
-            words = target_sequence.words(sequence)
-            if not words:
-                broken.append(f"{path}: sentence {number} has no words")
+            try:
+                sequence = sequence_of(intent, chunks)
+                words = target_sequence.words(sequence)
+                if not words:
+                    raise ValueError("it has no words")
+            except ValueError as e:
+                broken.append(f"{path}: sentence {number}: {e}")
                 continue
             key = f"{split}-{intent}-{number:05d}"
             sentences.append(Sentence(key, intent, words, sequence))
@@ -121,11 +125,18 @@ def _chunks(path: Path, intent: str) -> list[list[tuple[str, str | None]]]:
     try:
         content: Any = json.loads(text)
         return [
-            [(str(chunk["text"]), chunk.get("entity")) for chunk in sentence["data"]]
+            [(str(chunk["text"]), _slot(chunk.get("entity"))) for chunk in sentence["data"]]
             for sentence in content[intent]
         ]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+    except WRONG_JSON as e:
         raise ValueError(
             f"{path}: expected {{'{intent}': [{{'data': [{{'text': ..., 'entity': ...}}]}}]}} "
             f"({type(e).__name__}: {e}); unpack SNIPS NLU again"
         ) from e
+
+
+def _slot(name: Any) -> str | None:
+    """The name of a chunk's slot; None where it has none."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"got the entity {str(name)[:80]}, expected a name")
+    return name

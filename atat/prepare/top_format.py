@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from atat.common.files import is_file
 from atat.prepare import corpus
 from atat.prepare.corpus import Utterance
 from atat.semantics import bracket_trees, target_sequence
@@ -265,7 +266,7 @@ def _find_in_domains(source: Corpus, rows: _Rows, sentences: dict[str, list[Sent
     if source.layout == "STOP":
         for split in SPLITS:
             lines.append((f"{split} utterances", len(rows[split]), None))
-            found = sum(row.wav.is_file() for row in rows[split])
+            found = sum(is_file(row.wav) for row in rows[split])
             lines.append((f"recordings of {split}", found, None))
         if not any(source.directory.glob("**/low_resource*")):
             problems.append("STOP's low-resource splits are not here (no recipe needs them)")
@@ -337,7 +338,7 @@ def _recording(directory: Path, file_id: str, where: str) -> tuple[str, Path]:
     if file_id.startswith("/") or ".." in parts or file_id.split() != [file_id]:
         raise ValueError(f"{where}: got file_id '{file_id}', expected a path inside the corpus")
     wav = directory / file_id
-    if not wav.is_file():  # the lists say eval_0 and test_0 for the folders eval and test
+    if not is_file(wav):  # the lists say eval_0 and test_0 for the folders eval and test
         wav = directory.joinpath(*(part.removesuffix("_0") for part in parts))
     return file_id.rpartition(".")[0].replace("/", "-") or file_id, wav
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from atat.common.advice import again
 from atat.common.files import atomic_write
 from atat.semantics.target_sequence import Node, parse
 
@@ -58,11 +59,12 @@ def load(exp: Path) -> Nesting | None:
         return None
     try:
         nesting = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-        raise ValueError(f"{path}: is not JSON ({e}); rerun stage 4") from e
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"{path}: is not JSON ({e}); {again(exp, 'rerun stage 4')}") from e
     if not isinstance(nesting, dict) or not all(
         isinstance(labels, list) and all(isinstance(label, str) for label in labels)
         for labels in nesting.values()
     ):
-        raise ValueError(f"{path}: expected lists of labels by label; rerun stage 4")
+        advice = again(exp, "rerun stage 4")
+        raise ValueError(f"{path}: expected lists of labels by label; {advice}")
     return nesting or None

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException  # and that of no route
 
+from atat.common import cli
 from atat.config.tasks import Constraint, Task
 from atat.serving import api_description, request_body, service_metrics, stream_socket, web_page
 from atat.serving.api_description import MAX_CHARACTERS, MAX_TEXTS
@@ -133,7 +134,7 @@ class Service:
         try:
             return await self.workers.run(work)
         except (ValueError, OSError) as e:
-            raise HTTPException(422, " ".join(str(e).split())) from e
+            raise HTTPException(422, cli.one_line(e)) from e
 
 
 def create_app(
@@ -276,7 +277,8 @@ def _add_about(app: FastAPI, service: Service) -> None:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, AnyHTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    reason = " ".join(str(error.detail).split())  # which may repeat what the client sent
+    return JSONResponse({"error": reason}, error.status_code, error.headers)
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:
@@ -290,5 +292,6 @@ async def _of_busy(request: Request, error: Exception) -> Response:
 
 def _one_line(error: Any) -> str:
     """What pydantic found, as what was got and what was expected."""
-    name = ".".join(str(part) for part in error["loc"] if part != "query")
-    return f"{name}: got '{str(error['input'])[:60]}': {error['msg'][:1].lower()}{error['msg'][1:]}"
+    name = ".".join(str(part) for part in error["loc"] if part != "query")[:60]
+    said = f"{name}: got '{str(error['input'])[:60]}': {error['msg'][:1].lower()}{error['msg'][1:]}"
+    return " ".join(said.split())  # the name is the client's, too

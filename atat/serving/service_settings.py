@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 MIN_TOKEN = 16  # characters: 2 ** 96 guesses, where they are random
+MOST = 100_000  # streams, requests, threads: beyond it, a slip of the keyboard
 TOKEN_ENV = "ATAT_TOKEN"
 
 
@@ -41,9 +42,20 @@ class ServiceSettings:
     log_text: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_sessions", "max_waiting", "max_mb", "num_threads"):
-            if not getattr(self, name) > 0:
+        for name in ("max_sessions", "max_waiting", "num_threads"):
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected 1 to {MOST}")
+        for name in ("max_mb", "body_timeout_s", "idle_timeout_s"):
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected more than 0")
+        if self.max_bytes < 1:
+            raise ValueError(f"max_mb: got {self.max_mb}, which is less than a byte")
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:]+", host):
+                raise ValueError(
+                    f"allowed_hosts: got '{host}', expected a name or an address alone, in lower "
+                    "case: example.org (--allow_host)"
+                )
         if self.max_duration_s is not None and not 0 < self.max_duration_s < math.inf:
             raise ValueError(f"max_duration_s: got {self.max_duration_s}, expected seconds above 0")
         if self.token is not None and not re.fullmatch(rf"[!-~]{{{MIN_TOKEN},}}", self.token):

@@ -13,6 +13,7 @@ from atat.config.schema import Config
 from atat.training import distributed, skipped_updates
 
 NEEDED = {"epoch", "step", "minutes"}
+MAX_NUMBER = 2**53  # whole ones have no limit in JSON
 SHOWN = ("slu", "nlu", "asr", "mlm")
 
 
@@ -134,13 +135,22 @@ def read(path: Path) -> list[dict]:
     for number, text in enumerate(path.read_text("utf-8", errors="replace").splitlines(), 1):
         try:
             line = json.loads(text)
-            if not line.keys() >= NEEDED:
+            if not line.keys() >= NEEDED or not all(map(_is_measured, line.values())):
                 raise ValueError("not a line of a training's log")
-        except (ValueError, AttributeError) as e:
+        except (ValueError, AttributeError, RecursionError) as e:
             print(f"{path}:{number}: WARNING: is damaged and left out ({e})", file=sys.stderr)
         else:
             lines.append(line)
     return lines
+
+
+def _is_measured(value: object) -> bool:
+    """Whether a value of a line is a number, as all of them are, or is left open."""
+    return (
+        value is None
+        or isinstance(value, float)
+        or (type(value) is int and abs(value) < MAX_NUMBER)
+    )
 
 
 def _number(value: float | None) -> str:

@@ -59,6 +59,15 @@ def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, word):
     assert ": error: " in lines[0] and word in lines[0]
 
 
+def test_a_message_obeys_no_terminal_and_has_an_end():
+    assert cli.one_line(ValueError("a.ctm:1: got '\x1b]0;x\x07\u202e\ud800'")) == (
+        r"a.ctm:1: got '\u001b]0;x\u0007\u202e\ud800'"
+    )
+    long = cli.one_line(ValueError("text:1: id '" + "x" * 10**6))
+    assert long.startswith("text:1: id 'xxx") and long.endswith("xxx ... (1000012 characters)")
+    assert len(long) < cli.MAX_MESSAGE + 40
+
+
 def test_a_module_that_is_in_no_extra_is_a_bug():
     with pytest.raises(ModuleNotFoundError):
         cli.run(raises(ModuleNotFoundError(name="atat.no_such_module")))

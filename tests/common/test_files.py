@@ -14,6 +14,7 @@ from atat.common.files import (
     atomic_directory,
     atomic_write,
     check_zip,
+    is_file,
     locked_directory,
     sha256,
 )
@@ -21,6 +22,21 @@ from atat.common.files import (
 
 def names(directory):
     return sorted(p.name for p in directory.iterdir())
+
+
+def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path):
+    (tmp_path / "out").symlink_to("nowhere")
+    expected = pytest.raises(FileNotFoundError, match="is a link to nowhere")
+    with expected, atomic_directory(tmp_path / "out"):
+        pytest.fail("begun")
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_no_file_can_be_called_is_no_file(tmp_path):
+    (tmp_path / "a").write_text("")
+    assert [is_file(tmp_path / name) for name in ("a", "b", "a" * 300, "a\0")] == [True] + [
+        False
+    ] * 3
 
 
 @pytest.fixture

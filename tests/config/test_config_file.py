@@ -140,7 +140,8 @@ def test_a_saved_file_of_another_version_is_a_value_error(tmp_path):
 
 def test_includes_are_files_of_conf_and_end(tmp_path, monkeypatch):
     monkeypatch.setattr(config_file, "BASE", tmp_path / "base.yaml")
-    for content in ("null", "3", "[a.yaml, 3]", "{a: b}"):
+    outside = ("../a.yaml", "/etc/passwd", "a" * 300, '"a\\0"', "''")
+    for content in ("null", "3", "[a.yaml, 3]", "{a: b}", *outside):
         with pytest.raises(ValueError, match=r"recipe\.yaml: include: got .*, expected files"):
             config_file.load([write(tmp_path, f"include: {content}")])
     for name in ("recipe.yaml", "other.yaml"):
@@ -156,6 +157,23 @@ def test_a_file_of_any_depth_is_settings_or_a_value_error(tmp_path):
     ):
         with pytest.raises(ValueError, match=r"recipe\.yaml"):
             config_file.load([write(tmp_path, content)])
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1" + "0" * 400, "-0b"])
+def test_a_number_that_nothing_holds_is_a_value_error(tmp_path, number):
+    with pytest.raises(ValueError, match=r"recipe\.yaml"):
+        config_file.load([write(tmp_path, f"train: {{learning_rate: {number}}}")])
+    with pytest.raises(ValueError, match=r"train\.learning_rate"):
+        config_file.load([], [f"train.learning_rate={number}"])
+
+
+def test_a_list_within_a_range_is_a_value_error(saved):
+    text = saved.read_text()
+    changed = re.sub(r"snr_db:\n  - 5\.0", "snr_db:\n  - [1]", text)
+    assert changed != text
+    saved.write_text(changed)
+    with pytest.raises(ValueError, match=r"config\.yaml: .*snr_db"):
+        config_file.load_resolved(saved)
 
 
 @pytest.fixture

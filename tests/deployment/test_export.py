@@ -1,12 +1,15 @@
 """An exported directory: as good as the experiment, without torch, and refused when damaged."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from atat import SpeechToSemantics
@@ -201,13 +204,81 @@ def flip(path: Path) -> None:
             r"names '\.\./\.\./etc/passwd', which is outside",
         ),
         (without_an_entry, r"its 'network' lacks 'has_ctc'"),
+        (lambda d: change(d / "model.json", network=[]), r"has no 'network'"),
+        (lambda d: (d / "model.json").unlink(), r"model\.json: is not there, and networks are"),
     ],
 )
 def test_a_damaged_directory_is_one_line(model_dir, damage, said):
     damage(model_dir)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=said) as caught:
         SpeechToSemantics.load(model_dir)
     assert "\n" not in str(caught.value) and str(model_dir) in str(caught.value)
+    assert "stage 4" not in str(caught.value)
+
+
+def as_if_exported(d: Path) -> None:
+    """Checksums that fit what the files are now."""
+    index = json.loads((d / exported_model.FILE).read_text())
+    about = {k: v for k, v in index.items() if k not in ("format", "files")}
+    exported_model.write_index(d, about)
+    with contextlib.suppress(ValueError):  # no JSON is what it is to be
+        change(d / "confidence.json", model=exported_model.digest(d))
+    exported_model.write_index(d, about)
+
+
+def other_graph(name: str, change_graph) -> Callable[[Path], None]:
+    def damage(d: Path) -> None:
+        model = onnx.load(d / name)
+        change_graph(model.graph)
+        onnx.save(model, d / name)
+
+    return damage
+
+
+def other_arrays(**parts) -> Callable[[Path], None]:
+    def damage(d: Path) -> None:
+        path = d / "grammar_semantics.npz"
+        with np.load(path) as arrays:
+            np.savez(path, **dict(arrays) | parts)
+
+    return damage
+
+
+def swapped(graph) -> None:
+    """Outputs in another order: each of the other's shape."""
+    first, second = graph.output[0], graph.output[1]
+    both = type(first).FromString(first.SerializeToString())
+    first.CopyFrom(second)
+    second.CopyFrom(both)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (other_graph("speech.onnx", lambda g: g.output.pop()), r"speech\.onnx: got 2 outputs"),
+        (other_graph("speech.onnx", swapped), r"speech\.onnx: output 1 has the shape"),
+        (other_graph("memory.onnx", lambda g: g.output.pop()), r"memory\.onnx: got 1 outputs"),
+        (other_graph("step.onnx", swapped), r"step\.onnx: output 1 has the shape"),
+        (lambda d: shutil.copy(d / "memory.onnx", d / "step.onnx"), r"step\.onnx: got 2 outputs"),
+        (lambda d: shutil.copy(d / "text.onnx", d / "memory.onnx"), r"memory\.onnx: "),
+        (other_arrays(_token=np.zeros(0, np.int64)), r"grammar_semantics\.npz: its parts"),
+        (other_arrays(_target=np.array([9**9])), r"grammar_semantics\.npz: its parts"),
+        (other_arrays(num_states=2**62), r"grammar_semantics\.npz: its parts"),
+        (other_arrays(allowed=np.array(1)), r"grammar_semantics\.npz: its parts"),
+        (other_arrays(_eos=np.array("x")), r"grammar_semantics\.npz: its parts"),
+        (lambda d: (d / "nesting.json").write_text("[1]"), r"nesting\.json: expected lists"),
+        (lambda d: (d / "confidence.json").write_text("{"), r"confidence\.json: damaged"),
+        (lambda d: (d / "tokenizer" / "words.model").write_bytes(b"x"), r"are not a tokenizer"),
+    ],
+)
+def test_what_fits_its_checksum_and_is_no_model_is_one_line(model_dir, toy_wavs, damage, said):
+    damage(model_dir)
+    as_if_exported(model_dir)
+    with pytest.raises(ValueError, match=said) as caught:
+        SpeechToSemantics.load(model_dir)(toy_wavs["anna-0"], **GRAMMAR_OPTIONS)
+    message = str(caught.value)
+    assert "\n" not in message and str(model_dir) in message
+    assert "export it again" in message and "stage 4" not in message and "restore" not in message
 
 
 def test_what_an_exported_model_cannot_do_is_said(model_dir):

@@ -61,7 +61,7 @@ def networks(request, tokenizer, tmp_path_factory):
         model.decoder.output_bias.add_(torch.randn(len(tokenizer)))
     about = onnx_export.export(model, directory)
     assert not model.training and about["left_out"] == {}
-    return TorchNetwork(model), OnnxNetwork(directory, about, "cpu", 1)
+    return TorchNetwork(model), OnnxNetwork(directory, about, "cpu", 1, len(tokenizer))
 
 
 def close(got, expected, mask=None):
@@ -106,8 +106,8 @@ def test_posteriors_are_read_alike(networks):
 
 def test_what_was_exported_before_says_whether_nlu_reads_ctc(tmp_path):
     about = {"has_ctc": True, "num_parameters": 1, "max_positions": None}
-    assert OnnxNetwork(tmp_path, about | {"reads_ctc": True}, "cpu", 1).ctc_tasks == ("nlu",)
-    assert OnnxNetwork(tmp_path, about | {"reads_ctc": False}, "cpu", 1).ctc_tasks == ()
+    assert OnnxNetwork(tmp_path, about | {"reads_ctc": True}, "cpu", 1, 6).ctc_tasks == ("nlu",)
+    assert OnnxNetwork(tmp_path, about | {"reads_ctc": False}, "cpu", 1, 6).ctc_tasks == ()
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -133,7 +133,7 @@ def test_more_tokens_than_were_learned_are_refused():
     nothing = np.zeros((1, 1, 1, 0, 2), np.float32)
     state = OnnxState(3, nothing, nothing, nothing[0], nothing, nothing, nothing[0])
     with pytest.raises(ValueError, match="got a sequence of 4 tokens, expected at most 3"):
-        OnnxDecoder(None, None, 3).step(np.array([[5]]), state)
+        OnnxDecoder(None, None, 3, 6).step(np.array([[5]]), state)
 
 
 def test_copies_and_pickles_of_an_exported_network_work(networks):

@@ -181,6 +181,9 @@ def test_a_threshold_that_cannot_be_used_is_refused(exp, model, toy_wavs, given,
         lambda c: json.dumps(c | {"scale": [0.0], "mean": [0.0]}),
         lambda c: json.dumps(c | {"threshold": 2.0}),
         lambda c: json.dumps(c | {"options": {}}),
+        lambda c: json.dumps(c | {"mean": [10**400]}),
+        lambda c: json.dumps(c | {"weights": ["1"]}),
+        lambda c: "[" * 100_000,
     ],
 )
 def test_a_damaged_file_is_one_line(exp, model, change):

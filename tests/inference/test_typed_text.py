@@ -137,6 +137,11 @@ def test_a_refusal_says_why(own):
     )
 
 
+def test_a_text_of_a_book_is_refused_at_once(own):
+    with pytest.raises(ValueError, match="text of 1000000 characters, expected at most 1000"):
+        own.read("turn " * 200_000)
+
+
 @pytest.mark.parametrize("text", ["", "?!", "turn \udce9", None])
 def test_what_is_no_text_is_one_line(own, text):
     with pytest.raises(ValueError, match="text") as raised:

@@ -226,6 +226,11 @@ def test_a_sentence_that_is_no_sequence_is_named_and_counts_against_the_limit(
         ('{"slurp_id": 1}', "KeyError: 'tokens'"),
         (json.dumps(spoiled(recordings=None)), "train.jsonl:1: expected slurp_id"),
         (json.dumps(spoiled(recordings=[{"file": "../x.flac"}])), "got the recording '../x.flac'"),
+        (json.dumps(spoiled(recordings=[{"file": ""}])), "got the recording ''"),
+        (
+            json.dumps(spoiled(entities=[{"span": [float("inf")], "type": "a"}])),
+            "OverflowError",
+        ),
         (b"\xff\xfe", "not in UTF-8"),
     ],
 )

@@ -298,7 +298,7 @@ def compare(problem: Problem, beam: int, ctc_weight: float, rounds: int) -> dict
         for path in Path(directory).glob("*.onnx"):
             optimize(path)
         about = {"has_ctc": True, "ctc_tasks": [], "num_parameters": 0, "max_positions": None}
-        ort = OnnxNetwork(Path(directory), about, "cpu", 1).decoder
+        ort = OnnxNetwork(Path(directory), about, "cpu", 1, len(ours.output_bias)).decoder
         on_torch = TorchDecoder(ours, torch.device("cpu"))
         engines = {
             ESPNET: espnet_engine(problem, espnet_decoder(ours), *options),
