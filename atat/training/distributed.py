@@ -173,8 +173,11 @@ def meet(world: World, num_gpus: int, prepare: Callable[[], str] | None = None) 
         finally:
             store.set(PREPARED, json.dumps(answer))
     else:
-        store.wait([PREPARED], PATIENCE)
-        answer = json.loads(store.get(PREPARED))
+        try:
+            store.wait([PREPARED], PATIENCE)
+            answer = json.loads(store.get(PREPARED))
+        except torch.distributed.DistError:  # it has left already, and the store with it
+            answer = None
     if answer is None:  # the first one has said why
         raise SystemExit(cli.USAGE)
     if num_gpus:

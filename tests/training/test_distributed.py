@@ -81,6 +81,17 @@ def test_what_the_first_process_refuses_ends_all(one):
     assert (root / "wrong.1.log").read_text() == ""
 
 
+def test_a_first_process_that_has_left_already_ends_the_others(monkeypatch):
+    class Store:
+        def wait(self, keys, patience):
+            raise torch.distributed.DistNetworkError("connection was reset")
+
+    monkeypatch.setattr(torch.distributed, "rendezvous", lambda *a: iter([(Store(), 1, 2)]))
+    with pytest.raises(SystemExit) as left:
+        distributed.meet(distributed.World(1, 2, 0), num_gpus=0)
+    assert left.value.code == 2
+
+
 def test_a_launcher_says_all_or_nothing(monkeypatch):
     for name in distributed.VARIABLES:
         monkeypatch.delenv(name, raising=False)
