@@ -279,6 +279,12 @@ class AugmentConfig:
     clipped: float = setting(
         0.0, "share of those copies whose audio was up to 16 dB too loud, and so clipped", SHARE
     )
+    text_noise: float = setting(
+        0.0,
+        "share of the tokens of a sentence that the text encoder gets wrongly, as CTC would have "
+        "heard them: for model.ctc_to_text_share",
+        SHARE,
+    )
 
 
 @dataclass

@@ -50,6 +50,12 @@ def _check_together(settings: Config) -> None:
         f"above features.min_duration_s, {f.min_duration_s}",
     )
     expect(
+        settings.augment.text_noise == 0 or m.text_encoder == "transformer",
+        "augment.text_noise",
+        settings.augment.text_noise,
+        "0 with a pretrained text encoder, whose tokens are not CTC's",
+    )
+    expect(
         t.num_epochs <= t.num_steps,
         "train.num_epochs",
         t.num_epochs,

@@ -79,6 +79,11 @@ class Tokenizer:
         return Tokenizer, (self.tags, self._word_model)
 
     @property
+    def pieces(self) -> range:
+        """The ids of the pieces of words."""
+        return range(len(SPECIALS) + len(TASKS) + len(self.tags), len(self.symbols))
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the vocabulary: a model works with the tokenizer it was trained with only."""
         return sha256(*self.symbols)

@@ -20,7 +20,7 @@ import numpy as np
 from atat.common.files import atomic_directory
 from atat.common.text_table import align
 from atat.config.tasks import TASKS, token_of
-from atat.data.tokenizer import SPECIALS, Tokenizer
+from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import constraints
 from atat.inference.predictor import SpeechToSemantics
@@ -145,7 +145,7 @@ def _vocabulary(tokenizer: Tokenizer, shared_semantics_token: bool) -> dict[str,
         "tasks": {
             task: tokenizer.task_ids[token_of(task, shared_semantics_token)] for task in TASKS
         },
-        "first_piece": len(SPECIALS) + len(TASKS) + len(tokenizer.tags),
+        "first_piece": tokenizer.pieces.start,
         **special,
     }
 

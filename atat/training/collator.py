@@ -18,7 +18,7 @@ from atat.config.schema import Config
 from atat.data.augmentation import Augmenter, active_frames
 from atat.data.tokenizer import Tokenizer
 from atat.models import whisper
-from atat.training import frozen_states, word_masking
+from atat.training import frozen_states, text_noise, word_masking
 from atat.training.distributed import ALONE, World
 from atat.training.training_data import SpeechPart, TrainingData, rows_of
 
@@ -115,7 +115,7 @@ class Collator:
             ):
                 part = self.examples.text[p]
                 ids.append(part.ids[u])
-                sources.append(part.sources[u])
+                sources.append(self._read(part.sources[u], step, part.ids[u]))
                 if own_text:
                     targets.append((number, self.tokenizer.task_ids["nlu"], part.targets[u]))
             batch["text"], batch["text_lengths"] = _pad(sources, self.tokenizer.pad)
@@ -127,6 +127,14 @@ class Collator:
         batch["num_sources"] = torch.tensor([len(rows) + len(text)])
         batch["is_filler"] = torch.tensor([is_filler])
         return ids, batch
+
+    def _read(self, source_L: np.ndarray, step: int, key: str) -> np.ndarray:
+        """A sentence as the text encoder gets it: in training, with mistakes."""
+        augment = self.config.augment
+        if not (self.training and augment.enabled and augment.text_noise):
+            return source_L
+        draw = rng(self.config.seed, "text noise", step, key)
+        return text_noise.noisy(source_L, augment.text_noise, self.tokenizer.pieces, draw)
 
     def _progress(self, step: int) -> float:
         """Share of the training that is over, 0 to 1."""

@@ -74,6 +74,26 @@ BOTH = Source("train", ["asr", "slu"])
 TEXT = Source("text", ["nlu"])
 
 
+def test_sentences_have_mistakes_in_training_alone_and_their_targets_none(made):
+    def of(training, share, step=3, **options):
+        b = batches(made, TEXT, training=training)
+        b.collate.config.augment.text_noise = share
+        for name, value in options.items():
+            setattr(b.collate.config.augment, name, value)
+        return b.collate(step, [], [1, 2, 3, 4])[1]
+
+    clean, noisy, again = of(True, 0.0), of(True, 0.5), of(True, 0.5)
+    assert not torch.equal(clean["text"], noisy["text"])
+    assert torch.equal(noisy["text"], again["text"])
+    assert not torch.equal(noisy["text"], of(True, 0.5, step=4)["text"])
+    assert torch.equal(clean["target"], noisy["target"])
+    for other in (of(False, 0.5), of(True, 0.5, enabled=False)):
+        assert torch.equal(clean["text"], other["text"])
+    pieces = made[1].pieces
+    real = noisy["text"][noisy["text"] != made[1].pad]
+    assert pieces.start <= int(real.min()) and int(real.max()) < pieces.stop
+
+
 def test_a_mixed_batch_has_a_target_for_every_task_of_every_row(made):
     tokenizer = made[1]
     b = batches(made, BOTH, TEXT)
