@@ -4,6 +4,7 @@ All of it is read from the experiment's own records. What was not measured is no
 is a licence, which is for whoever publishes the model to choose.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -115,6 +116,28 @@ def _result(run: dict[str, Any], when: str) -> dict[str, Any] | None:
     # "local": it is in no collection of the Hub.
     data = {"type": "local", "name": run["split"], "split": run["split"]}
     return {"task": {"type": task, "name": run["run"] + when}, "dataset": data, "metrics": metrics}
+
+
+def _sources(settings: Config) -> list[str]:
+    """Splits with the tasks that they served.
+
+    >>> _sources(config_file.load([], ["train.sources=[{split: train, tasks: [slu, asr]}]"]))
+    ['train (slu, asr)']
+    """
+    return [f"{source.split} ({', '.join(source.tasks)})" for source in settings.train.sources]
+
+
+def _minutes(train_log: Path) -> list[tuple[str, object]]:
+    """How long training took, of the last line of its log; nothing where it does not say."""
+    if not train_log.is_file():
+        return []
+    *_, last = ["", *train_log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    try:
+        epoch = json.loads(last)
+        minutes, cpu_minutes = float(epoch["minutes"]), float(epoch["cpu_minutes"])
+    except (ValueError, TypeError, KeyError):
+        return []
+    return [("training", f"{minutes:.0f} min ({cpu_minutes:.0f} CPU-min)")]
 
 
 def _tasks(settings: Config) -> list[str]:
@@ -288,7 +311,9 @@ def _training(exp_dir: Path, settings: Config) -> str:
         "num_cpus": "cores",
     }
     facts += [(title, env[key]) for key, title in titles.items() if key in env]
-    facts += [("tasks", ", ".join(_tasks(settings))), ("features", settings.features.kind)]
+    facts += [("learned from", ", ".join(_sources(settings)))]
+    facts += _minutes(exp_dir / "train.jsonl")
+    facts += [("features", settings.features.kind)]
     if settings.model.frozen_encoder:
         facts.append(("frozen encoder", settings.model.frozen_encoder))
     if settings.model.text_pretrained:
