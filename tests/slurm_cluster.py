@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,10 @@ class StandIn:
 class Cluster:
     """Slurm itself, which ends with this process, however that ends."""
 
-    def __init__(self, root: Path, num_nodes: int = 2):
+    def __init__(self, num_nodes: int = 2):
+        # The paths of its sockets must be short, which pytest's directories are not.
+        self._directory = tempfile.TemporaryDirectory(prefix="slurm")
+        root = Path(self._directory.name)
         tool = ROOT / "tools" / "slurm_cluster.py"
         command = [sys.executable, tool, "start", root, "--nodes", num_nodes, "--hold"]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -121,4 +125,5 @@ class Cluster:
 
     def stop(self) -> None:
         _, err = self._process.communicate()
+        self._directory.cleanup()
         assert self._process.returncode == 0, err

@@ -475,7 +475,7 @@ def test_a_recipe_through_slurm_ends_with_the_scores_of_a_local_run(trained, tmp
     exp, settings = tmp_path / "exp", tmp_path / "slurm.yaml"
     settings.write_text("all: {time: '60', memory: 1G}\nprepare: {jobs: 2}\ndecode: {jobs: 2}\n")
     options = [exp if option == local else option for option in options]
-    running = slurm_cluster.Cluster(tmp_path / "cluster")
+    running = slurm_cluster.Cluster()
     try:
         said = run(*options, "--cmd", "slurm", "--cmd_config", settings, env=running.environment)
     finally:

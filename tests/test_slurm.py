@@ -26,11 +26,11 @@ VOICES = 'data.voices={"train": {"espeak": 1.0}}'
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
+def cluster():
     """Slurm on this machine."""
     if lacking := load_tool().missing():
         pytest.skip(f"{', '.join(lacking)} not installed (tools/install.sh --slurm)")
-    running = Cluster(tmp_path_factory.mktemp("slurm"))
+    running = Cluster()
     yield running
     running.stop()
 
@@ -304,6 +304,18 @@ def test_a_job_that_is_gone_without_a_word_is_a_failure(stand_in, tmp_path, capf
     assert runner(step(tmp_path, "bash", "-c", "echo so far; kill -9 $PPID")) == 1
     err = capfd.readouterr().err
     assert "  | so far" in err and "the job is gone and has not said why" in err
+
+
+def test_a_job_that_slurm_cannot_launch_is_a_failure(stand_in, tmp_path, capfd, monkeypatch):
+    """Slurm holds it then, and would keep it for ever."""
+    held = [("PENDING", "launch failed requeued held")]
+    monkeypatch.setattr(slurm, "_queue", lambda job: held)
+    monkeypatch.setattr(slurm.Slurm, "_cancel", lambda self, job: held.clear())
+    runner = slurm.Slurm({"prepare": Resources()}, Patient(), str(ROOT))
+    runner.ask_s = 0.1
+    assert runner(step(tmp_path, "sleep", "60")) == 1
+    assert "Slurm could not launch the job: launch failed requeued held" in capfd.readouterr().err
+    assert held == []
 
 
 def test_a_job_that_is_not_taken_is_one_line_with_slurms_reason(stand_in, tmp_path):

@@ -26,6 +26,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+# A socket's path has at most 107 bytes; the longest here is that of a step of a job.
+MAX_ROOT = 107 - len("/spool-node99/node99_9999999.4294967291")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo")
 LIMIT_S = 30  # for a daemon to start or to end
 DAEMONS = ("slurmctld", "slurmd-*", "munged")  # in the order in which they end
@@ -105,8 +107,8 @@ def start(root: Path, num_nodes: int, num_cpus: int) -> int:
         return _say(f"needs {', '.join(lacking)}: apt-get install slurm-wlm munge", 2)
     if running(root):
         return _say(f"a cluster runs in {root}; stop it first", 2)
-    if len(os.fsencode(root / "munge.socket")) > 100:
-        return _say(f"{root}: too long a name for a socket, expected one under 90 bytes", 2)
+    if len(os.fsencode(root)) > MAX_ROOT:
+        return _say(f"{root}: too long for the names of sockets, expected {MAX_ROOT} bytes", 2)
     for name in ("state", *(f"spool-node{n}" for n in range(1, num_nodes + 1))):
         (root / name).mkdir(parents=True, exist_ok=True)
     root.chmod(0o755)  # munge asks for that: nobody else writes, all may reach the socket

@@ -27,6 +27,7 @@ POLL_S = (0.2, 1.0)  # between looks at the files of jobs: at first, and at most
 ASK_S = 10.0  # between questions to Slurm
 GRACE_S = 20.0  # that files of a job that has left the queue may take to arrive (NFS)
 LIMIT_S = 120.0  # for a cancelled job to end
+LAUNCH_FAILED = "launch failed"  # of a reason: such a job is held until somebody releases it
 NUM_LINES = 20  # of a failed job's log
 
 
@@ -166,6 +167,14 @@ class Slurm:
                 asked_at, states = now, _queue(job)
                 if states is None or states:  # it is there, or Slurm gives no answer
                     seen_at = now
+                if failed := [why for _, why in states or () if why.startswith(LAUNCH_FAILED)]:
+                    self._cancel(job)
+                    print(
+                        f"  Slurm could not launch the job: {failed[0]}; the nodes' slurmd.log "
+                        "says why",
+                        file=sys.stderr,
+                    )
+                    return FAILED
                 if states and (text := progress(states, len(codes), job.jobs)) != said:
                     said = text
                     print(f"  {text}")
