@@ -21,6 +21,7 @@ RECORDERS = {
     "arecord": ("alsa-utils", ["-q", "-t", "raw", "-f", "S16_LE", "-c", "1", "-r"]),
     "parec": ("pulseaudio-utils", ["--raw", "--format=s16le", "--channels=1", "--rate"]),
 }
+MAX_SAID = 1000  # characters of what a program has said, the last
 PATIENCE_S = 5.0  # beyond the recording's length, until the first sample
 PIECE = 1600  # samples of a piece of a stream: a tenth of a second
 
@@ -208,7 +209,7 @@ def _first_bytes(command: list[str], seconds: float) -> bytes:
 
 
 def _said(file: IO[bytes]) -> str:
-    """What a program that has ended said on standard error, in one line."""
+    """What a program that has ended said last on standard error, in one line."""
     if file.seekable():
         file.seek(0)
-    return " ".join(file.read().decode(errors="replace").split()) or "no reason given"
+    return " ".join(file.read().decode(errors="replace")[-MAX_SAID:].split()) or "no reason given"
