@@ -280,10 +280,7 @@ class AugmentConfig:
         0.0, "share of those copies whose audio was up to 16 dB too loud, and so clipped", SHARE
     )
     text_noise: float = setting(
-        0.0,
-        "share of the tokens of a sentence that the text encoder gets wrongly, as CTC would have "
-        "heard them: for model.ctc_to_text_share",
-        SHARE,
+        0.0, "share of a sentence's tokens that the text encoder gets wrong, as CTC has some", SHARE
     )
 
 
@@ -414,9 +411,7 @@ class DecodeRun:
     input: str | None = setting(None, "of hypotheses: another run")
     tagger: str | None = setting(None, "crf instead of the model, for text and hypotheses")
     recognizer: str | None = setting(
-        None,
-        "instead of the model, for the task asr: Whisper as it was published (as "
-        "model.speech_pretrained), the first half of a cascade",
+        None, "of asr: Whisper as published (as model.speech_pretrained) instead of the model"
     )
     task: str = setting("slu", "the task token", one_of(*TASKS))
     constraint: str = setting("none", "of constrained decoding", one_of(*CONSTRAINTS))
