@@ -17,6 +17,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
 from atat.semantics import target_sequence
 from atat.training.distributed import no_loopback
+from tools.fuzz import toy_model
 
 # Started in the background, a shell's child ignores Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,23 +26,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("atat", deadline=None)
 hypothesis.settings.load_profile("atat")
 
-GRAMMAR = """
-context:
-  expressions:
-    turnOn:
-      - turn on the $room:room [light, lights]
-    setVolume:
-      - set the volume to $level:level (percent)
-  slots:
-    room: [kitchen, living room]
-    level: [ten, twenty]
-"""
-SEQUENCES = [
-    "turnOn( turn on the room( kitchen )room light )turnOn",
-    "turnOn( turn on the room( living room )room lights )turnOn",
-    "setVolume( set the volume to level( ten )level percent )setVolume",
-    "setVolume( set the volume to level( twenty )level )setVolume",
-]
+GRAMMAR = "\n" + toy_model.GRAMMAR
+SEQUENCES = list(toy_model.SEQUENCES)
 
 
 def pytest_collection_modifyitems(items):

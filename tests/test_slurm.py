@@ -62,6 +62,13 @@ class Run:
         self.stage, self.inputs, self.settings = stage, inputs, dict(QUICK)
         self.logs = self.root / "exp" / "logs"
 
+    def start_and_kill(self, *command, once: Path) -> None:
+        """Start a run, and kill it once there is a file."""
+        driver = self.start(*command)
+        wait_for(once)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.communicate()
+
     def start(self, *command: object) -> subprocess.Popen:
         places = [self.root / name for name in ("data", "dump", "exp")]
         number, experiment, name = self.stage
@@ -182,10 +189,7 @@ def test_a_signal_to_the_run_cancels_its_job(prepare, sent):
 
 def test_a_local_run_does_not_work_beside_a_job(stand_in, tmp_path):
     run = Run(stand_in, tmp_path, (1, "", "prepare"))
-    driver = run.start("sleep", "600")
-    wait_for(run.logs / ".job")
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    run.start_and_kill("sleep", "600", once=run.logs / ".job")
     command = [sys.executable, "-m", "atat.run_stages", run.root / "list"]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert refused.returncode == 1 and "a job of --cmd slurm may be under way" in refused.stderr
@@ -199,10 +203,7 @@ WAITING = 'echo started >>"$0"; until [[ -e $0.go ]]; do sleep 0.05; done'
 
 def test_the_job_of_a_killed_run_is_waited_for_by_the_next(prepare):
     said = prepare.root / "said"
-    driver = prepare.start("bash", "-c", WAITING, said)
-    wait_for(said)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    prepare.start_and_kill("bash", "-c", WAITING, said, once=said)
     again = prepare.start("bash", "-c", WAITING, said)
     assert "goes on waiting" in again.stdout.readline() + again.stdout.readline()
     Path(f"{said}.go").touch()
@@ -212,10 +213,7 @@ def test_the_job_of_a_killed_run_is_waited_for_by_the_next(prepare):
 
 def test_what_a_job_did_while_no_run_waited_for_it_counts(prepare):
     said = prepare.root / "said"
-    driver = prepare.start("bash", "-c", WAITING, said)
-    wait_for(said)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    prepare.start_and_kill("bash", "-c", WAITING, said, once=said)
     Path(f"{said}.go").touch()
     wait_for(next(prepare.logs.glob("*.log")).with_suffix(".exit"))
     prepare("bash", "-c", WAITING, said)
@@ -224,10 +222,7 @@ def test_what_a_job_did_while_no_run_waited_for_it_counts(prepare):
 
 def test_another_job_of_a_killed_run_is_cancelled_first(prepare):
     said = prepare.root / "said"
-    driver = prepare.start("bash", "-c", WAITING, said)
-    wait_for(said)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    prepare.start_and_kill("bash", "-c", WAITING, said, once=said)
     out, _ = prepare("true")
     assert "cancelled" in out
 
