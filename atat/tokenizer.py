@@ -4,12 +4,14 @@ With a start (--init_from), words are cut as there, so that all that was learned
 goes on to mean the same; tags are those of the training splits.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from atat.common import cli
 from atat.config import config_file
 from atat.data import kaldi_dir
 from atat.data.tokenizer import Tokenizer
+from atat.training import encoded_split
 
 
 def main() -> None:
@@ -22,30 +24,39 @@ def main() -> None:
     args = parser.parse_args()
     settings = config_file.load(args.config, args.overrides).tokenizer
 
-    sequences: list[str] = []
-    for split in settings.splits:
-        data = kaldi_dir.read(Path(args.data) / split)
-        for kind in (data.semantics, data.text):
-            sequences.extend((kind or {}).values())
+    splits = [Path(args.data) / split for split in settings.splits]
     start = args.init_from if settings.pieces_of_start else None
     if start is None:
-        tokenizer = Tokenizer.train(sequences, settings.vocab_size)
+        tokenizer = Tokenizer.train(_sequences(splits), settings.vocab_size)
     else:
-        tokenizer = Tokenizer.load(Path(start) / "tokenizer").with_tags(sequences)
-    lost = [s for s in sequences if tokenizer.decode(tokenizer.encode(s)) != s]
+        tokenizer = Tokenizer.load(Path(start) / "tokenizer").with_tags(_sequences(splits))
+    num, lost = 0, []
+    for sequence in _sequences(splits):
+        num += 1
+        if not tokenizer.gives_back(sequence):
+            lost.append(sequence)
     if lost and start is None:
         raise ValueError(f"the tokenizer does not give back '{lost[0]}' (a bug: please report)")
     tokenizer.save(Path(args.data) / "tokenizer")
+    for split in settings.splits:  # now, so that trainings start at once
+        encoded_split.read(Path(args.data), split, tokenizer)
     print(
         f"tokenizer: {len(tokenizer)} symbols, {len(tokenizer.tags)} of them tags; "
-        f"{len(sequences) - len(lost)} sequences come back exactly -> "
-        f"{Path(args.data) / 'tokenizer'}"
+        f"{num - len(lost)} sequences come back exactly -> {Path(args.data) / 'tokenizer'}"
     )
     if lost:
         print(
             f"{len(lost)} sequences have characters that {start} has not met, as '{lost[0]}': "
             "<unk> there (tokenizer.pieces_of_start=false learns pieces of their own)"
         )
+
+
+def _sequences(splits: list[Path]) -> Iterator[str]:
+    """Target sequences and texts, one by one: there may be millions."""
+    for path in splits:
+        for kind in ("semantics", "text"):
+            values = (getattr(utterance, kind) for utterance in kaldi_dir.utterances(path))
+            yield from (value for value in values if value is not None)
 
 
 if __name__ == "__main__":

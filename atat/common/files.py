@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -171,6 +171,19 @@ def sha256(*parts: str | bytes) -> str:
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def sha256_of_files(paths: Iterable[Path]) -> str:
+    """`sha256` of what files hold, read bit by bit; one that is not there counts as empty."""
+    digest = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size if path.is_file() else 0
+        digest.update(size.to_bytes(8, "little"))
+        if size:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
     return digest.hexdigest()
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from atat.common.ragged import Names, RaggedBuilder
+
 ARK, SCP, SIZES = "feats.ark", "feats.scp", "utt2num_frames"
 CHECKSUMS = "utt2crc32"
 # Between an utterance's offset and its numbers: "\0B", "FM ", and two sizes, each as "\4" and
@@ -61,7 +63,7 @@ class FeatureWriter:
 class FeatureReader:
     """Features of one split by utterance id: `reader["a-1"]` is float32 (T, F).
 
-    One open file and some 100 bytes an utterance; it can be handed to other processes, forked or
+    One open file and some 60 bytes an utterance; it can be handed to other processes, forked or
     spawned: each read says where, so that none moves another's place in the file. (kaldiio seeks,
     and takes 2.6 times as long; docs/log.md.)
 
@@ -80,23 +82,26 @@ class FeatureReader:
         for path in (ark, scp, sizes):
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is not there; {_again(self._directory)}")
-        self.ids: list[str] = []
         offsets, num_frames = array("q"), array("i")
+        keys, previous = RaggedBuilder("B"), ""
         try:
             with scp.open(encoding="utf-8") as places, sizes.open(encoding="utf-8") as lengths:
                 for place, length in zip_longest(places, lengths, fillvalue=""):
                     key, _, where = place.rpartition(":")[0].partition(" ")
                     same, _, frames = length.partition(" ")
-                    if not key or key != same or where != ARK or (self.ids and key <= self.ids[-1]):
+                    if not key or key != same or where != ARK or key <= previous:
                         raise ValueError("it is out of order, or of another utterance")
                     offsets.append(int(place.rpartition(":")[2]) + HEADER_BYTES)
                     num_frames.append(int(frames))
-                    self.ids.append(key)
+                    keys.append(key.encode())
+                    previous = key
         except (ValueError, OverflowError) as e:
             raise ValueError(
-                f"{scp}: entry {len(self.ids) + 1} and that of {sizes} cannot be used ({e}); "
+                f"{scp}: entry {len(keys) + 1} and that of {sizes} cannot be used ({e}); "
                 f"{_again(self._directory)}"
             ) from e
+        self._key_bytes = keys.ragged()
+        self.ids = Names(self._key_bytes)
         self._offsets = np.array(offsets, dtype=np.int64)
         self._num_frames = np.array(num_frames, dtype=np.int64)
         self._file = os.open(ark, os.O_RDONLY | os.O_CLOEXEC)
@@ -107,7 +112,7 @@ class FeatureReader:
 
     def _check_places(self, ark: Path) -> None:
         """Raise ValueError unless the utterances stand one behind the other to the end."""
-        keys = np.array([len(key.encode()) + 1 for key in self.ids], dtype=np.int64)
+        keys = self._key_bytes.lengths_N + 1
         lengths = HEADER_BYTES + keys + 4 * self._num_frames * self._num_bins
         ends = np.cumsum(lengths)
         starts = ends - 4 * self._num_frames * self._num_bins
@@ -123,11 +128,15 @@ class FeatureReader:
         path = self._directory / CHECKSUMS
         if not path.is_file():
             return None
+        found = array("q")
         try:
-            pairs = [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
-            if [key for key, _ in pairs] != self.ids:
-                raise ValueError(f"its utterances are not those of {SCP}")
-            return np.array([int(checksum, 16) for _, checksum in pairs], dtype=np.int64)
+            with path.open(encoding="utf-8") as file:
+                for line, expected in zip_longest(file, self.ids):
+                    key, checksum = (line or "").rstrip("\n").split(" ")
+                    if key != expected:
+                        raise ValueError(f"its utterances are not those of {SCP}")
+                    found.append(int(checksum, 16))
+            return np.array(found, dtype=np.int64)
         except ValueError as e:
             raise ValueError(f"{path}: cannot be used ({e}); {_again(self._directory)}") from e
 
@@ -154,6 +163,10 @@ class FeatureReader:
                 )
             self._checksums[row] = -1
         return feats_TF
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Id and number of frames T of each utterance, in order."""
+        return zip(self.ids, self._num_frames.tolist(), strict=True)
 
     @property
     def num_frames(self) -> Mapping[str, int]:

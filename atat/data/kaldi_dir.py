@@ -14,10 +14,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
-from atat.common.files import atomic_directory, sha256
+from atat.common.files import atomic_directory, sha256_of_files
 from atat.data import audio_segment, kaldi_file
 from atat.data.kaldi_file import RERUN
 from atat.semantics import target_sequence
@@ -59,6 +61,16 @@ class DataDir:
                 yield name, entries
 
 
+class Utterance(NamedTuple):
+    """One of a split, with its values as `DataDir` has them; None where there is no such file."""
+
+    id: str
+    wav: str | None = None
+    text: str | None = None
+    semantics: str | None = None
+    speaker: str | None = None
+
+
 def write(path: str | Path, data: DataDir, pending: ExitStack | None = None) -> None:
     """Write and check a split; whatever stood at `path` is replaced only if all is well.
 
@@ -76,9 +88,19 @@ def write(path: str | Path, data: DataDir, pending: ExitStack | None = None) -> 
             _write_file(temporary / name, entries)
         if data.utt2spk is not None:
             _write_file(temporary / "spk2utt", data.spk2utt)
-        _read(temporary, shown=Path(path))
+        _validate(temporary, Path(path))
         if pending is not None:
             pending.push(whole.pop_all())
+
+
+def utterances(path: str | Path) -> Iterator[Utterance]:
+    """The utterances of a split, sorted by code point, one by one: a million take no memory.
+
+    `spk2utt` is not looked at.
+
+    Raises: as `read`.
+    """
+    return _utterances(Path(path), Path(path))
 
 
 def read(path: str | Path) -> DataDir:
@@ -88,14 +110,22 @@ def read(path: str | Path) -> DataDir:
         FileNotFoundError: no such directory. ValueError: it breaks a rule of the format; the
             message names file and line.
     """
-    return _read(Path(path), shown=Path(path))
+    path = Path(path)
+    columns: tuple[dict[str, str], ...] = ({}, {}, {}, {})
+    for utterance in _utterances(path, path):
+        for column, value in zip(columns, utterance[1:], strict=True):
+            if value is not None:
+                column[utterance.id] = value
+    data = DataDir(*(column or None for column in columns))
+    _check_spk2utt(data.spk2utt, path, path)
+    return data
 
 
 def fingerprint(paths: Iterable[str | Path]) -> str:
     """A hash of splits: their utterances, labels and audio paths, not the audio itself."""
     files = [Path(path) / name for path in paths for name in _FILES]
     files += [file for path in paths if (file := Path(path) / SEGMENTS).is_file()]
-    return sha256(*(file.read_bytes() if file.is_file() else b"" for file in files))
+    return sha256_of_files(files)
 
 
 def column(path: str | Path, name: str) -> dict[str, str]:
@@ -113,7 +143,7 @@ def column(path: str | Path, name: str) -> dict[str, str]:
 
 def validate(path: str | Path) -> None:
     """Raise what `read` raises."""
-    read(path)
+    _validate(Path(path), Path(path))
 
 
 def splits(data: str | Path) -> list[str]:
@@ -139,7 +169,7 @@ def _path(value: str) -> str:
             f"got the command '{value}', expected the path of an audio file: commands are not run, "
             "write its output to a file"
         )
-    if re.search(r"\.ark:[0-9]+$", value):
+    if ".ark:" in value and re.search(r"\.ark:[0-9]+$", value):
         raise ValueError(f"got '{value}', a place in an archive, expected the path of a file")
     return value
 
@@ -152,16 +182,22 @@ def _words(text: str) -> str:
 
 def _text(value: str) -> str:
     value = _words(value)
-    tag = next(filter(target_sequence.is_tag, value.split()), None)
-    if tag:
-        raise ValueError(f"'{tag}' is a tag: those stand in 'semantics' only")
+    if "(" in value or ")" in value:
+        tag = next(filter(target_sequence.is_tag, value.split()), None)
+        if tag:
+            raise ValueError(f"'{tag}' is a tag: those stand in 'semantics' only")
     return value
 
 
 def _semantics(value: str) -> str:
-    value = " ".join(t if t[0] == ")" or t[-1] == "(" else _words(t) for t in value.split())
-    target_sequence.parse(value)
+    value = " ".join(map(_of_target, value.split()))
+    target_sequence.skeleton(value)  # or it says what is wrong
     return value
+
+
+@lru_cache(1 << 16)
+def _of_target(token: str) -> str:
+    return token if token[0] == ")" or token[-1] == "(" else _words(token)
 
 
 def _speaker(value: str) -> str:
@@ -200,30 +236,58 @@ def _beside(path: Path) -> str:
     return f" (there are: {there}); correct its name, or let stage 1 make it"
 
 
-def _read(path: Path, shown: Path) -> DataDir:
-    """Read and check the directory `path`, which messages call `shown`."""
+def _utterances(path: Path, shown: Path) -> Iterator[Utterance]:
+    """`utterances` of the directory `path`, which messages call `shown`."""
     if not path.is_dir():
         raise FileNotFoundError(f"{shown}: no such data directory{_beside(path)}")
-    files = {name: _column(path, shown, name) for name in _FILES if (path / name).is_file()}
-    if not files or list(files) == ["utt2spk"]:
+    there = [name for name in _FILES if (path / name).is_file()]
+    if not there or there == ["utt2spk"]:
         raise ValueError(f"{shown}: {_NOTHING}")
-    if (path / SEGMENTS).is_file() and "wav.scp" not in files:
+    if (path / SEGMENTS).is_file() and "wav.scp" not in there:
         raise ValueError(f"{shown / SEGMENTS}: is of recordings, but there is no wav.scp")
-    _check_same_ids(files, shown)
-    _check_same_words(files, shown)
-    data = DataDir(**{name.replace(".", "_"): entries for name, entries in files.items()})
-    if data.utt2spk is not None:
-        for line, (utterance, speaker) in enumerate(data.utt2spk.items(), start=1):
-            if utterance == f"{speaker}-" or not f"{utterance}-".startswith(f"{speaker}-"):
-                raise ValueError(
-                    f"{shown / 'utt2spk'}:{line}: id '{utterance}' of speaker '{speaker}', "
-                    f"expected '{speaker}-<utterance>' {RERUN}"
-                )
+    columns = [_entries(path, shown, name) for name in there]
+    of_speakers, of_semantics = shown / "utt2spk", shown / "semantics"
+    for lines in zip_longest(*columns, fillvalue=_END):
+        key = lines[0][1]
+        if any(line[1] != key for line in lines):
+            _raise_missing(path, shown, there)
+        line_of = dict(zip(there, lines, strict=True))
+        wav, text, semantics, speaker = (line_of.get(name, _END)[2] or None for name in _FILES)
+        utterance = Utterance(key, wav, text, semantics, speaker)
+        if speaker is not None and not _is_of(key, speaker):
+            raise ValueError(
+                f"{of_speakers}:{line_of['utt2spk'][0]}: id '{key}' of speaker '{speaker}', "
+                f"expected '{speaker}-<utterance>' {RERUN}"
+            )
+        if text is not None and semantics is not None:
+            _check_words(text, semantics, f"{of_semantics}:{line_of['semantics'][0]}: id '{key}'")
+        yield utterance
+
+
+_END = (0, "", "")  # in place of a line of a file that has none left
+
+
+def _validate(path: Path, shown: Path) -> None:
+    """Raise what `read` raises of the directory `path`, which messages call `shown`."""
+    spk2utt: dict[str, list[str]] = {}
+    for utterance in _utterances(path, shown):
+        if utterance.speaker is not None:
+            spk2utt.setdefault(utterance.speaker, []).append(utterance.id)
+    _check_spk2utt({key: " ".join(ids) for key, ids in sorted(spk2utt.items())}, path, shown)
+
+
+def _check_spk2utt(expected: dict[str, str], path: Path, shown: Path) -> None:
     if (path / "spk2utt").is_file():
         found = kaldi_file.read(path / "spk2utt", shown / "spk2utt", _sorted)
-        if found != data.spk2utt:
+        if found != expected:
             raise ValueError(f"{shown / 'spk2utt'}: does not agree with utt2spk (rerun stage 1)")
-    return data
+
+
+def _is_of(utterance: str, speaker: str) -> bool:
+    """Whether an id is that of an utterance of a speaker."""
+    return utterance == speaker or (
+        utterance.startswith(f"{speaker}-") and utterance != f"{speaker}-"
+    )
 
 
 def _sorted(value: str) -> str:
@@ -232,10 +296,17 @@ def _sorted(value: str) -> str:
 
 def _column(path: Path, shown: Path, name: str) -> dict[str, str]:
     """`column` of the directory `path`, which messages call `shown`."""
-    entries = kaldi_file.read(path / name, shown / name, _FILES[name])
+    return {key: value for _, key, value in _entries(path, shown, name)}
+
+
+def _entries(path: Path, shown: Path, name: str) -> Iterator[tuple[int, str, str]]:
+    """Line, id and value of one file of the directory `path`, one by one; of `wav.scp` with
+    `segments`, the parts."""
     if name != "wav.scp" or not (path / SEGMENTS).is_file():
-        return entries
-    return kaldi_file.read(path / SEGMENTS, shown / SEGMENTS, partial(_segment, recordings=entries))
+        return kaldi_file.entries(path / name, shown / name, _FILES[name])
+    recordings = kaldi_file.read(path / name, shown / name, _path)
+    parse = partial(_segment, recordings=recordings)
+    return kaldi_file.entries(path / SEGMENTS, shown / SEGMENTS, parse)
 
 
 def _segment(value: str, recordings: dict[str, str]) -> str:
@@ -257,34 +328,29 @@ def _segment(value: str, recordings: dict[str, str]) -> str:
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-def _check_same_words(files: dict[str, dict[str, str]], shown: Path) -> None:
+def _check_words(text: str, semantics: str, where: str) -> None:
     """Text and semantics write the same words alike; they may be of different ones."""
-    if not {"text", "semantics"} <= files.keys():
-        return
-    for key, text in files["text"].items():
-        sequence = files["semantics"][key]
-        words = " ".join(t for t in sequence.split() if t[0] != ")" and t[-1] != "(")
-        if words != text and _letters(words) == _letters(text) != "":
-            line = list(files["semantics"]).index(key) + 1
-            raise ValueError(
-                f"{shown / 'semantics'}:{line}: id '{key}': writes '{kaldi_file.visible(words)}' "
-                f"what text writes '{kaldi_file.visible(text)}', expected the same {RERUN}"
-            )
+    words = target_sequence.words(semantics)
+    if words != text and _letters(words) == _letters(text) != "":
+        raise ValueError(
+            f"{where}: writes '{kaldi_file.visible(words)}' what text writes "
+            f"'{kaldi_file.visible(text)}', expected the same {RERUN}"
+        )
 
 
 def _letters(words: str) -> str:
     return re.sub(r"[\W_]", "", words)
 
 
-def _check_same_ids(files: dict[str, dict[str, str]], shown: Path) -> None:
-    """Every id of a file is in every other file; the first that is not is named."""
-    first, *others = files
+def _raise_missing(path: Path, shown: Path, names: list[str]) -> None:
+    """Name the first id of a file that is not in another."""
+    first, *others = names
+    numbers = {name: {key: n for n, key, _ in _entries(path, shown, name)} for name in names}
     for other in others:
         for one, two in ((first, other), (other, first)):
-            if missing := files[one].keys() - files[two].keys():
+            if missing := numbers[one].keys() - numbers[two].keys():
                 key = min(missing)
-                line = list(files[one]).index(key) + 1
                 raise ValueError(
-                    f"{shown / one}:{line}: id '{kaldi_file.visible(key)}' is not in {two} "
-                    f"({len(missing)} such; rerun stage 1)"
+                    f"{shown / one}:{numbers[one][key]}: id '{kaldi_file.visible(key)}' is not in "
+                    f"{two} ({len(missing)} such; rerun stage 1)"
                 )

@@ -4,7 +4,7 @@ Tabs, line ends of Windows, a byte order mark, empty lines and white space aroun
 as what they are meant to be. Messages show characters that nobody sees: `a-1<U+00A0>`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 RERUN = "(correct the line, or rerun stage 1)"
@@ -12,8 +12,8 @@ BOM = "\ufeff"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read(path: Path, shown: Path, parse: Callable[[str], str]) -> dict[str, str]:
-    """Id -> value, in the file's order.
+def entries(path: Path, shown: Path, parse: Callable[[str], str]) -> Iterator[tuple[int, str, str]]:
+    """Number of the line, id and value, one by one.
 
     Args:
         path: the file; `shown`: what messages call it.
@@ -22,7 +22,6 @@ def read(path: Path, shown: Path, parse: Callable[[str], str]) -> dict[str, str]
     Raises:
         ValueError: it breaks a rule of the format; names file and line.
     """
-    entries: dict[str, str] = {}
     previous = ""
     try:
         with path.open(encoding="utf-8") as file:
@@ -30,29 +29,38 @@ def read(path: Path, shown: Path, parse: Callable[[str], str]) -> dict[str, str]
                 parts = line.lstrip(BOM).split(maxsplit=1)
                 if not parts:
                     continue
-                key, value = parts[0], parts[1].rstrip() if len(parts) > 1 else ""
-                where = f"{shown}:{number}: id '{visible(key)}'"
-                if key in entries:
-                    raise ValueError(f"{where} stands here for the second time {RERUN}")
-                if key < previous:
-                    raise ValueError(
-                        f"{where} stands after '{visible(previous)}', expected lines sorted by "
-                        f"code point (LC_ALL=C sort -o FILE FILE, or rerun stage 1)"
-                    )
                 if "\0" in line:
                     raise ValueError(f"{shown}:{number}: has zero bytes: {_CONVERT_16}")
-                if not value:
-                    raise ValueError(f"{where} has an empty value, expected 'id value' {RERUN}")
+                key, value = parts[0], parts[1].rstrip() if len(parts) > 1 else ""
                 try:
-                    entries[key] = parse(value)
+                    if key <= previous:
+                        raise ValueError(_out_of_order(key, previous))
+                    if not value:
+                        raise ValueError("has an empty value, expected 'id value'")
+                    value = parse(value)
                 except ValueError as error:
+                    where = f"{shown}:{number}: id '{visible(key)}'"
                     raise ValueError(f"{where}: {error} {RERUN}") from error
+                yield number, key, value
                 previous = key
     except UnicodeDecodeError as error:
         raise ValueError(_undecoded(path, shown)) from error
-    if not entries:
+    if not previous:
         raise ValueError(f"{shown}: is empty; rerun stage 1")
-    return entries
+
+
+def read(path: Path, shown: Path, parse: Callable[[str], str]) -> dict[str, str]:
+    """Id -> value, in the file's order; arguments and errors are those of `entries`."""
+    return {key: value for _, key, value in entries(path, shown, parse)}
+
+
+def _out_of_order(key: str, previous: str) -> str:
+    if key == previous:
+        return "stands here for the second time"
+    return (
+        f"stands after '{visible(previous)}', expected lines sorted by code point "
+        "(LC_ALL=C sort -o FILE FILE), each id once"
+    )
 
 
 def visible(text: str) -> str:

@@ -8,7 +8,7 @@ makes decoding exact and lets a grammar over words become an acceptor over token
 import io
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,7 +70,8 @@ class Tokenizer:
         self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
         self.task_ids = {task: self._ids[f"<{task}>"] for task in TASKS}
         self.tag_ids = {self._ids[tag] for tag in self.tags}
-        self.encode_word = lru_cache(maxsize=100_000)(self._encode_word)
+        self._cached_ids = lru_cache(maxsize=100_000)(self._ids_of)
+        self._comes_back = lru_cache(maxsize=100_000)(self._is_spelled)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -88,6 +89,11 @@ class Tokenizer:
         """Digest of the vocabulary: a model works with the tokenizer it was trained with only."""
         return sha256(*self.symbols)
 
+    @property
+    def digest(self) -> str:
+        """Of all that decides how sequences are encoded."""
+        return sha256(*self.symbols, self._word_model)
+
     @classmethod
     def train(cls, sequences: Iterable[str], vocab_size: int) -> "Tokenizer":
         """Learn the pieces from the words of target sequences or texts.
@@ -101,28 +107,46 @@ class Tokenizer:
         """
         import sentencepiece
 
-        tags, words = set(), []
-        for sequence in sequences:
-            tags.update(target_sequence.tags(sequence))
-            words.append(target_sequence.words(sequence))
-        if not any(words):
-            raise ValueError("no words to learn a tokenizer from: the training splits hold no text")
+        tags: set[str] = set()
+        some = False
+        wrong: list[Exception] = []  # of the sequences; SentencePiece would hide what it is
+
+        def words() -> Iterator[str]:
+            nonlocal some
+            try:
+                for sequence in sequences:
+                    tags.update(target_sequence.tags(sequence))
+                    said = target_sequence.words(sequence)
+                    some = some or bool(said)
+                    yield said
+            except (ValueError, OSError) as error:
+                wrong.append(error)
+
         model = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(words),
-            model_writer=model,
-            # Frequent words become whole: the fewer tokens, the easier for CTC after subsampling.
-            # (Unigram leaves 2.5 pieces a word where bpe has 1.0: it has too few words to start.)
-            model_type="bpe",
-            vocab_size=vocab_size,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            normalization_rule_name="identity",
-            bos_id=-1,
-            eos_id=-1,
-            num_threads=1,
-            minloglevel=2,
-        )
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=words(),
+                model_writer=model,
+                # Frequent words become whole: the fewer tokens, the easier for CTC after
+                # subsampling. (Unigram leaves 2.5 pieces a word where bpe has 1.0: it has too few
+                # words to start.)
+                model_type="bpe",
+                vocab_size=vocab_size,
+                hard_vocab_limit=False,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                bos_id=-1,
+                eos_id=-1,
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError:
+            if some and not wrong:
+                raise
+        if wrong:
+            raise wrong[0]
+        if not some:
+            raise ValueError("no words to learn a tokenizer from: the training splits hold no text")
         return cls(tags, model.getvalue())
 
     def with_tags(self, sequences: Iterable[str]) -> "Tokenizer":
@@ -187,10 +211,7 @@ class Tokenizer:
         """Token ids of a target sequence or a text; what is not in the vocabulary is `unk`."""
         ids: list[int] = []
         for token in sequence.split():
-            if target_sequence.is_tag(token):
-                ids.append(self._ids.get(token, self.unk))
-            else:
-                ids.extend(self.encode_word(token))
+            ids += self._cached_ids(token)
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -212,8 +233,21 @@ class Tokenizer:
                 glue = True
         return " ".join(token for token in out if token)
 
-    def _encode_word(self, word: str) -> list[int]:
-        return [self._ids.get(piece, self.unk) for piece in self._pieces.encode(word, out_type=str)]
+    def gives_back(self, sequence: str) -> bool:
+        """Whether `decode` makes the same sequence again of what `encode` makes of it: it does if
+        it does for each word."""
+        return all(map(self._comes_back, sequence.split()))
+
+    def _is_spelled(self, token: str) -> bool:
+        return self.decode(self.encode(token)) == token
+
+    def _ids_of(self, token: str) -> list[int]:
+        """Of a tag or a word."""
+        if target_sequence.is_tag(token):
+            return [self._ids.get(token, self.unk)]
+        return [
+            self._ids.get(piece, self.unk) for piece in self._pieces.encode(token, out_type=str)
+        ]
 
 
 def _again(directory: Path) -> str:

@@ -137,7 +137,7 @@ def align(
     for batch in batches(sizes, settings.decode.batch_frames):
         names = [ids[index] for index in batch]
         words = [texts[i].split() for i in names]
-        tokens = [[model.tokenizer.encode_word(word) for word in row] for row in words]
+        tokens = [[model.tokenizer.encode(word) for word in row] for row in words]
         labels = [torch.tensor([i for word in row for i in word]) for row in tokens]
         feats = [np.array(reader[i]) for i in names]
         _, mask_BT, ctc_BTV = (torch.from_numpy(x) for x in model.encode_features(feats))

@@ -4,7 +4,7 @@ What a step trains on depends on the seed and the number of the step only, so a 
 what an uninterrupted one would have seen. With `train.accum_grad` an update takes several steps.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right
 from itertools import cycle, islice
 
 import numpy as np
@@ -32,21 +32,25 @@ class MixedBatchSampler:
         self, examples: TrainingData, config: Config, *, training: bool, world: World = ALONE
     ):
         self.config, self.training, self.world = config, training, world
-        speech = [(examples.speech[p], u) for p, u in examples.speech_index]
-        self.speech_frames = np.array([part.num_frames[u] for part, u in speech], dtype=np.int64)
+        nothing = np.empty(0, dtype=np.int64)
+        frames = [part.num_frames for part in examples.speech]
+        self.speech_frames = np.concatenate([nothing, *frames])
         if config.model.frozen_encoder is not None:  # states, counted as what they were made of
             self.speech_frames *= whisper.FRAMES_PER_STATE
-        self.speech_rows = np.array([self._num_rows(part, u) for part, u in speech], dtype=np.int64)
-        texts = [(examples.text[p], u) for p, u in examples.text_index]
-        self.text_tokens = np.array([len(part.targets[u]) for part, u in texts], dtype=np.int64)
+        rows = [self._num_rows(part) for part in examples.speech]
+        self.speech_rows = np.concatenate([nothing, *rows])
+        tokens = [part.targets.lengths_N for part in examples.text]
+        self.text_tokens = np.concatenate([nothing, *tokens])
+        # Steps before each pass, as far as it is known: a pass need not be planned to be left out.
+        self._before: dict[str, list[int]] = {"speech": [0], "text": [0]}
 
     def steps(self, first: int, count: int) -> list[Step]:
         """(number of the step, speech examples, text examples) of `count` steps from `first` on."""
         # Without speech every step is text; with speech, every `text_every`-th has some.
         every = self.config.train.text_every if len(self.speech_frames) else 1
-        speech = self._share(self._speech_passes(), first, count)
+        speech = self._share("speech", first, count)
         text_first, text_last = (-(-n // every) for n in (first, first + count))
-        texts = self._share(self._text_passes(), text_first, text_last - text_first)
+        texts = self._share("text", text_first, text_last - text_first)
         plan = []
         for i in range(count):
             step = first + i
@@ -67,31 +71,33 @@ class MixedBatchSampler:
         ]
         return [(0, batch, []) for batch in speech] + [(0, [], batch) for batch in texts]
 
-    def _num_rows(self, part: SpeechPart, u: int) -> int:
-        """Rows of speech that an utterance takes in a step, at most."""
+    def _num_rows(self, part: SpeechPart) -> np.ndarray:
+        """Rows of speech that each utterance takes in a step, at most."""
+        num = len(part.ids)
         one = self.training and self.config.train.tasks_per_utterance == "one"
-        return 1 if one or "mlm" not in part.targets else len(rows_of(part.tasks_of(u)))
+        if one or "mlm" not in part.targets:
+            return np.ones(num, dtype=np.int64)
+        return np.array([len(rows_of(part.tasks_of(u))) for u in range(num)], dtype=np.int64)
 
-    def _speech_passes(self) -> Iterator[list[list[int]]]:
-        """Pass after pass: all utterances in batches of like length, in a new order each time."""
-        number = 0
-        while len(self.speech_frames):
-            draw = rng(self.config.seed, "batches", number)
-            # Lengths with a little noise: like with like, but not always the same company.
-            order = np.argsort(self.speech_frames * draw.uniform(0.9, 1.1, len(self.speech_frames)))
-            batches = self._pack(order, self.config.train.batch_frames)
-            yield self._in_steps(batches, draw)
-            number += 1
+    def _speech_pass(self, number: int) -> list[list[int]]:
+        """All utterances in batches of like length, in an order of this pass."""
+        if not len(self.speech_frames):
+            return []
+        draw = rng(self.config.seed, "batches", number)
+        # Lengths with a little noise: like with like, but not always the same company.
+        order = np.argsort(self.speech_frames * draw.uniform(0.9, 1.1, len(self.speech_frames)))
+        batches = self._pack(order, self.config.train.batch_frames)
+        return self._in_steps(batches, draw)
 
-    def _text_passes(self) -> Iterator[list[list[int]]]:
-        """As `_speech_passes`; a batch has `text_batch` sentences."""
-        size, number = self.config.train.text_batch, 0
-        while len(self.text_tokens) and size:
-            draw = rng(self.config.seed, "text", number)
-            order = np.argsort(self.text_tokens * draw.uniform(0.9, 1.1, len(self.text_tokens)))
-            batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
-            yield self._in_steps(batches, draw)
-            number += 1
+    def _text_pass(self, number: int) -> list[list[int]]:
+        """As `_speech_pass`; a batch has `text_batch` sentences."""
+        size = self.config.train.text_batch
+        if not len(self.text_tokens) or not size:
+            return []
+        draw = rng(self.config.seed, "text", number)
+        order = np.argsort(self.text_tokens * draw.uniform(0.9, 1.1, len(self.text_tokens)))
+        batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
+        return self._in_steps(batches, draw)
 
     def _in_steps(self, batches: list[list[int]], draw: np.random.Generator) -> list[list[int]]:
         """Batches by length -> the steps in a new order, a batch for each process in each."""
@@ -102,17 +108,22 @@ class MixedBatchSampler:
         steps = [batches[i : i + size] for i in range(0, len(batches), size)]
         return [batch for i in draw.permutation(len(steps)) for batch in steps[i]]
 
-    def _share(self, passes: Iterator[list[list[int]]], first: int, count: int) -> list[list[int]]:
+    def _share(self, kind: str, first: int, count: int) -> list[list[int]]:
         """This process's batches of steps `first` to `first + count`."""
-        size = self.world.size
+        planned = self._speech_pass if kind == "speech" else self._text_pass
+        before, size = self._before[kind], self.world.size
         first, count = first * size, count * size
+        number = bisect_right(before, first) - 1
         taken: list[list[int]] = []
-        for batches in passes:
-            if first < len(batches):
-                taken.extend(batches[first : first + count - len(taken)])
-            first = max(first - len(batches), 0)
-            if len(taken) == count:
+        while len(taken) < count:
+            batches = planned(number)
+            if not batches:
                 break
+            if number + 1 == len(before):
+                before.append(before[number] + len(batches))
+            begin = max(first - before[number], 0)
+            taken += batches[begin : begin + count - len(taken)]
+            number += 1
         return taken[self.world.rank :: size]
 
     def _pack(self, order: np.ndarray, max_frames: int) -> list[list[int]]:

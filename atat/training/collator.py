@@ -111,7 +111,7 @@ class Collator:
             sources = []
             own_text = text[text_begin:text_end]
             for number, (p, u) in enumerate(
-                (self.examples.text_index[i] for i in own_text or text[:1]), start=len(ids)
+                self.examples.text_index[own_text or text[:1]].tolist(), start=len(ids)
             ):
                 part = self.examples.text[p]
                 ids.append(part.ids[u])
@@ -150,12 +150,12 @@ class Collator:
         )
         draw = rng(self.config.seed, "tasks", step, self.rank)
         rows = []
-        for p, u in (self.examples.speech_index[i] for i in speech):
+        for p, u in self.examples.speech_index[speech].tolist():
             part = self.examples.speech[p]
             tasks = [] if ctc_alone else self._tasks_of(part, u, draw)
             # CTC hears no masked words.
             rows += [
-                Row(part, u, served, () if "mlm" in served else part.words[u])
+                Row(part, u, served, () if "mlm" in served else part.words(u))
                 for served in rows_of(tasks)
             ]
         return rows

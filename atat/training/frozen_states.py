@@ -152,7 +152,7 @@ def _write(
     except (ValueError, FileNotFoundError):  # not there, or damaged
         made_of = {}
     if made_of != about:
-        _write_states(directory, FeatureReader(features).ids, about, function, num_jobs)
+        _write_states(directory, list(FeatureReader(features).ids), about, function, num_jobs)
 
 
 def _write_states(

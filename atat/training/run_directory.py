@@ -55,7 +55,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     Raises:
         FileNotFoundError, ValueError: something does not fit; nothing has been changed then.
     """
-    from atat.training.training_data import target_sequences, validation_sources
+    from atat.training.training_data import taught_skeletons, validation_sources
 
     checkpoints = exp / "checkpoints"
     kept = any((checkpoints / name).is_file() for name in (AFTER_EPOCH, WITHIN_EPOCH))
@@ -69,7 +69,8 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     text_tokenization.text_tokenizer(settings.model, tokenizer)
     validation_sources(settings, data)
     size = num_parameters(settings, tokenizer)
-    nested = tag_nesting.of(target_sequences(settings.train.sources, data, settings.seed))
+    sources, seed = settings.train.sources, settings.seed
+    nested = tag_nesting.of(taught_skeletons(sources, data, tokenizer, seed))
     splits = dict.fromkeys(source.split for source in settings.train.sources)
     about: dict[str, object] = {"data": kaldi_dir.fingerprint(data / split for split in splits)}
     if start:

@@ -1,6 +1,8 @@
 """What a run trains or validates on: the examples of every split, with the targets of each task."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+# N utterances, rows of a split's files; U of them that are taken
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atat.common.ragged import Names, Ragged, Selection
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
 from atat.config.tasks import SPEECH_TASKS, TEXT_TASKS
@@ -15,7 +18,8 @@ from atat.data import audio_segment, ctm, kaldi_dir
 from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer
 from atat.semantics import heldout_pairs, target_sequence
-from atat.training import word_masking
+from atat.training import encoded_split, word_masking
+from atat.training.encoded_split import EncodedSplit
 from atat.training.frozen_states import copy_of
 
 MAX_UNALIGNED = 0.01
@@ -23,38 +27,23 @@ MAX_UNALIGNED = 0.01
 TextTokenizer = Callable[[str], list[int]]
 
 
-class Ragged:
-    """Many short sequences of integers in two flat arrays (a million must fit in little memory)."""
-
-    def __init__(self, sequences: Iterable[Sequence[int] | np.ndarray]):
-        sequences = list(sequences)
-        self.offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
-        self.flat = np.fromiter(
-            (i for s in sequences for i in s), dtype=np.int32, count=int(self.offsets[-1])
-        )
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.flat[self.offsets[index] : self.offsets[index + 1]]
-
-
 @dataclass
 class SpeechPart:
     """The spoken utterances of one split, with the targets of each task.
 
     `targets[task]` has one entry an utterance, empty where it is not to be trained on the task.
-    `copies` read the states of augmented versions (`frozen_states.copy_of`), in training alone.
-    For MLM, `wavs` are the audio files and `ticks` (atat/training/word_masking.py) say where the
-    words are.
+    `heard` are the token ids of its text, `understood` of the words in its semantics, both empty
+    where it has none. `copies` read the states of augmented versions (`frozen_states.copy_of`), in
+    training alone. For MLM, `wavs` are the audio files and `ticks`
+    (atat/training/word_masking.py) say where the words are.
     """
 
-    ids: list[str]
+    ids: Names
     reader: FeatureReader
     num_frames: np.ndarray
-    targets: dict[str, Ragged]
-    words: Ragged
+    targets: dict[str, Selection]
+    heard: Selection
+    understood: Selection
     wavs: list[str]
     ticks: Ragged
     copies: list[FeatureReader] = field(default_factory=list)
@@ -62,6 +51,12 @@ class SpeechPart:
     def tasks_of(self, u: int) -> list[str]:
         """Those that an utterance has a target of."""
         return [task for task, sequences in self.targets.items() if len(sequences[u])]
+
+    def words(self, u: int) -> np.ndarray:
+        """What CTC hears in an utterance: the words of whatever target it has (E2E without ASR has
+        them in its SLU target)."""
+        heard = self.heard[u]
+        return heard if len(heard) else self.understood[u]
 
     def features(self, u: int, copy: int = 0) -> Tensor:
         """Of an utterance as stage 2 made them, float32 (T, F); `copy` 1, 2, ...: augmented."""
@@ -73,17 +68,16 @@ class SpeechPart:
 class TextPart:
     """Written sentences: source tokens and the targets of NLU."""
 
-    ids: list[str]
-    sources: Ragged
-    targets: Ragged
+    ids: Names
+    sources: Ragged | Selection
+    targets: Selection
 
 
-def fraction_of(ids: list[str], fraction: float, seed: int) -> set[str]:
-    """A seeded share of the ids; a smaller share is part of every larger one."""
+def fraction_of(num: int, fraction: float, seed: int) -> np.ndarray:
+    """A seeded share of `num` things, as places; a smaller share is part of every larger one."""
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"train.sources: fraction is {fraction}, expected above 0 and up to 1")
-    order = rng(seed, "fraction").permutation(len(ids))
-    return {ids[i] for i in order[: round(fraction * len(ids))]}
+    return rng(seed, "fraction").permutation(num)[: round(fraction * num)]
 
 
 class TrainingData:
@@ -101,7 +95,8 @@ class TrainingData:
 
     Attributes:
         notes: what was left out, a sentence each.
-        speech_index, text_index: part and place in it of every utterance, and of every sentence.
+        speech_index, text_index: part and place in it of every utterance, and of every sentence;
+            (U, 2).
 
     Raises:
         ValueError: a source that cannot serve its task (what it lacks is named).
@@ -127,52 +122,44 @@ class TrainingData:
         for split in dict.fromkeys(source.split for source in sources):
             here = [s for s in sources if s.split == split]
             repeat = _repeat(here)
-            directory = kaldi_dir.read(data / split)
-            wanted = {
-                task: set().union(*(_chosen(directory, s, seed) for s in here if task in s.tasks))
-                for task in sorted(known)
-            }
-            if any(wanted[task] for task in SPEECH_TASKS):
+            encoded = encoded_split.read(data, split, tokenizer)
+            wanted = _wanted(data / split, here, len(encoded), seed)
+            if any(wanted[task].any() for task in SPEECH_TASKS):
                 reader = FeatureReader(dump / split)
-                ticks = {}
-                if wanted["mlm"]:
-                    path = ctm.path_of(split, data, ctm_dir)
-                    able = {i for i in wanted["mlm"] if i in reader}
-                    ticks = self._aligned(path, split, directory, able, allow_drops)
-                    wanted["mlm"] = set(ticks)
-                part = _speech_part(split, directory, wanted, reader, tokenizer, ticks, repeat)
+                frames_N = _frames(encoded.names(), reader)
+                ticks: dict[str, np.ndarray] = {}
+                if wanted["mlm"].any():
+                    path, able_N = ctm.path_of(split, data, ctm_dir), frames_N >= 0
+                    able_N &= wanted["mlm"]
+                    ticks = self._aligned(path, data / split, encoded, able_N, allow_drops)
+                    wanted["mlm"] = np.array([i in ticks for i in encoded.names()])
+                part = _speech_part(split, encoded, wanted, frames_N, reader, repeat)
+                if ticks:
+                    part.ticks = Ragged.of(ticks.get(i, ()) for i in part.ids)
+                    paths = kaldi_dir.column(data / split, "wav.scp")
+                    part.wavs = [paths[i] for i in part.ids]
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
                 self.speech.append(part)
-            if any(wanted[task] for task in TEXT_TASKS):
-                self.text.append(
-                    _text_part(
-                        split,
-                        directory,
-                        wanted,
-                        text_tokenizer or tokenizer.encode,
-                        tokenizer,
-                        repeat,
-                    )
-                )
+            if wanted["nlu"].any():
+                written = _text_part(split, encoded, wanted["nlu"], repeat)
+                if text_tokenizer not in (None, tokenizer.encode):
+                    assert text_tokenizer is not None
+                    texts = kaldi_dir.column(data / split, "text")
+                    written.sources = Ragged.of(text_tokenizer(texts[i]) for i in written.ids)
+                self.text.append(written)
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.speech_index = _index_of(self.speech)
         self.text_index = _index_of(self.text)
-        self.num_speech = sum(len(part.ids) for part in self.speech)
-        self.num_text = sum(len(part.ids) for part in self.text)
 
     def _aligned(
-        self,
-        path: Path,
-        split: str,
-        directory: kaldi_dir.DataDir,
-        wanted: set[str],
-        allow_drops: bool,
+        self, path: Path, directory: Path, encoded: EncodedSplit, able_N: np.ndarray, allow: bool
     ) -> dict[str, np.ndarray]:
         """Where the words of utterances are; `notes` says how many have no alignment."""
-        ticks = _word_ticks(path, directory, wanted, allow_drops)
+        wanted = set(encoded.names(np.flatnonzero(able_N)))
+        ticks = _word_ticks(path, kaldi_dir.read(directory), wanted, allow)
         if len(ticks) < len(wanted):
             self.notes.append(
-                f"split '{split}': {len(wanted) - len(ticks)} of {len(wanted)} utterances "
+                f"split '{directory.name}': {len(wanted) - len(ticks)} of {len(wanted)} utterances "
                 "have no alignment and are left out of task 'mlm'"
             )
         return ticks
@@ -188,9 +175,11 @@ def _check_tasks(sources: list[Source], known: set[str]) -> None:
                 raise ValueError(f"train.sources: got task '{task}', expected {sorted(known)}")
 
 
-def _index_of(parts: Sequence[SpeechPart | TextPart]) -> list[tuple[int, int]]:
-    """Every utterance as its part and its place in that."""
-    return [(p, u) for p, part in enumerate(parts) for u in range(len(part.ids))]
+def _index_of(parts: Sequence[SpeechPart | TextPart]) -> np.ndarray:
+    """Every utterance as its part and its place in that, (U, 2)."""
+    sizes = [len(part.ids) for part in parts]
+    places = [np.stack([np.full(n, p), np.arange(n)], axis=1) for p, n in enumerate(sizes)]
+    return np.concatenate([np.empty((0, 2), dtype=np.int64), *places])
 
 
 def rows_of(tasks: list[str]) -> list[list[str]]:
@@ -205,14 +194,20 @@ def rows_of(tasks: list[str]) -> list[list[str]]:
     return [heard, ["mlm"]] if heard else [["mlm"]]
 
 
-def target_sequences(sources: list[Source], data: Path, seed: int) -> Iterator[str]:
-    """Those that `TrainingData` of the same arguments has for the tasks slu and nlu."""
+def taught_skeletons(
+    sources: list[Source], data: Path, tokenizer: Tokenizer, seed: int
+) -> list[str]:
+    """The target sequences that `TrainingData` of the same arguments has for the tasks slu and nlu,
+    without their words, each once."""
+    found: dict[str, None] = {}
     for source in sources:
         if {"slu", "nlu"} & set(source.tasks):
-            directory = kaldi_dir.read(data / source.split)
-            labels = directory.semantics or {}
-            chosen = _chosen(directory, source, seed)
-            yield from (labels[i] for i in sorted(chosen & labels.keys()))
+            encoded = encoded_split.read(data, source.split, tokenizer)
+            if encoded.semantics is not None:
+                chosen_N = _chosen(data / source.split, source, len(encoded), seed)
+                numbers = np.unique(encoded.skeleton_N[chosen_N])
+                found |= dict.fromkeys(encoded.skeletons[number] for number in numbers)
+    return list(found)
 
 
 def validation_sources(settings: Config, data: Path) -> list[Source]:
@@ -243,36 +238,47 @@ def validation_sources(settings: Config, data: Path) -> list[Source]:
 def utterances_a_pass(sources: list[Source], data: Path, split: str, seed: int) -> int:
     """How many utterances of a split's speech `TrainingData` has a pass, repetitions among them."""
     here = [source for source in sources if source.split == split]
-    directory = kaldi_dir.read(data / split)
-    spoken = (s for s in here if set(SPEECH_TASKS) & set(s.tasks))
-    return _repeat(here) * len(set().union(*(_chosen(directory, s, seed) for s in spoken)))
+    num = sum(1 for _ in kaldi_dir.utterances(data / split))
+    wanted = _wanted(data / split, here, num, seed)
+    return _repeat(here) * int(np.any([wanted[task] for task in SPEECH_TASKS], axis=0).sum())
 
 
-def _chosen(directory: kaldi_dir.DataDir, source: Source, seed: int) -> set[str]:
-    """The ids of a split that a source takes."""
-    ids = sorted(directory.text or directory.semantics or directory.wav_scp or {})
-    if source.exclude_intents:
-        labels = directory.semantics or {}
-        intents = {i: target_sequence.frame(labels[i]).intent for i in ids if i in labels}
-        unknown = sorted(set(source.exclude_intents) - set(intents.values()))
+def _wanted(path: Path, sources: list[Source], num: int, seed: int) -> dict[str, np.ndarray]:
+    """Which of the `num` utterances of the split at `path` its sources want for each task, (N,)."""
+    wanted = {task: np.zeros(num, dtype=bool) for task in (*SPEECH_TASKS, *TEXT_TASKS)}
+    for source in sources:
+        chosen_N = _chosen(path, source, num, seed)
+        for task in source.tasks:
+            wanted[task] |= chosen_N
+    return wanted
+
+
+def _chosen(path: Path, source: Source, num: int, seed: int) -> np.ndarray:
+    """Which of the `num` utterances of the split at `path` a source takes, (N,) bool."""
+    able_N = np.ones(num, dtype=bool)
+    if source.exclude_pairs and not 0.0 < source.exclude_pairs < 1.0:
+        raise ValueError(
+            f"train.sources: exclude_pairs is {source.exclude_pairs}, expected 0 to below 1"
+        )
+    if source.exclude_intents or source.exclude_pairs:
+        intents: set[str] = set()
+        for row, utterance in enumerate(kaldi_dir.utterances(path)):
+            if utterance.semantics is not None:
+                frame = target_sequence.frame(utterance.semantics)
+                intents.add(frame.intent)
+                able_N[row] = frame.intent not in source.exclude_intents and not (
+                    source.exclude_pairs and heldout_pairs.has_held_out(frame, source.exclude_pairs)
+                )
+        unknown = sorted(set(source.exclude_intents) - intents)
         if unknown:
             raise ValueError(
                 f"train.sources: exclude_intents names {unknown}, which split '{source.split}' "
-                f"does not have (it has {sorted(set(intents.values()))})"
+                f"does not have (it has {sorted(intents)})"
             )
-        ids = [i for i in ids if intents.get(i) not in source.exclude_intents]
-    if source.exclude_pairs:
-        if not 0.0 < source.exclude_pairs < 1.0:
-            raise ValueError(
-                f"train.sources: exclude_pairs is {source.exclude_pairs}, expected 0 to below 1"
-            )
-        labels = directory.semantics or {}
-        frames = {i: target_sequence.frame(labels[i]) for i in ids if i in labels}
-        held_out = {
-            i for i in frames if heldout_pairs.has_held_out(frames[i], source.exclude_pairs)
-        }
-        ids = [i for i in ids if i not in held_out]
-    return fraction_of(ids, source.fraction, seed)
+    rows = np.flatnonzero(able_N)
+    chosen_N = np.zeros(num, dtype=bool)
+    chosen_N[rows[fraction_of(len(rows), source.fraction, seed)]] = True
+    return chosen_N
 
 
 def _repeat(sources: list[Source]) -> int:
@@ -286,45 +292,53 @@ def _repeat(sources: list[Source]) -> int:
     return wanted.pop()
 
 
+def _frames(names: Names, reader: FeatureReader) -> np.ndarray:
+    """Frames of each utterance, (N,); -1 where stage 2 has dropped it, and has said so."""
+    frames_N = np.full(len(names), -1, dtype=np.int64)
+    there = reader.sizes()
+    key, num_frames = next(there, ("", 0))
+    for row, name in enumerate(names):
+        while key and key < name:
+            key, num_frames = next(there, ("", 0))
+        if key == name:
+            frames_N[row] = num_frames
+    return frames_N
+
+
 def _speech_part(
     split: str,
-    directory: kaldi_dir.DataDir,
-    wanted: dict[str, set[str]],
+    encoded: EncodedSplit,
+    wanted: dict[str, np.ndarray],
+    frames_N: np.ndarray,
     reader: FeatureReader,
-    tokenizer: Tokenizer,
-    ticks: dict[str, np.ndarray],
     repeat: int,
 ) -> SpeechPart:
-    references = {"asr": directory.text, "slu": directory.semantics, "mlm": directory.text}
+    """Without what only MLM needs."""
+    references = {"asr": encoded.text, "slu": encoded.semantics, "mlm": encoded.text}
     for task, reference in references.items():
-        if wanted[task] and reference is None:
+        if wanted[task].any() and reference is None:
             raise ValueError(f"split '{split}' cannot serve task '{task}': it has no labels for it")
-    # Stage 2 may have dropped utterances (it says which); the others are all here.
-    ids = [i for i in directory.ids if i in reader and any(i in wanted[t] for t in references)]
-    ids *= repeat
-    targets = {
-        task: Ragged(tokenizer.encode(reference[i]) if i in wanted[task] else [] for i in ids)
-        for task, reference in references.items()
-        if wanted[task]
-    }
-    # CTC hears the words of whatever target the utterance has; E2E without ASR has them in its SLU
-    # target too.
-    words = Ragged(
-        tokenizer.encode(
-            directory.text[i]
-            if i in wanted["asr"] or i in wanted["mlm"]
-            else target_sequence.words(directory.semantics[i])
-        )
-        for i in ids
-    )
+    some_N = np.any([wanted[task] for task in references], axis=0)
+    rows_U = np.tile(np.flatnonzero(some_N & (frames_N >= 0)), repeat)
+
+    def taken(what: Ragged | None, where_N: np.ndarray) -> Selection:
+        if what is None:
+            return Selection(encoded.characters, np.full_like(rows_U, -1))
+        return Selection(what, np.where(where_N[rows_U], rows_U, -1))
+
     return SpeechPart(
-        ids,
-        reader,
-        np.array([reader.num_frames[i] for i in ids]),
-        targets,
-        words,
-        [directory.wav_scp[i] for i in ids] if ticks else [],
-        Ragged(ticks.get(i, ()) for i in ids),
+        ids=encoded.names(rows_U),
+        reader=reader,
+        num_frames=frames_N[rows_U],
+        targets={
+            task: taken(reference, wanted[task])
+            for task, reference in references.items()
+            if wanted[task].any()
+        },
+        heard=taken(encoded.text, wanted["asr"] | wanted["mlm"]),
+        understood=taken(encoded.words, some_N),
+        wavs=[],
+        ticks=Ragged.of([]),
     )
 
 
@@ -358,19 +372,13 @@ def _word_ticks(
     return ticks
 
 
-def _text_part(
-    split: str,
-    directory: kaldi_dir.DataDir,
-    wanted: dict[str, set[str]],
-    text_tokenizer: TextTokenizer,
-    tokenizer: Tokenizer,
-    repeat: int,
-) -> TextPart:
-    if directory.text is None or directory.semantics is None:
+def _text_part(split: str, encoded: EncodedSplit, wanted_N: np.ndarray, repeat: int) -> TextPart:
+    """With the targets' tokens as sources."""
+    if encoded.text is None or encoded.semantics is None:
         raise ValueError(f"split '{split}' cannot serve task 'nlu': it needs text and semantics")
-    ids = sorted(wanted["nlu"]) * repeat
+    rows_U = np.tile(np.flatnonzero(wanted_N), repeat)
     return TextPart(
-        ids,
-        Ragged(text_tokenizer(directory.text[i]) for i in ids),
-        Ragged(tokenizer.encode(directory.semantics[i]) for i in ids),
+        encoded.names(rows_U),
+        Selection(encoded.text, rows_U),
+        Selection(encoded.semantics, rows_U),
     )

@@ -74,7 +74,7 @@ def test_a_split_holds_the_features_of_each_file(data, num_jobs):
     assert not cached and (summary.num_utterances, summary.num_dropped) == (12, 0)
     reader = FeatureReader(data.parent / "dump" / "train")
     paths = wav_scp(data)
-    assert reader.ids == sorted(paths)
+    assert list(reader.ids) == sorted(paths)
     for key, path in paths.items():
         assert np.array_equal(reader[key], fbank(read(path), SETTINGS))
     assert summary.audio_s == pytest.approx(sum(soundfile.info(p).duration for p in paths.values()))

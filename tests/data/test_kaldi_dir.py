@@ -233,12 +233,12 @@ def test_a_file_may_have_a_name_like_a_part(tmp_path, call):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"text": "a-1 on\na-1 off\na-2 x\nb-1 y\n"}, r"text:2: id 'a-1' .* second time"),
-        ({"text": "a-2 x\na-1 on\nb-1 y\n"}, r"text:2: id 'a-1' stands after 'a-2', .* sorted"),
+        ({"text": "a-1 on\na-1 off\na-2 x\nb-1 y\n"}, r"text:2: id 'a-1': .* second time"),
+        ({"text": "a-2 x\na-1 on\nb-1 y\n"}, r"text:2: id 'a-1': stands after 'a-2', .* sorted"),
         ({"text": "a-1 on\nb-1 y\n"}, r"wav.scp:2: id 'a-2' is not in text \(1 such"),
         ({"text": "a-1 on\na-2 x\nb-1 y\nb-2 y\n"}, r"text:4: id 'b-2' is not in wav.scp"),
-        ({"text": "a-1 on\na-2 \nb-1 y\n"}, r"text:2: id 'a-2' has an empty value"),
-        ({"text": "a-1 on\na-2\nb-1 y\n"}, r"text:2: id 'a-2' has an empty value"),
+        ({"text": "a-1 on\na-2 \nb-1 y\n"}, r"text:2: id 'a-2': has an empty value"),
+        ({"text": "a-1 on\na-2\nb-1 y\n"}, r"text:2: id 'a-2': has an empty value"),
         ({"text": "a-1 on\na-1\u200b off\na-2 x\nb-1 y\n"}, r"'a-1<U\+200B>' is not in wav.scp"),
         ({"text": "a-1 on\na-2\0 x\nb-1 y\n"}, r"text:2: has zero bytes: is UTF-16"),
         (

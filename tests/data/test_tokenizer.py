@@ -53,7 +53,7 @@ def test_tags_and_tasks_are_single_symbols(tokenizer):
 
 def test_a_word_has_the_same_tokens_wherever_it_stands(tokenizer):
     ids = tokenizer.encode("kitchen lights kitchen")
-    kitchen = tokenizer.encode_word("kitchen")
+    kitchen = tokenizer.encode("kitchen")
     assert ids[: len(kitchen)] == kitchen == ids[-len(kitchen) :]
 
 
@@ -103,3 +103,17 @@ def test_other_tags_leave_the_pieces_as_they_are(tokenizer):
         ]
     with pytest.raises(ValueError, match="no words to encode"):
         tokenizer.with_tags(["Rate( )Rate"])
+
+
+def test_what_is_wrong_with_the_sequences_is_said_as_it_is():
+    def sequences():
+        yield from SEQUENCES
+        raise ValueError("text:7: is empty")
+
+    with pytest.raises(ValueError, match=r"^text:7: is empty$"):
+        Tokenizer.train(sequences(), 60)
+
+
+def test_a_sequence_comes_back_if_each_of_its_words_does(tokenizer):
+    assert tokenizer.gives_back("turnOn( kitchen lights )turnOn")
+    assert not tokenizer.gives_back("kitchen \u65e5")

@@ -83,7 +83,7 @@ def test_the_model_takes_features_and_states_alike(encoder, corpus):
     model = build(c, tokenizer).eval()
     whisper.start_base(model.frozen_encoder, "tiny")
     features, kept = FeatureReader(dump / "train"), FeatureReader(directory / "train")
-    assert kept.ids == features.ids
+    assert list(kept.ids) == list(features.ids)
     for key in features.ids:
         outcomes = [
             model.encode_speech(torch.from_numpy(x)[None], torch.tensor([len(x)]))
@@ -190,7 +190,7 @@ def test_augmented_copies_are_kept_once_and_heard_in_training_alone(encoder, cor
     readers += [FeatureReader(frozen_states.copy_of(directory, n) / "train") for n in range(2)]
     assert not (frozen_states.copy_of(directory, 0) / "valid").exists()
     key = readers[0].ids[0]
-    assert all(reader.ids == readers[0].ids for reader in readers)
+    assert all(list(reader.ids) == list(readers[0].ids) for reader in readers)
     versions = [reader[key] for reader in readers]
     for a, b in itertools.combinations(versions, 2):
         assert a.shape != b.shape or not np.allclose(a, b)

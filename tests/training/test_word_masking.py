@@ -202,7 +202,8 @@ def test_utterances_without_an_alignment_are_counted_and_limited(copied):
     (part,) = made.speech
     tasks = {i: part.tasks_of(u) for u, i in enumerate(part.ids)}
     assert tasks == {i: ["asr"] if i == "s-3" else ["asr", "mlm"] for i in IDS}
-    assert examples(root, "mlm", allow_drops=True).speech[0].ids == [i for i in IDS if i != "s-3"]
+    left = examples(root, "mlm", allow_drops=True).speech[0].ids
+    assert list(left) == [i for i in IDS if i != "s-3"]
 
 
 def test_alignments_may_come_with_the_corpus(copied, tmp_path):
@@ -211,7 +212,7 @@ def test_alignments_may_come_with_the_corpus(copied, tmp_path):
     (data / "ctm").rename(tmp_path / "came" / "train.ctm")
     with pytest.raises(FileNotFoundError, match=r"train\.ctm names a directory"):
         examples(root, "mlm")
-    assert examples(root, "mlm", ctm_dir=str(tmp_path / "came")).speech[0].ids == list(IDS)
+    assert list(examples(root, "mlm", ctm_dir=str(tmp_path / "came")).speech[0].ids) == list(IDS)
     c = Config()
     c.train.sources, c.train.valid_splits = [Source("train", ["mlm"])], ["train"]
     c.train.ctm = str(tmp_path / "came")
