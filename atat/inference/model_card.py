@@ -127,17 +127,17 @@ def _sources(settings: Config) -> list[str]:
     return [f"{source.split} ({', '.join(source.tasks)})" for source in settings.train.sources]
 
 
-def _minutes(train_log: Path) -> list[tuple[str, object]]:
-    """How long training took, of the last line of its log; nothing where it does not say."""
-    if not train_log.is_file():
-        return []
-    *_, last = ["", *train_log.read_text(encoding="utf-8", errors="replace").splitlines()]
+def _effort(train_log: Path) -> list[tuple[str, object]]:
+    """How long training took and how much it heard, of its log; nothing where that does not say."""
     try:
-        epoch = json.loads(last)
-        minutes, cpu_minutes = float(epoch["minutes"]), float(epoch["cpu_minutes"])
-    except (ValueError, TypeError, KeyError):
+        lines = train_log.read_text(encoding="utf-8", errors="replace").splitlines()
+        epochs = [json.loads(line) for line in lines]
+        minutes, cpu_minutes = (float(epochs[-1][key]) for key in ("minutes", "cpu_minutes"))
+        hours = sum(float(epoch["audio_s"]) for epoch in epochs) / 3600
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
         return []
-    return [("training", f"{minutes:.0f} min ({cpu_minutes:.0f} CPU-min)")]
+    heard = [("speech heard, repetitions among it", f"{hours:.1f} h")] if hours else []
+    return [("training", f"{minutes:.0f} min ({cpu_minutes:.0f} CPU-min)"), *heard]
 
 
 def _tasks(settings: Config) -> list[str]:
@@ -312,7 +312,7 @@ def _training(exp_dir: Path, settings: Config) -> str:
     }
     facts += [(title, env[key]) for key, title in titles.items() if key in env]
     facts += [("learned from", ", ".join(_sources(settings)))]
-    facts += _minutes(exp_dir / "train.jsonl")
+    facts += _effort(exp_dir / "train.jsonl")
     facts += [("features", settings.features.kind)]
     if settings.model.frozen_encoder:
         facts.append(("frozen encoder", settings.model.frozen_encoder))

@@ -103,10 +103,14 @@ def test_a_calibration_counts_where_it_is_of_this_model(exp, own):
 def test_where_it_was_trained_is_in_it_and_paths_and_the_command_are_not(exp):
     env = {"seed": 7, "commit": "abc123", "num_parameters": 12345, "command": "/srv/train.py"}
     (exp / "env.json").write_text(json.dumps(env))
-    epochs = [{"minutes": 1.2, "cpu_minutes": 2.0}, {"minutes": 41.3, "cpu_minutes": 77.8}]
+    epochs = [
+        {"minutes": 1.2, "cpu_minutes": 2.0, "audio_s": 1800.0},
+        {"minutes": 41.3, "cpu_minutes": 77.8, "audio_s": 3600.0},
+    ]
     (exp / "train.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     text = model_card.card(exp)
     assert "| training | 41 min (78 CPU-min) |" in text
+    assert "| speech heard, repetitions among it | 1.5 h |" in text
     for damaged in ("", "{", "[]", '{"minutes": "x", "cpu_minutes": 1}'):
         (exp / "train.jsonl").write_text(damaged)
         assert "| training |" not in model_card.card(exp)
