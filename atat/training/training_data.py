@@ -114,8 +114,8 @@ class TrainingData:
         num_copies: int = 0,
         ctm_dir: str | None = None,
     ):
-        known = {*SPEECH_TASKS, *TEXT_TASKS}
-        _check_tasks(sources, known)
+        _check_tasks(sources, {*SPEECH_TASKS, *TEXT_TASKS})
+        self._data, self._dump = data, dump
         self.speech: list[SpeechPart] = []
         self.text: list[TextPart] = []
         self.notes: list[str] = []
@@ -125,44 +125,67 @@ class TrainingData:
             encoded = encoded_split.read(data, split, tokenizer)
             wanted = _wanted(data / split, here, len(encoded), seed)
             if any(wanted[task].any() for task in SPEECH_TASKS):
-                reader = FeatureReader(dump / split)
-                frames_N = _frames(encoded.names(), reader)
-                ticks: dict[str, np.ndarray] = {}
-                if wanted["mlm"].any():
-                    path, able_N = ctm.path_of(split, data, ctm_dir), frames_N >= 0
-                    able_N &= wanted["mlm"]
-                    ticks = self._aligned(path, data / split, encoded, able_N, allow_drops)
-                    wanted["mlm"] = np.array([i in ticks for i in encoded.names()])
-                part = _speech_part(split, encoded, wanted, frames_N, reader, repeat)
-                if ticks:
-                    part.ticks = Ragged.of(ticks.get(i, ()) for i in part.ids)
-                    paths = kaldi_dir.column(data / split, "wav.scp")
-                    part.wavs = [paths[i] for i in part.ids]
+                part = self._spoken(split, encoded, wanted, repeat, allow_drops, ctm_dir)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
                 self.speech.append(part)
             if wanted["nlu"].any():
-                written = _text_part(split, encoded, wanted["nlu"], repeat)
-                if text_tokenizer not in (None, tokenizer.encode):
-                    assert text_tokenizer is not None
-                    texts = kaldi_dir.column(data / split, "text")
-                    written.sources = Ragged.of(text_tokenizer(texts[i]) for i in written.ids)
-                self.text.append(written)
+                other = text_tokenizer if text_tokenizer != tokenizer.encode else None
+                self.text.append(self._written(split, encoded, wanted["nlu"], repeat, other))
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.speech_index = _index_of(self.speech)
         self.text_index = _index_of(self.text)
 
-    def _aligned(
-        self, path: Path, directory: Path, encoded: EncodedSplit, able_N: np.ndarray, allow: bool
-    ) -> dict[str, np.ndarray]:
-        """Where the words of utterances are; `notes` says how many have no alignment."""
-        wanted = set(encoded.names(np.flatnonzero(able_N)))
-        ticks = _word_ticks(path, kaldi_dir.read(directory), wanted, allow)
-        if len(ticks) < len(wanted):
+    def _spoken(
+        self,
+        split: str,
+        encoded: EncodedSplit,
+        wanted: dict[str, np.ndarray],
+        repeat: int,
+        allow_drops: bool,
+        ctm_dir: str | None,
+    ) -> SpeechPart:
+        """The spoken utterances of a split, `notes` of those without an alignment for MLM."""
+        reader = FeatureReader(self._dump / split)
+        frames_N = _frames(encoded.names(), reader)
+        if not wanted["mlm"].any():
+            return _speech_part(split, encoded, wanted, frames_N, reader, repeat)
+        directory = kaldi_dir.read(self._data / split)
+        able = set(encoded.names(np.flatnonzero(wanted["mlm"] & (frames_N >= 0))))
+        path = ctm.path_of(split, self._data, ctm_dir)
+        ticks = _word_ticks(path, directory, able, allow_drops)
+        if len(ticks) < len(able):
             self.notes.append(
-                f"split '{directory.name}': {len(wanted) - len(ticks)} of {len(wanted)} utterances "
-                "have no alignment and are left out of task 'mlm'"
+                f"split '{split}': {len(able) - len(ticks)} of {len(able)} utterances have no "
+                "alignment and are left out of task 'mlm'"
             )
-        return ticks
+        aligned = wanted | {"mlm": np.array([i in ticks for i in encoded.names()])}
+        part = _speech_part(split, encoded, aligned, frames_N, reader, repeat)
+        if ticks:
+            assert directory.wav_scp is not None  # `_word_ticks` has looked
+            part.ticks = Ragged.of(ticks.get(i, ()) for i in part.ids)
+            part.wavs = [directory.wav_scp[i] for i in part.ids]
+        return part
+
+    def _written(
+        self,
+        split: str,
+        encoded: EncodedSplit,
+        wanted_N: np.ndarray,
+        repeat: int,
+        text_tokenizer: TextTokenizer | None,
+    ) -> TextPart:
+        """The written sentences of a split; their sources by another tokenizer if one is given."""
+        if encoded.text is None or encoded.semantics is None:
+            raise ValueError(
+                f"split '{split}' cannot serve task 'nlu': it needs text and semantics"
+            )
+        rows_U = np.tile(np.flatnonzero(wanted_N), repeat)
+        ids = encoded.names(rows_U)
+        sources: Ragged | Selection = Selection(encoded.text, rows_U)
+        if text_tokenizer is not None:
+            texts = kaldi_dir.column(self._data / split, "text")
+            sources = Ragged.of(text_tokenizer(texts[i]) for i in ids)
+        return TextPart(ids, sources, Selection(encoded.semantics, rows_U))
 
 
 def _check_tasks(sources: list[Source], known: set[str]) -> None:
@@ -370,15 +393,3 @@ def _word_ticks(
             "every time (rerun stage 1)"
         )
     return ticks
-
-
-def _text_part(split: str, encoded: EncodedSplit, wanted_N: np.ndarray, repeat: int) -> TextPart:
-    """With the targets' tokens as sources."""
-    if encoded.text is None or encoded.semantics is None:
-        raise ValueError(f"split '{split}' cannot serve task 'nlu': it needs text and semantics")
-    rows_U = np.tile(np.flatnonzero(wanted_N), repeat)
-    return TextPart(
-        encoded.names(rows_U),
-        Selection(encoded.text, rows_U),
-        Selection(encoded.semantics, rows_U),
-    )
