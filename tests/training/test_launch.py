@@ -15,8 +15,9 @@ from atat.config.schema import Source
 from atat.data import kaldi_dir
 from atat.models import checkpoint
 from atat.training import distributed, launch, run_directory
+from atat.training.collator import Collator
 from tests import toy
-from tests.tiny_training import lines, run, settings
+from tests.tiny_training import lines, run, settings, stop_at
 
 
 @pytest.fixture
@@ -48,6 +49,17 @@ def start(root: Path, name: str, *overrides: str) -> subprocess.Popen:
     command += ["--data", str(root / "data"), "--dump", str(root / "dump")]
     command += ["--exp", str(root / "exp" / name), *overrides]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_killed_loader_ends_the_training_with_one_line_and_the_epochs_before_stay(
+    corpus, monkeypatch
+):
+    monkeypatch.setattr(Collator, "__call__", Collator.__call__)  # so that it is put back
+    stop_at(25, signal.SIGKILL)  # in the third epoch, in the process that makes its batches
+    with pytest.raises(ChildProcessError) as error:
+        run(settings(num_workers=1), corpus, "atat")
+    assert str(error.value) == distributed.DIED
+    assert [line["epoch"] for line in lines(corpus / "exp" / "atat")] == [1, 2]
 
 
 @pytest.mark.parametrize(
