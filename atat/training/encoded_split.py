@@ -147,7 +147,7 @@ def _load(directory: Path, inputs: str) -> EncodedSplit | None:
         }
         parts = [ragged.get(name) for name in _RAGGED[1:]]
         return EncodedSplit(ragged["characters"], *parts, arrays["skeleton_N"], about["skeletons"])
-    except (OSError, *WRONG_JSON):
+    except (OSError, EOFError, *WRONG_JSON):
         return None
 
 

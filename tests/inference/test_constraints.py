@@ -144,7 +144,7 @@ def is_well_formed(sequence, nesting=None, max_depth=8):
 )
 def test_well_formed_accepts_what_parses_and_nothing_else(tokenizer, known, num_accepted):
     accept = WellFormed(tokenizer, **known)
-    word = tokenizer.encode_word("stop")[-1]
+    word = tokenizer.encode("stop")[-1]
     symbols = [*tokenizer.encode(" ".join(tokenizer.tags)), word]
     for length in range(6):
         rows = list(itertools.product(symbols, repeat=length))

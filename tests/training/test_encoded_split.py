@@ -54,7 +54,7 @@ def test_other_labels_or_another_tokenizer_are_encoded_anew(made):
     assert contents(encoded_split.read(data, "train", other)) != before
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "about"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove", "about"])
 def test_what_is_damaged_is_encoded_anew(made, damage):
     data, tokenizer, kept = made
     expected = contents(encoded_split.read(data, "train", tokenizer))
@@ -66,7 +66,7 @@ def test_what_is_damaged_is_encoded_anew(made, damage):
         content[-3] ^= 1
         path.write_bytes(content)
     else:
-        path.write_bytes(content[:-3])
+        path.write_bytes(b"" if damage == "empty" else content[:-3])
     assert contents(encoded_split.read(data, "train", tokenizer)) == expected
 
 
