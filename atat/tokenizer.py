@@ -4,6 +4,7 @@ With a start (--init_from), words are cut as there, so that all that was learned
 goes on to mean the same; tags are those of the training splits.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def main() -> None:
     if lost and start is None:
         raise ValueError(f"the tokenizer does not give back '{lost[0]}' (a bug: please report)")
     tokenizer.save(Path(args.data) / "tokenizer")
-    for split in settings.splits:  # now, so that trainings start at once
+    # Those of an earlier tokenizer are of no use; and now, so that trainings start at once.
+    shutil.rmtree(Path(args.data) / encoded_split.KEPT, ignore_errors=True)
+    for split in settings.splits:
         encoded_split.read(Path(args.data), split, tokenizer)
     print(
         f"tokenizer: {len(tokenizer)} symbols, {len(tokenizer.tags)} of them tags; "

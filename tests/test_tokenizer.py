@@ -6,6 +6,7 @@ import pytest
 
 from atat import tokenizer as command
 from atat.data.tokenizer import Tokenizer
+from atat.training import encoded_split
 
 
 @pytest.fixture
@@ -51,3 +52,10 @@ def test_a_start_can_be_left_aside(stage_3, start, tmp_path):
     options = ["--init_from", str(tmp_path / "start"), "tokenizer.pieces_of_start=false"]
     found = stage_3("Run( zigzag )Run", *options)
     assert found.decode(found.encode("zigzag")) == "zigzag"
+
+
+def test_token_ids_of_an_earlier_tokenizer_are_gone(stage_3, tmp_path):
+    for sequence in ("Go( walk home )Go", "Run( zigzag )Run"):
+        tokenizer = stage_3(sequence)
+        kept = tmp_path / "data" / encoded_split.KEPT
+        assert [path.name for path in kept.iterdir()] == [tokenizer.digest[:12]]

@@ -175,7 +175,7 @@ def sha256(*parts: str | bytes) -> str:
 
 
 def sha256_of_files(paths: Iterable[Path]) -> str:
-    """`sha256` of what files hold, read bit by bit; one that is not there counts as empty."""
+    """`sha256` of what files hold, read in blocks; one that is not there counts as empty."""
     digest = hashlib.sha256()
     for path in paths:
         size = path.stat().st_size if path.is_file() else 0

@@ -7,7 +7,7 @@ checking the directories (`write`), reading them (`read`), stage 3 (`tokenizer`)
 batch of a training of one process (`start`: checks, examples, plan, batch; stage 2's checks of its
 archives among them). Prints a table of CPU seconds and peak memory; --out draws them too.
 
-  tools/bench/scale.py --work /tmp/scale --sizes 1000 10000 100000 --out scale.png
+  tools/bench/scale.py --work ../scale --sizes 1000 10000 100000 --out scale.png
 """
 
 import json
