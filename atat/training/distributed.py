@@ -5,6 +5,7 @@ or from `launch` here, on this machine. They exchange through torch.distributed:
 on GPUs. A process that nobody has started for such a purpose is alone, and all here does nothing.
 """
 
+import contextlib
 import datetime
 import json
 import logging
@@ -31,6 +32,8 @@ DIED = (
 )
 PREPARED = "prepared"  # key of the store
 PATIENCE = datetime.timedelta(days=2)  # of those that wait for the first one's preparation
+HEARD = "heard of rank "  # keys of the store: a process knows that the preparation failed
+COURTESY = datetime.timedelta(seconds=10)  # of the first one, which has the store, for those
 
 
 class World(NamedTuple):
@@ -172,11 +175,16 @@ def meet(world: World, num_gpus: int, prepare: Callable[[], str] | None = None) 
             answer = prepare()
         finally:
             store.set(PREPARED, json.dumps(answer))
+            if answer is None:  # the store ends with this process: the others read it before
+                with contextlib.suppress(torch.distributed.DistError):
+                    store.wait([f"{HEARD}{i}" for i in range(1, world.size)], COURTESY)
     else:
         try:
             store.wait([PREPARED], PATIENCE)
             answer = json.loads(store.get(PREPARED))
-        except torch.distributed.DistError:  # it has left already, and the store with it
+            if answer is None:
+                store.set(f"{HEARD}{world.rank}", "")
+        except torch.distributed.DistError:  # it was killed, and the store with it
             answer = None
     if answer is None:  # the first one has said why
         raise SystemExit(cli.USAGE)
