@@ -92,7 +92,10 @@ def main() -> None:
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
         directory = args.exp / f"decode_{name}"
         if run.recognizer is not None:
-            record = recognize(name, run, args.data, options[name].beam, directory, args.nj)
+            record = recognize(
+                *(name, run, args.data, options[name].beam, directory, args.nj),
+                spelled_out=settings.data.spelled_out,
+            )
         elif run.tagger == "crf":
             where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
             record = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)

@@ -40,9 +40,7 @@ class DataConfig:
     voices: dict[str, dict[str, float]] = setting(
         {}, "split: {engine: share}; engines of test must not be in train"
     )
-    num_pseudo_speakers: int = setting(
-        1, "resampling factors a voice, as so many speakers", up_to(10000)
-    )
+    num_pseudo_speakers: int = setting(1, "resampling factors a voice", up_to(10000))
     rate_range: list[float] = setting([1.0, 1.0], "speaking rate, factor", RANGE_ABOVE_0)
     pitch_range: list[float] = setting(
         [1.0, 1.0], "pitch, factor, where the engine has it", RANGE_ABOVE_0
@@ -61,8 +59,9 @@ class DataConfig:
     unsupported: bool = setting(
         True, "of trees: keep sentences whose intent is IN:UNSUPPORTED*, as the paper"
     )
-    domains: list[str] = setting(
-        [], "of trees: the domains to learn; [] is all that the recipe is about"
+    domains: list[str] = setting([], "of trees: those to learn; []: all the recipe is about")
+    spelled_out: bool = setting(
+        False, "of trees: texts have numbers in words, as they are said; semantics keep theirs"
     )
     renderings: int = setting(
         1, "times that a training sentence is spoken, by different voices", AT_LEAST_1
@@ -73,12 +72,11 @@ class DataConfig:
     num_spoken: int = setting(
         0, "of trees: training sentences that are spoken too; 0 is all", AT_LEAST_0
     )
-    num_asr: int = setting(
-        0, "of rendered speech: utterances of the split asr: no semantics", AT_LEAST_0
+    num_asr: int = setting(0, "utterances of the rendered split asr: no semantics", AT_LEAST_0)
+    num_word_lists: int = setting(
+        0, "of pretraining: utterances more in it: English words in any order", AT_LEAST_0
     )
-    num_foreign: int = setting(
-        0, "of a grammar: utterances of the split foreign: of other domains", AT_LEAST_0
-    )
+    num_foreign: int = setting(0, "of a grammar: utterances of other domains", AT_LEAST_0)
     trees: str | None = setting(
         None, "of pretraining: directory of a corpus of trees, whose data.domains are learned too"
     )

@@ -25,6 +25,7 @@ from atat.config.tasks import TAGGED_TASKS, token_of
 from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
+from atat.grammar.spelling import spell_out
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.hub import HubModel
@@ -361,8 +362,14 @@ class SpeechToSemantics(HubModel):
         return text_tokenizer(self.settings.model, self.tokenizer)
 
     def _words(self, text: str) -> str:
-        """The words of a typed sentence as training has them: a grammar's are spelled out."""
-        return said(text) if self.typed else normalize(text, punctuation(self.tokenizer))
+        """The words of a typed sentence as training has them: a grammar's are spelled out, others
+        with `data.spelled_out`."""
+        if self.typed:
+            return said(text)
+        return normalize(
+            spell_out(text) if self.settings.data.spelled_out else text,
+            punctuation(self.tokenizer),
+        )
 
     def _unknown(self, sentence: str) -> tuple[str, ...]:
         return tuple(w for w in sentence.split() if self.tokenizer.unk in self.tokenizer.encode(w))

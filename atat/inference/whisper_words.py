@@ -14,6 +14,7 @@ from atat.common import parallel
 from atat.common.provenance import commit
 from atat.config.schema import DecodeRun
 from atat.data import audio, kaldi_dir
+from atat.grammar.spelling import spell_out
 from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
 from atat.inference.whisper_listener import WINDOW_S, Listener
 
@@ -21,7 +22,13 @@ Heard = tuple[str, float, float, float]  # words, their score, seconds of audio,
 
 
 def recognize(
-    name: str, run: DecodeRun, data: Path, beam: int, directory: Path, num_jobs: int
+    name: str,
+    run: DecodeRun,
+    data: Path,
+    beam: int,
+    directory: Path,
+    num_jobs: int,
+    spelled_out: bool = False,
 ) -> RunRecord:
     """Recognise a split, and write `hyp.jsonl` and `run.json` as stage 5 does.
 
@@ -32,6 +39,7 @@ def recognize(
         beam: of the search.
         directory: `decode_<run>/`, which is replaced.
         num_jobs: processes.
+        spelled_out: numbers become words, as in the texts of the split (data.spelled_out).
 
     Returns:
         What `run.json` says.
@@ -48,7 +56,8 @@ def recognize(
     audio_s = cpu_s = 0.0
     keys: Sequence[str] = sorted(wavs)
     found = parallel.run(find, (wavs[key] for key in keys), num_jobs, total=len(keys), desc=name)
-    for key, (words, score, seconds, spent) in zip(keys, found, strict=True):
+    for key, (heard, score, seconds, spent) in zip(keys, found, strict=True):
+        words = spell_out(heard) if spelled_out else heard
         line = empty_line(key, run.task)
         line["hypothesis"], line["score"] = words, round(score, 4)
         line["nbest"] = [{"hypothesis": words, "score": round(score, 4)}]

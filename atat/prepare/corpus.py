@@ -37,7 +37,7 @@ class Utterance:
     id: str
     wav: Path | None = None  # None: text only, or (in a split with speech) not recorded
     text: str | None = None  # as `normalize` gives it
-    semantics: str | None = None  # target sequence of the same words
+    semantics: str | None = None  # target sequence of the same words (numbers may be in digits)
     speaker: str | None = None
 
 

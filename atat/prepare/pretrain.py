@@ -5,7 +5,7 @@ Splits (the paper's tasks: SLU and NLU of music, ASR and masked ASR of read spee
   train        sentences of SNIPS NLU, and of data.trees, spoken by the voices of data.voices.train
   train_text   the same sentences, without speech
   asr          speech with text alone: data.asr_corpus (LibriSpeech), else sentences of
-               data.asr_texts, spoken by the voices of training
+               data.asr_texts and lists of words, spoken by the voices of training
   valid        data.num_valid of those sentences, in no other split, spoken by train's voices
   test         SNIPS NLU's validation sentences, spoken by a synthesiser of no other split
 """
@@ -17,7 +17,15 @@ from pathlib import Path
 from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.prepare import corpus, librispeech, snips_nlu, spoken_grammar, top_format, top_splits
+from atat.prepare import (
+    corpus,
+    librispeech,
+    snips_nlu,
+    spoken_grammar,
+    top_format,
+    top_splits,
+    word_lists,
+)
 from atat.prepare.top_format import Sentence
 
 MAX_LINE = 2_000  # characters of a sentence of data.asr_texts
@@ -46,7 +54,8 @@ def sentences_of(settings: Config, corpus_dir: Path) -> dict[str, list[Sentence]
         train = top_splits.sample(train, data.num_train, f"{settings.seed} train")
     if data.num_test:
         test = top_splits.sample(test, data.num_test, f"{settings.seed} test")
-    return {"train": train, "valid": valid, "test": test}
+    found = {"train": train, "valid": valid, "test": test}
+    return {split: top_splits.as_said(part, settings) for split, part in found.items()}
 
 
 def trees(settings: Config) -> list[Sentence]:
@@ -59,14 +68,22 @@ def trees(settings: Config) -> list[Sentence]:
 
 
 def asr_texts(settings: Config, learned: set[str]) -> list[Sentence]:
-    """data.num_asr (0: all) sentences of the file data.asr_texts, one a line, none of `learned`.
+    """data.num_asr (0: all) sentences of the file data.asr_texts, one a line, none of `learned`,
+    then data.num_word_lists lists of words.
 
     Raises:
         ValueError: there is no such file, a line is too long, or there are too few sentences.
     """
     data = settings.data
-    if not data.asr_texts:
-        return []
+    lists = word_lists.draw(data.num_word_lists, settings.seed)
+    texts = _texts_of_file(settings, learned) if data.asr_texts else []
+    named = [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
+    named += [Sentence(f"words-{n:06d}", "", text) for n, text in enumerate(lists)]
+    return top_splits.as_said(named, settings)
+
+
+def _texts_of_file(settings: Config, learned: set[str]) -> list[str]:
+    data = settings.data
     path = spoken_grammar.ROOT / data.asr_texts
     if not path.is_file():
         raise ValueError(f"data.asr_texts: {path} is no file; expected sentences, one a line")
@@ -85,7 +102,7 @@ def asr_texts(settings: Config, learned: set[str]) -> list[Sentence]:
         print(f"asr: {len(texts)} sentences, not {data.num_asr}", file=sys.stderr)
     elif data.num_asr:
         texts = random.Random(f"{settings.seed} asr").sample(texts, data.num_asr)
-    return [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
+    return texts
 
 
 def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> dict[str, str]:

@@ -51,7 +51,7 @@ class Sentence:
 
     Attributes:
         id: unique in the corpus; says where the row stands.
-        text: its words; those of `semantics`.
+        text: its words; those of `semantics`, but for numbers that are spelled out.
         semantics: target sequence; None where it is not to be known.
         wav: its recording, where the corpus has some (the file need not be there).
     """

@@ -6,11 +6,13 @@ Shared by stage 1 of `top_zeroshot` and of `music_lowres`.
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from atat.common.files import sha256
 from atat.config import config_file
 from atat.config.schema import Config
+from atat.grammar.spelling import spell_out
 from atat.prepare import corpus, spoken_grammar, top_format
 from atat.prepare.corpus import Utterance
 from atat.prepare.top_format import Corpus, Sentence
@@ -37,8 +39,17 @@ def read(source: Corpus, settings: Config, domains: Iterable[str]) -> dict[str, 
             raise ValueError(f"{source.directory}: {name} has no sentence that the settings keep")
         if num > len(sentences):
             print(f"{split}: {len(sentences)} sentences, not {num}", file=sys.stderr)
-        splits[split] = sample(sentences, num, f"{settings.seed} {split}") if num else sentences
+        drawn = sample(sentences, num, f"{settings.seed} {split}") if num else sentences
+        splits[split] = as_said(drawn, settings)
     return splits
+
+
+def as_said(sentences: list[Sentence], settings: Config) -> list[Sentence]:
+    """With data.spelled_out, the same with the numbers of their texts in words: "at seven pm" of
+    "[SL:DATE_TIME at 7 pm ]". CTC hears no digits, and another corpus may write none."""
+    if not settings.data.spelled_out:
+        return sentences
+    return [replace(sentence, text=spell_out(sentence.text)) for sentence in sentences]
 
 
 def supported(sentences: list[Sentence], keep: bool, split: str) -> list[Sentence]:

@@ -58,7 +58,8 @@ def read_others(settings: Config, source: top_format.Corpus) -> list[Sentence]:
         return []
     learned = settings.data.domains or DOMAINS
     every = (s for split in top_format.SPLITS for s in top_format.read(source, split))
-    return [sentence for sentence in every if sentence.domain not in learned]
+    others = [sentence for sentence in every if sentence.domain not in learned]
+    return top_splits.as_said(others, settings)
 
 
 def read_recordings(settings: Config, source: top_format.Corpus) -> list[Utterance]:
@@ -72,7 +73,7 @@ def read_recordings(settings: Config, source: top_format.Corpus) -> list[Utteran
         return []
     sentences = top_format.read(source, "test", settings.data.domains or DOMAINS)
     sentences = top_splits.supported(sentences, settings.data.unsupported, "test_real")
-    return top_splits.recorded(sentences)
+    return top_splits.recorded(top_splits.as_said(sentences, settings))
 
 
 def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> dict[str, str]:
