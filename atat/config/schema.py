@@ -66,11 +66,12 @@ class DataConfig:
     renderings: int = setting(
         1, "times that a training sentence is spoken, by different voices", AT_LEAST_1
     )
-    low_resource: float = setting(
-        0.1, "of trees: share of the training sentences in train_low; paper"
-    )
+    low_resource: float = setting(0.1, "of trees: share of training in train_low; paper")
     num_spoken: int = setting(
         0, "of trees: training sentences that are spoken too; 0 is all", AT_LEAST_0
+    )
+    num_recombined: int = setting(
+        0, "of pretraining: training sentences more, whose slots have others' values", AT_LEAST_0
     )
     num_asr: int = setting(0, "utterances of the rendered split asr: no semantics", AT_LEAST_0)
     num_word_lists: int = setting(

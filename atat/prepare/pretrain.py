@@ -2,7 +2,8 @@
 
 Splits (the paper's tasks: SLU and NLU of music, ASR and masked ASR of read speech):
 
-  train        sentences of SNIPS NLU, and of data.trees, spoken by the voices of data.voices.train
+  train        sentences of SNIPS NLU, of data.trees, and data.num_recombined of their parts, spoken
+               by the voices of data.voices.train
   train_text   the same sentences, without speech
   asr          speech with text alone: data.asr_corpus (LibriSpeech), else sentences of
                data.asr_texts and lists of words, spoken by the voices of training
@@ -20,6 +21,7 @@ from atat.config.schema import Config
 from atat.prepare import (
     corpus,
     librispeech,
+    recombination,
     snips_nlu,
     spoken_grammar,
     top_format,
@@ -54,6 +56,8 @@ def sentences_of(settings: Config, corpus_dir: Path) -> dict[str, list[Sentence]
         train = top_splits.sample(train, data.num_train, f"{settings.seed} train")
     if data.num_test:
         test = top_splits.sample(test, data.num_test, f"{settings.seed} test")
+    taken = {sentence.text for sentence in (*valid, *test)}
+    train = train + recombination.recombine(train, data.num_recombined, taken, settings.seed)
     found = {"train": train, "valid": valid, "test": test}
     return {split: top_splits.as_said(part, settings) for split, part in found.items()}
 
