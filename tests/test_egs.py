@@ -424,7 +424,7 @@ def test_top_zeroshot_learns_trees_and_is_tested_on_rendered_and_recorded_speech
 # Whisper is too large for a test.
 FROM_NOTHING = """
 features: {kind: kaldi}
-data: {num_valid: 6}
+data: {num_valid: 6, num_recombined: 3, num_word_lists: 2}
 model: {frozen_encoder: null, speech_pretrained: null, utterance_mean: true, subsampling: 8,
         speech_encoder: conformer, decoder: transformer}
 """
@@ -440,6 +440,8 @@ def test_a_pretrained_model_is_what_trees_start_from(recipe, tmp_path):
     assert scores(start / "decode_test_asr")["wer"]["n"] > 0
     spoken = (start.parent / "data" / "asr" / "text").read_text()
     assert "is it late" in spoken and "read me the news" in spoken
+    assert "words-000001" in spoken and "words-000002" not in spoken
+    assert "recombined-000002" in (start.parent / "data" / "train_text" / "text").read_text()
 
     said = recipe("top_zeroshot", *options, "--init_from", start, "--stop_stage", "4")
     here, there = (Tokenizer.load(d / "tokenizer") for d in (tmp_path / "exp" / "atat", start))

@@ -45,7 +45,7 @@ def draw(num: int, seed: int) -> list[str]:
     lists = []
     for _ in range(num):
         length = chance.choice(LENGTHS)
-        if len(bag) < length:
+        while len(bag) < length:
             bag += chance.sample(words, len(words))
         lists.append(" ".join(bag.pop() for _ in range(length)))
     return lists

@@ -276,6 +276,25 @@ def test_in_a_cascade_another_recogniser_hears_and_the_model_understands(
     assert scoring.score_run(exp / "decode_whisper", toy_data[0], {})[None]["wer"]["value"] == 0.0
 
 
+@pytest.mark.parametrize("spelled_out", [False, True])
+def test_another_recognisers_numbers_are_spelled_where_the_texts_are(
+    monkeypatch, exp, toy_data, spelled_out
+):
+    settings = config_file.load_resolved(exp / "config.yaml")
+    settings.data.spelled_out = spelled_out
+    settings.decode.runs = {"whisper": DecodeRun(task="asr", recognizer="w")}
+    config_file.save(settings, exp / "config.yaml")
+    wavs = kaldi_dir.read(toy_data[0] / "test").wav_scp.values()
+    heard = {len(audio.read(wav)): "set it to 7 30 pm" for wav in wavs}
+    monkeypatch.setattr(whisper_words, "listener", lambda source: Whisper(heard))
+    monkeypatch.setattr(
+        sys, "argv", ["", "--exp", str(exp), "--data", str(toy_data[0]), "--dump", str(toy_data[1])]
+    )
+    decode.main()
+    words = {line["hypothesis"] for line in lines_of(exp / "decode_whisper")}
+    assert words == {"set it to seven thirty pm" if spelled_out else "set it to 7 30 pm"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from atat import SpeechToSemantics
+from atat.config import config_file
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference.length_batches import batches
@@ -147,6 +148,18 @@ def test_text_is_normalised_and_unknown_words_are_reported(model):
     assert odd.unknown == ("küche",)
     results = model(text=["set the volume to ten", "turn on the living room lights please now"])
     assert same(results[0], model(text="set the volume to ten"))
+
+
+@pytest.mark.parametrize("spelled_out", [False, True])
+def test_numbers_are_typed_as_the_texts_of_training_have_them(copy, spelled_out):
+    (copy / "grammar.yaml").unlink()
+    settings = config_file.load_resolved(copy / "config.yaml")
+    settings.data.spelled_out = spelled_out
+    config_file.save(settings, copy / "config.yaml")
+    model = SpeechToSemantics.load(copy)
+    result = model(text="Set the volume to 10")
+    assert result.unknown == (() if spelled_out else ("10",))
+    assert same(result, model(text="set the volume to ten")) is spelled_out
 
 
 def test_nbest_are_different_and_sorted(model, toy_wavs):

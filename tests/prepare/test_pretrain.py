@@ -73,3 +73,32 @@ def test_validation_leaves_something_to_train_on(tmp_path, num):
 def test_a_missing_file_of_sentences_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"data\.asr_texts: .*none\.txt is no file"):
         prepare(tmp_path, f"data.asr_texts={tmp_path / 'none.txt'}")
+
+
+def test_more_sentences_come_by_recombination_and_as_lists_of_words(tmp_path):
+    prepare(tmp_path, "data.num_recombined=50", "data.num_word_lists=2")
+    found = splits(tmp_path)
+    more = {i for i in found["train"].ids if "recombined" in i}
+    assert more and len(more) == sum("recombined" in i for i in found["train_text"].ids)
+    told = {found[split].text[i] for split in ("valid", "test") for i in found[split].ids}
+    assert not {found["train"].text[i] for i in more} & told
+    assert all("words" in i for i in found["asr"].ids) and len(found["asr"].ids) == 2
+    assert found["asr"].semantics is None
+
+
+def test_numbers_are_written_as_they_are_said(tmp_path):
+    (tmp_path / "lines.txt").write_text("call me at 10\n")
+    texts = f"data.asr_texts={tmp_path / 'lines.txt'}"
+    topv2 = write_topv2(tmp_path / "v2")
+    trees = [f"data.trees={topv2}", "data.domains=[event]"]
+    prepare(tmp_path, texts, *trees, "data.spelled_out=true")
+    found = splits(tmp_path)
+    assert set(found["asr"].text.values()) == {"call me at ten"}
+    both = {
+        (part.text[i], part.semantics[i])
+        for part in (found["train"], found["valid"], found["train_text"])
+        for i in part.ids
+        if "tomorrow" in part.text[i]
+    }
+    (text, semantics), *others = both
+    assert not others and "five thirty pm" in text and "5 30 pm" in semantics
