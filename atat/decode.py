@@ -11,6 +11,7 @@ from pathlib import Path
 from atat.common import cli, shares
 from atat.data import kaldi_dir
 from atat.inference import crf_tagger, decode_shares
+from atat.inference.decode_by_others import decode_by_another, is_of_the_model
 from atat.inference.decode_inputs import open_inputs
 from atat.inference.decode_runs import (
     chosen_runs,
@@ -67,7 +68,6 @@ def main() -> None:
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
     from atat.inference.predictor import SpeechToSemantics
-    from atat.inference.whisper_words import recognize
 
     num_threads = settings.train.num_threads
     model = SpeechToSemantics.load(
@@ -82,27 +82,22 @@ def main() -> None:
                 with_confidence=args.confidence,
             )
             for name, run in runs.items()
-            if name in inputs
-            and (run.tagger, run.recognizer) == (None, None)
-            and run.source != "hypotheses"
+            if name in inputs and is_of_the_model(run) and run.source != "hypotheses"
         )
         raise shares.Done(f"share {share}: {num_utterances} utterances decoded")
     records = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
         directory = args.exp / f"decode_{name}"
-        if run.recognizer is not None:
-            record = recognize(
-                *(name, run, args.data, options[name].beam, directory, args.nj),
-                spelled_out=settings.data.spelled_out,
-            )
-        elif run.tagger == "crf":
-            where = {"run": name, "split": run.split, "source": run.source, "input": run.input}
-            record = crf_tagger.tag(args.data / crf_tagger.SPLIT, found.texts, where, directory)
-        else:
+        if is_of_the_model(run):
             record = decode_run(
                 *(model, name, run, options[name], found, directory, args.exp, args.nj),
                 with_confidence=args.confidence,
+            )
+        else:
+            record = decode_by_another(
+                *(name, run, args.data, options[name].beam, found, directory, args.nj),
+                spelled_out=settings.data.spelled_out,
             )
         records.append(record)
     decode_shares.remove(args.exp)

@@ -43,6 +43,9 @@ COMMANDS = (
     "wyoming",
 )
 MAX_COMMAND_LINES = 125
+MAX_MODULE_LINES = 450
+MAX_FUNCTION_LINES = 60  # without its docstring
+LONG = {"search"}  # one loop, which reads better whole
 # As prose and file names have them. `commands` is the name of a recipe, and a word.
 DATASETS = re.compile(
     r"fluent[_ ]speech|\bsnips|\bslurp|librispeech|barista|music_lowres|top_(zeroshot|corpus)|topv2"
@@ -137,8 +140,33 @@ def thick_commands(root: Path) -> list[str]:
     return found
 
 
+def long_ones(root: Path) -> list[str]:
+    """Modules and functions that nobody reads at a glance."""
+    found = []
+    for path in sorted((root / "atat").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if (num_lines := len(text.splitlines())) > MAX_MODULE_LINES:
+            found.append(f"{path.relative_to(root)} has {num_lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in LONG:
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                num_lines = node.end_lineno - first.lineno + 1
+                if num_lines > MAX_FUNCTION_LINES:
+                    found.append(f"{path.relative_to(root)}: {node.name} has {num_lines} lines")
+    return found
+
+
 def test_no_wing_imports_one_above_it():
     assert not upward(ROOT)
+
+
+def test_the_page_of_the_code_has_the_wings_in_the_order_of_their_imports():
+    text = (ROOT / "docs" / "how_it_works.md").read_text("utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)) == WINGS[::-1]
+
+
+def test_modules_and_functions_are_short():
+    assert not long_ones(ROOT)
 
 
 def test_modules_import_one_another_in_no_circle():
@@ -198,6 +226,10 @@ SOUND = {
         (upward, {}, []),
         (upward, {"atat/common/files.py": "def f():\n  from atat.training import launch"}, 1),
         (upward, {"atat/common/files.py": "import atat.training.launch"}, 1),
+        (long_ones, {}, []),
+        (long_ones, {"atat/common/files.py": "x = 0\n" * 451}, 1),
+        (long_ones, {"atat/common/files.py": "def f():\n" + "  x = 0\n" * 61}, 1),
+        (long_ones, {"atat/common/files.py": 'def f():\n  """."""\n' + "  x = 0\n" * 60}, []),
         (upward, {"atat/training/launch.py": "from atat import train"}, 1),
         (circles, {}, []),
         (circles, {"atat/common/files.py": "from atat.common.json import read"}, []),

@@ -1,7 +1,7 @@
 """Shared by recipes that learn from a grammar: its sentences, drawn, rendered, written as splits.
 
-All of the grammar is in training; what of it is held out for validation and test, atat/prepare/
-drawing.py decides. The speech of the test is never made with a synthesiser of training.
+All of the grammar is in training; atat/grammar/sentence_splits.py decides what of it is held out
+for validation and test. The speech of the test is never made with a synthesiser of training.
 """
 
 import argparse

@@ -289,7 +289,7 @@ class Polly(Engine):
     name, package, get = "polly", "boto3", "pip install boto3"
     has_pitch = False  # its neural voices do not take one
 
-    # docs/paper: "9 neural US voices", AT-AT, section on synthetic speech.
+    # Nine, as the paper has them (docs/paper.md).
     VOICES = ("Joanna", "Matthew", "Salli", "Justin", "Kendra", "Joey", "Kimberly", "Ivy", "Kevin")
 
     def __init__(self) -> None:

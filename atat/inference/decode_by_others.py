@@ -1,0 +1,46 @@
+"""Runs of stage 5 that are not the model's: of Whisper as published, or of a CRF's tags."""
+
+from pathlib import Path
+
+from atat.config.schema import DecodeRun
+from atat.inference import crf_tagger
+from atat.inference.decode_inputs import Inputs
+from atat.inference.hypotheses import RunInput, RunRecord
+
+
+def is_of_the_model(run: DecodeRun) -> bool:
+    """Whether the model decodes it."""
+    return (run.tagger, run.recognizer) == (None, None)
+
+
+def decode_by_another(
+    name: str,
+    run: DecodeRun,
+    data: Path,
+    beam: int,
+    found: Inputs,
+    directory: Path,
+    num_jobs: int,
+    spelled_out: bool,
+) -> RunRecord:
+    """Decode it, and write `hyp.jsonl` and `run.json`.
+
+    Args:
+        name, run: a key and value of decode.runs.
+        data: directory of the splits.
+        beam: of a recogniser's search.
+        found: what a tagger reads.
+        directory: `decode_<run>/`, which is replaced.
+        num_jobs: processes.
+        spelled_out: as of `whisper_words.recognize`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `whisper_words.recognize` and `crf_tagger.tag`.
+    """
+    if run.recognizer is not None:
+        from atat.inference.whisper_words import recognize  # with torch
+
+        return recognize(name, run, data, beam, directory, num_jobs, spelled_out)
+    assert found.texts is not None, "open_inputs has text for a tagger"
+    where: RunInput = {"run": name, "split": run.split, "source": run.source, "input": run.input}
+    return crf_tagger.tag(data / crf_tagger.SPLIT, found.texts, where, directory)
