@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atat.config.schema import FeaturesConfig
-from atat.data.audio import active_range, at_level
+from atat.data.active_speech import active_range, at_level
 
 if TYPE_CHECKING:
     from kaldi_native_fbank import FbankOptions

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat.data import audio
+from atat.data import active_speech, audio
 from atat.grammar.grammar import Grammar
 from atat.inference import audio_arguments, constraints
 from atat.inference.one_or_several import one_or_several
@@ -162,7 +162,7 @@ class WhisperGrammar:
             samples_N = audio_arguments.read(
                 source, audio.SAMPLE_RATE_HZ, limit, sample_rate, allow_url
             )
-            samples_N = audio.at_level(samples_N, LEVEL_DB, audio.SAMPLE_RATE_HZ)
+            samples_N = active_speech.at_level(samples_N, LEVEL_DB, audio.SAMPLE_RATE_HZ)
         except audio.NoSpeechError as e:
             reason = str(e).removeprefix(f"{audio_arguments.name_of(source)}: ")
         duration_s = len(samples_N) / audio.SAMPLE_RATE_HZ

@@ -16,7 +16,7 @@ import numpy as np
 
 from atat.common import parallel, shares
 from atat.common.files import atomic_write, sha256
-from atat.data.audio import active_range
+from atat.data.active_speech import active_range
 from atat.synthesis import engines
 
 SAMPLE_RATE_HZ = 16000

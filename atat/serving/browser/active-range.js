@@ -1,4 +1,4 @@
-// The speech inside a recording, and its level: active_range and at_level of atat/data/audio.py.
+// The speech inside a recording, and its level: active_range and at_level of atat/data/active_speech.py.
 
 const FRAME_S = 0.01;
 const SMOOTHING_FRAMES = 7; // a median over 70 ms ignores clicks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atat.config.schema import FeaturesConfig
-from atat.data import audio, filter_bank
+from atat.data import active_speech, audio, filter_bank
 
 EXACT = 1e-3  # of log mel, which Python has in float32
 
@@ -59,7 +59,7 @@ def test_speech_is_found_where_python_finds_it(run):
         return data.map((x) => activeRange(floats(x), 16000, 35));""",
         [x.tolist() for x in recordings],
     )
-    expected = [list(audio.active_range(x, 16000, 35.0)) for x in recordings]
+    expected = [list(active_speech.active_range(x, 16000, 35.0)) for x in recordings]
     assert found == expected and any(start > 0 for start, _ in expected)
 
 
