@@ -128,15 +128,20 @@ def launch(train: TrainConfig, function: Callable[..., None], args: tuple[Any, .
 
 
 def _worker(function: Callable[..., None], args: tuple[Any, ...], mistake: Path) -> None:
+    failed = False
     try:
         function(*args)
     except (ValueError, OSError) as e:
         number, text = getattr(e, "errno", None), getattr(e, "strerror", None) or str(e)
         mistake.write_text(json.dumps([number, text]), encoding="utf-8")
-        raise SystemExit(cli.FAILED) from e
-    except Exception as e:
+        failed = True
+    except Exception:
         traceback.print_exc()
-        raise SystemExit(cli.FAILED) from e
+        failed = True
+    # Not from within: the exception's frames would hold the processes that make batches, for which
+    # a process that leaves waits.
+    if failed:
+        raise SystemExit(cli.FAILED)
 
 
 def no_loopback() -> str | None:
