@@ -68,12 +68,12 @@ def run_on(num: int, c: Config, root: Path, name: str) -> list[int]:
 def stop_at(step: int, number: int) -> None:
     """Have this process get a signal when it makes the batch of a step, once."""
     make = Collator.__call__
-    process, sent = os.getpid(), []  # the trainer, whoever makes its batches
+    sent = []
 
     def made(self, which, *examples):
         if self.training and which == step and not sent:
             sent.append(number)
-            os.kill(process, number)
+            os.kill(os.getpid(), number)
         return make(self, which, *examples)
 
     Collator.__call__ = made

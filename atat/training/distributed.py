@@ -128,20 +128,22 @@ def launch(train: TrainConfig, function: Callable[..., None], args: tuple[Any, .
 
 
 def _worker(function: Callable[..., None], args: tuple[Any, ...], mistake: Path) -> None:
-    failed = False
+    code = None
     try:
         function(*args)
+    except SystemExit as e:
+        code = e.code
     except (ValueError, OSError) as e:
         number, text = getattr(e, "errno", None), getattr(e, "strerror", None) or str(e)
         mistake.write_text(json.dumps([number, text]), encoding="utf-8")
-        failed = True
+        code = cli.FAILED
     except Exception:
         traceback.print_exc()
-        failed = True
-    # Not from within: the exception's frames would hold the processes that make batches, for which
-    # a process that leaves waits.
-    if failed:
-        raise SystemExit(cli.FAILED)
+        code = cli.FAILED
+    # Not from within: the exception's frames would hold the DataLoader, whose workers are told to
+    # end when it goes; they ignore signals, and a process that leaves waits for its children.
+    if code is not None:
+        raise SystemExit(code)
 
 
 def no_loopback() -> str | None:

@@ -83,16 +83,11 @@ class EpochCheckpoint:
         rank = distributed.rank()
         if rank < len(self._random):
             _set_random_states(self._random[rank])
-        try:
-            for batch in batches:
-                if self.position % self._accumulate == 0:
-                    self.obey()
-                yield batch
-                self.position += 1
-        finally:
-            # An exception's frames would hold it, so that its worker processes are never told to
-            # end; they ignore signals, and a process that leaves waits for its children.
-            del batches
+        for batch in batches:
+            if self.position % self._accumulate == 0:
+                self.obey()
+            yield batch
+            self.position += 1
 
     def unless_stopped(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Pass on the batches of the validation after the epoch; a signal is obeyed there too."""

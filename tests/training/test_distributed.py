@@ -71,16 +71,6 @@ def test_processes_that_average_their_parameters_stop_after_an_average(one):
     assert [line["epoch"] for line in lines(root / "exp" / "averaged")] == [1, 2]
 
 
-@pytest.mark.several_processes
-def test_processes_that_stop_do_not_wait_for_those_that_make_their_batches(one):
-    root, _ = one
-    c = settings(num_steps=40, num_epochs=2, sync="parameters", num_processes=2, num_workers=1)
-    stop = root / "stop"
-    stop.write_text(f"0 9 {int(signal.SIGTERM)}")
-    assert run_on(2, c, root, "with_workers") == [75, 75]  # None where one hangs
-    stop.unlink()
-
-
 class Numbers(torch.utils.data.Dataset):
     def __len__(self):
         return 1000
@@ -89,19 +79,20 @@ class Numbers(torch.utils.data.Dataset):
         return i
 
 
-def fails_in_the_middle_of_an_epoch():
+def ends_in_the_middle_of_an_epoch(error):
     batches = torch.utils.data.DataLoader(
         Numbers(), num_workers=1, worker_init_fn=signals.ignore, multiprocessing_context="fork"
     )
     for _ in batches:
-        raise ValueError("diverged")
+        raise error
 
 
 @pytest.mark.several_processes
-def test_processes_that_fail_do_not_wait_for_those_that_make_their_batches(monkeypatch):
+@pytest.mark.parametrize("error", [ValueError("diverged"), SystemExit(75)])
+def test_a_process_that_ends_does_not_wait_for_those_that_make_its_batches(monkeypatch, error):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    with pytest.raises(ValueError, match="diverged"):
-        distributed.launch(TrainConfig(num_processes=2), fails_in_the_middle_of_an_epoch, ())
+    with pytest.raises(type(error), match=str(error)):
+        distributed.launch(TrainConfig(num_processes=2), ends_in_the_middle_of_an_epoch, (error,))
 
 
 @pytest.mark.several_processes
