@@ -13,6 +13,7 @@ from atat.data import audio_decoding, audio_segment
 from atat.data.audio_mixdown import (
     MAX_CHANNELS,
     Mixdown,
+    Part,
     check_longest,
     check_rate,
 )
@@ -64,7 +65,11 @@ def read(
         FileNotFoundError, IsADirectoryError, PermissionError, OSError: as for any file.
     """
     if isinstance(source, str | Path) and (part := audio_segment.split(source)) is not None:
-        return _read(str(source), audio_segment.cut(*part), sample_rate_hz, max_duration_s)
+        path, start_s, end_s = part
+        check_longest(str(source), end_s - start_s, max_duration_s)
+        with open(path, "rb") as file:
+            wanted = Part(start_s, end_s)
+            return _read(str(source), file, sample_rate_hz, max_duration_s, wanted)
     if not isinstance(source, str | Path):
         name = name or str(getattr(source, "name", "audio"))
         return _read(name, source, sample_rate_hz, max_duration_s)
@@ -72,7 +77,13 @@ def read(
         return _read(name or str(source), file, sample_rate_hz, max_duration_s)
 
 
-def _read(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: float) -> np.ndarray:
+def _read(
+    name: str,
+    file: IO[bytes],
+    sample_rate_hz: int,
+    max_duration_s: float,
+    part: Part | None = None,
+) -> np.ndarray:
     """As `read`, of an open file."""
     if not isinstance(got := file.read(0), bytes | bytearray):
         raise ValueError(
@@ -80,7 +91,8 @@ def _read(name: str, file: IO[bytes], sample_rate_hz: int, max_duration_s: float
         )
     is_stream = not (hasattr(file, "seekable") and file.seekable())
     whole = _taken_whole(name, file) if is_stream else file
-    return audio_decoding.decode(name, whole, max_duration_s, is_stream).samples(sample_rate_hz)
+    mix = audio_decoding.decode(name, whole, max_duration_s, is_stream, part)
+    return mix.samples(sample_rate_hz)
 
 
 def files(directory: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from atat.data.audio_mixdown import Mixdown
+from atat.data.audio_mixdown import Mixdown, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +55,14 @@ def container_of(head: bytes) -> Container | None:
 
 
 def decode(
-    name: str, file: IO[bytes], container: Container, max_duration_s: float, why: str
+    name: str,
+    file: IO[bytes],
+    container: Container,
+    max_duration_s: float,
+    why: str,
+    part: Part | None = None,
 ) -> Mixdown:
-    """Decode the first audio of a file.
+    """Decode the first audio of a file, or a part of it.
 
     Args:
         name: for messages.
@@ -65,6 +70,7 @@ def decode(
         container: what it is.
         max_duration_s: longer audio is refused.
         why: libsndfile does not read it.
+        part: what of it; nothing behind it is decoded.
 
     Raises:
         ValueError: with the file's name: PyAV is not there; no audio, or none that can be read;
@@ -84,8 +90,10 @@ def decode(
             mix = None
             for block_NC, rate_hz in _blocks(source):
                 if mix is None:
-                    mix = Mixdown(name, rate_hz, block_NC.shape[1], max_duration_s)
+                    mix = Mixdown(name, rate_hz, block_NC.shape[1], max_duration_s, part)
                 mix.add(block_NC)
+                if mix.is_full:
+                    break
     except (av.FFmpegError, EOFError) as e:
         reason = getattr(e, "strerror", None) or e
         raise ValueError(

@@ -4,11 +4,12 @@
 
 import functools
 import os
+import re
 from typing import IO, TYPE_CHECKING
 
 from atat.data import audio_containers
 from atat.data.audio_headers import check_sphere, repaired, spliced
-from atat.data.audio_mixdown import Mixdown, check_longest
+from atat.data.audio_mixdown import Mixdown, Part, check_longest
 from atat.data.audio_streams import check_ogg, counted_mpeg
 
 if TYPE_CHECKING:
@@ -25,20 +26,26 @@ SLACK = {
     "MPEG_LAYER_II": UNKNOWN_LENGTH,
     "MPEG_LAYER_III": 2 * 1152,
 }
+# Subtypes, of any format, that can be entered at any sample and then have what the whole file has.
+SEEKABLE = re.compile(r"(PCM_|FLOAT$|DOUBLE$|[UA]LAW$|ALAC_)")
 
 
-def decode(name: str, file: IO[bytes], max_duration_s: float, is_stream: bool) -> Mixdown:
-    """Decode the audio of a file.
+def decode(
+    name: str, file: IO[bytes], max_duration_s: float, is_stream: bool, part: Part | None = None
+) -> Mixdown:
+    """Decode the audio of a file, or a part of it.
 
     Args:
         name: for messages.
         file: seekable, read from where it stands.
         max_duration_s: longer audio is refused, where possible before it is decoded.
         is_stream: it came through a pipe.
+        part: what of it; nothing behind it is decoded, and nothing before it where the format can
+            be entered at any sample.
 
     Raises:
         ValueError: with the file's name: empty, truncated, not audio that can be read; of a length,
-            rate, number of channels or with values that no recording has.
+            rate, number of channels or with values that no recording has; a part outside of it.
     """
     start = file.tell()
     num_bytes = file.seek(0, os.SEEK_END) - start
@@ -46,21 +53,27 @@ def decode(name: str, file: IO[bytes], max_duration_s: float, is_stream: bool) -
         raise ValueError(f"{name}: empty (0 bytes), expected audio")
     if start > 0:
         file = spliced(b"", file, start)
-    mix = _decoded_by_either(name, file, num_bytes, max_duration_s, is_stream)
+    mix = _decoded_by_either(name, file, num_bytes, max_duration_s, is_stream, part)
+    mix.check_end()
     if (duration_s := mix.num_samples / mix.rate_hz) < MIN_DURATION_S:
         raise ValueError(f"{name}: {duration_s:.4f} s long, expected {MIN_DURATION_S} s or more")
     return mix
 
 
 def _decoded_by_either(
-    name: str, file: IO[bytes], num_bytes: int, max_duration_s: float, is_stream: bool
+    name: str,
+    file: IO[bytes],
+    num_bytes: int,
+    max_duration_s: float,
+    is_stream: bool,
+    part: Part | None,
 ) -> Mixdown:
     """Decoded by libsndfile, or by FFmpeg what that refuses."""
     import soundfile
 
     file.seek(0)
     container = audio_containers.container_of(file.read(16))
-    whole = counted_mpeg(file, num_bytes, max_duration_s)
+    whole = counted_mpeg(file, num_bytes, max_duration_s if part is None else part.end_s)
     if whole is None:
         check_ogg(name, file, num_bytes)
         check_sphere(name, file, num_bytes)
@@ -72,14 +85,14 @@ def _decoded_by_either(
             raise ValueError(f"{name}: damaged or truncated: {_reason(e)}") from e
         if container is not None:
             file.seek(0)
-            return audio_containers.decode(name, file, container, max_duration_s, _reason(e))
+            return audio_containers.decode(name, file, container, max_duration_s, _reason(e), part)
         raise ValueError(
             f"{name}: not audio that can be read: {_reason(e)}; expected wav, flac, ogg, mp3, ..., "
             f"or convert it: {audio_containers.CONVERT}"
         ) from e
     with sound:
         try:
-            return _by_libsndfile(name, sound, max_duration_s)
+            return _by_libsndfile(name, sound, max_duration_s, part)
         except (soundfile.SoundFileError, TypeError) as e:
             raise ValueError(f"{name}: damaged or truncated: {_reason(e)}") from e
 
@@ -97,22 +110,26 @@ def _forward() -> "type[soundfile.SoundFile]":
     return Forward
 
 
-def _by_libsndfile(name: str, sound: "soundfile.SoundFile", max_duration_s: float) -> Mixdown:
-    """All of an open file."""
+def _by_libsndfile(
+    name: str, sound: "soundfile.SoundFile", max_duration_s: float, part: Part | None
+) -> Mixdown:
+    """All of an open file, or a part of it."""
     rate_hz, promised = sound.samplerate, sound.frames
-    mix = Mixdown(name, rate_hz, sound.channels, max_duration_s)
+    mix = Mixdown(name, rate_hz, sound.channels, max_duration_s, part)
     if promised == 0:
         raise ValueError(f"{name}: no samples in it (empty or truncated), expected audio")
     is_known = promised < UNKNOWN_LENGTH
-    if is_known:
+    if is_known and part is None:
         check_longest(name, promised / rate_hz, max_duration_s)
+    if is_known and 0 < mix.start < promised and SEEKABLE.match(sound.subtype):
+        sound.seek(mix.start)
+        mix.skip(mix.start)
     num = max(BLOCK_VALUES // sound.channels, 1)
-    while len(block_NC := sound.read(num, dtype="float32", always_2d=True)):
+    while not mix.is_full and len(block_NC := sound.read(num, dtype="float32", always_2d=True)):
         mix.add(block_NC)
-    if is_known and mix.num_samples < promised - SLACK.get(sound.subtype, 0):
+    if is_known and not mix.is_full and mix.position < promised - SLACK.get(sound.subtype, 0):
         raise ValueError(
-            f"{name}: truncated: {promised} samples promised, {mix.num_samples} there; "
-            "copy it again"
+            f"{name}: truncated: {promised} samples promised, {mix.position} there; copy it again"
         )
     return mix
 

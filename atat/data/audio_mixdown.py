@@ -2,6 +2,8 @@
 
 # N samples, C channels
 
+from typing import NamedTuple
+
 import numpy as np
 
 MAX_CHANNELS = 32
@@ -12,20 +14,43 @@ CANCELLED_DB = 40.0  # so much quieter together than alone: the channels are of 
 SILENT_VARIANCE = 1e-12
 
 
+MAX_OVERSHOOT_S = 0.5  # that a part may end after its recording: times are rounded (Kaldi's too)
+
+
 class NoSpeechError(ValueError):
     """Audio as it should be, in which nobody speaks."""
 
 
-class Mixdown:
-    """Mono samples of blocks of several channels, checked as they come."""
+class Part(NamedTuple):
+    """From when to when in a recording, in seconds."""
 
-    def __init__(self, name: str, rate_hz: float, num_channels: int, max_duration_s: float):
+    start_s: float
+    end_s: float
+
+
+class Mixdown:
+    """Mono samples of blocks of several channels, checked as they come.
+
+    Attributes:
+        num_samples: that were kept.
+        position: samples of the recording that have come by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rate_hz: float,
+        num_channels: int,
+        max_duration_s: float,
+        part: Part | None = None,
+    ):
         """
         Args:
             name: for messages.
             rate_hz: samples a second.
             num_channels: of every block.
             max_duration_s: more is refused.
+            part: what is kept; None: all.
 
         Raises:
             ValueError: a rate or number of channels that no recording has.
@@ -34,17 +59,51 @@ class Mixdown:
             raise ValueError(f"{name}: {num_channels} channels, expected at most {MAX_CHANNELS}")
         check_rate(name, rate_hz)
         self.name, self.rate_hz, self.max_duration_s = name, rate_hz, max_duration_s
-        self.num_samples = 0
+        self._range = slice(None)
+        if part is not None:
+            self._range = slice(round(part.start_s * rate_hz), round(part.end_s * rate_hz))
+        self.num_samples = self.position = 0
         self._blocks: list[np.ndarray] = []
         # Sums of each channel and of the mix, for their variances.
         self._sums = np.zeros((2, num_channels + 1))
 
+    @property
+    def start(self) -> int:
+        """The first sample that is kept."""
+        return self._range.start or 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing that is still to come would be kept."""
+        return self._range.stop is not None and self.position >= self._range.stop
+
+    def skip(self, num_samples: int) -> None:
+        """Pass over samples before `start`, without looking at them."""
+        self.position += num_samples
+
+    def check_end(self) -> None:
+        """Raise ValueError for a part that is not inside of the recording, which is over."""
+        end = self._range.stop
+        if end is None or self.is_full:
+            return
+        if not self.num_samples or end > self.position + MAX_OVERSHOOT_S * self.rate_hz:
+            raise ValueError(
+                f"{self.name}: got a segment from {self.start / self.rate_hz:g} to "
+                f"{end / self.rate_hz:g} s, expected it inside of the recording, which has "
+                f"{self.position / self.rate_hz:.2f} s (correct segments)"
+            )
+
     def add(self, block_NC: np.ndarray) -> None:
-        """Take the next block, floating point (N, C).
+        """Take the next block, floating point (N, C), or what of it is wanted.
 
         Raises:
             ValueError: NaN or infinite samples, or too large ones; too many.
         """
+        before, self.position = self.position, self.position + len(block_NC)
+        if self._range.stop is not None:
+            block_NC = block_NC[max(self.start - before, 0) : max(self._range.stop - before, 0)]
+            if not len(block_NC):
+                return
         peak = max(block_NC.max(initial=0.0), -block_NC.min(initial=0.0))
         if not np.isfinite(peak):
             raise ValueError(f"{self.name}: NaN or infinite samples, expected finite ones")
