@@ -26,21 +26,42 @@ def one_or_several(
         of_texts: predicts from a list.
 
     Returns:
-        Of a list of audio, an input that cannot be used gives a result with `error`.
+        Of a list, an input that cannot be used gives a result with `error`.
 
     Raises:
         ValueError: both are given, or neither; what the functions raise, but for an input among
-            several that `hear` refuses.
+            several that `hear` refuses, or `of_texts` where it takes another one.
     """
     if (source is None) == (text is None):
         raise ValueError("got both audio and text or neither, expected one of them")
     if text is not None:
-        return of_texts([text])[0] if isinstance(text, str) else of_texts(list(text))
+        return of_texts([text])[0] if isinstance(text, str) else _of_texts(list(text), of_texts)
     if not isinstance(source, list | tuple) or is_with_rate(source):
         return understand([hear(source)])[0]
     if source and isinstance(source[0], numbers.Real):
         raise ValueError("got a list of numbers, expected samples as an array (numpy.asarray)")
     return _of_several(source, hear, understand)
+
+
+def _of_texts(texts: list[str], of_texts: Callable[[list[str]], list[Result]]) -> list[Result]:
+    """Results of those that can be used, and errors of the others, in order."""
+    try:
+        return of_texts(texts)
+    except ValueError:
+        results: list[Result] = []
+        for text in texts:
+            try:
+                results += of_texts([text])
+            except ValueError as e:
+                results.append(_unusable(e))
+        if all(result.error for result in results):  # of an option, perhaps
+            raise
+        return results
+
+
+def _unusable(e: Exception) -> Result:
+    error = " ".join(str(e).split())
+    return Result(None, {}, "", None, error, error=error)
 
 
 def _of_several(
@@ -55,7 +76,6 @@ def _of_several(
         try:
             heard.append(hear(source))
         except (ValueError, OSError) as e:
-            error = " ".join(str(e).split())
-            failed[i] = Result(None, {}, "", None, error, error=error)
+            failed[i] = _unusable(e)
     understood = iter(understand(heard))
     return [failed[i] if i in failed else next(understood) for i in range(len(sources))]

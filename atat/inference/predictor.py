@@ -184,8 +184,8 @@ class SpeechToSemantics(HubModel):
                 max_length, length_bonus (default: `options`).
 
         Returns:
-            A result for a single input, a list of results for a list. Audio of a list that cannot
-            be used has a result with `error`, without intent, and the others are understood.
+            A result for a single input, a list of results for a list. An input of a list that
+            cannot be used has a result with `error`, and the others are understood.
 
         Raises:
             ValueError, OSError: a single input, or an option, that cannot be used, by name.

@@ -49,6 +49,18 @@ def test_one_bad_input_of_a_list_leaves_the_others_their_results(model, toy_wavs
         model([0.0, 0.1])
 
 
+def test_one_bad_sentence_of_a_list_leaves_the_others_their_results(model):
+    good = "turn on the kitchen light"
+    first, empty, nothing, last = model(text=[good, "", None, good])
+    assert same(first, model(text=good)) and same(last, first) and first.error is None
+    assert "has no words" in empty.error and not empty.is_understood
+    assert nothing.reason == nothing.error is not None
+    with pytest.raises(ValueError, match="has no words"):
+        model(text=[""])
+    with pytest.raises(ValueError, match="beam: got 0"):
+        model(text=[good, ""], beam=0)
+
+
 def test_samples_with_their_rate_are_one_input(model, toy_wavs):
     samples, rate = soundfile.read(toy_wavs["anna-0"], dtype="int16")
     expected = model(toy_wavs["anna-0"])
