@@ -35,7 +35,12 @@ def arguments() -> cli.Parser:
         metavar="NAME",
         help="a name by which clients call, behind a proxy; may be repeated",
     )
-    add("--max_sessions", type=cli.positive_int, default=ServiceSettings.max_sessions)
+    add(
+        "--max_sessions",
+        type=cli.positive_int,
+        default=ServiceSettings.max_sessions,
+        help="streams at once; more are refused",
+    )
     add(
         "--max_waiting",
         type=cli.positive_int,

@@ -66,13 +66,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that there are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.required or action.default in (None, []):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def parser(description: str) -> Parser:
     """A parser that shows defaults and takes no abbreviations (later options would break them)."""
     return Parser(
         prog=program(),
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
 
 

@@ -76,7 +76,7 @@ def read(path: str | Path) -> GrammarFile:
     if reader.bad_words:
         raise ValueError(
             f"{'; '.join(reader.bad_words)}: words have letters, apostrophes and hyphens; spell "
-            "numbers and signs out as they are said (50% -> fifty percent)"
+            "them as they are said (AC/DC -> ac dc, 007 -> double oh seven)"
         )
     result.notes[:0] = notes
     return result

@@ -1,5 +1,6 @@
 """YAML as nodes that know their lines: a second for the largest grammar, and no stack runs over."""
 
+import difflib
 import re
 from pathlib import Path
 
@@ -43,12 +44,36 @@ def root(path: Path, text: str) -> YamlNode:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else path
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        hint = "put expressions that start with [, @ or & in double quotes"
-        raise ValueError(f"{where}: not valid YAML: {reason} ({hint})") from error
+        raise ValueError(f"{where}: not valid YAML: {reason} ({_hint(text, error)})") from error
     if node is None:
         raise ValueError(f"{path}: the grammar is empty, expected 'context: expressions: ...'")
     assert isinstance(node, YamlNode)  # as it was composed
     return node
+
+
+def _hint(text: str, error: yaml.YAMLError) -> str:
+    """What is probably wrong."""
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "indent by spaces, not by tabs"
+    if re.match(r"\s*-?\s*[\[@&`]", line):
+        return "put expressions that start with [, @, & or ` in double quotes"
+    for number, other in enumerate(lines[: mark.line if mark else None], start=1):
+        if other.count('"') % 2:
+            return f"is a quote of line {number} not closed?"
+    return "each line starts as far in as its like, and names end in a colon"
+
+
+_KINDS = {"scalar": "text", "sequence": "list", "mapping": "mapping"}
+
+
+def _kind(node: YamlNode) -> str:
+    """What a node is, for people."""
+    if isinstance(node, yaml.ScalarNode) and not node.value:
+        return "empty"
+    return f"a {_KINDS[node.id]}"
 
 
 class NodeReader:
@@ -73,13 +98,15 @@ class NodeReader:
     def mapping(self, node: YamlNode, what: str, known: set[str] | None) -> dict[str, YamlNode]:
         """Key -> value node, keys unique; `known` names the keys allowed, None allows names."""
         if not isinstance(node, yaml.MappingNode):
-            raise self.error(node, f"{what} is a {node.id}, expected a mapping")
+            raise self.error(node, f"{what} is {_kind(node)}, expected a mapping ('name:' lines)")
         result: dict[str, YamlNode] = {}
         for key_node, value in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node.id
             if known is not None and key not in known:
-                expected = ", ".join(sorted(known))
-                raise self.error(key_node, f"unknown key '{key}' in {what}, expected {expected}")
+                near = difflib.get_close_matches(key, known, 1)
+                expected = f"expected {', '.join(sorted(known))}"
+                hint = f"did you mean '{near[0]}'?" if near else expected
+                raise self.error(key_node, f"unknown key '{key}' in {what}, {hint}")
             if known is None and not self.is_name(key):
                 raise self.error(
                     key_node,
@@ -100,7 +127,7 @@ class NodeReader:
     def items(self, node: YamlNode, what: str) -> list[yaml.ScalarNode]:
         """The texts of a list that is not empty."""
         if not isinstance(node, yaml.SequenceNode):
-            raise self.error(node, f"{what} is a {node.id}, expected a list ('- \"...\"' lines)")
+            raise self.error(node, f"{what} is {_kind(node)}, expected a list ('- \"...\"' lines)")
         if not node.value:
             raise self.error(node, f"{what} is an empty list")
         return [self.scalar(item, what) for item in node.value]
@@ -108,5 +135,5 @@ class NodeReader:
     def scalar(self, item: YamlNode, what: str) -> yaml.ScalarNode:
         """A text."""
         if not isinstance(item, yaml.ScalarNode):
-            raise self.error(item, f"{what}: an entry is a {item.id}; put it in double quotes")
+            raise self.error(item, f"{what}: an entry is {_kind(item)}; put it in double quotes")
         return item

@@ -112,11 +112,14 @@ def test_a_usage_mistake_is_one_line_and_exit_code_2(capsys, arguments):
 def test_help_shows_defaults(capsys):
     parser = cli.parser("Says something.")
     parser.add_argument("--count", type=int, default=41, help="how many")
+    parser.add_argument("--name", help="whose")
+    parser.add_argument("--size", type=int, required=True, help="how large")
     with pytest.raises(SystemExit) as e:
         parser.parse_args(["--help"])
     assert e.value.code == 0
     out = capsys.readouterr().out
     assert "Says something." in out and "how many (default: 41)" in out
+    assert "(default: None)" not in out
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False)])
