@@ -71,11 +71,11 @@ class DataConfig:
         0, "of trees: training sentences that are spoken too; 0 is all", AT_LEAST_0
     )
     num_recombined: int = setting(
-        0, "of pretraining: training sentences more, whose slots have others' values", AT_LEAST_0
+        0, "of pretraining: additional training sentences, made by swapping slot values", AT_LEAST_0
     )
     num_asr: int = setting(0, "utterances of the rendered split asr: no semantics", AT_LEAST_0)
     num_word_lists: int = setting(
-        0, "of pretraining: utterances more in it: English words in any order", AT_LEAST_0
+        0, "of pretraining: additional utterances of asr: random English words", AT_LEAST_0
     )
     num_foreign: int = setting(0, "of a grammar: utterances of other domains", AT_LEAST_0)
     trees: str | None = setting(
@@ -109,8 +109,8 @@ class FeaturesConfig:
     frame_length_ms: float = setting(25.0, "Kaldi's", ABOVE_0)
     frame_shift_ms: float = setting(10.0, "Kaldi's", ABOVE_0)
     sample_rate_hz: int = setting(16000, "everything is resampled to it", up_to(768000))
-    min_duration_s: float = setting(0.1, "shorter audio is dropped, and said so", AT_LEAST_0)
-    max_duration_s: float = setting(30.0, "longer audio is dropped, and said so", ABOVE_0)
+    min_duration_s: float = setting(0.1, "shorter audio is dropped and reported", AT_LEAST_0)
+    max_duration_s: float = setting(30.0, "longer audio is dropped and reported", ABOVE_0)
     trim_db: float | None = setting(
         None, "find the speech inside a recording: this far below its loudest"
     )

@@ -26,7 +26,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
         nargs="?",
         const=math.inf,
         metavar="SECONDS",
-        help="record so long from the microphone; without SECONDS, listen until Ctrl-C",
+        help="record SECONDS from the microphone; without SECONDS, listen until Ctrl-C",
     )
     add("--stream", action="store_true", help="raw 16-bit mono samples on standard input")
     add("--rate", type=cli.positive_int, metavar="HZ", help="of --stream; default: 16000")
