@@ -90,7 +90,10 @@ WRONG = [
         grammar("go $t:x", slots="{t: [{in: a}]}"),
         "g.yaml:5: a value of slot 't': expected 'in' and",
     ),
-    (grammar("go $t:x", slots="{t: [{in: a, out: [b]}]}"), "g.yaml:5: slot 't': an entry is a list"),
+    (
+        grammar("go $t:x", slots="{t: [{in: a, out: [b]}]}"),
+        "g.yaml:5: slot 't': an entry is a list",
+    ),
     (grammar("go $t:x", slots="{t: [{in: '007', out: a}]}"), "g.yaml:5: '0' in '007' is not supp"),
     (
         grammar("go $t:x", slots="{t: [a, {in: A, out: c}]}"),
