@@ -95,6 +95,23 @@ def browse(page, view: str, tmp_path) -> Page:
     return Page(done.stdout)
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_is_no_wider_than_a_telephone_or_a_screen(hostile, width, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium here (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        options = ["--no-sandbox", "--disable-gpu"]
+        chromium = p.chromium.launch(executable_path=browser, args=options)
+        page = chromium.new_page(viewport={"width": width, "height": 800})
+        page.goto(hostile.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+        assert page.evaluate("document.querySelectorAll('details').length") > 20
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        chromium.close()
+
+
 def of_row(page: Page, number: int) -> list[dict]:
     """Attributes of the utterances of a row that are not hidden; all other rows are."""
     rows = [a for tag, a in page.elements if tag == "details" and a.get("class") == "row"]
