@@ -11,7 +11,7 @@ from atat.common import cli
 NOT_UNDERSTOOD = 3  # exit code, on request
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
+def arguments(description: str) -> argparse.ArgumentParser:
     """The options of the command that `description` describes."""
     parser = cli.parser(description)
     add = parser.add_argument
