@@ -21,6 +21,7 @@ from atat.inference.decode_runs import (
     search_options,
     table,
 )
+from atat.inference.hypotheses import RunRecord
 from atat.models.checkpoint import check_experiment
 
 
@@ -41,6 +42,17 @@ def arguments() -> cli.Parser:
     )
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     return parser
+
+
+def show(records: list[RunRecord]) -> None:
+    """Print a table of the runs, and what of them was dropped."""
+    for record in records:
+        if record["num_dropped"]:
+            print(
+                f"{record['run']}: {record['num_dropped']} of {record['num_utterances']} "
+                "utterances were dropped and count as wrong (hyp.jsonl says why)"
+            )
+    print(table(records))
 
 
 def main() -> None:
@@ -101,13 +113,7 @@ def main() -> None:
             )
         records.append(record)
     decode_shares.remove(args.exp)
-    for record in records:
-        if record["num_dropped"]:
-            print(
-                f"{record['run']}: {record['num_dropped']} of {record['num_utterances']} "
-                "utterances were dropped and count as wrong (hyp.jsonl says why)"
-            )
-    print(table(records))
+    show(records)
 
 
 if __name__ == "__main__":

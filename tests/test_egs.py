@@ -416,7 +416,7 @@ def test_top_zeroshot_learns_trees_and_is_tested_on_rendered_and_recorded_speech
     assert json.loads((exp / "data" / "about.json").read_text())["hypothesis"] == "tree"
     # Rows that need --init_from are left out of a table without it.
     text = (exp / "RESULTS.md").read_text()
-    assert "- 5 rows: not trained" in text
+    assert "- 6 rows: not trained" in text
     assert "80.37 %" in text and "recorded test: AT-AT, text only" in text
     assert len((exp / "data" / "test_real" / "text").read_text().splitlines()) == 4
 
