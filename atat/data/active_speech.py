@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from atat.data.audio_mixdown import NoSpeechError
+from atat.data.audio import SAMPLE_RATE_HZ, NoSpeechError
 
 SILENCE_DB = -75.0  # of full scale: where no 10 ms are louder, nobody speaks
 
@@ -21,7 +21,7 @@ MIN_SPEECH_S = 0.08
 
 def active_range(
     samples: np.ndarray,
-    sample_rate_hz: int = 16000,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
     trim_db: float = 40.0,
     padding_s: float = 0.2,
 ) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def active_range(
     return int(max(start, 0)), int(min(end, len(samples)))
 
 
-def levels_db(samples: np.ndarray, sample_rate_hz: int = 16000) -> np.ndarray:
+def levels_db(samples: np.ndarray, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Level of each whole frame of 10 ms, in dB of full scale, without its mean (DC); (T,)."""
     hop = round(FRAME_S * sample_rate_hz)
     num_frames = len(samples) // hop

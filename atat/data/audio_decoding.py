@@ -121,9 +121,10 @@ def _by_libsndfile(
     is_known = promised < UNKNOWN_LENGTH
     if is_known and part is None:
         check_longest(name, promised / rate_hz, max_duration_s)
-    if is_known and 0 < mix.start < promised and SEEKABLE.match(sound.subtype):
-        sound.seek(mix.start)
-        mix.skip(mix.start)
+    if is_known and mix.start > 0 and SEEKABLE.match(sound.subtype):
+        start = min(mix.start, promised)
+        sound.seek(start)
+        mix.skip(start)
     num = max(BLOCK_VALUES // sound.channels, 1)
     while not mix.is_full and len(block_NC := sound.read(num, dtype="float32", always_2d=True)):
         mix.add(block_NC)

@@ -12,8 +12,6 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4000, 192000
 MAX_VALUE = 2.0**31
 CANCELLED_DB = 40.0  # so much quieter together than alone: the channels are of opposite phase
 SILENT_VARIANCE = 1e-12
-
-
 MAX_OVERSHOOT_S = 0.5  # that a part may end after its recording: times are rounded (Kaldi's too)
 
 

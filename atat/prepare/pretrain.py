@@ -41,8 +41,8 @@ def sentences_of(settings: Config, corpus_dir: Path) -> dict[str, list[Sentence]
             leave a split empty.
     """
     data = settings.data
-    test = _distinct(snips_nlu.read(corpus_dir, "validate"), set())
-    train = snips_nlu.read(corpus_dir, "train") + trees(settings)
+    test = _distinct(top_splits.as_said(snips_nlu.read(corpus_dir, "validate"), settings), set())
+    train = top_splits.as_said(snips_nlu.read(corpus_dir, "train") + trees(settings), settings)
     train = _distinct(train, {sentence.text for sentence in test})
     if not 0 < data.num_valid < len(train):
         raise ValueError(
@@ -57,9 +57,9 @@ def sentences_of(settings: Config, corpus_dir: Path) -> dict[str, list[Sentence]
     if data.num_test:
         test = top_splits.sample(test, data.num_test, f"{settings.seed} test")
     taken = {sentence.text for sentence in (*valid, *test)}
-    train = train + recombination.recombine(train, data.num_recombined, taken, settings.seed)
-    found = {"train": train, "valid": valid, "test": test}
-    return {split: top_splits.as_said(part, settings) for split, part in found.items()}
+    say = top_splits.speller(settings)
+    train += recombination.recombine(train, data.num_recombined, taken, say, settings.seed)
+    return {"train": train, "valid": valid, "test": test}
 
 
 def trees(settings: Config) -> list[Sentence]:
@@ -82,12 +82,11 @@ def asr_texts(settings: Config, learned: set[str]) -> list[Sentence]:
     lists = word_lists.draw(data.num_word_lists, settings.seed)
     texts = _texts_of_file(settings, learned) if data.asr_texts else []
     named = [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
-    named += [Sentence(f"words-{n:06d}", "", text) for n, text in enumerate(lists)]
-    return top_splits.as_said(named, settings)
+    return named + [Sentence(f"words-{n:06d}", "", text) for n, text in enumerate(lists)]
 
 
 def _texts_of_file(settings: Config, learned: set[str]) -> list[str]:
-    data = settings.data
+    data, say = settings.data, top_splits.speller(settings)
     path = spoken_grammar.ROOT / data.asr_texts
     if not path.is_file():
         raise ValueError(f"data.asr_texts: {path} is no file; expected sentences, one a line")
@@ -98,7 +97,7 @@ def _texts_of_file(settings: Config, learned: set[str]) -> list[str]:
                 raise ValueError(
                     f"{path}:{number}: got {len(line)} characters, expected a sentence"
                 )
-            text = corpus.normalize(line)
+            text = say(corpus.normalize(line))
             if text and text not in learned:
                 found[text] = None
     texts = list(found)

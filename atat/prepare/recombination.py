@@ -6,7 +6,7 @@ same kind.
 
 import random
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from atat.prepare.top_format import Sentence
 from atat.semantics import target_sequence
@@ -16,7 +16,11 @@ TRIES = 10  # draws, in the mean, for one that is new
 
 
 def recombine(
-    sentences: list[Sentence], num: int, taken: Collection[str], seed: int
+    sentences: list[Sentence],
+    num: int,
+    taken: Collection[str],
+    say: Callable[[str], str],
+    seed: int,
 ) -> list[Sentence]:
     """New sentences: those of a corpus, with each slot of the outermost tag filled by what a slot
     of that name has in any of them, as often as it has it.
@@ -25,6 +29,7 @@ def recombine(
         sentences: with semantics; those without slots give none.
         num: how many; fewer come where nothing else can be said.
         taken: texts that are none of them, beside those of `sentences`.
+        say: makes the text of the words in semantics (`top_splits.speller`).
         seed: of the draw.
     """
     chance = random.Random(f"{seed} recombination")
@@ -43,7 +48,7 @@ def recombine(
             chance.choice(fillers[c.label]) if isinstance(c, Node) else c for c in tree.children
         ]
         semantics = target_sequence.build(Node(tree.label, tuple(children)))
-        return Sentence("", domain, target_sequence.words(semantics), semantics)
+        return Sentence("", domain, say(target_sequence.words(semantics)), semantics)
 
     found: dict[str, Sentence] = {}
     for sentence in (drawn() for _ in range(TRIES * num if trees else 0)):

@@ -44,12 +44,19 @@ def read(source: Corpus, settings: Config, domains: Iterable[str]) -> dict[str, 
     return splits
 
 
+def speller(settings: Config) -> Callable[[str], str]:
+    """What makes of a text what is said: with data.spelled_out, its numbers are in words. CTC hears
+    no digits, and another corpus may write none."""
+    return spell_out if settings.data.spelled_out else str
+
+
 def as_said(sentences: list[Sentence], settings: Config) -> list[Sentence]:
-    """With data.spelled_out, the same with the numbers of their texts in words: "at seven pm" of
-    "[SL:DATE_TIME at 7 pm ]". CTC hears no digits, and another corpus may write none."""
-    if not settings.data.spelled_out:
-        return sentences
-    return [replace(sentence, text=spell_out(sentence.text)) for sentence in sentences]
+    """The same with their texts as they are said: "at seven pm" of "[SL:DATE_TIME at 7 pm ]".
+
+    Before sentences are compared: "give it 2 stars" and "give it two stars" are one.
+    """
+    say = speller(settings)
+    return [replace(sentence, text=say(sentence.text)) for sentence in sentences]
 
 
 def supported(sentences: list[Sentence], keep: bool, split: str) -> list[Sentence]:

@@ -102,3 +102,21 @@ def test_numbers_are_written_as_they_are_said(tmp_path):
     }
     (text, semantics), *others = both
     assert not others and "five thirty pm" in text and "5 30 pm" in semantics
+
+
+def test_a_sentence_of_the_test_is_not_trained_on_however_its_numbers_are_written(tmp_path):
+    write_snips_nlu(tmp_path / "nlu")
+    path = tmp_path / "nlu" / "2017-06-custom-intent-engines" / "RateBook"
+    for name, number in (("train_RateBook_full", "2"), ("validate_RateBook", "two")):
+        held_out = {"data": [{"text": f"give {number} stars"}]}
+        (path / f"{name}.json").write_text(json.dumps({"RateBook": [held_out]}))
+    (tmp_path / "lines.txt").write_text("give 2 stars\ngo on\n")
+    settings = config_file.load(
+        [],
+        ["data.num_valid=1", "data.spelled_out=true", f"data.asr_texts={tmp_path / 'lines.txt'}"],
+    )
+    found = pretrain.sentences_of(settings, tmp_path / "nlu")
+    assert "give two stars" in {s.text for s in found["test"]}
+    assert "give two stars" not in {s.text for s in [*found["train"], *found["valid"]]}
+    heard = pretrain.asr_texts(settings, {s.text for part in found.values() for s in part})
+    assert [s.text for s in heard] == ["go on"]
