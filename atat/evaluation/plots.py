@@ -182,12 +182,12 @@ def noise_about(records: Sequence[dict[str, Any]]) -> str:
     'n = 60 utterances of test a point; noise seed 1; commit 0123456789ab'
     """
     sizes = {m["n"] for record in records for s in record["scores"] for m in s["runs"].values()}
-    split = _listed(record.get("split") for record in records)
+    split = listed(record.get("split") for record in records)
     return _joined(
         [
-            f"n = {_listed(sizes)} utterances{f' of {split}' if split else ''} a point",
-            f"noise seed {_listed(record.get('seed') for record in records)}",
-            f"commit {_listed(str(record.get('commit', ''))[:12] for record in records)}",
+            f"n = {listed(sizes)} utterances{f' of {split}' if split else ''} a point",
+            f"noise seed {listed(record.get('seed') for record in records)}",
+            f"commit {listed(str(record.get('commit', ''))[:12] for record in records)}",
         ]
     )
 
@@ -331,10 +331,10 @@ def _finish(figure: Any, caption: str, file: IO[bytes]) -> None:
     figure.savefig(file, format="png", dpi=DPI)
 
 
-def _listed(values: Iterable[object]) -> str:
+def listed(values: Iterable[object]) -> str:
     """Each once, in order; "" for none.
 
-    >>> _listed([2, 1, 2, None])
+    >>> listed([2, 1, 2, None])
     '2, 1'
     """
     return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))

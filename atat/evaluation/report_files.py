@@ -23,8 +23,8 @@ def learning_curves(results: Results) -> bytes | None:
     if not drawn:
         return None
     sizes = {e.settings.train.num_valid for e in drawn if e.settings}
-    about = [f"at most {_listed(sizes)} utterances of each validation split"] if sizes else []
-    about += [f"seed {_listed(e.env.get('seed') for e in drawn)}", _commits(drawn)]
+    about = [f"at most {plots.listed(sizes)} utterances of each validation split"] if sizes else []
+    about += [f"seed {plots.listed(e.env.get('seed') for e in drawn)}", _commits(drawn)]
     picture = io.BytesIO()
     plots.learning_curves(curves, picture, "; ".join(about))
     return picture.getvalue()
@@ -49,11 +49,7 @@ def measured_pictures(results: Results) -> dict[str, bytes]:
 
 
 def _commits(experiments: list[Experiment]) -> str:
-    return f"commit {_listed(str(e.env.get('commit', ''))[:12] for e in experiments)}"
-
-
-def _listed(values: Iterable[object]) -> str:
-    return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
+    return f"commit {plots.listed(str(e.env.get('commit', ''))[:12] for e in experiments)}"
 
 
 def lost_rows(old: str, new: str) -> list[tuple[str, str]]:
