@@ -5,8 +5,9 @@ the form `<speaker>-<utterance>` (or just the speaker's, where nobody knows who 
 any of `wav.scp` (an audio file's path, no commands), `text` and `semantics`, and `utt2spk` with its
 inverse `spk2utt`; every file has the same ids. With `segments` ("utterance recording start end",
 in seconds), `wav.scp` has recordings, and an utterance is a part of one. Other files (`spk2gender`,
-`utt2dur`, `reco2dur`, `cmvn.scp`, ...) are not read. Words come in lower case, whatever the case in
-the files. A directory is checked whenever it is written and read; only stage 2 opens the audio.
+`utt2dur`, `reco2dur`, `cmvn.scp`, ...) are not read. Words come in lower case and without marks at
+their ends, however the files write them. A directory is checked whenever it is written and read;
+only stage 2 opens the audio.
 """
 
 import re
@@ -175,13 +176,32 @@ def _path(value: str) -> str:
 
 
 def _words(text: str) -> str:
-    """White space of any kind is one space; lower case, plain apostrophes, composed accents."""
-    text = " ".join(text.split()).lower()
+    """White space of any kind is one space; lower case, plain apostrophes, composed accents; no
+    marks at the ends of words, since nobody says them and typed text loses them too."""
+    words = text.lower().split()
+    if _MARK.search(text):
+        words = [bare for word in words if (bare := _without_marks(word))]
+    text = " ".join(words)
     return text if text.isascii() else unicodedata.normalize("NFC", text.replace("\u2019", "'"))
+
+
+_MARKS = ".,;:!?\"\u201c\u201d\u2026"
+_MARK = re.compile(f"[{_MARKS}]")
+
+
+def _without_marks(word: str) -> str:
+    """
+    >>> [_without_marks(word) for word in ("kitchen,", '"lights"', "?", "7:30", "p.m.")]
+    ['kitchen', 'lights', '', '7:30', 'p.m.']
+    """
+    bare = word.strip(_MARKS)
+    return f"{bare}." if "." in bare and word.rstrip(_MARKS.replace(".", "")).endswith(".") else bare
 
 
 def _text(value: str) -> str:
     value = _words(value)
+    if not value:
+        raise ValueError("has no words, expected what is said")
     if "(" in value or ")" in value:
         tag = next(filter(target_sequence.is_tag, value.split()), None)
         if tag:
@@ -190,7 +210,7 @@ def _text(value: str) -> str:
 
 
 def _semantics(value: str) -> str:
-    value = " ".join(map(_of_target, value.split()))
+    value = " ".join(filter(None, map(_of_target, value.split())))
     target_sequence.skeleton(value)  # or it says what is wrong
     return value
 

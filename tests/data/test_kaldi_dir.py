@@ -23,7 +23,7 @@ GOOD = {
 KEYS = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1).filter(
     lambda text: text.split() == [text]
 )
-WORDS = KEYS.filter(lambda word: "(" not in word and ")" not in word).map(
+WORDS = KEYS.filter(lambda word: set(word).isdisjoint('().,;:!?"\u201c\u201d\u2026')).map(
     lambda word: unicodedata.normalize("NFC", word.replace("\u2019", "'").lower())
 )
 
@@ -104,6 +104,16 @@ def test_words_are_lower_case_in_text_and_semantics_and_tags_stay(tmp_path):
     assert kaldi_dir.column(tmp_path / "train", "text") == data.text
     kaldi_dir.write(tmp_path / "copy", data)
     assert kaldi_dir.read(tmp_path / "copy") == data
+
+
+@pytest.mark.supports("Kaldi files", "commas and the like at the ends of words", "dropped")
+def test_marks_at_the_ends_of_words_are_dropped_as_typed_text_loses_them(tmp_path):
+    changes = {"text": 'a \u201cTurn on, please!\u201d ... at 7:30 p.m.,\n', "wav.scp": None}
+    changes |= {"semantics": "a turnOn( Turn on , please! at time( 7:30 p.m., )time )turnOn\n"}
+    changes |= {"utt2spk": None, "spk2utt": None}
+    data = kaldi_dir.read(make(tmp_path / "train", **changes))
+    assert data.text == {"a": "turn on please at 7:30 p.m."}
+    assert data.semantics == {"a": "turnOn( turn on please at time( 7:30 p.m. )time )turnOn"}
 
 
 def test_semantics_may_have_other_words_than_text(tmp_path):
@@ -241,6 +251,7 @@ def test_a_file_may_have_a_name_like_a_part(tmp_path, call):
         ({"text": "a-1 on\na-2 x\nb-1 y\nb-2 y\n"}, r"text:4: id 'b-2' is not in wav.scp"),
         ({"text": "a-1 on\na-2 \nb-1 y\n"}, r"text:2: id 'a-2': has an empty value"),
         ({"text": "a-1 on\na-2\nb-1 y\n"}, r"text:2: id 'a-2': has an empty value"),
+        ({"text": "a-1 on\na-2 ...\nb-1 y\n"}, r"text:2: id 'a-2': has no words"),
         ({"text": "a-1 on\na-1\u200b off\na-2 x\nb-1 y\n"}, r"'a-1<U\+200B>' is not in wav.scp"),
         ({"text": "a-1 on\na-2\0 x\nb-1 y\n"}, r"text:2: has zero bytes: is UTF-16"),
         (
