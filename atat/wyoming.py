@@ -13,6 +13,7 @@ from pathlib import Path
 
 from atat import __version__
 from atat.common import cli
+from atat.config.tasks import CONSTRAINTS
 
 
 def arguments() -> cli.Parser:
@@ -32,7 +33,7 @@ def arguments() -> cli.Parser:
     )
     add(
         "--constraint",
-        choices=("none", "well_formed", "grammar"),
+        choices=CONSTRAINTS,
         help="constrained decoding of speech; default: as calibrated",
     )
     add("--max_duration_s", type=cli.positive_int, help="longest speech; default: the model's")

@@ -15,12 +15,12 @@ class SearchOptions:
     """Options of beam search and constrained decoding; conf/base.yaml, `decode`, explains each."""
 
     task: str = "slu"
-    beam: int = 4
-    nbest: int = 1
-    max_length: int = 80
+    beam: int = DecodeConfig.beam
+    nbest: int = DecodeConfig.nbest
+    max_length: int = DecodeConfig.max_length
     constraint: str = "well_formed"
     ctc_weight: float = 0.0
-    length_bonus: float = 0.0
+    length_bonus: float = DecodeConfig.length_bonus
 
     def __post_init__(self) -> None:
         for name, value, known in (

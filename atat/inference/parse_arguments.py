@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from atat.common import cli
+from atat.config.tasks import CONSTRAINTS, TASKS
 
 NOT_UNDERSTOOD = 3  # exit code, on request
 
@@ -31,12 +32,12 @@ def arguments(description: str) -> argparse.ArgumentParser:
     add("--stream", action="store_true", help="raw 16-bit mono samples on standard input")
     add("--rate", type=cli.positive_int, metavar="HZ", help="of --stream; default: 16000")
     add("--pause_s", type=cli.seconds, help="ends an utterance of a stream; default: 0.6")
-    add("--task", choices=("slu", "nlu", "asr", "mlm"), help="default: slu for audio, nlu for text")
+    add("--task", choices=TASKS, help="default: slu for audio, nlu for text")
     add("--beam", type=cli.positive_int, help="default: the experiment's")
     add("--nbest", type=cli.positive_int, default=1, help="predictions to show of each input")
     add(
         "--constraint",
-        choices=("none", "well_formed", "grammar"),
+        choices=CONSTRAINTS,
         help="constrained decoding: none, tags that match and nest as in training (default, but "
         "for calibrated experiments), sentences of the grammar",
     )
