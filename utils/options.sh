@@ -46,7 +46,7 @@ dry_run     BOOL       print the commands and run nothing
 
 parse_options() {
   local argument name value kind
-  again=("$0") # this command without what is of one run
+  resume_command=("$0") # this command without what is of one run
   while (($#)); do
     argument=$1
     shift
@@ -71,7 +71,7 @@ parse_options() {
       die 2 "--$name: got '$value', expected $(expected "$kind" "$value" || true)"
     [[ $name == stage || $name == dry_run || $name == overwrite || $name == publish ||
       $name == clean ]] ||
-      again+=("--$name" "$value")
+      resume_command+=("--$name" "$value")
     [[ $kind != [DFP]* || $value != -* ]] || value=./$value # a path that looks like an option
     case $name in
       config) configs+=("$value") ;;

@@ -104,8 +104,8 @@ set_stand_in() {
   echo "rendered speech stands in for the corpus: these numbers are not the corpus's" >&2
 }
 
-# enter PART: its directories and settings; '' is the whole of a corpus without parts.
-enter() {
+# select_part PART: its directories and settings; '' is the whole of a corpus without parts.
+select_part() {
   part=$1
   [[ $part ]] || return 0
   data=$out/parts/$part/data dump=$out/parts/$part/dump expdir=$out/parts/$part/exp
@@ -137,7 +137,7 @@ find_removable() {
   local one path
   removable=()
   for one in "${chosen[@]}"; do
-    enter "$one"
+    select_part "$one"
     for path in "$dump" "$dump.removed"; do
       [[ ! -d $path ]] || removable+=("$path")
     done
@@ -176,7 +176,7 @@ print_disk_use() {
   done
   find_removable
   echo "disk: $(size_of "${existing[@]}"), of which $(size_of "${removable[@]}") can be made" \
-    "again: $(quoted "${again[@]}" --clean true) removes them"
+    "again: $(quoted "${resume_command[@]}" --clean true) removes them"
 }
 
 # size_of PATH...: in megabytes.

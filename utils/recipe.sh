@@ -18,7 +18,7 @@ recipe=$(basename "$(realpath "$recipe_dir")")
 source "$root/utils/options.sh"
 source "$root/utils/places.sh"
 
-# Stages 1 to 6 of what `enter` has set.
+# Stages 1 to 6 of what `select_part` has set.
 run_part() {
   local name start exp decoding
   stage 1 prepare "atat.prepare.$recipe" "${settings[@]}" --data "$data" "${corpus[@]}" \
@@ -47,13 +47,13 @@ run_part() {
 run_stages() {
   local i
   for i in "${!chosen[@]}"; do
-    enter "${chosen[i]}"
+    select_part "${chosen[i]}"
     inputs=${all_inputs[i]}
     put part "$data" "$dump" "$expdir" "$inputs"
     run_part
   done
   stage 7 report atat.report --tables "$tables" "${places[@]}" --out "$report" \
-    --command "$(quoted "${again[@]}")" "${publishing[@]}"
+    --command "$(quoted "${resume_command[@]}")" "${publishing[@]}"
   put end
 }
 
@@ -117,10 +117,10 @@ recipe_main() {
   find_python
   [[ $check == true ]] || read_settings
   [[ $dry_run == false ]] || printf 'export PYTHONPATH=%q\n' "$PYTHONPATH"
-  [[ $stand_in == false ]] || aside stand-in atat.toy_corpus --layout "$recipe" \
+  [[ $stand_in == false ]] || run_without_marker stand-in atat.toy_corpus --layout "$recipe" \
     --size large --out "$corpus_dir" --nj "$nj"
   if [[ $check == true ]]; then
-    aside check "atat.prepare.$recipe" "${settings[@]}" --data "$data" "${corpus[@]}" \
+    run_without_marker check "atat.prepare.$recipe" "${settings[@]}" --data "$data" "${corpus[@]}" \
       --check true "${overrides[@]}"
     return
   fi
@@ -131,7 +131,7 @@ recipe_main() {
   fi
   lock
   attend "$python" -m atat.run_stages ${stage:+--stage "$stage"} --stop_stage "$stop_stage" \
-    --overwrite "$overwrite" --resume "$resume" --command "$(quoted "${again[@]}")" \
+    --overwrite "$overwrite" --resume "$resume" --command "$(quoted "${resume_command[@]}")" \
     --cmd "$cmd" "${cmd_settings[@]}" \
     --program "$(basename -- "$0")" <(run_stages) || ended $?
   ((stop_stage == 7)) || return 0
@@ -142,8 +142,8 @@ recipe_main() {
   fi
 }
 
-# aside NAME MODULE ARGUMENT...: run what is not a stage, and so has no marker.
-aside() {
+# run_without_marker NAME MODULE ARGUMENT...: run what is not a stage, and so has no marker.
+run_without_marker() {
   local command=("$python" -m "${@:2}")
   if [[ $dry_run == true ]]; then
     printf '# %s\n%s\n' "$1" "$(quoted "${command[@]}")"
@@ -209,7 +209,7 @@ read_settings() {
   [[ -z $init_from ]] || only+=(--init_from "$init_from")
   all_inputs=()
   for one in "${chosen[@]}"; do
-    enter "$one"
+    select_part "$one"
     code=0 inputs=''
     # Not so for --dry_run before the installation.
     [[ ! -x $(command -v -- "$python") ]] ||
