@@ -53,8 +53,8 @@ class SpeechPart:
         return [task for task, sequences in self.targets.items() if len(sequences[u])]
 
     def words(self, u: int) -> np.ndarray:
-        """What CTC hears in an utterance: the words of whatever target it has (E2E without ASR has
-        them in its SLU target)."""
+        """What CTC hears in an utterance: its text, whatever its tasks are (semantics may have
+        digits for words, `data.spelled_out`); without a text the words of its semantics."""
         heard = self.heard[u]
         return heard if len(heard) else self.understood[u]
 
@@ -358,7 +358,7 @@ def _speech_part(
             for task, reference in references.items()
             if wanted[task].any()
         },
-        heard=taken(encoded.text, wanted["asr"] | wanted["mlm"]),
+        heard=taken(encoded.text, some_N),
         understood=taken(encoded.words, some_N),
         wavs=[],
         ticks=Ragged.of([]),

@@ -227,10 +227,16 @@ def test_pairs_of_values_can_be_kept_from_a_task(tmp_path):
     assert all(len(part.targets["asr"][i]) for i in range(9))
 
 
-def test_ctc_hears_the_words_of_the_semantics_where_there_is_no_asr(made):
-    tokenizer = made[1]
-    (part,) = examples(made, Source("train", ["slu"])).speech
-    assert tokenizer.decode(part.words(0).tolist()) == "the kitchen light"
+@pytest.mark.parametrize("has_text", [True, False])
+def test_ctc_hears_the_text_and_without_one_the_words_of_the_semantics(tmp_path, has_text):
+    data, dump = toy.write(tmp_path, ["set( to time( 7 seven )time )set"])
+    split = kaldi_dir.read(data / "train")
+    split.text = {i: "to seven seven" for i in split.ids} if has_text else None
+    kaldi_dir.write(data / "train", split)
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    (part,) = TrainingData([Source("train", ["slu"])], data, dump, tokenizer).speech
+    words = tokenizer.decode(part.words(0).tolist())
+    assert words == ("to seven seven" if has_text else "to 7 seven")
 
 
 @pytest.mark.parametrize(
