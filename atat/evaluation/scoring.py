@@ -201,11 +201,12 @@ def _scores(
         for name in ("em_full", "tree_precision", "tree_recall", "tree_f1"):
             scores.pop(name, None)
     else:
-        hypotheses = [line["hypothesis"] for line in lines]
+        # Of semantics without their tags on both sides: the text may have fillers, and numbers in
+        # words (`data.spelled_out`), which no target has.
+        sides = [[line[side] for line in lines] for side in ("reference", "hypothesis")]
         if is_semantic:
-            hypotheses = [target_sequence.words(hypothesis) for hypothesis in hypotheses]
-        words = [references.text[id_] for id_ in ids]
-        scores["wer"] = metrics.word_error_rate(words, hypotheses, speakers)
+            sides = [list(map(target_sequence.words, side)) for side in sides]
+        scores["wer"] = metrics.word_error_rate(*sides, speakers)
     return scores
 
 

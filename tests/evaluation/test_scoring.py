@@ -12,7 +12,8 @@ from atat.common import cli
 from atat.config.experiment_tables import Subset
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import scoring
+from atat.evaluation import scoring, seed_pooling
+from atat.semantics import target_sequence
 
 SEMANTICS = {
     "anna-1": "play( play song( jazz )song )play",
@@ -71,6 +72,17 @@ def test_a_spoken_run_gets_semantic_scores_and_wer(tmp_path):
     words = ["play some jazz", "set it to nine", "stop"]
     assert scores["wer"]["value"] == pytest.approx(jiwer.wer(list(TEXT.values()), words))
     assert all(s["low"] <= s["value"] <= s["high"] and s["n"] == 3 for s in scores.values())
+
+
+def test_wer_of_semantics_is_of_their_own_words_as_in_the_report(tmp_path):
+    sequence = "setTimer( set it to minutes( 5 )minutes )setTimer"
+    spoken = {"a-1": "uh set it to five"}
+    write_split(tmp_path / "data", text=spoken, semantics={"a-1": sequence})
+    directory = write_run(tmp_path / "exp", hypotheses={"a-1": sequence})
+    (scores,) = scoring.score_run(directory, tmp_path / "data", {}).values()
+    assert scores["wer"]["value"] == 0 == scores["semer"]["value"]
+    counts = seed_pooling.counts(list(lines_of(directory).values()), target_sequence.frame)
+    assert seed_pooling.scores([counts])["wer"]["value"] == 0
 
 
 def test_a_table_may_ask_for_further_metrics(tmp_path):
