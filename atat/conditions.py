@@ -63,7 +63,7 @@ def main() -> None:
     settings = load_settings(args.exp, [])
     options = {}
     if args.run is not None:
-        options = search_options(runs_over(settings, args.split, [args.run])[args.run])
+        options = search_options(runs_over(settings, args.split, [args.run])[args.run], settings)
     held = kaldi_dir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")

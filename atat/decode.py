@@ -86,7 +86,9 @@ def main() -> None:
         args.exp, with_confidence=args.confidence, num_threads=num_threads
     )
     model.settings.decode = settings.decode
-    options = {name: model.options(**search_options(run)) for name, run in runs.items()}
+    options = {
+        name: model.options(**search_options(run, model.settings)) for name, run in runs.items()
+    }
     if (share := shares.mine()) is not None:
         num_utterances = sum(
             decode_share(

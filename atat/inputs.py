@@ -7,7 +7,8 @@ directory (an absolute path). A line `align EXPERIMENT OTHER SPLIT` is a split w
 to find before EXPERIMENT is trained. A line `decode EXPERIMENT key=value` is a setting of decoding
 that is another now than when the experiment was trained. A line `train EXPERIMENT DIRECTORY` is an
 experiment that the run is about; it starts from what is in the directory, if there is one. Of a
-whole table, experiments that take parts of --init_from are left out where it is not given.
+whole table, experiments are left out, each with a line on standard error, that take parts of
+--init_from where it is not given, or whose words an experiment without CTC is to find.
 """
 
 import os
@@ -18,8 +19,8 @@ from atat.common import cli
 from atat.config import config_file, experiment_tables
 from atat.config.stage_inputs import (
     changed_decoding,
-    check_aligner,
     check_seed,
+    lacks_aligner,
     lacks_start,
     of_data,
     of_experiment,
@@ -52,14 +53,16 @@ def main() -> None:
         check_seed(training, args.overrides)
         own = config_file.load(args.config, args.overrides, [training.config])
         about = list(of_experiment(training.name, own, table, args.init_from))
-        if lacking := lacks_start(training.name, own, about):
+        lacking = lacks_start(training.name, own, about)
+        if not lacking and training.align:
+            aligner = table.training(training.align).config
+            of_aligner = config_file.load(args.config, args.overrides, [aligner])
+            lacking = lacks_aligner(training, of_aligner, about)
+        if lacking:
             if args.experiment is not None:
                 raise ValueError(lacking)
             print(f"left out: {lacking}", file=sys.stderr)  # of a whole table
             continue
-        if training.align:
-            aligner = table.training(training.align).config
-            check_aligner(training, config_file.load(args.config, args.overrides, [aligner]), about)
         lines.extend(about)
         lines.extend(changed_decoding(training.name, own, Path(args.expdir, training.name)))
         if not args.alone or args.experiment in (training.name, training.experiment):

@@ -76,7 +76,9 @@ def main() -> None:
 
     torch.set_num_threads(settings.train.num_threads)
     model = SpeechToSemantics.load(args.exp, with_confidence=False)
-    options = {name: model.options(**search_options(run)) for name, run in runs.items()}
+    options = {
+        name: model.options(**search_options(run, model.settings)) for name, run in runs.items()
+    }
     points = [(None, 0.0)] + [(k, snr) for k in kinds for snr in args.snr or SNRS_DB]
     scores = []
     for kind, snr_db in points:

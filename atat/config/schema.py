@@ -414,7 +414,7 @@ class DecodeRun:
     )
     task: str = setting("slu", "the task token", one_of(*TASKS))
     constraint: str = setting("none", "of constrained decoding", one_of(*CONSTRAINTS))
-    ctc_weight: float = setting(0.0, "of CTC's prefix scores beside the decoder's", SHARE)
+    ctc_weight: float = setting(0.0, "of CTC's prefix scores, where the model has CTC", SHARE)
     beam: int | None = setting(None, "null: decode.beam", AT_LEAST_1)
 
 

@@ -108,21 +108,25 @@ def lacks_start(name: str, settings: schema.Config, lines: list[str]) -> str:
     )
 
 
-def check_aligner(
+def lacks_aligner(
     training: experiment_tables.Training, settings: schema.Config, lines: list[str]
-) -> None:
-    """Raises ValueError where words are to be found by an experiment without CTC.
+) -> str:
+    """Why an experiment cannot be trained whose words another without CTC is to find; "" where it
+    can.
 
     Args:
-        settings: those of `training.align`. lines: `of_experiment` of the training.
+        training: one that names an aligner.
+        settings: those of `training.align`.
+        lines: `of_experiment` of the training.
     """
     wanted = any(line.startswith(f"align {training.name} ") for line in lines)
-    if wanted and settings.model.ctc_weight == 0:
-        raise ValueError(
-            f"experiment '{training.name}' masks words that '{training.align}' is to find, which "
-            "has no CTC (its model.ctc_weight is 0); expected train.ctm=DIR with SPLIT.ctm, word "
-            "alignments in Kaldi's format"
-        )
+    if not wanted or settings.model.ctc_weight > 0:
+        return ""
+    return (
+        f"experiment '{training.name}' masks words that '{training.align}' is to find, which has "
+        "no CTC (its model.ctc_weight is 0); expected train.ctm=DIR with SPLIT.ctm, word "
+        "alignments in Kaldi's format"
+    )
 
 
 def changed_decoding(name: str, settings: schema.Config, exp: Path) -> Iterator[str]:

@@ -185,7 +185,7 @@ def _words(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text.replace("\u2019", "'"))
 
 
-_MARKS = ".,;:!?\"\u201c\u201d\u2026"
+_MARKS = '.,;:!?"\u201c\u201d\u2026'
 _MARK = re.compile(f"[{_MARKS}]")
 
 
@@ -195,7 +195,9 @@ def _without_marks(word: str) -> str:
     ['kitchen', 'lights', '', '7:30', 'p.m.']
     """
     bare = word.strip(_MARKS)
-    return f"{bare}." if "." in bare and word.rstrip(_MARKS.replace(".", "")).endswith(".") else bare
+    return (
+        f"{bare}." if "." in bare and word.rstrip(_MARKS.replace(".", "")).endswith(".") else bare
+    )
 
 
 def _text(value: str) -> str:

@@ -366,7 +366,7 @@ def _decode(
     if semantics is None:
         raise ValueError(f"{split}: has no semantics, expected what was meant")
     model = SpeechToSemantics.load(exp, with_confidence=False)
-    options = model.options(**decode_runs.search_options(run))
+    options = model.options(**decode_runs.search_options(run, model.settings))
     if negative_files:
         files = negatives.find(negative_files)
     else:

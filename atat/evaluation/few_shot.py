@@ -135,7 +135,11 @@ def understood(
     inputs = noise_curve.heard(wavs, None, 0.0, settings.features, None, settings.seed)
     return {
         name: noise_curve.understood(
-            model, inputs, model.options(**search_options(run)), split.semantics, key
+            model,
+            inputs,
+            model.options(**search_options(run, model.settings)),
+            split.semantics,
+            key,
         )
         for name, run in runs.items()
     }

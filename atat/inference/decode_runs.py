@@ -104,9 +104,23 @@ def runs_over(settings: Config, split: str, only: Iterable[str] | None) -> dict[
     return {name: run for name, run in runs.items() if not only or name in only}
 
 
-def search_options(run: DecodeRun) -> dict[str, Any]:
-    """The search options of a run, as `SpeechToSemantics.options` takes them."""
-    return {name: getattr(run, name) for name in ("task", "constraint", "ctc_weight", "beam")}
+def search_options(run: DecodeRun, settings: Config) -> dict[str, Any]:
+    """The search options of a run, as `SpeechToSemantics.options` takes them.
+
+    Args:
+        run: of `decode.runs`.
+        settings: the experiment's. A model without CTC (the paper's) has none in its scores,
+            whatever a recipe's runs say.
+    """
+    decode = settings.decode
+    return {
+        "task": run.task,
+        "constraint": run.constraint,
+        "ctc_weight": run.ctc_weight if settings.model.ctc_weight > 0 else 0.0,
+        "beam": run.beam or decode.beam,
+        "max_length": decode.max_length,
+        "length_bonus": decode.length_bonus,
+    }
 
 
 def check_source(name: str, run: DecodeRun, runs: dict[str, DecodeRun]) -> None:

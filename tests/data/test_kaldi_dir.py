@@ -108,7 +108,7 @@ def test_words_are_lower_case_in_text_and_semantics_and_tags_stay(tmp_path):
 
 @pytest.mark.supports("Kaldi files", "commas and the like at the ends of words", "dropped")
 def test_marks_at_the_ends_of_words_are_dropped_as_typed_text_loses_them(tmp_path):
-    changes = {"text": 'a \u201cTurn on, please!\u201d ... at 7:30 p.m.,\n', "wav.scp": None}
+    changes = {"text": "a \u201cTurn on, please!\u201d ... at 7:30 p.m.,\n", "wav.scp": None}
     changes |= {"semantics": "a turnOn( Turn on , please! at time( 7:30 p.m., )time )turnOn\n"}
     changes |= {"utt2spk": None, "spk2utt": None}
     data = kaldi_dir.read(make(tmp_path / "train", **changes))

@@ -65,12 +65,33 @@ def test_all_runs_are_decoded_and_can_be_scored(monkeypatch, capfd, exp, toy_dat
     assert (exp / "decode_test" / "scores.json").is_file()
 
 
+def test_a_model_without_ctc_has_none_in_its_scores():
+    run, settings = DecodeRun(split="test", ctc_weight=0.4), schema.Config()
+    assert decode_runs.search_options(run, settings)["ctc_weight"] == 0.4
+    settings.model.ctc_weight = 0.0
+    assert decode_runs.search_options(run, settings)["ctc_weight"] == 0.0
+
+
+def test_settings_of_the_search_count_where_confidence_was_fitted_with_others(exp):
+    model = SpeechToSemantics.load(exp)
+    test = model.settings.decode.runs["test"]
+    fitted = asdict(model.options(**decode_runs.search_options(test, model.settings)))
+    parts = {"names": ["cost"], "mean": [0.0], "scale": [1.0], "weights": [1.0], "bias": 0.0}
+    calibrated = {name: fitted[name] for name in confidence.CALIBRATED}
+    model.confidence = confidence.Confidence(calibrated, **parts, threshold=0.5, about={})
+    model.settings.decode.beam, model.settings.decode.max_length = 2, 7
+    options = model.options(**decode_runs.search_options(test, model.settings))
+    assert (options.beam, options.max_length) == (2, 7)
+
+
 def test_confidence_is_written_where_it_is_asked_for_and_calibrated(
     monkeypatch, capfd, exp, toy_data, toy_wavs
 ):
     model = SpeechToSemantics.load(exp)
     options = asdict(
-        model.options(**decode_runs.search_options(model.settings.decode.runs["test"]))
+        model.options(
+            **decode_runs.search_options(model.settings.decode.runs["test"], model.settings)
+        )
     )
     parts = {"names": ["cost", "margin"], "mean": [0.0, 0.0], "scale": [1.0, 1.0]}
     calibrated = {name: options[name] for name in confidence.CALIBRATED}
