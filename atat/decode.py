@@ -66,9 +66,7 @@ def main() -> None:
     runs = chosen_runs(settings, args.run)
     dump = args.dump
     if any(run.source == "speech" for run in runs.values()):
-        dump = feature_store.of_kind(
-            args.data, dump, settings.features, settings.train.num_processes
-        )
+        dump = feature_store.of_kind(args.data, dump, settings.features, args.nj)
     # Mistakes show before anything is decoded; hypotheses are there when it is their turn.
     inputs = {
         name: open_inputs(run, args.data, dump, args.exp)

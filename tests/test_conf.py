@@ -107,6 +107,15 @@ def test_a_recipe_stands_on_frozen_whisper(recipe, tmp_path):
     assert 8.0e6 < sizes["frozen"] < 8.5e6 and sizes["trained"] < 4.0e6
 
 
+RECIPES = sorted(CONF.parent.glob("egs/*/conf/recipe.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parts[-3])
+def test_every_recipe_trains_on_gpus_as_the_docs_say(recipe):
+    train = config_file.load([recipe, CONF / "gpus.yaml"], ["train.num_gpus=8"]).train
+    assert (train.num_gpus, train.num_processes, train.sync) == (8, 1, "gradients")
+
+
 BUDGETS = sorted(CONF.parent.glob("egs/*/conf/budget_*.yaml"))
 
 

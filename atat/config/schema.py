@@ -330,7 +330,7 @@ class TrainConfig:
     )
     valid_splits: list[str] = setting(["valid"], "of validation")
     num_valid: int = setting(
-        100, "utterances of each that are looked at after every epoch", AT_LEAST_0
+        100, "utterances of each that are looked at after every epoch", AT_LEAST_1
     )
     num_steps: int = setting(1000, "updates", AT_LEAST_1)
     num_epochs: int = setting(

@@ -30,7 +30,7 @@ from atat.data import audio_segment, kaldi_dir
 from atat.data.audio import read
 from atat.data.feature_archive import FeatureWriter, is_whole
 from atat.data.feature_shares import Extracted, FeatureShares, write_share
-from atat.data.filter_bank import extract
+from atat.data.filter_bank import extract, longest_s
 
 MAX_DROPPED = 0.01
 # CMVN is over speech: frames whose loudest bin is within 35 dB of the utterance's (findings).
@@ -322,7 +322,7 @@ def _extract_file(path: str, settings: FeaturesConfig) -> Extracted:
             mode := os.stat(audio_segment.file_of(path)).st_mode
         ) and not stat.S_ISDIR(mode):
             raise ValueError("a pipe or a device, expected a file")  # reading may never end
-        samples = read(path, settings.sample_rate_hz, settings.max_duration_s)
+        samples = read(path, settings.sample_rate_hz, longest_s(settings))
         return extract(samples, settings), len(samples)
     except ValueError as e:
         reason = str(e).removeprefix(f"{path}: ")

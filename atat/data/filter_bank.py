@@ -101,9 +101,24 @@ def extract(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
 
 def of_speech(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
     """As `extract`, of the part of a recording that `speech_range` has found."""
-    if settings.level_db is not None:
-        samples = at_level(samples, settings.level_db, settings.sample_rate_hz)
-    return log_mel(samples, settings)
+    return log_mel(levelled(samples, settings), settings)
+
+
+def levelled(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
+    """Speech at `level_db`, as it is where that is not set; errors as of `extract`."""
+    if settings.level_db is None:
+        return samples
+    return at_level(samples, settings.level_db, settings.sample_rate_hz)
+
+
+def longest_s(settings: FeaturesConfig, wanted_s: float | None = None) -> float:
+    """The longest audio that features are made of: Whisper's encoder knows 30 s, no setting more.
+
+    Args:
+        wanted_s: instead of `settings.max_duration_s`.
+    """
+    limit = wanted_s or settings.max_duration_s
+    return min(limit, WHISPER_MAX_DURATION_S) if settings.kind == "whisper" else limit
 
 
 def speech_range(samples: np.ndarray, settings: FeaturesConfig) -> tuple[int, int]:

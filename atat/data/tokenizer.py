@@ -103,7 +103,7 @@ class Tokenizer:
             vocab_size: upper limit for the number of pieces; small corpora have fewer.
 
         Raises:
-            ValueError: there are no words.
+            ValueError: there are no words, or more characters than pieces.
         """
         import sentencepiece
 
@@ -140,9 +140,15 @@ class Tokenizer:
                 num_threads=1,
                 minloglevel=2,
             )
-        except RuntimeError:
+        except RuntimeError as error:
             if some and not wrong:
-                raise
+                if "required_chars" not in str(error):
+                    raise
+                why = str(error).split("] ")[-1].split(". Increase")[0]
+                raise ValueError(
+                    f"tokenizer.vocab_size: got {vocab_size}, expected more: every character of "
+                    f"the training texts has a piece ({why})"
+                ) from error
         if wrong:
             raise wrong[0]
         if not some:

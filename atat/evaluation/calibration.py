@@ -360,7 +360,7 @@ def _decode(
     from atat.inference.predictor import SpeechToSemantics
 
     split = data / wanted["split"]
-    dump = feature_store.of_kind(data, dump, settings.features, settings.train.num_processes)
+    dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
     inputs = decode_inputs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
     semantics = kaldi_dir.read(split).semantics
     if semantics is None:

@@ -236,8 +236,10 @@ class SpeechToSemantics(HubModel):
             feats = [spoken[i].feats_TF for i in batch]
             if judge is None:
                 return ((found, {}, None) for found in self.search_features(feats, searched))
-            examined = confidence.examine(self, feats, searched)
-            return ((e.hypotheses, *judge(e)) for e in examined)
+            # Of the search that it was fitted for, however many are shown.
+            examined = confidence.examine(self, feats, replace(chosen, nbest=1))
+            more = self.search_features(feats, searched) if chosen.nbest > 1 else [[]] * len(batch)
+            return ((e.hypotheses + m, *judge(e)) for e, m in zip(examined, more, strict=True))
 
         understood = iter(
             self._in_batches(

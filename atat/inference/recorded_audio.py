@@ -58,9 +58,7 @@ def hear(
     """
     start = time.perf_counter()
     nothing_TF = np.zeros((0, settings.num_mel_bins), np.float32)
-    limit = max_duration_s or settings.max_duration_s
-    if settings.kind == "whisper":
-        limit = min(limit, filter_bank.WHISPER_MAX_DURATION_S)
+    limit = filter_bank.longest_s(settings, max_duration_s)
     name, samples = audio_arguments.name_of(source), np.zeros(0, np.float32)
     try:
         samples = audio_arguments.read(

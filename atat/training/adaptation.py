@@ -86,6 +86,7 @@ def changes(settings: Config, exp: Path, split: str, repeat: int) -> dict[str, A
             "num_steps": NUM_STEPS,
             "num_epochs": NUM_EPOCHS,
             "learning_rate": RATE * settings.train.learning_rate,
+            "noam_factor": RATE * settings.train.noam_factor,  # with the other schedule
         },
         "augment": {"low_strength_fraction": 0.0},
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from atat.common import cli
 from atat.common.files import check_zip, locked_directory
 from atat.config import config_file
-from atat.config.schema import Config
+from atat.config.schema import Config, TrainConfig
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint, experiment_files
@@ -208,7 +208,7 @@ def espnet_options(settings: Config) -> dict[str, object]:
             {
                 "max_lr": t.learning_rate,
                 "total_steps": t.num_steps + 1,
-                "pct_start": t.warmup_fraction,
+                "pct_start": _warmup_share(t),
                 "cycle_momentum": False,
             },
         )
@@ -230,13 +230,20 @@ def espnet_options(settings: Config) -> dict[str, object]:
         "scheduler": scheduler,
         "scheduler_conf": scheduler_conf,
         "grad_clip": t.grad_clip,
-        "keep_nbest_models": t.average_checkpoints,
+        # ESPnet would average none of more than there are.
+        "keep_nbest_models": min(t.average_checkpoints, t.num_epochs),
         "best_model_criterion": [("valid", "acc", "max")],
         "use_matplotlib": False,
         "use_tensorboard": True,
         "num_att_plot": 0,
         "log_interval": 100,
     }
+
+
+def _warmup_share(t: TrainConfig) -> float:
+    """`train.warmup_fraction`; torch's OneCycleLR divides by zero where it is exactly one step."""
+    is_one_step = t.warmup_fraction * (t.num_steps + 1) == 1
+    return t.warmup_fraction * (1 + 1e-6) if is_one_step else t.warmup_fraction
 
 
 def finish(averaged: Path, exp: Path) -> None:

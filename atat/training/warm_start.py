@@ -107,7 +107,7 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
     old_tokenizer = Tokenizer.load(exp / "tokenizer")
     weights = read_weights(model_path(exp), old_tokenizer)
     tasks = {task for source in there.train.sources for task in source.tasks} or set(TASKS)
-    parts = _parts(settings.train.init_parts, tasks, exp)
+    parts = _parts(settings.train.init_parts, tasks, there, exp)
     state = model.state_dict()
     for part in parts:
         _check(part, state, weights, settings, there, exp)
@@ -148,14 +148,14 @@ def part_of(name: str) -> str:
     return "decoder" if name.startswith("residual_") else name.split(".")[0]
 
 
-def _parts(asked: list[str], tasks: set[str], exp: Path) -> list[str]:
-    """The parts to load."""
+def _parts(asked: list[str], tasks: set[str], there: Config, exp: Path) -> list[str]:
+    """The parts to load, of an experiment `exp` that was trained on `tasks`."""
     unknown = [part for part in asked if part not in ("all", *PARTS)]
     if unknown or not asked:
         raise ValueError(
             f"train.init_parts: got {unknown or asked}, expected some of all, {', '.join(PARTS)}"
         )
-    trained = [part for part in PARTS if tasks & set(TRAINED_BY.get(part, tasks))]
+    trained = [part for part in PARTS if tasks & _training_tasks(part, tasks, there)]
     for part in asked:
         if part not in ("all", *trained):
             raise ValueError(
@@ -163,6 +163,14 @@ def _parts(asked: list[str], tasks: set[str], exp: Path) -> list[str]:
                 f"{', '.join(sorted(tasks))}); expected some of all, {', '.join(trained)}"
             )
     return trained if "all" in asked else [part for part in PARTS if part in asked]
+
+
+def _training_tasks(part: str, tasks: set[str], there: Config) -> set[str]:
+    """The tasks that train a part of the model `there`."""
+    by = set(TRAINED_BY.get(part, tasks))
+    if part == "text_encoder" and there.model.ctc_to_text_share > 0:
+        by |= set(SPEECH_TASKS)  # it reads what CTC hears
+    return by
 
 
 def _check(
@@ -193,6 +201,8 @@ def _check(
         and getattr(getattr(there, section), name) != getattr(getattr(here, section), name)
     }
     meaning = {f"model.{name}" for name in MEANING[part]}
+    if here.model.frozen_encoder is not None:  # these are below it, where nothing of ours is
+        meaning -= {"model.front", "model.utterance_mean"}
     if part == "speech_encoder":
         meaning |= {f"features.{name}" for name in FEATURES}
     if shapes[0] == shapes[1] and not meaning & differing.keys():

@@ -77,5 +77,7 @@ def masked_features(
             f"the audio has {len(samples) / rate:.2f} s (align again)"
         )
     chosen = choose(len(spans_W2), train.mlm_share, draw)
-    masked = mask(samples, spans_W2[chosen], train.mlm_fill, draw)
-    return filter_bank.of_speech(masked[start:end], settings)
+    # Brought to its level with all its words: what is left of them would be amplified, or silent.
+    speech = filter_bank.levelled(samples[start:end], settings)
+    spans_W2 = (spans_W2 - start).clip(0, len(speech))
+    return filter_bank.log_mel(mask(speech, spans_W2[chosen], train.mlm_fill, draw), settings)

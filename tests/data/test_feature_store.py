@@ -191,6 +191,16 @@ def test_more_than_one_in_a_hundred_is_an_error_unless_allowed(tmp_path):
     assert "No such file" in reasons["s-053"]
 
 
+def test_no_setting_lets_whisper_hear_more_than_it_knows(tmp_path):
+    sounds = noises(2) | {"s-900": np.full(31 * RATE, 0.1)}
+    write_data(tmp_path / "data", "train", sounds)
+    wide = {"max_duration_s": 36.0, "allow_drops": True}
+    assert write_split(tmp_path / "data", kind="whisper", **wide)[0].num_dropped == 1
+    (listed,) = (tmp_path / "dump" / "train" / "dropped").read_text().splitlines()
+    assert "31.0 s long, the limit is 30.0 s" in listed
+    assert write_split(tmp_path / "data", kind="kaldi", **wide)[0].num_dropped == 0
+
+
 def test_no_bad_file_stops_a_split(tmp_path, capsys):
     write_data(tmp_path / "data", "train", dict(list(damaged().items())[:12]))
     paths = [Path(path) for path in wav_scp(tmp_path / "data").values()]

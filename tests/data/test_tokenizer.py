@@ -93,6 +93,11 @@ def test_no_words_is_an_error():
         Tokenizer.train(["a( )a"], 10)
 
 
+def test_fewer_pieces_than_characters_are_refused_by_the_settings_name():
+    with pytest.raises(ValueError, match=r"tokenizer\.vocab_size: got 5, expected more: .*5 vs"):
+        Tokenizer.train(["turn on the lights quickly"], 5)
+
+
 def test_other_tags_leave_the_pieces_as_they_are(tokenizer):
     extended = tokenizer.with_tags(["Rate( five stars )Rate"])
     assert extended.tags == [")Rate", "Rate("]

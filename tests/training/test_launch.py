@@ -151,6 +151,26 @@ def test_the_papers_schedule_is_that_of_vaswani(corpus):
         assert any(line["learning_rate"] == pytest.approx(rate, rel=1e-3) for rate in rates)
 
 
+@pytest.mark.parametrize(("fraction", "num_steps"), [(0.1, 9), (0.25, 3), (0.5, 1), (0.3, 20)])
+def test_a_schedule_of_a_few_steps_begins(fraction, num_steps):
+    c = settings(warmup_fraction=fraction, num_steps=num_steps, num_epochs=1)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    conf = launch.espnet_options(c)["scheduler_conf"]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, **conf)
+    rates = []
+    for _ in range(num_steps):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    assert 0 < max(rates) <= c.train.learning_rate * 1.001
+
+
+def test_no_more_epochs_are_averaged_than_there_are():
+    """Of more than that ESPnet would average none, and take the best alone."""
+    c = settings(num_steps=6, num_epochs=2, average_checkpoints=5)
+    assert launch.espnet_options(c)["keep_nbest_models"] == 2
+
+
 def test_a_broken_average_is_refused(corpus, tmp_path):
     exp = tmp_path / "exp"
     toy_tokenizer = launch.Tokenizer.load(corpus / "data" / "tokenizer")

@@ -105,6 +105,28 @@ def test_what_nothing_has_trained_is_new(tmp_path):
         started(asking(exp, init_parts=["text_encoder"]))
 
 
+def test_a_text_encoder_that_read_what_ctc_hears_was_trained_by_speech(tmp_path):
+    c = settings(sources=[Source("train", ["asr"])])
+    c.model.ctc_to_text_share = 1.0
+    exp = experiment(tmp_path / "exp", c)
+    for parts in (["all"], ["text_encoder"]):
+        asked = asking(exp, init_parts=parts)
+        asked.model.ctc_to_text_share = 1.0
+        assert started(asked)[0].counts["text_encoder"][:2] > (0, 0)
+
+
+def test_above_a_frozen_encoder_what_is_below_it_may_differ(tmp_path):
+    c = settings(sources=[Source("train", ["asr", "slu"])])
+    c.features.kind, c.model.frozen_encoder = "whisper", "tiny"
+    c.model.frozen_encoder_width, c.model.frozen_encoder_layers = 64, 1
+    exp = experiment(tmp_path / "exp", c)
+    c.train.init_from, c.model.utterance_mean = str(exp), not c.model.utterance_mean
+    c.model.front = "max" if c.model.front == "stride" else "stride"
+    with torch.device("meta"):
+        model = build(c, OLD)
+    assert warm_start.match(model, c, OLD).counts["speech_encoder"][0]
+
+
 def test_a_shared_token_was_trained_by_text_alone(tmp_path):
     there = settings(sources=[Source("train_text", ["nlu"])])
     there.model.shared_semantics_token = True

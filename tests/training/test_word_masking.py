@@ -15,10 +15,14 @@ from atat.training.training_data import TrainingData, validation_sources
 from tests.tiny_training import lines, run, settings
 from tests.tones import EDGE_S, IDS, RATE, TEXTS, TOKENIZER, WORD_S, WORDS, spoken, words_of, write
 
-TRIMMED = FeaturesConfig(trim_db=30.0)
+KINDS = {
+    "whole": FeaturesConfig(),
+    "trimmed": FeaturesConfig(trim_db=30.0),
+    "levelled": FeaturesConfig(trim_db=30.0, level_db=-20.0),
+}
 
 
-@pytest.fixture(scope="module", params=[FeaturesConfig(), TRIMMED], ids=["whole", "trimmed"])
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def corpus(request, tmp_path_factory):
     """Where `write` has written, and the settings of the features."""
     root = tmp_path_factory.mktemp("mlm")
