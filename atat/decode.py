@@ -75,6 +75,7 @@ def main() -> None:
     }
 
     if any(run.tagger == "crf" for run in runs.values()):
+        crf_tagger.check_sources(settings.train.sources)
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
     from atat.inference.predictor import SpeechToSemantics

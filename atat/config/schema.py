@@ -312,7 +312,7 @@ class TrainConfig:
     )
     pretrained_schedule: list[list[float]] = setting(
         [],
-        "[[steps, factor], ...] of the learning rate of parameters that init_from gave; paper: "
+        "[[steps, factor], ...] of the rate of what init_from or speech_pretrained gave; paper: "
         "[[500, 0], [100, 0.2], [100, 0.5], [100, 0.7]]",
     )
     mlm_share: float = setting(

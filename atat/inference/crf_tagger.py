@@ -16,6 +16,7 @@ from typing import Any
 
 from atat.common.json_file import read_json
 from atat.common.provenance import commit
+from atat.config.schema import Source
 from atat.config.tasks import WORD_TASKS
 from atat.data import kaldi_dir
 from atat.inference.hypotheses import (
@@ -102,6 +103,19 @@ class Tagger:
         labels = self.slots.tag(_of_words(words, intent))
         score += math.log(max(self.slots.probability(labels), 1e-300))
         return target_sequence.build(tree(intent, words, labels)), score
+
+
+def check_sources(sources: Iterable[Source]) -> None:
+    """Raise ValueError where an experiment learns from a part of the split that the tagger learns
+    all of: in its table the tagger would have labels that it has not."""
+    for source in sources:
+        if source.split == SPLIT and (
+            source.fraction < 1 or source.exclude_intents or source.exclude_pairs
+        ):
+            raise ValueError(
+                f"decode.runs: tagger crf learns from all of '{SPLIT}', of which this experiment's "
+                "train.sources take a part; expected all of it, or a run without the tagger"
+            )
 
 
 def train(data: kaldi_dir.DataDir, directory: Path, max_iterations: int | None = None) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atat import crf
-from atat.config.schema import DecodeRun
+from atat.config.schema import DecodeRun, Source
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.inference import crf_tagger, decode_runs
@@ -125,3 +125,12 @@ def test_a_mistake_is_one_line(tmp_path, data, command, wrong):
     code, _, err = command(crf.main, *arguments)
     assert code == 2 and len(err.splitlines()) == 1
     assert not (tmp_path / "decode_x").exists()
+
+
+@pytest.mark.parametrize(
+    "part", [{"fraction": 0.1}, {"exclude_intents": ["Go"]}, {"exclude_pairs": 0.2}]
+)
+def test_it_has_no_labels_that_its_experiment_has_not(part):
+    crf_tagger.check_sources([Source("train_text", ["nlu"]), Source("train", ["slu"], 0.1)])
+    with pytest.raises(ValueError, match="learns from all of 'train_text'"):
+        crf_tagger.check_sources([Source("train_text", ["nlu"], **part)])
