@@ -147,6 +147,8 @@ def news(old: Sequence[str], new: Sequence[str], of_settings: bool = False) -> s
     any more; "" if all is the same.
 
     Args:
+        old: lines of `depends_on` from when it was done.
+        new: those of now.
         of_settings: leave out the runs that it builds on.
 
     >>> news(["seed=1", "stage 2 (data) finished today"], ["seed=2"])

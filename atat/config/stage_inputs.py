@@ -97,6 +97,8 @@ def lacks_start(name: str, settings: schema.Config, lines: list[str]) -> str:
     where it can.
 
     Args:
+        name: of the training, e.g. `atat.seed1`.
+        settings: the experiment's own.
         lines: `of_experiment` of it.
     """
     given = any(line.startswith(f"4 {name} init_from=") for line in lines)
@@ -114,7 +116,9 @@ def check_aligner(
     """Raises ValueError where words are to be found by an experiment without CTC.
 
     Args:
-        settings: those of `training.align`. lines: `of_experiment` of the training.
+        training: the one that may mask words.
+        settings: those of `training.align`.
+        lines: `of_experiment` of the training.
     """
     wanted = any(line.startswith(f"align {training.name} ") for line in lines)
     if wanted and settings.model.ctc_weight == 0:

@@ -76,6 +76,7 @@ def write_share(
 
     Args:
         dump_dir: of the split.
+        share: which of how many; the directory is named after it.
         inputs: as of `FeatureShares`.
         ids: of the utterances of this share, sorted.
         results: of each.

@@ -22,6 +22,7 @@ def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
 
     Args:
         samples: float (N,) within [-1, 1] at `settings.sample_rate_hz`.
+        settings: the rate, the number of bins, and length and shift of a frame are used.
 
     Returns:
         float32 (T, F), natural logarithm of power at 16-bit scale.

@@ -211,9 +211,12 @@ def _write(
     """Trace a module and write its graph.
 
     Args:
+        module: is left in evaluation mode.
         inputs: examples.
-        input_axes, output_axes: name -> a letter for each dimension that may differ, _ for those
-            that do not and stand before one.
+        path: of the graph.
+        input_axes: name -> a letter for each dimension that may differ, _ for those that do not and
+            stand before one.
+        output_axes: the same of what comes out.
     """
     axes = {
         name: {i: letter for i, letter in enumerate(letters) if letter != "_"}

@@ -309,7 +309,9 @@ def calibrate(
     """Decode validation speech and negatives, fit on a half of both, and write what is found.
 
     Args:
-        exp, data, dump: directories of the experiment, of the splits, and of their features.
+        exp: directory of the experiment, which gets `confidence.json` and `coverage.png`.
+        data: directory of the splits.
+        dump: that of their features.
         settings: the experiment's, with those of decoding that are wanted now.
         run: whose options are calibrated, as of `chosen_run`.
         wanted: split, hours (of negatives to make), and WANTED.

@@ -90,6 +90,7 @@ def sounds(draw: Draw, speech: Sequence[np.ndarray]) -> dict[str, list[Sound]]:
     """Kind -> recordings in which nothing is said, NUM_SOUNDS each.
 
     Args:
+        draw: of their lengths (SOUND_S), and of the noise.
         speech: float (N,) each, of which two channels that cancel are made.
     """
     lengths = [round(draw.uniform(*SOUND_S) * RATE_HZ) for _ in range(NUM_SOUNDS)]

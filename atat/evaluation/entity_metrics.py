@@ -170,7 +170,8 @@ def of_sequences(
     """`counts` of target sequences, those metrics that are asked for.
 
     Args:
-        references, hypotheses: one an utterance; a hypothesis may be malformed.
+        references: one an utterance.
+        hypotheses: in the same order; they may be malformed.
         key: intent and slots of a sequence, as `metrics.judge` has it.
         names: of metrics.
     """
@@ -193,6 +194,7 @@ def scores(
     """The metrics of `counts`, with intervals: Wilson's for shares, bootstrap for F1.
 
     Args:
+        found: numerators and denominators by metric, float (n,) each, one an utterance.
         speakers: as for `metrics.ratio`.
     """
     return {

@@ -82,7 +82,8 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
         exp: the experiment to start from.
         out: the adapted experiment; what stands there of other recordings is replaced.
         shots: the recordings, with semantics.
-        data, dump: directories of the splits that `exp` was trained on, and of their features.
+        data: directory of the splits that `exp` was trained on.
+        dump: that of their features.
         further: arguments of `atat.adapt`, beside those that name directories.
 
     Raises:

@@ -91,7 +91,8 @@ def judge(
     between tokens does not count.
 
     Args:
-        reference, hypothesis: target sequences, e.g. `go( to( rome )to )go`.
+        reference: a target sequence, e.g. `go( to( rome )to )go`.
+        hypothesis: what a model gave for it.
         key: intent and slots of a sequence, by which they are compared: one of `HYPOTHESES`. It
             raises ValueError for a sequence that is malformed to it.
 
@@ -306,7 +307,8 @@ def ratio(
     (no error at all), resampling cannot see beyond the sample; Wilson's bound for 0 of n stands in.
 
     Args:
-        numerators, denominators: float (n,), one an utterance.
+        numerators: float (n,), one an utterance.
+        denominators: in the same order, 0 or more.
         speakers: of each utterance, in the same order; None: not known.
         highest: the largest value the ratio can take.
 
@@ -350,8 +352,8 @@ def difference(
     """How much larger a ratio of sums is in the first system: paired bootstrap, two-sided p.
 
     Args:
-        first, second: numerators and denominators, float (n,), of the same utterances in the same
-            order. For a proportion: 0 or 1, and 1.
+        first: numerators and denominators, float (n,). For a proportion: 0 or 1, and 1.
+        second: those of the same utterances in the same order.
         speakers: as for `ratio`.
 
     Returns:

@@ -202,7 +202,8 @@ def coverage(
     """Write a PNG: exact match against the share accepted, and the reliability diagram.
 
     Args:
-        probability_N, right_N: of N utterances, float and bool.
+        probability_N: of N utterances, float, 0 to 1.
+        right_N: bool, in the same order.
         threshold: least probability that is accepted, 0 to 1.
         file: open for writing bytes.
         caption: stands below, after n.

@@ -99,6 +99,7 @@ def render(
     Args:
         results: the rows and their hypotheses.
         tables: shown as they are, the scores first.
+        title: of the page.
         pictures: title -> PNG, part of the page itself.
         out: the directory the page will stand in.
         max_errors: most errors shown of a row.

@@ -65,6 +65,7 @@ def of_origins(results: Results, out: Path) -> list[Table]:
     """How experiments were trained and runs decoded, as far as there are any.
 
     Args:
+        results: the rows, and the records of their runs and experiments.
         out: the directory of the report, which links are relative to.
     """
     found = [experiments_table(results, out), decoding_table(results)]

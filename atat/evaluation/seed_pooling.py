@@ -117,7 +117,8 @@ def differences(
     has that of the paired bootstrap (`metrics.difference`).
 
     Args:
-        ours, theirs: one a seed, of the same utterances in the same order.
+        ours: one a seed.
+        theirs: one a seed, of the same utterances in the same order.
         speakers: as for `metrics.ratio`.
         published: metrics that the table has the paper's numbers of; SLU-F1, EM Full and the F1 of
             trees are compared too where they are among them, and EM Full is the main one where

@@ -108,6 +108,7 @@ class Grammar:
         """A slot's value as the grammar file writes it, and built-in numbers as Rhino gives them.
 
         Args:
+            slot_name: as in semantics.
             spoken: the value as sentences and semantics have it, in words. Where several types
                 under the slot's name have it, the first in the file decides; what none has comes
                 back as it is.

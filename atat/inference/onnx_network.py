@@ -85,7 +85,8 @@ class OnnxDecoder:
     def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int):
         """
         Args:
-            memory, step: the two graphs.
+            memory: graph from encoder states to the keys and values of cross-attention.
+            step: graph from the last tokens and the state to the next log-probabilities.
             max_length: positions that were learned; None: any.
             vocab_size: number of tokens.
         """

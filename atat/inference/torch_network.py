@@ -150,8 +150,9 @@ def load(
     """The network of an experiment that stage 4 finished.
 
     Args:
-        exp_dir, settings, tokenizer: of the experiment; the directory of a pretrained text encoder
-            is noted in the settings.
+        exp_dir: directory of the experiment.
+        settings: its own; the directory of a pretrained text encoder is noted in them.
+        tokenizer: its own.
         device: as `devices.place` takes it.
         num_threads: of torch, in the whole process; None leaves them as they are.
 

@@ -137,7 +137,8 @@ class Listener:
 
         Args:
             states: as `encode` gives them.
-            beam, nbest: as `beam_search.search` takes them.
+            beam: hypotheses that go on, as `beam_search.search` takes it.
+            nbest: how many to keep.
             accepted: of constrained decoding; None: no constraint.
             banned: ids that no hypothesis has: `special` (by default) or `not_plain`.
         """

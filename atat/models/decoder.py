@@ -137,7 +137,8 @@ class DecoderLayer(Layer):
 
         Args:
             x: (R, L, D); in beam search (B, K, D).
-            keys, values: of the memory of each row of x, (R, H, T, D / H).
+            keys: of the memory of each row of x, (R, H, T, D / H).
+            values: as the keys.
             bias: (R, 1, 1, T), added to the attention's logits: as `_bias` makes it.
         """
         queries = self.heads(_linear(self.memory_q, _norm(self.memory_norm, x)))

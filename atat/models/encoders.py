@@ -230,7 +230,9 @@ def _attend(
 
     Args:
         attention: ESPnet's, whose parameters are used.
-        x: (B, S, D). positions_1PD: `_relative_positions` of it.
+        x: (B, S, D).
+        mask_BS: true where a state is real.
+        positions_1PD: `_relative_positions` of x; None: attention by content alone.
     """
     queries, keys, values = attention.forward_qkv(x, x, x)  # (B, H, S, D / H)
     if positions_1PD is None:

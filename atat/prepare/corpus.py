@@ -89,6 +89,7 @@ def drop_missing(split: str, utterances: list[Utterance], max_missing: float) ->
 
     Args:
         split: what the messages call them.
+        utterances: those without a path of audio count as missing.
         max_missing: share of them that may be missing.
 
     Raises:

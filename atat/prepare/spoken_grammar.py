@@ -129,6 +129,7 @@ def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
 
     Args:
         sequences: split -> target sequences, of `train`, `train_text` and the split.
+        split: the one that is asked about.
 
     >>> seen_or_not({"train": ["a( go )a"], "train_text": [], "test": ["a( go )a"] * 2}, "test")
     '2 of 2 utterances: sentences seen, voices not'
@@ -346,6 +347,8 @@ def print_table(data: Path, splits: tuple[str, ...], voices: Mapping[str, str]) 
     """Print what was made, a line a split.
 
     Args:
+        data: directory of the splits.
+        splits: those to print, in this order.
         voices: split -> who speaks in it.
     """
     print(f"{'split':<11}{'utterances':>11}{'hours':>8}{'speakers':>10}{'intents':>9}  voices")
@@ -363,6 +366,7 @@ def who_speaks(settings: DataConfig, sequences: Mapping[str, list[str]]) -> str:
     """The sentence of `corpus.write_about` on rendered speech: by whom, what is new in the test.
 
     Args:
+        settings: which voices speak which split.
         sequences: split -> target sequences, as `draw` gives them.
     """
     by: dict[str, list[str]] = {}

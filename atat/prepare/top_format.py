@@ -95,6 +95,7 @@ def detect(directory: Path, layouts: Collection[str] = LAYOUTS) -> Corpus:
     """Which corpus a directory holds.
 
     Args:
+        directory: the unpacked corpus.
         layouts: those that will do.
 
     Raises:
@@ -128,6 +129,7 @@ def read(source: Corpus, split: str, domains: Iterable[str] = ()) -> list[Senten
     stderr says.
 
     Args:
+        source: the corpus, as `detect` found it.
         split: one of `SPLITS`.
         domains: those to read; all if empty. TOP's sentences have no domain: they are all read.
 

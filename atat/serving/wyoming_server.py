@@ -378,7 +378,8 @@ async def serve(service: Service, host: str, port: int, ready: Callable[[int], N
 
     Args:
         service: what is served.
-        host, port: where; port 0 is one that is free.
+        host: address or name to listen at.
+        port: 0 is one that is free.
         ready: called with the port, once the server listens.
 
     Raises:

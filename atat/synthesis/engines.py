@@ -44,6 +44,7 @@ class Engine(ABC):
         """Say `text`.
 
         Args:
+            text: English words.
             voice: one of `voices()`.
             rate: tempo relative to the voice's usual one; 2 is twice as fast.
             pitch: fundamental frequency relative to the voice's usual one.

@@ -88,6 +88,8 @@ def babble(draw: Draw, num: int, speech: Sequence[str | Path] = ()) -> np.ndarra
     """(N,) four to eight people at once, each beginning somewhere in what they say.
 
     Args:
+        draw: of who speaks, and from where.
+        num: samples.
         speech: files of people (or synthesisers) that speak; none: noise that swells as speech.
     """
     noise_N = np.zeros(num)

@@ -82,8 +82,9 @@ def plan(
             equally likely; `engine/voice` names one, e.g. `{"espeak": 3, "hibari/heart": 1}`.
         seed: of all draws.
         num_pseudo_speakers: every voice becomes that many, by factors spread over FACTOR_RANGE.
-        rate_range, pitch_range: lowest and highest factor, 0.3 to 3, drawn uniformly on a
+        rate_range: lowest and highest factor of the tempo, 0.3 to 3, drawn uniformly on a
             logarithmic scale.
+        pitch_range: the same of the pitch.
 
     Raises:
         ValueError: an engine or a voice that is not there, a share or range without sense.

@@ -28,6 +28,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     The search is held to the sentences of the model's grammar that mean what the label says.
 
     Args:
+        model: with a grammar; it searches for the words.
         recordings: with wav_scp and semantics, the latter with or without carrier words.
 
     Returns:
@@ -70,9 +71,11 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
 
 
 def changes(settings: Config, exp: Path, split: str, repeat: int) -> dict[str, Any]:
-    """What the further training has other than the experiment `exp`, whose settings these are.
+    """What the further training has other than the experiment that it starts from.
 
     Args:
+        settings: that experiment's.
+        exp: its directory.
         split: the recordings.
         repeat: how often each is met while the other speech is met once.
     """

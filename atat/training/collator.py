@@ -83,7 +83,8 @@ class Collator:
 
         Args:
             step: its number, from 0; which phase of training it belongs to follows from it.
-            speech: indices of `examples.speech_index`; text: of `examples.text_index`.
+            speech: indices of `examples.speech_index`.
+            text: indices of `examples.text_index`.
         """
         progress = self._progress(step)
         rows = self._rows(step, progress, speech)

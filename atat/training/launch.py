@@ -46,7 +46,10 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
     this process starts those that the settings want.
 
     Args:
-        data, dump, exp: directories of stages 1 and 3, of stage 2, and of the experiment.
+        settings: of the experiment, resolved.
+        data: directory of stages 1 and 3.
+        dump: that of stage 2.
+        exp: that of the experiment.
         resume: go on from an unfinished training of the same settings.
 
     Raises:
@@ -118,7 +121,8 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
 
     Args:
         settings: of the experiment, as `exp` has them.
-        data, dump: directories of the splits, and of their features or cached states.
+        data: directory of the splits.
+        dump: that of their features or cached states.
         exp: directory that `prepare_experiment` has made ready.
 
     Raises:

@@ -34,7 +34,8 @@ def averaged(
 
     Args:
         batches: of this process; every process has as many.
-        model, optimizer: of this process.
+        model: this process's, whose floating-point state becomes the mean of all.
+        optimizer: this process's.
         every: steps from one mean of the parameters to the next.
     """
     # What is frozen is the same everywhere.
