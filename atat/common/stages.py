@@ -29,7 +29,7 @@ AGAIN = 75  # of a command that was told to stop and goes on when it is run agai
 class Stop(Exception):
     """The run ends here, with an exit code; the message is "" where a command has said why."""
 
-    def __init__(self, code: int, message: str = ""):
+    def __init__(self, code: int, message: str = "") -> None:
         super().__init__(message)
         self.code = code
 

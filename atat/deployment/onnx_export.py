@@ -26,7 +26,7 @@ BATCH, HYPS, FRAMES, STATES, PAST, TOKENS = 2, 3, 57, 19, 6, 5
 class ModelPart(nn.Module):
     """A way through a model."""
 
-    def __init__(self, model: AtatModel):
+    def __init__(self, model: AtatModel) -> None:
         super().__init__()
         self.model = model
 
@@ -59,7 +59,7 @@ class Posteriors(ModelPart):
 class DecoderPart(nn.Module):
     """A way through a decoder."""
 
-    def __init__(self, decoder: Decoder):
+    def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 

@@ -169,7 +169,7 @@ class Builder:
         recordings: Recordings,
         max_errors: int,
         max_right: int,
-    ):
+    ) -> None:
         self._results, self._answers, self._recordings = results, answers, recordings
         num = max(len(answers.rows), 1)
         each = max(MAX_UTTERANCES // num, 1)

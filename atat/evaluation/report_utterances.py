@@ -119,7 +119,7 @@ class Answers:
         results: the rows; those without hypotheses are left out, and the others numbered from 0.
     """
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         self.rows = [result for result in results.rows if result.lines]
         self._of: dict[tuple, dict[int, HypLine]] = {}
         self._splits = []

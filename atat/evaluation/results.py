@@ -103,7 +103,7 @@ class Results:
         ValueError: a row of parts that are not there.
     """
 
-    def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()):  # noqa: B008
+    def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()) -> None:  # noqa: B008
         self.tables, self.places, self.driver = tables, list(places), driver
         self._lines: dict[Path, list[dict[str, Any]]] = {}
         self._splits: dict[Path, kaldi_dir.DataDir] = {}

@@ -27,7 +27,7 @@ class Grammar:
         spoken_values: whether `written` leaves a slot's value in the words that are said.
     """
 
-    def __init__(self, path: str | Path, content: GrammarFile):
+    def __init__(self, path: str | Path, content: GrammarFile) -> None:
         self.path = Path(path)
         self.spoken_values = False
         self.text = content.text

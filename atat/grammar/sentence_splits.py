@@ -121,7 +121,7 @@ class Dealer:
         groups: intent -> its combinations of slots -> the expressions that can have these.
     """
 
-    def __init__(self, grammar: Grammar, rng: random.Random):
+    def __init__(self, grammar: Grammar, rng: random.Random) -> None:
         self.grammar = grammar
         self.rng = rng
         self.uses: Counter[Unit] = Counter()

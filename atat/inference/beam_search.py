@@ -347,7 +347,7 @@ def _best(score_BN: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
 class _Finished:
     """The n best hypotheses of each utterance that have ended."""
 
-    def __init__(self, batch: int, nbest: int, max_length: int):
+    def __init__(self, batch: int, nbest: int, max_length: int) -> None:
         self.score_BN = np.full((batch, nbest), -np.inf, np.float32)
         self.length_BN = np.zeros((batch, nbest), np.int64)
         self.tokens_BNL = np.zeros((batch, nbest, max_length), np.int64)

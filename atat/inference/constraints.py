@@ -139,7 +139,7 @@ class Table:
         vocab_size: int,
         eos: int,
         start: int = 0,
-    ):
+    ) -> None:
         """
         Args:
             source: int64, (num_arcs,), the state that each arc leaves.
@@ -274,7 +274,7 @@ class WellFormed:
         tokenizer: Tokenizer,
         nesting: Nesting | None = None,
         max_depth: int = 8,
-    ):
+    ) -> None:
         """
         Args:
             tokenizer: has the tags.

@@ -82,7 +82,7 @@ class OnnxState:
 class OnnxDecoder:
     """The decoder as `beam_search.AutoregressiveDecoder`."""
 
-    def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int):
+    def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int) -> None:
         """
         Args:
             memory: graph from encoder states to the keys and values of cross-attention.
@@ -152,7 +152,7 @@ class OnnxNetwork:
         device: str,
         num_threads: int,
         vocab_size: int,
-    ):
+    ) -> None:
         """
         Args:
             directory: of the exported model.

@@ -70,7 +70,7 @@ class SpeechToSemantics(HubModel):
         grammar: str | Path | None = None,
         nested: tag_nesting.Nesting | None = None,
         spoken_values: bool = False,
-    ):
+    ) -> None:
         """
         Args:
             network: of the experiment.

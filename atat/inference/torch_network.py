@@ -54,7 +54,7 @@ class TorchState:
 class TorchDecoder:
     """A decoder as `beam_search.AutoregressiveDecoder`."""
 
-    def __init__(self, decoder: StepwiseDecoder, device: torch.device):
+    def __init__(self, decoder: StepwiseDecoder, device: torch.device) -> None:
         self.decoder, self.device = decoder, device
 
     @torch.inference_mode()
@@ -74,7 +74,7 @@ class TorchDecoder:
 class TorchNetwork:
     """An `AtatModel` as `network.Network`."""
 
-    def __init__(self, model: AtatModel):
+    def __init__(self, model: AtatModel) -> None:
         self.model = model.eval()
 
     @property

@@ -74,7 +74,7 @@ class Layer(nn.Module):
         ffn: int,
         dropout: float,
         activation: type[nn.Module] = nn.ReLU,
-    ):
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.self_norm = nn.LayerNorm(width)
@@ -121,7 +121,7 @@ class DecoderLayer(Layer):
         others: as of `Layer`.
     """
 
-    def __init__(self, width: int, *others: object):
+    def __init__(self, width: int, *others: object) -> None:
         super().__init__(width, *others)
         self.memory_norm = nn.LayerNorm(width)
         self.memory_q = nn.Linear(width, width)
@@ -168,7 +168,7 @@ class Decoder(nn.Module):
         num_layers: int,
         dropout: float,
         num_positions: int = 0,
-    ):
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         # With the factor sqrt(D) below, inputs have unit variance and tied outputs start small.

@@ -70,7 +70,7 @@ class Collator:
         training: bool,
         rank: int = 0,
         world: World = ALONE,
-    ):
+    ) -> None:
         self.examples, self.config, self.tokenizer = examples, config, tokenizer
         self.training, self.rank, self.world = training, rank, world
         self.augmenter = Augmenter(config.augment, config.features)

@@ -41,7 +41,7 @@ class EpochCheckpoint:
         log: its clocks go on where they stood.
     """
 
-    def __init__(self, path: Path, stop: StopSignal, log: Stateful):
+    def __init__(self, path: Path, stop: StopSignal, log: Stateful) -> None:
         self.path, self.stop, self.log = path, stop, log
         self._parts: dict[str, Any] = {}
         self._reporter: SubReporter | None = None
