@@ -19,7 +19,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> type:
     # torch costs seconds to import: only who asks for the model pays.
     if name in _MODULES:
         from importlib import import_module

@@ -21,6 +21,7 @@ from atat.evaluation.scoring import percent
 from atat.inference.result import Result
 from atat.models import experiment_files
 from atat.models.checkpoint import digest
+from atat.semantics.target_sequence import Frame
 from atat.synthesis import noise
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ def understand(
     return (None if recording is None else next(results) for recording in recordings)
 
 
-def score(results: Sequence[Result | None], references: Sequence[str], key) -> dict[str, Any]:
+def score(
+    results: Sequence[Result | None], references: Sequence[str], key: Callable[[str], Frame]
+) -> dict[str, Any]:
     """Metrics of the results, each a share of all.
 
     Args:

@@ -12,7 +12,7 @@ reference, and by the characters of the longer of the two; case does not count.
 """
 
 import re
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -210,5 +210,5 @@ def _f1(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 2 * found, 2 * found + too_much + missing
 
 
-def _array(values) -> np.ndarray:
+def _array(values: Iterable[float]) -> np.ndarray:
     return np.fromiter(map(float, values), float)

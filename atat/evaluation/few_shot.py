@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from atat.common.files import atomic_write, sha256
@@ -16,6 +17,7 @@ from atat.evaluation import metrics, noise_curve
 from atat.evaluation.scoring import percent
 from atat.inference.decode_runs import load_settings, search_options
 from atat.models.checkpoint import is_trained, model_path
+from atat.semantics.target_sequence import Frame
 from atat.training.adaptation import changes
 
 SHOTS = (10, 50, 100)
@@ -111,7 +113,12 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
 
 
 def understood(
-    exp: Path, settings: Config, runs: dict[str, DecodeRun], split: DataDir, ids: list[str], key
+    exp: Path,
+    settings: Config,
+    runs: dict[str, DecodeRun],
+    split: DataDir,
+    ids: list[str],
+    key: Callable[[str], Frame],
 ) -> dict[str, dict[str, bool]]:
     """Exact match (EM Hyp) of each utterance in each run.
 

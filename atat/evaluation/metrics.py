@@ -390,7 +390,7 @@ class _Resampled(NamedTuple):
     values: np.ndarray
 
 
-def _bootstrap(samples: list[np.ndarray], statistic) -> _Resampled:
+def _bootstrap(samples: list[np.ndarray], statistic: Callable[..., np.ndarray]) -> _Resampled:
     from scipy.stats import bootstrap
 
     result = bootstrap(
@@ -407,7 +407,9 @@ def _bootstrap(samples: list[np.ndarray], statistic) -> _Resampled:
     return _Resampled(tuple(result.confidence_interval), result.bootstrap_distribution)
 
 
-def _divide(numerators: np.ndarray, denominators: np.ndarray, axis: int, otherwise: float):
+def _divide(
+    numerators: np.ndarray, denominators: np.ndarray, axis: int, otherwise: float | np.ndarray
+) -> np.ndarray:
     """Ratio of sums; `otherwise` where a sum of denominators is 0 (a resample without words)."""
     above, below = np.asarray(numerators.sum(axis)), np.asarray(denominators.sum(axis))
     return np.divide(above, below, out=np.full(above.shape, float(otherwise)), where=below > 0)

@@ -2,7 +2,9 @@
 
 # N samples, T frames
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +17,12 @@ from atat.evaluation import metrics
 from atat.evaluation.scoring import percent
 from atat.inference.decode_inputs import Inputs
 from atat.inference.decode_runs import decoded
+from atat.inference.options import SearchOptions
+from atat.semantics.target_sequence import Frame
 from atat.synthesis import noise
+
+if TYPE_CHECKING:
+    from atat.inference.predictor import SpeechToSemantics
 
 CLEAN = "clean"
 SNRS_DB = (24, 21, 18, 15, 12, 9, 6)
@@ -23,7 +30,12 @@ MAX_SNR_DB = 100.0
 
 
 def heard(
-    wavs: dict[str, str], kind: str | None, snr_db: float, settings: FeaturesConfig, make, seed: int
+    wavs: dict[str, str],
+    kind: str | None,
+    snr_db: float,
+    settings: FeaturesConfig,
+    make: Callable[[noise.Draw, int], np.ndarray] | None,
+    seed: int,
 ) -> Inputs:
     """Features of utterances in additive noise.
 
@@ -62,13 +74,19 @@ def heard(
     return Inputs(list(wavs), sizes, reader=feats, dropped=dropped)
 
 
-def understood(model, inputs: Inputs, options, references, key) -> dict[str, bool]:
+def understood(
+    model: "SpeechToSemantics",
+    inputs: Inputs,
+    options: SearchOptions,
+    references: Mapping[str, str],
+    key: Callable[[str], Frame],
+) -> dict[str, bool]:
     """Exact match (EM Hyp) of each utterance.
 
     Args:
-        model: a `SpeechToSemantics`.
+        model: trained.
         inputs: speech or text to decode.
-        options: `SearchOptions`.
+        options: of the search.
         references: utterance id -> target sequence.
         key: what EM Hyp compares, see `metrics.judge`.
 

@@ -5,7 +5,7 @@ one after the other, those of seeds by their mean for each utterance. A single r
 scores that stage 6 gives it.
 """
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -189,7 +189,7 @@ def in_noise(
     return {key: sorted(line) for key, line in found.items()}
 
 
-def _array(values) -> np.ndarray:
+def _array(values: Iterable[float]) -> np.ndarray:
     return np.fromiter(map(float, values), float)
 
 

@@ -6,11 +6,15 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
 from atat.training import distributed, skipped_updates
+
+if TYPE_CHECKING:
+    from espnet2.train.reporter import SubReporter
 
 NEEDED = {"epoch", "step", "minutes"}
 MAX_NUMBER = 2**53  # whole ones have no limit in JSON
@@ -26,7 +30,7 @@ class TrainLog:
         quiet: says and writes nothing; of several processes one is not.
     """
 
-    def __init__(self, path: Path, settings: Config, quiet: bool = False):
+    def __init__(self, path: Path, settings: Config, quiet: bool = False) -> None:
         self.path, self.settings, self.quiet = path, settings, quiet
         self.lines: list[dict] = read(path)
         from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
@@ -74,7 +78,7 @@ class TrainLog:
                 self._frames += int(batch["speech_lengths"].sum()) * self._frames_each
             yield ids, batch
 
-    def trained(self, reporter) -> None:
+    def trained(self, reporter: "SubReporter") -> None:
         """Take the means of the training statistics from ESPnet's reporter."""
         seconds = time.perf_counter() - self._clock
         means = _means(reporter)
@@ -93,7 +97,7 @@ class TrainLog:
             "audio_s_per_s": audio_s / max(seconds, 1e-9),
         }
 
-    def validated(self, reporter) -> None:
+    def validated(self, reporter: "SubReporter") -> None:
         """Close the epoch: write its line, print a row."""
         means = _means(reporter)
         before = self.lines[-1] if self.lines else {"minutes": 0.0}
@@ -157,7 +161,7 @@ def _number(value: float | None) -> str:
     return "     -" if value is None else f"{value:6.3f}"
 
 
-def _means(reporter) -> dict[str, float]:
+def _means(reporter: "SubReporter") -> dict[str, float]:
     """Means over the batches that have the statistic."""
     from espnet2.train.reporter import aggregate
 
