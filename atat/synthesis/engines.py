@@ -34,6 +34,7 @@ class Engine(ABC):
     @property
     def version(self) -> str:
         """Part of the cache key: another version may sound different."""
+        assert self.package is not None  # whatever has none says its version in its own way
         return importlib.metadata.version(self.package)
 
     @abstractmethod
@@ -67,7 +68,7 @@ class Hibari(Engine):
         import hibari.voices
 
         self._registry = hibari.voices
-        self._models: dict = {}
+        self._models: dict[str, Any] = {}
 
     def voices(self) -> list[str]:
         """As `Engine.voices`."""
@@ -257,7 +258,7 @@ class Piper(Engine):
         import piper
 
         self._piper = piper
-        self._models: dict = {}
+        self._models: dict[str, PiperVoice] = {}
 
     def _files(self) -> dict[str, Path]:
         directory = os.environ.get("ATAT_PIPER_VOICES")

@@ -122,7 +122,7 @@ def _murmured(draw: Draw, num: int) -> np.ndarray:
 
 def recorded(draw: Draw, num: int, files: Sequence[str | Path]) -> np.ndarray:
     """(N,) an excerpt of one of the files, which begins again where it is too short."""
-    path = files[draw.integers(len(files))]
+    path = files[int(draw.integers(len(files)))]
     samples_N = audio.read(path, RATE_HZ, MAX_EXCERPT_S)
     return np.resize(np.roll(samples_N, -draw.integers(len(samples_N))), num)
 

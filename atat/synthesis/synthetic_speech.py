@@ -103,7 +103,8 @@ def plan(
         raise ValueError(f"got num_pseudo_speakers {num_pseudo_speakers}, expected 1 or more")
     factors = np.linspace(*FACTOR_RANGE, num_pseudo_speakers) if num_pseudo_speakers > 1 else [1.0]
 
-    requests, occurrences = [], Counter()
+    requests: list[Request] = []
+    occurrences: Counter[str] = Counter()
     for text in texts:
         digest = sha256("synth", str(seed), text, str(occurrences[text]))
         occurrences[text] += 1
