@@ -42,6 +42,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
             "got recordings without text and a model without grammar, expected one of the two: "
             "which words were said cannot be known"
         )
+    assert recordings.wav_scp is not None and recordings.semantics is not None
     grammar = Grammar.load(model.grammar)
     options = replace(model.options("slu"), constraint="grammar", beam=BEAM, nbest=1)
     sequences: dict[str, str] = {}

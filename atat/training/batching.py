@@ -102,7 +102,7 @@ class IterFactory(AbsIterFactory):
         return Epoch(self.batches, plan, self.num_workers if self.batches.training else 0)
 
 
-class _Planned(torch.utils.data.Dataset):
+class _Planned(torch.utils.data.Dataset[Batch]):
     def __init__(self, batches: Batches, plan: list[Step]) -> None:
         self.batches, self.plan = batches, plan
 

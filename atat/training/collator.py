@@ -246,7 +246,7 @@ class Collator:
         return torch.Generator().manual_seed(seed)
 
 
-def _pad(sequences: list[np.ndarray], value: int) -> tuple[Tensor, Tensor]:
+def _pad(sequences: Sequence[Sequence[int] | np.ndarray], value: int) -> tuple[Tensor, Tensor]:
     """(B, L) int64 and lengths (B,); L is at least 1."""
     lengths = torch.tensor([len(s) for s in sequences], dtype=torch.long)
     out = torch.full((len(sequences), max([1, *lengths.tolist()])), value)

@@ -46,7 +46,7 @@ class AtatTrainer(Trainer):
 
     log: TrainLog
     checkpoint: EpochCheckpoint
-    on_epoch: Callable[[dict], None] | None = None  # gets the log's line (a tracker)
+    on_epoch: Callable[[dict[str, Any]], None] | None = None  # gets the log's line (a tracker)
     world = ALONE  # place among the processes of the training
     sync_every: int | None = None  # steps between averages of the processes' parameters
 
@@ -101,7 +101,7 @@ class AtatTrainer(Trainer):
         cls.log.begin(reporter.get_epoch())
         if cls.world.rank:  # dropout of its own
             set_all_random_seed(options.seed + reporter.get_epoch() + 2**20 * cls.world.rank)
-        parts = dict(optimizers=optimizers, schedulers=schedulers, scaler=scaler)
+        parts: dict[str, Any] = dict(optimizers=optimizers, schedulers=schedulers, scaler=scaler)
         parts["model"] = getattr(model, "module", model)
         cls.checkpoint.begin(parts, reporter, cls.sync_every or options.accum_grad)
         done = cls.checkpoint.position
@@ -132,7 +132,7 @@ class AtatTrainer(Trainer):
         distributed_option: "DistributedOption",
     ) -> None:
         """ESPnet's hook after each epoch; its figures go to the log too."""
-        batches = iterator
+        batches: Iterable[Batch] = iterator
         if cls.sync_every is None:  # else the processes do not validate together
             batches = cls._of_one_length(cls.checkpoint.unless_stopped(iterator))
         super().validate_one_epoch(model, batches, reporter, options, distributed_option)
@@ -182,6 +182,7 @@ class AtatTask(AbsTask):
         cmvn = read_cmvn(Path(args.dump_dir))
         model.set_cmvn(cmvn["mean"], cmvn["std"])
         if settings.model.frozen_encoder is not None:
+            assert model.frozen_encoder is not None
             whisper.start_base(model.frozen_encoder, settings.model.frozen_encoder)
         if settings.model.speech_pretrained is not None:
             whisper.start(model, settings.model, tokenizer)
@@ -246,7 +247,7 @@ class AtatTask(AbsTask):
         return ("speech", "text", "words", "active", "flat_start")
 
     @classmethod
-    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., Any]:
         """ESPnet asks for one before it knows that the batches are ours; it is never called."""
         return list
 

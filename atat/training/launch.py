@@ -197,6 +197,7 @@ def _work(settings: Config, data: Path, dump: Path, exp: Path, world: World) -> 
 def espnet_options(settings: Config) -> dict[str, object]:
     """Our training settings in ESPnet's terms."""
     t = settings.train
+    scheduler_conf: dict[str, object]
     if t.schedule == "noam":
         # Vaswani et al. 2017, equation 3; ESPnet's class wants the model's width.
         optim = "adam"
@@ -216,7 +217,7 @@ def espnet_options(settings: Config) -> dict[str, object]:
                 "cycle_momentum": False,
             },
         )
-    optim_conf = {"lr": rate, "betas": tuple(t.betas)}
+    optim_conf: dict[str, object] = {"lr": rate, "betas": tuple(t.betas)}
     if optim == "adamw":
         # One kernel for all parameters: a seventh of a small model's step on a CPU otherwise.
         optim_conf |= {"weight_decay": t.weight_decay, "fused": True}

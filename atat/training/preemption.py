@@ -163,7 +163,9 @@ def _set_stats(reporter: SubReporter, stats: dict[str, Any]) -> None:
 
 def _random_states() -> dict[str, Any]:
     """Of the generators that have no names: torch's, numpy's and Python's."""
-    kind, keys, *rest = np.random.get_state()
+    state = np.random.get_state()
+    assert isinstance(state, tuple)  # of the Mersenne twister
+    kind, keys, *rest = state
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
