@@ -262,7 +262,7 @@ def _directory(split: str, utterances: list[Utterance], max_missing: float) -> D
         return {id_: value for id_, value in values if value is not None} or None
 
     return DataDir(
-        wav_scp={u.id: str(u.wav.resolve()) for u in utterances} if is_spoken else None,
+        wav_scp={u.id: str(u.wav.resolve()) for u in utterances if u.wav} if is_spoken else None,
         text=column((u.id, u.text) for u in utterances),
         semantics=column((u.id, u.semantics) for u in utterances),
         utt2spk=column((u.id, u.speaker) for u in utterances),

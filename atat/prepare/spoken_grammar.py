@@ -247,18 +247,21 @@ def write_spoken(
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
     paths = iter(synthetic_speech.render(requests, ROOT / settings.data.cache, num_jobs))
     for split, plan in plans.items():
-        directory = DataDir({}, {}, None if split in TEXT_ALONE else {}, {})
+        wavs: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        semantics: dict[str, str] = {}
+        speakers: dict[str, str] = {}
         for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
             path = next(paths)
             if path is None:  # not speakable: `render` has said so
                 continue
             utterance = f"{request.speaker}-{split}-{number:06d}"
-            directory.wav_scp[utterance] = str(path.resolve())
-            directory.text[utterance] = target_sequence.words(sequence)
-            if directory.semantics is not None:
-                directory.semantics[utterance] = sequence
-            directory.utt2spk[utterance] = request.speaker
-        kaldi_dir.write(data / split, directory)
+            wavs[utterance] = str(path.resolve())
+            texts[utterance] = target_sequence.words(sequence)
+            semantics[utterance] = sequence
+            speakers[utterance] = request.speaker
+        meant = None if split in TEXT_ALONE else semantics
+        kaldi_dir.write(data / split, DataDir(wavs, texts, meant, speakers))
 
 
 # "six am" would be read like "I am", the letter A like an article.
