@@ -364,7 +364,8 @@ def _decode(
     split = data / wanted["split"]
     dump = feature_store.of_kind(data, dump, settings.features, settings.train.num_processes)
     inputs = decode_inputs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
-    semantics = kaldi_dir.read(split).semantics
+    reader, semantics = inputs.reader, kaldi_dir.read(split).semantics
+    assert reader is not None  # a run from speech has features
     if semantics is None:
         raise ValueError(f"{split}: has no semantics, expected what was meant")
     model = SpeechToSemantics.load(exp, with_confidence=False)
@@ -374,7 +375,7 @@ def _decode(
     else:
         files = _made_negatives(exp, semantics, settings, wanted["hours"], num_jobs)
     frame_s = settings.features.frame_shift_ms / 1000
-    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
     examples = in_domain(model, options, speech, semantics, data)
     examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     examples += out_of_domain(exp, options, files, num_jobs)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from atat.common.files import atomic_write, sha256
 from atat.common.seeds import rng
@@ -139,6 +140,7 @@ def understood(
     from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp, with_confidence=False)
+    assert split.wav_scp is not None and split.semantics is not None
     wavs = {i: split.wav_scp[i] for i in ids}
     inputs = noise_curve.heard(wavs, None, 0.0, settings.features, None, settings.seed)
     return {
@@ -149,7 +151,7 @@ def understood(
     }
 
 
-def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict]]:
+def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict[str, Any]]]:
     """EM Hyp by number of recordings and run, each compared with none by McNemar's test.
 
     Args:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -331,7 +331,7 @@ def ratio(
     return {"value": float(value), "n": len(numerators), "low": float(low), "high": float(high)}
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
+def mcnemar(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> float:
     """Two-sided exact p that two systems are right equally often on the same utterances.
 
     >>> mcnemar([True] * 10 + [False] * 5, [True] * 4 + [False] * 11)
@@ -429,7 +429,7 @@ def _unseen(n: int) -> float:
     return proportion(0, n)["high"]
 
 
-def _overlap(reference: Counter, hypothesis: Counter) -> Overlap:
+def _overlap(reference: Counter[Any], hypothesis: Counter[Any]) -> Overlap:
     return Overlap((reference & hypothesis).total(), reference.total(), hypothesis.total())
 
 

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,6 +61,7 @@ def heard(
         try:
             samples_N = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
             if kind is not None:
+                assert make is not None
                 noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
                 samples_N = noise.mix(samples_N, noise_N, snr_db)
             feats[key] = filter_bank.extract(samples_N, settings)
@@ -109,7 +110,7 @@ def others_speech(data: Path, splits: list[str]) -> list[str]:
     return speech
 
 
-def table(scores: list[dict]) -> str:
+def table(scores: list[dict[str, Any]]) -> str:
     """EM Hyp as text: a row for each kind and ratio, a column for each run, means below each kind.
 
     Args:

@@ -135,7 +135,8 @@ def noise_curves(
         file: open for writing bytes.
         caption: stands below, after n and what the band is.
     """
-    lines, clean = {}, {}
+    lines: dict[str, dict[str, Line]] = {}
+    clean: dict[str, float] = {}
     for name, seeds in records.items():
         found = seed_pooling.in_noise([record["scores"] for record in seeds])
         for (kind, run), measured in found.items():
