@@ -8,6 +8,10 @@ if sys.argv[:1] == ["-m"] and sys.path and sys.path[0] == os.getcwd():
     sys.path.append(sys.path.pop(0))
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # for the processes that it starts
 
+TYPE_CHECKING = False  # typing's would have to be imported
+if TYPE_CHECKING:
+    from typing import Any
+
 __version__ = "0.2.0"
 __all__ = ["Reading", "Result", "SpeechToSemantics", "WhisperGrammar"]
 
@@ -19,7 +23,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> "Any":
     # torch costs seconds to import: only who asks for the model pays.
     if name in _MODULES:
         from importlib import import_module

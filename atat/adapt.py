@@ -44,7 +44,7 @@ def main() -> None:
 
     from atat.inference.predictor import SpeechToSemantics
 
-    left_out = []
+    left_out: list[str] = []
     if recordings.text is None:
         model = SpeechToSemantics.load(args.exp, with_confidence=False)
         recordings, left_out = with_sentences(model, recordings)

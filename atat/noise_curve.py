@@ -84,11 +84,12 @@ def main() -> None:
     for kind, snr_db in points:
         make = makers.get(kind)
         inputs = heard(held.wav_scp, kind, snr_db, settings.features, make, args.seed)
-        line = {"noise": kind or CLEAN, "snr_db": None if kind is None else snr_db, "runs": {}}
+        exact = {}
         for name in runs:
             right = understood(model, inputs, options[name], held.semantics, key)
-            line["runs"][name] = metrics.proportion(sum(right.values()), len(right))
-        scores.append(line)
+            exact[name] = metrics.proportion(sum(right.values()), len(right))
+        ratio = None if kind is None else snr_db
+        scores.append({"noise": kind or CLEAN, "snr_db": ratio, "runs": exact})
     with atomic_directory(args.exp / "noise") as directory:
         about = {"model": digest(args.exp), "split": args.split, "seed": args.seed}
         about |= {"commit": commit(), "scores": scores}

@@ -97,7 +97,7 @@ def main() -> None:
         published = markdown(results, there, title, has_curves, page)
         if not args.overwrite:
             check_published(args.publish / "RESULTS.md", published, driver)
-    pictures = {"Learning curves": picture} if has_curves else {}
+    pictures = {"Learning curves": picture} if picture is not None else {}
     pictures |= measured_pictures(results)
     page = report_page.render(
         results, sections, title, pictures, args.out, args.max_errors, args.max_right

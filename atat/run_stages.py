@@ -7,6 +7,7 @@ missing, 75 a stage was told to stop and goes on when it is run again; of a sign
 number.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ def main() -> None:
     )
     parser.add_argument("steps", metavar="FILE", help="what there is to run")
     args = parser.parse_args()
+    assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(errors="surrogateescape", line_buffering=True)
     order = Order(args.stage, args.stop_stage, args.overwrite, args.resume, args.command)
     attendant = Attendant()

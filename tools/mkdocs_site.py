@@ -8,8 +8,11 @@ directories become plain text. So every link is written as the repository's web 
 import posixpath
 import re
 from pathlib import Path
+from typing import Any
 
+from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(?<!\!)\[(?P<text>(?:[^][]|\[[^][]*\])*)\]\((?P<target>[^)\s]+)\)|"
@@ -28,7 +31,7 @@ def repository_path(page: str) -> str:
     return f"docs/{page}" if (ROOT / "docs" / page).is_file() else page
 
 
-def on_files(files: Files, config) -> Files:
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that stand outside docs/: those that the navigation names."""
     for page in pages_of(config.nav):
         if not (ROOT / "docs" / page).is_file():
@@ -36,7 +39,7 @@ def on_files(files: Files, config) -> Files:
     return files
 
 
-def pages_of(nav) -> list[str]:
+def pages_of(nav: str | list[Any] | dict[str, Any]) -> list[str]:
     """All pages that a navigation names."""
     if isinstance(nav, str):
         return [nav]
@@ -44,13 +47,13 @@ def pages_of(nav) -> list[str]:
     return [page for entry in entries for page in pages_of(entry)]
 
 
-def add(files: Files, config, path: str) -> None:
+def add(files: Files, config: MkDocsConfig, path: str) -> None:
     """Add a file of the repository under its own path."""
     if files.get_file_from_path(path) is None:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
 
 
-def on_page_markdown(markdown: str, page, config, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links into those of the site, and `::: atat.Name` into the module that has the class."""
     source = repository_path(page.file.src_uri)
 
@@ -65,7 +68,7 @@ def on_page_markdown(markdown: str, page, config, files: Files) -> str:
     return CLASS.sub(lambda match: f"::: {defined_in(match['name'])}.{match['name']}", markdown)
 
 
-def link(match: re.Match, source: str, page, config, files: Files) -> str:
+def link(match: re.Match[str], source: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """A link or image of the file `source` as the site has it."""
     target, _, anchor = (match["target"] or match["image"]).partition("#")
     if not target or "://" in target or target.startswith("mailto:"):

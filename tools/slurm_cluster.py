@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -224,7 +225,7 @@ def _idle(root: Path) -> int:
     return len(_ask(root, "sinfo", "--noheader", "--Node", "--states", "idle").splitlines())
 
 
-def _wait_for(condition, what: str, root: Path) -> None:
+def _wait_for(condition: Callable[[], bool], what: str, root: Path) -> None:
     deadline = time.monotonic() + LIMIT_S
     while True:
         with suppress(subprocess.SubprocessError):  # the controller does not answer yet

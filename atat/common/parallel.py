@@ -35,7 +35,8 @@ def run(
             for every item (a model, a table) it keeps in a cache of its own process.
         items: read lazily, a few chunks ahead of the workers, so there may be millions.
         num_jobs: worker processes; with 1 everything runs in this process.
-        total: number of items, for the progress bar called `desc`.
+        total: number of items, for the progress bar.
+        desc: what the progress bar is called.
         chunk_size: items sent to a worker at a time.
 
     Raises:

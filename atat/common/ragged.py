@@ -17,7 +17,7 @@ class Ragged:
         ends_N: where in it each ends.
     """
 
-    def __init__(self, flat: np.ndarray, ends_N: np.ndarray):
+    def __init__(self, flat: np.ndarray, ends_N: np.ndarray) -> None:
         self.flat, self.ends_N = flat, ends_N
 
     @classmethod
@@ -48,7 +48,7 @@ class Selection:
         rows_N: which of it; -1 stands for an empty sequence.
     """
 
-    def __init__(self, ragged: Ragged, rows_N: np.ndarray):
+    def __init__(self, ragged: Ragged, rows_N: np.ndarray) -> None:
         self.ragged, self.rows_N = ragged, rows_N
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Selection:
 class Names(Sequence[str]):
     """Strings that are kept as UTF-8 in one array."""
 
-    def __init__(self, characters: Ragged | Selection):
+    def __init__(self, characters: Ragged | Selection) -> None:
         self._characters = characters
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class RaggedBuilder:
         kind: "i" of int32, "B" of uint8.
     """
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str) -> None:
         self._flat, self._ends = array(kind), array("q")
 
     def __len__(self) -> int:

@@ -76,7 +76,7 @@ class Slurm:
         root: the project's directory.
     """
 
-    def __init__(self, resources: Mapping[str, Resources], attendant: Attendant, root: str):
+    def __init__(self, resources: Mapping[str, Resources], attendant: Attendant, root: str) -> None:
         self._resources, self._attendant, self._root = resources, attendant, root
         self.ask_s, self.grace_s = ASK_S, GRACE_S
 

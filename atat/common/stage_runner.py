@@ -46,7 +46,7 @@ class Runner:
         order: Order,
         attend: Callable[[Sequence[str]], int],
         submit: Callable[[Step], int] | None = None,
-    ):
+    ) -> None:
         self._order, self._attend = order, attend
         self._run = submit or (lambda step: attend(step.command))
 

@@ -29,7 +29,7 @@ AGAIN = 75  # of a command that was told to stop and goes on when it is run agai
 class Stop(Exception):
     """The run ends here, with an exit code; the message is "" where a command has said why."""
 
-    def __init__(self, code: int, message: str = ""):
+    def __init__(self, code: int, message: str = "") -> None:
         super().__init__(message)
         self.code = code
 
@@ -147,6 +147,8 @@ def news(old: Sequence[str], new: Sequence[str], of_settings: bool = False) -> s
     any more; "" if all is the same.
 
     Args:
+        old: lines of `depends_on` from when it was done.
+        new: those of now.
         of_settings: leave out the runs that it builds on.
 
     >>> news(["seed=1", "stage 2 (data) finished today"], ["seed=2"])

@@ -63,6 +63,7 @@ class Subset:
         """Whether an utterance is in it.
 
         Args:
+            key: its id.
             sequence: its semantics; of what has none (or a transcript) only the id counts.
         """
         if not self.intents and not self.pairs:

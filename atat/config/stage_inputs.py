@@ -97,6 +97,8 @@ def lacks_start(name: str, settings: schema.Config, lines: list[str]) -> str:
     where it can.
 
     Args:
+        name: of the training, e.g. `atat.seed1`.
+        settings: the experiment's own.
         lines: `of_experiment` of it.
     """
     given = any(line.startswith(f"4 {name} init_from=") for line in lines)

@@ -38,7 +38,7 @@ class Spliced(io.RawIOBase):
     (By a name that ends in .raw it takes any file to have no header.)
     """
 
-    def __init__(self, head: bytes, file: IO[bytes], start: int):
+    def __init__(self, head: bytes, file: IO[bytes], start: int) -> None:
         """
         Args:
             head: what stands in place of the file's first bytes.

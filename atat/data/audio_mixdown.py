@@ -41,7 +41,7 @@ class Mixdown:
         num_channels: int,
         max_duration_s: float,
         part: Part | None = None,
-    ):
+    ) -> None:
         """
         Args:
             name: for messages.

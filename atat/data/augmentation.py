@@ -43,7 +43,7 @@ class Augmenter:
     # (atat/training/frozen_states.py) is made again.
     VERSION = 3
 
-    def __init__(self, c: AugmentConfig, settings: FeaturesConfig):
+    def __init__(self, c: AugmentConfig, settings: FeaturesConfig) -> None:
         self.c = c
         self.frames_per_s = 1000.0 / settings.frame_shift_ms
         self.grain_NF = (
@@ -274,7 +274,7 @@ class Augmenter:
 class _Draw:
     """One random number an utterance, from one generator; ranges shrink with the strength."""
 
-    def __init__(self, generator: torch.Generator, size: int, strength: float):
+    def __init__(self, generator: torch.Generator, size: int, strength: float) -> None:
         self.generator, self.size, self.strength = generator, size, strength
 
     def uniform(self, *shape: int) -> Tensor:

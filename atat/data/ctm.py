@@ -40,6 +40,7 @@ def read(path: Path, texts: Mapping[str, str]) -> Iterator[tuple[str, list[Word]
     """Utterances with their words, in the file's order; one utterance is held at a time.
 
     Args:
+        path: the CTM file.
         texts: utterance id -> its words; the alignment has to be of them (case does not matter).
 
     Raises:

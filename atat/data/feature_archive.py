@@ -32,7 +32,7 @@ HEADER_BYTES = 15
 class FeatureWriter:
     """Write the four files into a directory that exists; a context manager."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path) -> None:
         import kaldiio  # a quarter of a second that readers need not wait
 
         self._save = kaldiio.save_ark
@@ -76,7 +76,7 @@ class FeatureReader:
         ValueError: its files do not belong together; KeyError: no such utterance.
     """
 
-    def __init__(self, directory: str | Path):
+    def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
         ark, scp, sizes = (self._directory / name for name in (ARK, SCP, SIZES))
         for path in (ark, scp, sizes):
@@ -205,7 +205,7 @@ def _again(directory: Path) -> str:
 class _NumFrames(Mapping[str, int]):
     """The sizes of a reader's utterances, kept in its array."""
 
-    def __init__(self, reader: FeatureReader):
+    def __init__(self, reader: FeatureReader) -> None:
         self._reader = reader
 
     def __getitem__(self, key: str) -> int:

@@ -29,7 +29,7 @@ class FeatureShares:
         inputs: digest of what features are made from now; shares of other inputs do not count.
     """
 
-    def __init__(self, dump_dir: Path, inputs: str):
+    def __init__(self, dump_dir: Path, inputs: str) -> None:
         self.directories = sorted((dump_dir.parent / DIRECTORY).glob(f"{dump_dir.name}.*-of-*"))
         self._found: dict[str, FeatureReader | str] = {}
         self._num_samples: dict[str, int] = {}
@@ -76,6 +76,7 @@ def write_share(
 
     Args:
         dump_dir: of the split.
+        share: which of how many; the directory is named after it.
         inputs: as of `FeatureShares`.
         ids: of the utterances of this share, sorted.
         results: of each.

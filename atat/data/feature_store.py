@@ -114,7 +114,7 @@ def write_split(
 class _Totals:
     """Sums over the speech of a split, of which CMVN is made."""
 
-    def __init__(self, num_bins: int):
+    def __init__(self, num_bins: int) -> None:
         self.num_utterances = self.num_speech_frames = 0
         self.total_F, self.squares_F = np.zeros(num_bins), np.zeros(num_bins)
 

@@ -22,6 +22,7 @@ def fbank(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
 
     Args:
         samples: float (N,) within [-1, 1] at `settings.sample_rate_hz`.
+        settings: the rate, the number of bins, and length and shift of a frame are used.
 
     Returns:
         float32 (T, F), natural logarithm of power at 16-bit scale.
@@ -115,6 +116,7 @@ def longest_s(settings: FeaturesConfig, wanted_s: float | None = None) -> float:
     """The longest audio that features are made of: Whisper's encoder knows 30 s, no setting more.
 
     Args:
+        settings: of the features.
         wanted_s: instead of `settings.max_duration_s`.
     """
     limit = wanted_s or settings.max_duration_s

@@ -76,6 +76,8 @@ def write(path: str | Path, data: DataDir, pending: ExitStack | None = None) -> 
     """Write and check a split; whatever stood at `path` is replaced only if all is well.
 
     Args:
+        path: directory of the split.
+        data: what to write; a file each of what is not None, and spk2utt where speakers are known.
         pending: it is replaced when this is closed; at once without it.
 
     Raises:

@@ -16,7 +16,8 @@ def entries(path: Path, shown: Path, parse: Callable[[str], str]) -> Iterator[tu
     """Number of the line, id and value, one by one.
 
     Args:
-        path: the file; `shown`: what messages call it.
+        path: the file.
+        shown: what messages call it.
         parse: makes the value of the rest of a line, or raises ValueError, saying why it cannot.
 
     Raises:

@@ -88,6 +88,7 @@ def record_by_program(seconds: float, why: str = "") -> "np.ndarray":
     """int16 (num_samples,) at MIC_RATE_HZ, from the first of RECORDERS that gives them.
 
     Args:
+        seconds: of sound; this long it listens.
         why: sounddevice is not used.
 
     Raises:
@@ -130,6 +131,8 @@ def _started(
 
     Args:
         errors: file for what it says on standard error.
+        program: its name, for the message.
+        command: its path and arguments; it writes int16 samples to standard output.
 
     Raises:
         ValueError: it ended before, or gave nothing for too long.

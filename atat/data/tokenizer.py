@@ -49,7 +49,7 @@ class Tokenizer:
 
     blank, pad, unk, eos = range(4)
 
-    def __init__(self, tags: Iterable[str], word_model: bytes):
+    def __init__(self, tags: Iterable[str], word_model: bytes) -> None:
         """
         Args:
             tags: opening and closing tags, `Name(` and `)Name`.

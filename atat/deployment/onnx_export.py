@@ -26,7 +26,7 @@ BATCH, HYPS, FRAMES, STATES, PAST, TOKENS = 2, 3, 57, 19, 6, 5
 class ModelPart(nn.Module):
     """A way through a model."""
 
-    def __init__(self, model: AtatModel):
+    def __init__(self, model: AtatModel) -> None:
         super().__init__()
         self.model = model
 
@@ -59,7 +59,7 @@ class Posteriors(ModelPart):
 class DecoderPart(nn.Module):
     """A way through a decoder."""
 
-    def __init__(self, decoder: Decoder):
+    def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 
@@ -211,9 +211,12 @@ def _write(
     """Trace a module and write its graph.
 
     Args:
+        module: is left in evaluation mode.
         inputs: examples.
-        input_axes, output_axes: name -> a letter for each dimension that may differ, _ for those
-            that do not and stand before one.
+        path: of the graph.
+        input_axes: name -> a letter for each dimension that may differ, _ for those that do not and
+            stand before one.
+        output_axes: the same of what comes out.
     """
     axes = {
         name: {i: letter for i, letter in enumerate(letters) if letter != "_"}

@@ -309,7 +309,9 @@ def calibrate(
     """Decode validation speech and negatives, fit on a half of both, and write what is found.
 
     Args:
-        exp, data, dump: directories of the experiment, of the splits, and of their features.
+        exp: directory of the experiment, which gets `confidence.json` and `coverage.png`.
+        data: directory of the splits.
+        dump: that of their features.
         settings: the experiment's, with those of decoding that are wanted now.
         run: whose options are calibrated, as of `chosen_run`.
         wanted: split, hours (of negatives to make), and WANTED.
@@ -362,7 +364,8 @@ def _decode(
     split = data / wanted["split"]
     dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
     inputs = decode_inputs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
-    semantics = kaldi_dir.read(split).semantics
+    reader, semantics = inputs.reader, kaldi_dir.read(split).semantics
+    assert reader is not None  # a run from speech has features
     if semantics is None:
         raise ValueError(f"{split}: has no semantics, expected what was meant")
     model = SpeechToSemantics.load(exp, with_confidence=False)
@@ -372,7 +375,7 @@ def _decode(
     else:
         files = _made_negatives(exp, semantics, settings, wanted["hours"], num_jobs)
     frame_s = settings.features.frame_shift_ms / 1000
-    speech = ((i, inputs.reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
     examples = in_domain(model, options, speech, semantics, data)
     examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     examples += out_of_domain(exp, options, files, num_jobs)

@@ -33,7 +33,8 @@ def choose_threshold(
     threshold does both, the largest that accepts enough.
 
     Args:
-        in_domain_N, negatives_N: probabilities, float; what reaches the threshold is accepted.
+        in_domain_N: probabilities, float; what reaches the threshold is accepted.
+        negatives_N: likewise, of what is to be rejected.
         hours: of the negatives, above 0.
         false_accepts_per_hour: most that are wanted, 0 or more.
         accept: least share of the in-domain examples, 0 to 1.

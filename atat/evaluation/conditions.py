@@ -21,6 +21,7 @@ from atat.evaluation.scoring import percent
 from atat.inference.result import Result
 from atat.models import experiment_files
 from atat.models.checkpoint import digest
+from atat.semantics.target_sequence import Frame
 from atat.synthesis import noise
 
 if TYPE_CHECKING:
@@ -70,19 +71,20 @@ def at_rms(samples_N: np.ndarray, level_dbfs: float) -> np.ndarray:
     return samples_N * (10 ** (level_dbfs / 20) / np.sqrt(np.mean(np.square(samples_N))))
 
 
+def _peaking(_: Draw, speech_N: np.ndarray, peak_dbfs: float) -> Sound:
+    return recorded(at_peak(speech_N, peak_dbfs)), RATE_HZ
+
+
 def conditions() -> dict[str, Change]:
     """Name of a condition -> its change of speech, float (N,) at 16 kHz within [-1, 1]."""
     found: dict[str, Change] = {"as it is": lambda _, x: (recorded(x), RATE_HZ)}
     for pause_s in PAUSES_S:
-        found[f"{pause_s:g} s of room around"] = lambda d, x, s=pause_s: in_a_room(d, x, s)
+        found[f"{pause_s:g} s of room around"] = functools.partial(in_a_room, pause_s=pause_s)
     for peak_dbfs in PEAKS_DBFS:
-        found[f"peak at {peak_dbfs:g} dBFS"] = lambda _, x, p=peak_dbfs: (
-            recorded(at_peak(x, p)),
-            RATE_HZ,
-        )
+        found[f"peak at {peak_dbfs:g} dBFS"] = functools.partial(_peaking, peak_dbfs=peak_dbfs)
     found[f"DC offset of {OFFSET:g}"] = lambda _, x: (recorded(x + OFFSET), RATE_HZ)
     found["8 kHz"] = lambda _, x: (recorded(soxr.resample(x, RATE_HZ, 8000)), 8000)
-    found[f"clipped by {OVER_DB:g} dB"] = lambda _, x: (recorded(at_peak(x, OVER_DB)), RATE_HZ)
+    found[f"clipped by {OVER_DB:g} dB"] = functools.partial(_peaking, peak_dbfs=OVER_DB)
     return found
 
 
@@ -90,6 +92,7 @@ def sounds(draw: Draw, speech: Sequence[np.ndarray]) -> dict[str, list[Sound]]:
     """Kind -> recordings in which nothing is said, NUM_SOUNDS each.
 
     Args:
+        draw: of their lengths (SOUND_S), and of the noise.
         speech: float (N,) each, of which two channels that cancel are made.
     """
     lengths = [round(draw.uniform(*SOUND_S) * RATE_HZ) for _ in range(NUM_SOUNDS)]
@@ -115,11 +118,13 @@ def sounds(draw: Draw, speech: Sequence[np.ndarray]) -> dict[str, list[Sound]]:
 
 def _hum(base_hz: float, num: int) -> np.ndarray:
     time_N = np.arange(num) / RATE_HZ
-    return sum(np.sin(2 * np.pi * n * base_hz * time_N) / n for n in (1, 2, 3, 5))
+    overtones = (np.sin(2 * np.pi * n * base_hz * time_N) / n for n in (1, 2, 3, 5))
+    return sum(overtones, start=np.zeros(num))
 
 
 def chosen(split: DataDir, limit: int, draw: Draw) -> list[str]:
     """Draw at most so many utterances of a split with semantics, about as many of each intent."""
+    assert split.semantics is not None
     of_intent: dict[str, list[str]] = {}
     ids = split.ids
     for i in draw.permutation(len(ids)):
@@ -168,7 +173,9 @@ def understand(
     return (None if recording is None else next(results) for recording in recordings)
 
 
-def score(results: Sequence[Result | None], references: Sequence[str], key) -> dict[str, Any]:
+def score(
+    results: Sequence[Result | None], references: Sequence[str], key: Callable[[str], Frame]
+) -> dict[str, Any]:
     """Metrics of the results, each a share of all.
 
     Args:

@@ -12,7 +12,7 @@ reference, and by the characters of the longer of the two; case does not count.
 """
 
 import re
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -170,7 +170,8 @@ def of_sequences(
     """`counts` of target sequences, those metrics that are asked for.
 
     Args:
-        references, hypotheses: one an utterance; a hypothesis may be malformed.
+        references: one an utterance.
+        hypotheses: in the same order; they may be malformed.
         key: intent and slots of a sequence, as `metrics.judge` has it.
         names: of metrics.
     """
@@ -193,6 +194,7 @@ def scores(
     """The metrics of `counts`, with intervals: Wilson's for shares, bootstrap for F1.
 
     Args:
+        found: numerators and denominators by metric, float (n,) each, one an utterance.
         speakers: as for `metrics.ratio`.
     """
     return {
@@ -208,5 +210,5 @@ def _f1(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 2 * found, 2 * found + too_much + missing
 
 
-def _array(values) -> np.ndarray:
+def _array(values: Iterable[float]) -> np.ndarray:
     return np.fromiter(map(float, values), float)

@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from atat.common.files import atomic_write, sha256
 from atat.common.seeds import rng
@@ -16,6 +18,7 @@ from atat.evaluation import metrics, noise_curve
 from atat.evaluation.scoring import percent
 from atat.inference.decode_runs import load_settings, search_options
 from atat.models.checkpoint import is_trained, model_path
+from atat.semantics.target_sequence import Frame
 from atat.training.adaptation import changes
 
 SHOTS = (10, 50, 100)
@@ -82,7 +85,8 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
         exp: the experiment to start from.
         out: the adapted experiment; what stands there of other recordings is replaced.
         shots: the recordings, with semantics.
-        data, dump: directories of the splits that `exp` was trained on, and of their features.
+        data: directory of the splits that `exp` was trained on.
+        dump: that of their features.
         further: arguments of `atat.adapt`, beside those that name directories.
 
     Raises:
@@ -110,7 +114,12 @@ def adapt(exp: Path, out: Path, shots: DataDir, data: Path, dump: Path, further:
 
 
 def understood(
-    exp: Path, settings: Config, runs: dict[str, DecodeRun], split: DataDir, ids: list[str], key
+    exp: Path,
+    settings: Config,
+    runs: dict[str, DecodeRun],
+    split: DataDir,
+    ids: list[str],
+    key: Callable[[str], Frame],
 ) -> dict[str, dict[str, bool]]:
     """Exact match (EM Hyp) of each utterance in each run.
 
@@ -131,6 +140,7 @@ def understood(
     from atat.inference.predictor import SpeechToSemantics
 
     model = SpeechToSemantics.load(exp, with_confidence=False)
+    assert split.wav_scp is not None and split.semantics is not None
     wavs = {i: split.wav_scp[i] for i in ids}
     inputs = noise_curve.heard(wavs, None, 0.0, settings.features, None, settings.seed)
     return {
@@ -145,7 +155,7 @@ def understood(
     }
 
 
-def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict]]:
+def table(right: dict[int, dict[str, dict[str, bool]]]) -> tuple[str, list[dict[str, Any]]]:
     """EM Hyp by number of recordings and run, each compared with none by McNemar's test.
 
     Args:

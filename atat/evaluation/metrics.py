@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,7 +91,8 @@ def judge(
     between tokens does not count.
 
     Args:
-        reference, hypothesis: target sequences, e.g. `go( to( rome )to )go`.
+        reference: a target sequence, e.g. `go( to( rome )to )go`.
+        hypothesis: what a model gave for it.
         key: intent and slots of a sequence, by which they are compared: one of `HYPOTHESES`. It
             raises ValueError for a sequence that is malformed to it.
 
@@ -306,7 +307,8 @@ def ratio(
     (no error at all), resampling cannot see beyond the sample; Wilson's bound for 0 of n stands in.
 
     Args:
-        numerators, denominators: float (n,), one an utterance.
+        numerators: float (n,), one an utterance.
+        denominators: in the same order, 0 or more.
         speakers: of each utterance, in the same order; None: not known.
         highest: the largest value the ratio can take.
 
@@ -329,7 +331,7 @@ def ratio(
     return {"value": float(value), "n": len(numerators), "low": float(low), "high": float(high)}
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
+def mcnemar(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> float:
     """Two-sided exact p that two systems are right equally often on the same utterances.
 
     >>> mcnemar([True] * 10 + [False] * 5, [True] * 4 + [False] * 11)
@@ -350,8 +352,8 @@ def difference(
     """How much larger a ratio of sums is in the first system: paired bootstrap, two-sided p.
 
     Args:
-        first, second: numerators and denominators, float (n,), of the same utterances in the same
-            order. For a proportion: 0 or 1, and 1.
+        first: numerators and denominators, float (n,). For a proportion: 0 or 1, and 1.
+        second: those of the same utterances in the same order.
         speakers: as for `ratio`.
 
     Returns:
@@ -388,7 +390,7 @@ class _Resampled(NamedTuple):
     values: np.ndarray
 
 
-def _bootstrap(samples: list[np.ndarray], statistic) -> _Resampled:
+def _bootstrap(samples: list[np.ndarray], statistic: Callable[..., np.ndarray]) -> _Resampled:
     from scipy.stats import bootstrap
 
     result = bootstrap(
@@ -405,7 +407,9 @@ def _bootstrap(samples: list[np.ndarray], statistic) -> _Resampled:
     return _Resampled(tuple(result.confidence_interval), result.bootstrap_distribution)
 
 
-def _divide(numerators: np.ndarray, denominators: np.ndarray, axis: int, otherwise: float):
+def _divide(
+    numerators: np.ndarray, denominators: np.ndarray, axis: int, otherwise: float | np.ndarray
+) -> np.ndarray:
     """Ratio of sums; `otherwise` where a sum of denominators is 0 (a resample without words)."""
     above, below = np.asarray(numerators.sum(axis)), np.asarray(denominators.sum(axis))
     return np.divide(above, below, out=np.full(above.shape, float(otherwise)), where=below > 0)
@@ -425,7 +429,7 @@ def _unseen(n: int) -> float:
     return proportion(0, n)["high"]
 
 
-def _overlap(reference: Counter, hypothesis: Counter) -> Overlap:
+def _overlap(reference: Counter[Any], hypothesis: Counter[Any]) -> Overlap:
     return Overlap((reference & hypothesis).total(), reference.total(), hypothesis.total())
 
 

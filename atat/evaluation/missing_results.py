@@ -1,7 +1,6 @@
 """Missing results, and the commands that make them: with all options of the run, to be pasted."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,7 +81,7 @@ class Lacking(Protocol):
 
     driver: Driver
     tables: Tables
-    rows: Sequence[Any]  # `results.Result`
+    rows: list[Any]  # `results.Result`
 
 
 def of(results: Lacking) -> list[Hint]:
@@ -95,7 +94,7 @@ def of(results: Lacking) -> list[Hint]:
         which = rows[0].row if len(rows) == 1 else f"{len(rows)} rows"
         command = hint.command
         if hint.what.startswith(NOT_TRAINED):
-            names = list(dict.fromkeys(row.experiment for row in rows))
+            names = list(dict.fromkeys(row.experiment for row in rows if row.experiment))
             command = driver.with_options("--experiment", names[0])
             if len(names) > 1 and driver.grammar is None:
                 command = driver.with_options("--table", "true")
@@ -139,6 +138,7 @@ def _lacking(results: Lacking) -> dict[Hint, list[Row]]:
 
 def _names_intents(tables: Tables, row: Row) -> bool:
     """Whether a row is about intents that the recipe names."""
+    assert row.experiment is not None  # else it lacks nothing
     sources = tables.experiments[row.experiment].config.get("train", {}).get("sources", [])
     of_subset = row.subset is not None and tables.subsets[row.subset].intents
     return bool(of_subset) or any(source.get("exclude_intents") for source in sources)

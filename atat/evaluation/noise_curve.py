@@ -2,7 +2,9 @@
 
 # N samples, T frames
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +17,12 @@ from atat.evaluation import metrics
 from atat.evaluation.scoring import percent
 from atat.inference.decode_inputs import Inputs
 from atat.inference.decode_runs import decoded
+from atat.inference.options import SearchOptions
+from atat.semantics.target_sequence import Frame
 from atat.synthesis import noise
+
+if TYPE_CHECKING:
+    from atat.inference.predictor import SpeechToSemantics
 
 CLEAN = "clean"
 SNRS_DB = (24, 21, 18, 15, 12, 9, 6)
@@ -23,7 +30,12 @@ MAX_SNR_DB = 100.0
 
 
 def heard(
-    wavs: dict[str, str], kind: str | None, snr_db: float, settings: FeaturesConfig, make, seed: int
+    wavs: dict[str, str],
+    kind: str | None,
+    snr_db: float,
+    settings: FeaturesConfig,
+    make: Callable[[noise.Draw, int], np.ndarray] | None,
+    seed: int,
 ) -> Inputs:
     """Features of utterances in additive noise.
 
@@ -49,6 +61,7 @@ def heard(
         try:
             samples_N = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
             if kind is not None:
+                assert make is not None
                 noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
                 samples_N = noise.mix(samples_N, noise_N, snr_db)
             feats[key] = filter_bank.extract(samples_N, settings)
@@ -62,13 +75,19 @@ def heard(
     return Inputs(list(wavs), sizes, reader=feats, dropped=dropped)
 
 
-def understood(model, inputs: Inputs, options, references, key) -> dict[str, bool]:
+def understood(
+    model: "SpeechToSemantics",
+    inputs: Inputs,
+    options: SearchOptions,
+    references: Mapping[str, str],
+    key: Callable[[str], Frame],
+) -> dict[str, bool]:
     """Exact match (EM Hyp) of each utterance.
 
     Args:
-        model: a `SpeechToSemantics`.
+        model: trained.
         inputs: speech or text to decode.
-        options: `SearchOptions`.
+        options: of the search.
         references: utterance id -> target sequence.
         key: what EM Hyp compares, see `metrics.judge`.
 
@@ -91,7 +110,7 @@ def others_speech(data: Path, splits: list[str]) -> list[str]:
     return speech
 
 
-def table(scores: list[dict]) -> str:
+def table(scores: list[dict[str, Any]]) -> str:
     """EM Hyp as text: a row for each kind and ratio, a column for each run, means below each kind.
 
     Args:

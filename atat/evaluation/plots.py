@@ -135,7 +135,8 @@ def noise_curves(
         file: open for writing bytes.
         caption: stands below, after n and what the band is.
     """
-    lines, clean = {}, {}
+    lines: dict[str, dict[str, Line]] = {}
+    clean: dict[str, float] = {}
     for name, seeds in records.items():
         found = seed_pooling.in_noise([record["scores"] for record in seeds])
         for (kind, run), measured in found.items():
@@ -202,7 +203,8 @@ def coverage(
     """Write a PNG: exact match against the share accepted, and the reliability diagram.
 
     Args:
-        probability_N, right_N: of N utterances, float and bool.
+        probability_N: of N utterances, float, 0 to 1.
+        right_N: bool, in the same order.
         threshold: least probability that is accepted, 0 to 1.
         file: open for writing bytes.
         caption: stands below, after n.

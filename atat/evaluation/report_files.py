@@ -58,7 +58,8 @@ def lost_rows(old: str, new: str) -> list[tuple[str, str]]:
     A row without a number, as that of what is not trained, cannot be lost.
 
     Args:
-        old: its text. new: the text of the other.
+        old: its text.
+        new: the text of the other.
 
     Returns:
         (heading, first cell), in their order.

@@ -70,10 +70,10 @@ def _made(rows: list[list[str]], results: Results) -> list[list[str]]:
 def noise_table(results: Results) -> Table | None:
     """What `atat.noise_curve` measured: a row for each kind; None where it was not run."""
     found = {name: e.noise for name, e in results.experiments.items() if e.noise}
-    ratios = {line["snr_db"] for record in found.values() for line in record["scores"]} - {None}
-    if not ratios:
+    known = {line["snr_db"] for record in found.values() for line in record["scores"]} - {None}
+    if not known:
         return None
-    ratios = sorted(ratios, reverse=True)
+    ratios = sorted(known, reverse=True)
     header = ["Experiment", "run", "noise", "clean", "mean in noise"]
     header += [*(f"{ratio:g} dB" for ratio in ratios), "n", "seed", "commit"]
     rows = []

@@ -99,6 +99,7 @@ def render(
     Args:
         results: the rows and their hypotheses.
         tables: shown as they are, the scores first.
+        title: of the page.
         pictures: title -> PNG, part of the page itself.
         out: the directory the page will stand in.
         max_errors: most errors shown of a row.
@@ -168,7 +169,7 @@ class Builder:
         recordings: Recordings,
         max_errors: int,
         max_right: int,
-    ):
+    ) -> None:
         self._results, self._answers, self._recordings = results, answers, recordings
         num = max(len(answers.rows), 1)
         each = max(MAX_UTTERANCES // num, 1)

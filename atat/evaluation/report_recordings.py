@@ -61,7 +61,7 @@ class Recordings:
         max_bytes: of all sounds together.
     """
 
-    def __init__(self, out: Path, max_bytes: int = MAX_BYTES):
+    def __init__(self, out: Path, max_bytes: int = MAX_BYTES) -> None:
         self._out, self._left = out, max_bytes
         self._numbers: dict[str, int] = {}
         self.num_linked = 0  # for want of room

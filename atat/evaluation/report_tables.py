@@ -4,6 +4,7 @@ import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from atat.evaluation import intents, metrics, missing_results
 from atat.evaluation.metrics import Metric
@@ -65,6 +66,7 @@ def of_origins(results: Results, out: Path) -> list[Table]:
     """How experiments were trained and runs decoded, as far as there are any.
 
     Args:
+        results: the rows, and the records of their runs and experiments.
         out: the directory of the report, which links are relative to.
     """
     found = [experiments_table(results, out), decoding_table(results)]
@@ -81,8 +83,8 @@ def scores_table(results: Results) -> Table:
         header += [metrics.TITLES[name], *(["paper"] if name in paper else [])]
     header += ["n", "seed(s)"]
     if others:
-        by = {r.comparison.main[0] for r in results.there if r.comparison and r.comparison.main}
-        by = f" by {metrics.TITLES[by.pop()]}" if len(by) == 1 else ""
+        main = {r.comparison.main[0] for r in results.there if r.comparison and r.comparison.main}
+        by = f" by {metrics.TITLES[main.pop()]}" if len(main) == 1 else ""
         other = f" from {others.copy().pop()}" if len(others) == 1 else ""
         header.append(f"different{other}{by}?")
     rows = []
@@ -138,16 +140,15 @@ def seeds_table(results: Results) -> Table | None:
 
 def differences_table(results: Results) -> Table | None:
     """Paired comparisons in points; None where no row can be compared."""
-    compared = [r for r in results.rows if r.comparison is not None and r.comparison.main]
+    compared = [(r, r.comparison) for r in results.rows if r.comparison and r.comparison.main]
     if not compared:
         return None
-    names = [n for n in metrics.TITLES if any(n in r.comparison.differences for r in compared)]
+    names = [n for n in metrics.TITLES if any(n in c.differences for _, c in compared)]
     header = ["Row", "against"]
     for name in names:
         header += [f"{metrics.TITLES[name]}, points", "p"]
     rows = []
-    for result in compared:
-        comparison = result.comparison
+    for result, comparison in compared:
         cells = [result.row.row, other_run(comparison, result)]
         for name in names:
             change = comparison.differences.get(name)
@@ -280,6 +281,7 @@ def verdict(comparison: Comparison | None, name_it: bool) -> str:
     prefix = f"{comparison.against}: " if name_it else ""
     if comparison.problem:
         return f"{prefix}cannot tell: {comparison.against} {comparison.problem}"
+    assert comparison.main is not None  # else a problem says why
     _, change = comparison.main
     word = "yes" if comparison.is_real else "no"
     return f"{prefix}{word}, {points(change, ' points')}, p {p_value(change['p'])}"
@@ -291,7 +293,7 @@ def other_run(comparison: Comparison, result: Result) -> str:
     return comparison.against if is_same else f"{comparison.against} ({comparison.run})"
 
 
-def _start(env: dict, directory: Path) -> str:
+def _start(env: dict[str, Any], directory: Path) -> str:
     """The experiment it started from: one beside it by name, another by the end of its path."""
     if "init_from" not in env:
         return "none" if env else ""
@@ -300,7 +302,7 @@ def _start(env: dict, directory: Path) -> str:
     return start.name if beside else "/".join(start.relative_to(start.anchor).parts[-3:])
 
 
-def _machine(env: dict) -> str:
+def _machine(env: dict[str, Any]) -> str:
     parts = [str(env[key]) for key in ("cpu", "machine") if env.get(key)]
     parts += [f"{key} {env[key]}" for key in ("torch", "espnet", "python") if env.get(key)]
     return ", ".join(parts)

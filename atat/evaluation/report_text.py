@@ -113,6 +113,7 @@ def wrap(text: str, indent: str = "") -> str:
     begin a list, a heading or a quotation at the beginning of a line is escaped there.
 
     Args:
+        text: its words; line ends among them do not count.
         indent: of all lines but the first.
 
     >>> wrap("word " * 24 + "- five").splitlines()[1]

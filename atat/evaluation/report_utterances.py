@@ -98,7 +98,8 @@ class Utterance:
     def num_characters(self) -> int:
         """Of all texts, about what it takes of the page."""
         tokens = sum(len(token.text) + 40 for token in (*self.reference, *self.hypothesis))
-        return tokens + sum(len(x.text) + 150 for x in (*self.nbest, *self.others)) + 500
+        texts = [*(one.text for one in self.nbest), *(other.text for other in self.others)]
+        return tokens + sum(len(text) + 150 for text in texts) + 500
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,9 @@ class Pair:
     neither: int
 
 
+_Key = tuple[tuple[str, ...], str, str]  # splits, utterance, reference
+
+
 class Answers:
     """What every row answered to every utterance.
 
@@ -119,10 +123,10 @@ class Answers:
         results: the rows; those without hypotheses are left out, and the others numbered from 0.
     """
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results) -> None:
         self.rows = [result for result in results.rows if result.lines]
-        self._of: dict[tuple, dict[int, HypLine]] = {}
-        self._splits = []
+        self._of: dict[_Key, dict[int, HypLine]] = {}
+        self._splits: list[tuple[str, ...]] = []
         for number, result in enumerate(self.rows):
             runs = (record for _, record in results.runs_of(result.row))
             self._splits.append(tuple(sorted({str(record.get("split")) for record in runs})))
@@ -158,7 +162,8 @@ class Answers:
         lines = sorted(self.rows[number].lines, key=lambda line: line["id"])
         wrong = [line for line in lines if not is_right(line)]
         right = [line for line in lines if is_right(line)]
-        telling, rest = [], []
+        telling: list[HypLine] = []
+        rest: list[HypLine] = []
         for line in right:
             is_common = all(map(is_right, self.others(number, line).values()))
             (rest if is_common else telling).append(line)
@@ -197,7 +202,7 @@ class Answers:
             others=list(others.values()),
         )
 
-    def _key(self, number: int, line: HypLine) -> tuple:
+    def _key(self, number: int, line: HypLine) -> _Key:
         return self._splits[number], line["id"], line["reference"]
 
 

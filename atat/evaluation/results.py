@@ -23,6 +23,10 @@ STAND_IN = (
 )
 
 
+# Name of a training, run, subset, and parts.
+_PoolKey = tuple[str, str, str | None, tuple[str | None, ...]]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a recipe's experiments and data are; those of one part, if its corpus has parts."""
@@ -87,7 +91,7 @@ class Result:
     @property
     def num_utterances(self) -> int | None:
         """n of its scores; None without any."""
-        return next((score["n"] for score in self.scores.values()), None)
+        return next((int(score["n"]) for score in self.scores.values()), None)
 
 
 class Results:
@@ -103,11 +107,11 @@ class Results:
         ValueError: a row of parts that are not there.
     """
 
-    def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()):  # noqa: B008
+    def __init__(self, tables: Tables, places: Sequence[Place], driver: Driver = Driver()) -> None:  # noqa: B008
         self.tables, self.places, self.driver = tables, list(places), driver
         self._lines: dict[Path, list[dict[str, Any]]] = {}
         self._splits: dict[Path, kaldi_dir.DataDir] = {}
-        self._pools: dict[tuple, Pool] = {}
+        self._pools: dict[_PoolKey, Pool] = {}
         self.experiments = {
             place.name(training.name): Experiment(
                 place.name(training.name), place.expdir / training.name, what.about
@@ -147,7 +151,7 @@ class Results:
         Stage 1 leaves it in `about.json` (`speech`); else the voices are in the settings, those of
         the splits that are rendered: a test that has none there may be recorded.
         """
-        parts = []
+        parts: list[str] = []
         for place in self.places:
             about = place.data / "about.json"
             if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
@@ -189,7 +193,7 @@ class Results:
         return [
             (
                 place.name(f"{training.name}/decode_{row.run}"),
-                self._experiment(place, training).run(row.run),
+                self._experiment(place, training).run(_run_of(row)),
             )
             for place in self.places_of(row)
             for training in self._trainings_of(row)
@@ -212,7 +216,7 @@ class Results:
             place.name(id_): path
             for training in self._trainings_of(row)[:1]
             for place in self.places_of(row)
-            for id_, path in (self._split_of(place, training, row.run).wav_scp or {}).items()
+            for id_, path in (self._split_of(place, training, _run_of(row)).wav_scp or {}).items()
         }
 
     def alignments(self, row: Row) -> dict[str, list[ctm.Word]]:
@@ -221,11 +225,12 @@ class Results:
         Raises:
             ValueError: a `ctm` of the row's splits is not one, or is of another text.
         """
-        found = {}
+        found: dict[str, list[ctm.Word]] = {}
         for training in self._trainings_of(row)[:1]:
             for place in self.places_of(row):
-                split = self._experiment(place, training).run(row.run).get("split")
-                path, held = place.data / f"{split}/ctm", self._split_of(place, training, row.run)
+                split = self._experiment(place, training).run(_run_of(row)).get("split")
+                path = place.data / f"{split}/ctm"
+                held = self._split_of(place, training, _run_of(row))
                 if held.text and path.is_file():
                     found |= {place.name(id_): words for id_, words in ctm.read(path, held.text)}
         return found
@@ -248,15 +253,15 @@ class Results:
     def _result(self, row: Row) -> Result:
         if row.experiment is None:
             return Result(row, {}, None, [], None)
-        places = self.places_of(row)
-        missing = self._missing(row.experiment, row.run, row.subset, places)
+        places, run = self.places_of(row), _run_of(row)
+        missing = self._missing(row.experiment, run, row.subset, places)
         if missing:
             return Result(row, {}, missing, [], None)
         trainings = self.tables.trainings(row.experiment)
-        pools = self._pooled(row.experiment, row.run, row.subset, places)
-        comparison = self._compare(row, pools) if row.against else None
+        pools = self._pooled(row.experiment, run, row.subset, places)
+        comparison = self._compare(row, row.against, pools) if row.against else None
         if len(pools) == len(places) == 1:
-            path = self._directory(places[0], trainings[0], row.run) / _scores_name(row.subset)
+            path = self._directory(places[0], trainings[0], run) / _scores_name(row.subset)
             return Result(row, json_file.read_json(path), None, pools[0].lines, comparison)
         counts = [pool.counts for pool in pools]
         scores = seed_pooling.scores(counts, pools[0].speakers)
@@ -329,16 +334,17 @@ class Results:
         return pools
 
     def _pool(self, training: Training, run: str, subset: str | None, places: list[Place]) -> Pool:
-        lines, speakers = [], []
+        lines: list[dict[str, Any]] = []
+        speakers: list[str | None] = []
         for place in places:
             chosen = self._select(place, training, run, subset)
             utt2spk = self._split_of(place, training, run).utt2spk or {}
             speakers += [utt2spk.get(line["id"]) for line in chosen]
             lines += [line | {"id": place.name(line["id"])} for line in chosen]
         key = scoring.hypothesis_key(places[0].data)
-        known = None not in speakers
+        known = [speaker for speaker in speakers if speaker is not None]
         counts = seed_pooling.counts(lines, key, self.tables.metrics) if lines else {}
-        return Pool(lines, speakers if known else None, counts)
+        return Pool(lines, known if len(known) == len(speakers) else None, counts)
 
     def _select(
         self, place: Place, training: Training, run: str, subset: str | None
@@ -354,34 +360,39 @@ class Results:
         sequences = split.semantics or {line["id"]: line["reference"] for line in lines}
         return [line for line in lines if part.has(line["id"], sequences.get(line["id"]))]
 
-    def _compare(self, row: Row, ours: list[Pool]) -> Comparison | None:
+    def _compare(self, row: Row, against: str, ours: list[Pool]) -> Comparison | None:
         """None where the other experiment is not scored, which its own row says."""
-        places, other = self.places_of(row), self._run_against(row)
+        places, other = self.places_of(row), self._run_against(row, against)
         # The other run's own subset scores are not needed: the lines are chosen here.
-        if self._missing(row.against, other, None, places):
+        if self._missing(against, other, None, places):
             return None
-        theirs = self._pooled(row.against, other, row.subset, places)
+        theirs = self._pooled(against, other, row.subset, places)
         lines = [pool.lines for pool in (*ours, *theirs)]
         if not lines[0] or any(_column(x, "id") != _column(lines[0], "id") for x in lines):
-            return Comparison(row.against, other, problem="was scored on other utterances")
+            return Comparison(against, other, problem="was scored on other utterances")
         if any(_column(x, "reference") != _column(lines[0], "reference") for x in lines):
-            return Comparison(row.against, other, problem="was scored against other references")
-        counts = [[pool.counts for pool in pools] for pools in (ours, theirs)]
-        published = {name for one in self.tables.table for name in one.paper}
-        changes = seed_pooling.differences(*counts, ours[0].speakers, published)
-        return Comparison(row.against, other, changes)
+            return Comparison(against, other, problem="was scored against other references")
+        one, another = ([pool.counts for pool in pools] for pools in (ours, theirs))
+        published = {name for line in self.tables.table for name in line.paper}
+        changes = seed_pooling.differences(one, another, ours[0].speakers, published)
+        return Comparison(against, other, changes)
 
-    def _run_against(self, row: Row) -> str:
+    def _run_against(self, row: Row, against: str) -> str:
         """The run of the other experiment: the same, or else the one that the table shows of it.
 
         A model without text input, say, has no `test_nlu`; its spoken run is what to compare with.
         """
-        place, training = self.places_of(row)[0], self.tables.trainings(row.against)[0]
-        if (self._directory(place, training, row.run) / "hyp.jsonl").is_file():
-            return row.run
-        others = [other for other in self.tables.table if other.experiment == row.against]
+        place, training = self.places_of(row)[0], self.tables.trainings(against)[0]
+        if (self._directory(place, training, _run_of(row)) / "hyp.jsonl").is_file():
+            return _run_of(row)
+        others = [other for other in self.tables.table if other.experiment == against]
         others.sort(key=lambda other: other.subset != row.subset)
-        return others[0].run if others else row.run
+        return _run_of(others[0] if others else row)
+
+
+def _run_of(row: Row) -> str:
+    assert row.run is not None  # a row of an experiment has one: `experiment_tables.load`
+    return row.run
 
 
 def _column(lines: list[dict[str, Any]], key: str) -> list[str]:

@@ -173,7 +173,7 @@ def _judge(
         raise ValueError(f"got a run of task '{task}', expected slu, nlu, asr or mlm")
     if references.semantics is None:
         raise NoReference(f"{split}: has no 'semantics', which an '{task}' run is scored against")
-    outcomes = []
+    outcomes: list[metrics.Outcome | None] = []
     for line in lines:
         line["reference"] = references.semantics[line["id"]]
         outcome = metrics.judge(line["reference"], line["hypothesis"], key)
@@ -193,8 +193,9 @@ def _scores(
     ids = [line["id"] for line in lines]
     speakers = [references.utt2spk[id_] for id_ in ids] if references.utt2spk else None
     is_semantic = outcomes[0] is not None
-    scores = metrics.semantic_scores(outcomes, speakers) if is_semantic else {}
-    if is_semantic and (macro := intents.counts(outcomes)):
+    judged = [outcome for outcome in outcomes if outcome is not None]
+    scores = metrics.semantic_scores(judged, speakers) if is_semantic else {}
+    if is_semantic and (macro := intents.counts(judged)):
         scores["em_hyp_macro"] = intents.macro(*macro)
     if references.text is None:
         # These look at carrier words.
@@ -203,10 +204,10 @@ def _scores(
     else:
         # Of semantics without their tags on both sides: the text may have fillers, and numbers in
         # words (`data.spelled_out`), which no target has.
-        sides = [[line[side] for line in lines] for side in ("reference", "hypothesis")]
+        right, found = ([line[side] for line in lines] for side in ("reference", "hypothesis"))
         if is_semantic:
-            sides = [list(map(target_sequence.words, side)) for side in sides]
-        scores["wer"] = metrics.word_error_rate(*sides, speakers)
+            right, found = (list(map(target_sequence.words, side)) for side in (right, found))
+        scores["wer"] = metrics.word_error_rate(right, found, speakers)
     return scores
 
 
@@ -218,8 +219,9 @@ def _asked_for(
 ) -> dict[str, Metric]:
     """The metrics that a table asks for beside those of every recipe."""
     speakers = [references.utt2spk[line["id"]] for line in lines] if references.utt2spk else None
-    sides = [[line[side] for line in lines] for side in ("reference", "hypothesis")]
-    return entity_metrics.scores(entity_metrics.of_sequences(*sides, key, names), speakers)
+    said, understood = ([line[side] for line in lines] for side in ("reference", "hypothesis"))
+    found = entity_metrics.of_sequences(said, understood, key, names)
+    return entity_metrics.scores(found, speakers)
 
 
 def table(rows: list[tuple[str, dict[str, Metric]]]) -> str:

@@ -5,7 +5,7 @@ one after the other, those of seeds by their mean for each utterance. A single r
 scores that stage 6 gives it.
 """
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -117,7 +117,8 @@ def differences(
     has that of the paired bootstrap (`metrics.difference`).
 
     Args:
-        ours, theirs: one a seed, of the same utterances in the same order.
+        ours: one a seed.
+        theirs: one a seed, of the same utterances in the same order.
         speakers: as for `metrics.ratio`.
         published: metrics that the table has the paper's numbers of; SLU-F1, EM Full and the F1 of
             trees are compared too where they are among them, and EM Full is the main one where
@@ -188,7 +189,7 @@ def in_noise(
     return {key: sorted(line) for key, line in found.items()}
 
 
-def _array(values) -> np.ndarray:
+def _array(values: Iterable[float]) -> np.ndarray:
     return np.fromiter(map(float, values), float)
 
 

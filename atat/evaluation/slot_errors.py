@@ -53,9 +53,9 @@ def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
         said = target_sequence.frame(line["reference"]).slots
         understood = _slots(line["hypothesis"])
         num_said.update(slot for slot, _ in said)
-        for slot, *pair in _differences(said, understood):
-            mistakes.setdefault(slot, Counter())[tuple(pair)] += 1
-            example.setdefault((slot, *pair), line["id"])
+        for slot, value, other in _differences(said, understood):
+            mistakes.setdefault(slot, Counter())[value, other] += 1
+            example.setdefault((slot, value, other), line["id"])
     found = [
         SlotErrors(
             slot,

@@ -66,7 +66,7 @@ class Automaton:
 class Builder:
     """Makes states; every state is made after the states that its arcs lead to."""
 
-    def __init__(self, max_states: int = 300_000):
+    def __init__(self, max_states: int = 300_000) -> None:
         """
         Args:
             max_states: ValueError beyond, where the automaton of a set explodes.

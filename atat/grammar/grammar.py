@@ -27,7 +27,7 @@ class Grammar:
         spoken_values: whether `written` leaves a slot's value in the words that are said.
     """
 
-    def __init__(self, path: str | Path, content: GrammarFile):
+    def __init__(self, path: str | Path, content: GrammarFile) -> None:
         self.path = Path(path)
         self.spoken_values = False
         self.text = content.text
@@ -108,6 +108,7 @@ class Grammar:
         """A slot's value as the grammar file writes it, and built-in numbers as Rhino gives them.
 
         Args:
+            slot_name: as in semantics.
             spoken: the value as sentences and semantics have it, in words. Where several types
                 under the slot's name have it, the first in the file decides; what none has comes
                 back as it is.

@@ -85,7 +85,7 @@ def read(path: str | Path) -> GrammarFile:
 class _Reader(NodeReader):
     """One pass over the YAML nodes; macros and slots are looked up by name as they are used."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.slots: dict[str, tuple[str, ...]] = {}
         self.macro_nodes: dict[str, YamlNode] = {}

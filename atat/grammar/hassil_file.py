@@ -64,7 +64,7 @@ def read(path: Path, root: YamlNode) -> GrammarFile:
 class _Reader(NodeReader):
     """One pass over the YAML nodes."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.result = Translation(path)
         self.left_out: dict[str, None] = {}
@@ -152,7 +152,7 @@ class _Joiner:
         result: Translation,
         lists: dict[str, YamlNode],
         rules: dict[str, YamlNode],
-    ):
+    ) -> None:
         self.reader, self.result, self.lists, self.rules = reader, result, lists, rules
         self.at: YamlNode  # of what is being read, for messages
         self.open_rules: list[str] = []

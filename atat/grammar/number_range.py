@@ -16,8 +16,9 @@ def numbers(
     """What is said of the numbers of a range -> what is written.
 
     Args:
-        start, stop: first and last.
-        step: between them.
+        start: the first.
+        stop: the last, which the range includes.
+        step: between them, 1 or more.
         fractions: 1; 2 adds the half behind each number, 10 its tenths.
         multiplier: of what is written.
 

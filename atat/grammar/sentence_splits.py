@@ -80,8 +80,10 @@ def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
     too few of those, valid and test have sentences of training beside or instead of them.
 
     Args:
+        grammar: what sentences and slot values are drawn from.
         wanted: how many utterances of each. valid and test get fewer where each sentence would
             have to come more than MAX_REPEATS times; train and train_text get them all.
+        seed: of all draws.
     """
     cover = _cover(Dealer(grammar, random.Random(f"{seed} cover")))
     num_needed = len(cover)
@@ -119,7 +121,7 @@ class Dealer:
         groups: intent -> its combinations of slots -> the expressions that can have these.
     """
 
-    def __init__(self, grammar: Grammar, rng: random.Random):
+    def __init__(self, grammar: Grammar, rng: random.Random) -> None:
         self.grammar = grammar
         self.rng = rng
         self.uses: Counter[Unit] = Counter()

@@ -75,7 +75,7 @@ def read(path: Path, text: str) -> GrammarFile:
 class _Reader:
     """One pass over the lines; rules are parsed as they are used."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.result = Translation(path)
         self.rules: dict[tuple[str, str], _Line] = {}

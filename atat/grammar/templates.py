@@ -30,7 +30,7 @@ class Translation:
         content: what was added so far.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.content = GrammarFile("")
         self._lengths: dict[int, tuple[int, int]] = {}

@@ -79,7 +79,7 @@ def _kind(node: YamlNode) -> str:
 class NodeReader:
     """Reads the nodes of one file; what is wrong is named with file and line."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
     def where(self, node: YamlNode) -> str:

@@ -248,6 +248,7 @@ class _Scorer:
 
         Args:
             hyps: of `length` tokens each.
+            length: 0 at first; after `max_length` only the end may follow.
         """
         log_probs_BKV, state = self.decoder.step(hyps.token_BK, hyps.state)
         decoder_BKV = hyps.decoder_BK[..., None] + log_probs_BKV
@@ -282,11 +283,13 @@ class _Scorer:
         """Hypotheses with one token more.
 
         Args:
-            hyps: of `length` tokens each. state: as `score` gave it.
+            hyps: of `length` tokens each.
+            state: as `score` gave it.
             parent_BK: which of them each continues.
             token_BK: with what.
             decoder_BK: their log-probabilities then.
             runs_BK: bool, False where there is none.
+            length: where the new token stands.
         """
         tokens_BKL = _rows(hyps.tokens_BKL, parent_BK)
         tokens_BKL[..., length] = token_BK
@@ -344,7 +347,7 @@ def _best(score_BN: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
 class _Finished:
     """The n best hypotheses of each utterance that have ended."""
 
-    def __init__(self, batch: int, nbest: int, max_length: int):
+    def __init__(self, batch: int, nbest: int, max_length: int) -> None:
         self.score_BN = np.full((batch, nbest), -np.inf, np.float32)
         self.length_BN = np.zeros((batch, nbest), np.int64)
         self.tokens_BNL = np.zeros((batch, nbest, max_length), np.int64)
@@ -382,7 +385,8 @@ def check_options(beam: int, nbest: int, max_length: int, ctc_weight: float) -> 
     """Raise ValueError for the first that is out of range; all as `search` takes them.
 
     Args:
-        beam, nbest: 1 to MAX_BEAM.
+        beam: 1 to MAX_BEAM.
+        nbest: 1 to MAX_BEAM.
         max_length: 1 to MAX_LENGTH.
         ctc_weight: 0 to 1.
     """

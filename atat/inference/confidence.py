@@ -258,7 +258,7 @@ class Confidence:
 class Judge:
     """Confidence of a result, and whether it reaches the threshold."""
 
-    def __init__(self, confidence: Confidence, threshold: float):
+    def __init__(self, confidence: Confidence, threshold: float) -> None:
         self._confidence, self._threshold = confidence, threshold
 
     def __call__(self, examined: Examined) -> tuple[About, str | None]:

@@ -139,11 +139,16 @@ class Table:
         vocab_size: int,
         eos: int,
         start: int = 0,
-    ):
+    ) -> None:
         """
         Args:
-            source, token, target: int64, (num_arcs,), no two with the same source and token.
+            source: int64, (num_arcs,), the state that each arc leaves.
+            token: its id; no two arcs have the same source and token.
+            target: the state that it leads to.
             final: bool, (num_states,), where a sequence may end.
+            vocab_size: number of tokens.
+            eos: id of the end of sequence, which no arc has.
+            start: the state before the first token.
         """
         order = np.lexsort((token, source))
         degree = np.bincount(source, minlength=len(final))
@@ -269,7 +274,7 @@ class WellFormed:
         tokenizer: Tokenizer,
         nesting: Nesting | None = None,
         max_depth: int = 8,
-    ):
+    ) -> None:
         """
         Args:
             tokenizer: has the tags.

@@ -89,7 +89,7 @@ def tree(intent: str, words: Iterable[str], labels: Iterable[str]) -> Node:
 class Tagger:
     """Sentences to semantics, by two models in the files that `train` made."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path) -> None:
         crfsuite = _library()
         self.intents, self.slots = crfsuite.Tagger(), crfsuite.Tagger()
         self.intents.open(str(directory / "intents"))

@@ -59,7 +59,7 @@ class CtcPrefixScorer:
         blank: int = 0,
         eos: int,
         silent: Iterable[int] = (),
-    ):
+    ) -> None:
         log_probs_BTV = np.maximum(log_probs_BTV, IMPOSSIBLE, dtype=np.float32)
         # A padded frame is blank for sure: it changes no probability.
         log_probs_BTV[~mask_BT] = IMPOSSIBLE

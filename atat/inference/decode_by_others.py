@@ -26,7 +26,8 @@ def decode_by_another(
     """Decode it, and write `hyp.jsonl` and `run.json`.
 
     Args:
-        name, run: a key and value of decode.runs.
+        name: a key of decode.runs.
+        run: its value.
         data: directory of the splits.
         beam: of a recogniser's search.
         found: what a tagger reads.

@@ -33,7 +33,7 @@ class DecodedShares:
         seconds: that they took, and of CPU time, added up.
     """
 
-    def __init__(self, exp: Path, name: str, inputs: str):
+    def __init__(self, exp: Path, name: str, inputs: str) -> None:
         self.lines: dict[str, Line] = {}
         self.seconds = [0.0, 0.0]
         for path in sorted((exp / DIRECTORY).glob(f"{name}.*-of-*")):

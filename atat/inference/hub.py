@@ -131,7 +131,8 @@ def save(
     Args:
         source: the model's directory.
         directory: where the files shall stand.
-        license, name: of the card, if it is made here.
+        license: that the card names, if it is made here; None: none.
+        name: its title; None: as `model_card.card` has it.
 
     Raises:
         FileNotFoundError: `source` has no weights in a form that can be shared. ValueError: the
@@ -186,7 +187,9 @@ def fetch(name: str | Path, revision: str | None = None, token: str | bool | Non
     """The directory of a model, fetched from the Hub into its cache unless it is one already.
 
     Args:
-        name, revision, token: as of `HubModel.from_pretrained`.
+        name: a directory, or a repository's name on the Hub.
+        revision: branch, tag or commit; None: the default branch.
+        token: of the Hub; None: the one that `hf auth login` left.
 
     Raises:
         As `HubModel.from_pretrained`.

@@ -28,7 +28,7 @@ class Graph:
         ValueError: it is not a graph that onnxruntime loads, or has another number of outputs.
     """
 
-    def __init__(self, path: Path, shapes: Shapes, num_threads: int, provider: str):
+    def __init__(self, path: Path, shapes: Shapes, num_threads: int, provider: str) -> None:
         import onnxruntime
 
         self._path, self._shapes = path, shapes

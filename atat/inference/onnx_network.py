@@ -82,10 +82,11 @@ class OnnxState:
 class OnnxDecoder:
     """The decoder as `beam_search.AutoregressiveDecoder`."""
 
-    def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int):
+    def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int) -> None:
         """
         Args:
-            memory, step: the two graphs.
+            memory: graph from encoder states to the keys and values of cross-attention.
+            step: graph from the last tokens and the state to the next log-probabilities.
             max_length: positions that were learned; None: any.
             vocab_size: number of tokens.
         """
@@ -151,7 +152,7 @@ class OnnxNetwork:
         device: str,
         num_threads: int,
         vocab_size: int,
-    ):
+    ) -> None:
         """
         Args:
             directory: of the exported model.

@@ -70,10 +70,12 @@ class SpeechToSemantics(HubModel):
         grammar: str | Path | None = None,
         nested: tag_nesting.Nesting | None = None,
         spoken_values: bool = False,
-    ):
+    ) -> None:
         """
         Args:
-            network, tokenizer, settings: of one experiment.
+            network: of the experiment.
+            tokenizer: that it was trained with.
+            settings: the experiment's.
             grammar: file of the grammar, for the constraint "grammar".
             nested: the tag nesting of training, for the constraint "well_formed"; None: any.
             spoken_values: slots have the words that are said, not what the grammar writes for them.
@@ -218,14 +220,12 @@ class SpeechToSemantics(HubModel):
     def understand(
         self, recordings: Sequence[Recording], threshold: float | None = None, **options: Any
     ) -> list[Result]:
-        """Predict from extracted features (`hear`), in batches of like length.
+        """Results in order, from extracted features (`hear`), in batches of like length.
 
         Args:
             recordings: features of each.
-            threshold, options: as in a call.
-
-        Returns:
-            A result each, in order.
+            threshold: as in a call.
+            options: as in a call.
         """
         chosen = self.options("slu", **options)
         judge = confidence.judge(self.confidence, asdict(chosen), threshold)

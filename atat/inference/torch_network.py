@@ -54,7 +54,7 @@ class TorchState:
 class TorchDecoder:
     """A decoder as `beam_search.AutoregressiveDecoder`."""
 
-    def __init__(self, decoder: StepwiseDecoder, device: torch.device):
+    def __init__(self, decoder: StepwiseDecoder, device: torch.device) -> None:
         self.decoder, self.device = decoder, device
 
     @torch.inference_mode()
@@ -74,7 +74,7 @@ class TorchDecoder:
 class TorchNetwork:
     """An `AtatModel` as `network.Network`."""
 
-    def __init__(self, model: AtatModel):
+    def __init__(self, model: AtatModel) -> None:
         self.model = model.eval()
 
     @property
@@ -150,8 +150,9 @@ def load(
     """The network of an experiment that stage 4 finished.
 
     Args:
-        exp_dir, settings, tokenizer: of the experiment; the directory of a pretrained text encoder
-            is noted in the settings.
+        exp_dir: directory of the experiment.
+        settings: its own; the directory of a pretrained text encoder is noted in them.
+        tokenizer: its own.
         device: as `devices.place` takes it.
         num_threads: of torch, in the whole process; None leaves them as they are.
 

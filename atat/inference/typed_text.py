@@ -50,7 +50,7 @@ Words = tuple[str, ...]
 class TypedText:
     """Parses typed text by a grammar."""
 
-    def __init__(self, grammar: Grammar):
+    def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
         self._automaton = grammar.automaton(with_tags=False)
         self._words = {word for arcs in self._automaton.arcs for word in arcs}

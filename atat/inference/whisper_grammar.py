@@ -81,7 +81,7 @@ class WhisperGrammar:
 
     confidence = None  # nothing was calibrated
 
-    def __init__(self, grammar: Grammar, listener: "Listener | None"):
+    def __init__(self, grammar: Grammar, listener: "Listener | None") -> None:
         """
         Args:
             grammar: whose sentences can be decoded.

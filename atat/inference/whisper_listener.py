@@ -29,7 +29,7 @@ class Words:
 
     unk = -1
 
-    def __init__(self, tokenizer_file: Path, vocabulary: list[str]):
+    def __init__(self, tokenizer_file: Path, vocabulary: list[str]) -> None:
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -51,7 +51,7 @@ class Words:
 class Prompted:
     """A decoder with a prompt: it has taken a token before search gives it the first."""
 
-    def __init__(self, decoder: Decoder, token: int):
+    def __init__(self, decoder: Decoder, token: int) -> None:
         self._decoder, self._token = decoder, token
         self.step = decoder.step
 
@@ -65,7 +65,7 @@ class Prompted:
 class Listener:
     """Whisper's encoder and decoder, of the English models."""
 
-    def __init__(self, source: str, window_s: float | None = WINDOW_S, device: str = "cpu"):
+    def __init__(self, source: str, window_s: float | None = WINDOW_S, device: str = "cpu") -> None:
         """
         Args:
             source: of the weights, as `whisper_checkpoint.load` takes it.
@@ -137,7 +137,8 @@ class Listener:
 
         Args:
             states: as `encode` gives them.
-            beam, nbest: as `beam_search.search` takes them.
+            beam: hypotheses that go on, as `beam_search.search` takes it.
+            nbest: how many to keep.
             accepted: of constrained decoding; None: no constraint.
             banned: ids that no hypothesis has: `special` (by default) or `not_plain`.
         """

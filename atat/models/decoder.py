@@ -74,7 +74,7 @@ class Layer(nn.Module):
         ffn: int,
         dropout: float,
         activation: type[nn.Module] = nn.ReLU,
-    ):
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.self_norm = nn.LayerNorm(width)
@@ -121,7 +121,7 @@ class DecoderLayer(Layer):
         others: as of `Layer`.
     """
 
-    def __init__(self, width: int, *others: object):
+    def __init__(self, width: int, *others: object) -> None:
         super().__init__(width, *others)
         self.memory_norm = nn.LayerNorm(width)
         self.memory_q = nn.Linear(width, width)
@@ -137,7 +137,8 @@ class DecoderLayer(Layer):
 
         Args:
             x: (R, L, D); in beam search (B, K, D).
-            keys, values: of the memory of each row of x, (R, H, T, D / H).
+            keys: of the memory of each row of x, (R, H, T, D / H).
+            values: as the keys.
             bias: (R, 1, 1, T), added to the attention's logits: as `_bias` makes it.
         """
         queries = self.heads(_linear(self.memory_q, _norm(self.memory_norm, x)))
@@ -167,7 +168,7 @@ class Decoder(nn.Module):
         num_layers: int,
         dropout: float,
         num_positions: int = 0,
-    ):
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         # With the factor sqrt(D) below, inputs have unit variance and tied outputs start small.

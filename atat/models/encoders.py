@@ -35,7 +35,9 @@ class SpeechFront(nn.Module):
         ValueError: another pooling or subsampling.
     """
 
-    def __init__(self, num_bins: int, channels: int, width: int, pooling: str, subsampling: int):
+    def __init__(
+        self, num_bins: int, channels: int, width: int, pooling: str, subsampling: int
+    ) -> None:
         super().__init__()
         if pooling not in ("max", "stride"):
             raise ValueError(f"model.front: got '{pooling}', expected 'max' or 'stride'")
@@ -82,7 +84,7 @@ class StateFront(nn.Module):
         ValueError: another subsampling.
     """
 
-    def __init__(self, num_states: int, width: int, subsampling: int, dropout: float):
+    def __init__(self, num_states: int, width: int, subsampling: int, dropout: float) -> None:
         super().__init__()
         if subsampling not in (4, 8):
             raise ValueError(f"model.subsampling: got {subsampling}, expected 4 or 8")
@@ -105,7 +107,7 @@ def _halve(convolution: nn.Conv1d, x_BSD: Tensor, lengths_B: Tensor) -> tuple[Te
 class SpeechEncoder(nn.Module):
     """Front and ESPnet's Transformer or Conformer layers."""
 
-    def __init__(self, num_bins: int, c: ModelConfig):
+    def __init__(self, num_bins: int, c: ModelConfig) -> None:
         super().__init__()
         if c.frozen_encoder is not None:
             self.front = StateFront(c.frozen_encoder_width, c.width, c.subsampling, c.dropout)
@@ -177,7 +179,7 @@ class StateAdapter(nn.Module):
         ValueError: there is no frozen encoder, or its states are of another width or rate.
     """
 
-    def __init__(self, c: ModelConfig):
+    def __init__(self, c: ModelConfig) -> None:
         super().__init__()
         if c.frozen_encoder is None or c.width != c.frozen_encoder_width or c.subsampling != 4:
             raise ValueError(
@@ -230,7 +232,9 @@ def _attend(
 
     Args:
         attention: ESPnet's, whose parameters are used.
-        x: (B, S, D). positions_1PD: `_relative_positions` of it.
+        x: (B, S, D).
+        mask_BS: true where a state is real.
+        positions_1PD: `_relative_positions` of x; None: attention by content alone.
     """
     queries, keys, values = attention.forward_qkv(x, x, x)  # (B, H, S, D / H)
     if positions_1PD is None:
@@ -270,7 +274,7 @@ def _relative_positions(x: Tensor) -> Tensor:
 class TextEncoder(nn.Module):
     """A small Transformer over the decoder's own token embeddings."""
 
-    def __init__(self, c: ModelConfig):
+    def __init__(self, c: ModelConfig) -> None:
         super().__init__()
         from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 
@@ -304,7 +308,9 @@ class PretrainedTextEncoder(nn.Module):
             checkpoint of ours.
     """
 
-    def __init__(self, pretrained: str, width: int, frozen: bool, with_weights: bool = True):
+    def __init__(
+        self, pretrained: str, width: int, frozen: bool, with_weights: bool = True
+    ) -> None:
         super().__init__()
         from transformers import AutoConfig, AutoModel
 

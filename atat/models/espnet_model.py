@@ -64,7 +64,7 @@ class AtatModel(AbsESPnetModel):
         label_smoothing: float = 0.1,
         tasks: Iterable[str] = TASKS,
         load_pretrained: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         _check_parts(c)
         self.config = c

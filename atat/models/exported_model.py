@@ -29,6 +29,7 @@ def write_index(directory: Path, about: dict[str, Any]) -> None:
     """Write `model.json` over all files that the directory has.
 
     Args:
+        directory: of the exported model.
         about: of the network, for who loads it.
     """
     names = sorted(

@@ -59,7 +59,8 @@ def next_tokens(
         lengths_R: int64, tokens of each target.
         source_R: int64, rows of the targets' sources, counted through all memories.
         task_R: int64, ids of the task tokens, which the decoder starts from.
-        pad, eos: ids.
+        pad: id of the padding.
+        eos: id of the end of sequence.
         label_smoothing: share of the probability that is spread over the vocabulary, 0 to 1.
     """
     # Of several processes that share a batch one may have no targets.
@@ -180,9 +181,13 @@ def flat_start_loss(
     blanks for thousands of steps (docs/log.md).
 
     Args:
-        ctc_BSV, states_B, words_BN, lengths_B, blank: as `ctc_loss` takes them.
+        ctc_BSV: CTC's log-softmax outputs, float.
+        states_B: int64, states of each row.
+        words_BN: int64, token ids, padded.
+        lengths_B: int64, their numbers, 0 where the words are not known.
         active_B2: where speech begins and ends, in states.
         characters_V: characters of each token, at least 1.
+        blank: id of CTC's blank.
     """
     position_S = torch.arange(ctc_BSV.size(1), device=ctc_BSV.device)
     begin_B1, end_B1 = active_B2.split(1, dim=1)

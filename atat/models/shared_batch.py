@@ -7,6 +7,8 @@ norm takes its statistics over all rows.
 
 # W processes, B rows of this one, D channels, S positions
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -76,14 +78,14 @@ class _Sum(torch.autograd.Function):
     """The sum over all processes; so the gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(ctx, tensor: Tensor, group: object) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, group: object) -> Tensor:
         ctx.group = group
         tensor = tensor.clone()
         torch.distributed.all_reduce(tensor, group=group)
         return tensor
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.clone()
         torch.distributed.all_reduce(gradient, group=ctx.group)
         return gradient, None

@@ -57,7 +57,7 @@ class WhisperEncoder(nn.Module):
         num_layers: int,
         dropout: float,
         num_frozen: int = 0,
-    ):
+    ) -> None:
         super().__init__()
         if not 0 <= num_frozen <= num_layers:
             raise ValueError(
@@ -107,7 +107,7 @@ class FrozenEncoder(nn.Module):
         num_bins, width, num_layers: F, D and depth, as of `WhisperEncoder`.
     """
 
-    def __init__(self, num_bins: int, width: int, num_layers: int):
+    def __init__(self, num_bins: int, width: int, num_layers: int) -> None:
         super().__init__()
         self.encoder = WhisperEncoder(
             num_bins, width, width // HEAD_WIDTH, 4 * width, num_layers, 0.0, num_layers

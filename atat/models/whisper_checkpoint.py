@@ -11,6 +11,7 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,7 +199,7 @@ def read_variables(model_bin: bytes) -> dict[str, np.ndarray]:
     content = memoryview(model_bin)
     position = 0
 
-    def take(form: str) -> tuple:
+    def take(form: str) -> tuple[Any, ...]:
         nonlocal position
         values = struct.unpack_from(form, content, position)
         position += struct.calcsize(form)
@@ -257,7 +258,7 @@ def _read_hugging_face(source: str, directory: Path | None) -> tuple[dict[str, T
             f"Face name that has been downloaded before ({str(e).splitlines()[0]})"
         ) from e
     size = there.config.vocab_size
-    names = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
+    names = list(tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer))))))
     return _from_hugging_face(there.state_dict()), names + [""] * (size - len(names))
 
 

@@ -117,6 +117,8 @@ def prepare(
 
     Args:
         settings: `data` and `seed` are used.
+        grammar: the benchmark's, of all that is rendered and recorded.
+        corpus_dir: directory of the recordings, as `read_recordings` takes it.
         data: the directory to write the splits and a copy of the grammar to.
         num_jobs: processes that speak.
 

@@ -17,6 +17,7 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
 
     Args:
         settings: `data` and `seed` are used.
+        grammar: of all that is said.
         data: the directory to write the splits and a copy of the grammar to.
         num_jobs: processes that speak.
 

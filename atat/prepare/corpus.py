@@ -89,6 +89,7 @@ def drop_missing(split: str, utterances: list[Utterance], max_missing: float) ->
 
     Args:
         split: what the messages call them.
+        utterances: those without a path of audio count as missing.
         max_missing: share of them that may be missing.
 
     Raises:
@@ -261,7 +262,7 @@ def _directory(split: str, utterances: list[Utterance], max_missing: float) -> D
         return {id_: value for id_, value in values if value is not None} or None
 
     return DataDir(
-        wav_scp={u.id: str(u.wav.resolve()) for u in utterances} if is_spoken else None,
+        wav_scp={u.id: str(u.wav.resolve()) for u in utterances if u.wav} if is_spoken else None,
         text=column((u.id, u.text) for u in utterances),
         semantics=column((u.id, u.semantics) for u in utterances),
         utt2spk=column((u.id, u.speaker) for u in utterances),

@@ -163,7 +163,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
         lines.append((f"{split}: utterances", len(utterances), UTTERANCES[split]))
         lines.append((f"{split}: speakers", len(_speakers(utterances)), SPEAKERS[split]))
     everything = [utterance for split in splits.values() for utterance in split]
-    intents = {triples.from_sequence(u.semantics) for u in everything}
+    intents = {triples.from_sequence(u.semantics) for u in everything if u.semantics is not None}
     lines.append(("phrases", len({u.text for u in everything}), NUM_PHRASES))
     lines.append(("intents", len(intents), NUM_INTENTS))
     problems = []

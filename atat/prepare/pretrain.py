@@ -87,6 +87,7 @@ def asr_texts(settings: Config, learned: set[str]) -> list[Sentence]:
 
 def _texts_of_file(settings: Config, learned: set[str]) -> list[str]:
     data, say = settings.data, top_splits.speller(settings)
+    assert data.asr_texts is not None
     path = spoken_grammar.ROOT / data.asr_texts
     if not path.is_file():
         raise ValueError(f"data.asr_texts: {path} is no file; expected sentences, one a line")

@@ -59,6 +59,7 @@ def read_list(path: Path, max_bad: float = 0.0) -> list[Sentence]:
     """The sentences of a list; those that cannot be written as a sequence are counted on stderr.
 
     Args:
+        path: the list, a line of JSON each.
         max_bad: share of sentences that may be left out so: spans that overlap, have gaps or lead
             beyond the sentence, words with a parenthesis in them.
 
@@ -156,6 +157,7 @@ def recordings(
     """A line each recording; one that is listed again is taken once, which is said on stderr.
 
     Args:
+        sentences: with the names of their recordings.
         audio: the directory that they are in.
         speakers: as `read_speakers` gives them. Who is not known there speaks for himself, unless
             nobody is.

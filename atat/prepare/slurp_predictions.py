@@ -99,7 +99,7 @@ def references(path: Path) -> dict[str, Meaning]:
     Raises:
         ValueError, FileNotFoundError: as `slurp.read_list`.
     """
-    found = {}
+    found: dict[str, Meaning] = {}
     for sentence in slurp.read_list(path):
         meaning = Meaning(sentence.scenario, sentence.action, sentence.entities)
         found |= dict.fromkeys((sentence.id, *sentence.files), meaning)

@@ -117,7 +117,7 @@ def read_field(directory: Path) -> Corpus:
         try:
             text, wav = record["text"], PurePath(record["filename"]).name
             speaker = re.sub(r"\s+", "_", str(record["worker"]["id"]))
-            sequence = read.queries.get(_key(text))
+            query = read.queries.get(_key(text))
         except (KeyError, TypeError, AttributeError) as e:
             raise ValueError(
                 f"{path}: record '{name}' is {str(record)[:80]}, expected a text, a filename and "
@@ -129,15 +129,15 @@ def read_field(directory: Path) -> Corpus:
                 "expected one each (unpack the corpus again)"
             )
         named[wav] = name
-        if sequence is None:
+        if query is None:
             read.unmatched.append(" ".join(text.split()))
             continue
         read.recordings.append(
             Utterance(
                 f"{speaker}-{name.zfill(5)}",
                 directory / "speech_corpus" / "audio" / wav,
-                target_sequence.words(sequence),
-                sequence,
+                target_sequence.words(query),
+                query,
                 speaker,
             )
         )
@@ -150,15 +150,16 @@ def divide(utterances: list[Utterance], num_folds: int, seed: int) -> list[list[
     Raises:
         ValueError: there are too few speakers, or one fold would be over twice another.
     """
-    count = Counter(u.speaker for u in utterances)
+    count = Counter(u.speaker for u in utterances if u.speaker is not None)
     if not 2 <= num_folds <= len(count):
         raise ValueError(
             f"data.num_folds is {num_folds}, expected 2 to {len(count)}: a fold needs a speaker"
         )
     speakers = sorted(count)
     random.Random(f"{seed} folds").shuffle(speakers)
-    sizes, fold_of = [0] * num_folds, {}
-    for speaker in sorted(speakers, key=count.get, reverse=True):
+    sizes = [0] * num_folds
+    fold_of: dict[str | None, int] = {}
+    for speaker in sorted(speakers, key=lambda speaker: count[speaker], reverse=True):
         fold_of[speaker] = sizes.index(min(sizes))
         sizes[fold_of[speaker]] += count[speaker]
     if max(sizes) > 2 * min(sizes):
@@ -169,7 +170,9 @@ def divide(utterances: list[Utterance], num_folds: int, seed: int) -> list[list[
     return [[u for u in utterances if fold_of[u.speaker] == fold] for fold in range(num_folds)]
 
 
-def splits_of(read: Corpus, folds: list[list[Utterance]], fold: int, seed: int) -> dict:
+def splits_of(
+    read: Corpus, folds: list[list[Utterance]], fold: int, seed: int
+) -> dict[str, list[Utterance]]:
     """train, train_text, valid, test -> utterances, where the fold of that index is the test.
 
     train_text has all queries but those that are said in valid or test.
@@ -185,7 +188,7 @@ def splits_of(read: Corpus, folds: list[list[Utterance]], fold: int, seed: int) 
     random.Random(f"{seed} valid").shuffle(rest)
     num_valid = max(1, round(VALID_SHARE * len(rest)))
     valid, train = rest[:num_valid], rest[num_valid:]
-    held_out = {_key(u.text) for u in [*valid, *test]}
+    held_out = {_key(u.text) for u in [*valid, *test] if u.text is not None}
     written = [sequence for key, sequence in read.queries.items() if key not in held_out]
     train_text = [
         Utterance(f"train_text-{number:05d}", text=target_sequence.words(s), semantics=s)
@@ -258,7 +261,7 @@ def check(corpus_dir: Path, settings: schema.Config) -> None:
     there = [field for field in FIELDS if (corpus_dir / f"smart-lights-en-{field}-field").is_dir()]
     for field in there or FIELDS:
         read[field] = found = read_field(field_directory(corpus_dir, field))
-        with_audio = [u for u in found.recordings if is_file(u.wav)]
+        with_audio = [u for u in found.recordings if u.wav is not None and is_file(u.wav)]
         lines += [
             (f"{field}: queries", found.num_queries, NUM_QUERIES),
             (f"{field}: recordings with audio", len(with_audio), NUM_RECORDINGS),

@@ -129,6 +129,7 @@ def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
 
     Args:
         sequences: split -> target sequences, of `train`, `train_text` and the split.
+        split: the one that is asked about.
 
     >>> seen_or_not({"train": ["a( go )a"], "train_text": [], "test": ["a( go )a"] * 2}, "test")
     '2 of 2 utterances: sentences seen, voices not'
@@ -246,18 +247,21 @@ def write_spoken(
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
     paths = iter(synthetic_speech.render(requests, ROOT / settings.data.cache, num_jobs))
     for split, plan in plans.items():
-        directory = DataDir({}, {}, None if split in TEXT_ALONE else {}, {})
+        wavs: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        semantics: dict[str, str] = {}
+        speakers: dict[str, str] = {}
         for number, (sequence, request) in enumerate(zip(sequences[split], plan, strict=True)):
             path = next(paths)
             if path is None:  # not speakable: `render` has said so
                 continue
             utterance = f"{request.speaker}-{split}-{number:06d}"
-            directory.wav_scp[utterance] = str(path.resolve())
-            directory.text[utterance] = target_sequence.words(sequence)
-            if directory.semantics is not None:
-                directory.semantics[utterance] = sequence
-            directory.utt2spk[utterance] = request.speaker
-        kaldi_dir.write(data / split, directory)
+            wavs[utterance] = str(path.resolve())
+            texts[utterance] = target_sequence.words(sequence)
+            semantics[utterance] = sequence
+            speakers[utterance] = request.speaker
+        meant = None if split in TEXT_ALONE else semantics
+        kaldi_dir.write(data / split, DataDir(wavs, texts, meant, speakers))
 
 
 # "six am" would be read like "I am", the letter A like an article.
@@ -346,6 +350,8 @@ def print_table(data: Path, splits: tuple[str, ...], voices: Mapping[str, str]) 
     """Print what was made, a line a split.
 
     Args:
+        data: directory of the splits.
+        splits: those to print, in this order.
         voices: split -> who speaks in it.
     """
     print(f"{'split':<11}{'utterances':>11}{'hours':>8}{'speakers':>10}{'intents':>9}  voices")
@@ -363,6 +369,7 @@ def who_speaks(settings: DataConfig, sequences: Mapping[str, list[str]]) -> str:
     """The sentence of `corpus.write_about` on rendered speech: by whom, what is new in the test.
 
     Args:
+        settings: which voices speak which split.
         sequences: split -> target sequences, as `draw` gives them.
     """
     by: dict[str, list[str]] = {}

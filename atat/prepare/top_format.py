@@ -95,6 +95,7 @@ def detect(directory: Path, layouts: Collection[str] = LAYOUTS) -> Corpus:
     """Which corpus a directory holds.
 
     Args:
+        directory: the unpacked corpus.
         layouts: those that will do.
 
     Raises:
@@ -128,6 +129,7 @@ def read(source: Corpus, split: str, domains: Iterable[str] = ()) -> list[Senten
     stderr says.
 
     Args:
+        source: the corpus, as `detect` found it.
         split: one of `SPLITS`.
         domains: those to read; all if empty. TOP's sentences have no domain: they are all read.
 
@@ -180,9 +182,9 @@ def clean(tree: Node) -> Node:
     children: list[Node | str] = []
     for is_word, run in groupby(tree.children, key=lambda child: isinstance(child, str)):
         if is_word:
-            children += normalize_tokens(join_clitics(" ".join(run))).split()
+            children += normalize_tokens(join_clitics(" ".join(map(str, run)))).split()
         else:
-            children += map(clean, run)
+            children += (clean(child) for child in run if isinstance(child, Node))
     return Node(tree.label, tuple(children))
 
 
@@ -239,7 +241,9 @@ _Found = tuple[list[tuple[str, int, int | None]], list[str]]  # as `corpus.print
 
 
 def _find_in_top(source: Corpus, rows: _Rows, sentences: dict[str, list[Sentence]]) -> _Found:
-    lines = [(f"{split} sentences", len(rows[split]), TOP_PUBLISHED[split]) for split in SPLITS]
+    lines: list[tuple[str, int, int | None]] = [
+        (f"{split} sentences", len(rows[split]), TOP_PUBLISHED[split]) for split in SPLITS
+    ]
     brackets = {
         b for part in rows.values() for row in part for b in _BRACKETS.findall(row.brackets)
     }
@@ -266,7 +270,7 @@ def _find_in_domains(source: Corpus, rows: _Rows, sentences: dict[str, list[Sent
     if source.layout == "STOP":
         for split in SPLITS:
             lines.append((f"{split} utterances", len(rows[split]), None))
-            found = sum(is_file(row.wav) for row in rows[split])
+            found = sum(row.wav is not None and is_file(row.wav) for row in rows[split])
             lines.append((f"recordings of {split}", found, None))
         if not any(source.directory.glob("**/low_resource*")):
             problems.append("STOP's low-resource splits are not here (no recipe needs them)")

@@ -193,7 +193,8 @@ def run(
         description: of the command.
         prepare: writes the splits, given settings, corpus, the directory to write to, and how many
             processes may speak; returns who speaks each spoken split.
-        layouts, recorded: of the corpora that will do, as `top_format.check` takes them.
+        layouts: of the corpora that will do.
+        recorded: of STOP, splits whose recordings are needed.
     """
     args = corpus.parser(description).parse_args()
     settings = config_file.load(args.config, args.overrides)

@@ -43,8 +43,8 @@ def asr_sentences(
     """
     rng = random.Random(f"{seed} asr")
     unheard = {sentence.text for part in splits.values() for sentence in part}
-    texts = {s.text: None for s in others if s.text not in unheard}
-    texts = rng.sample(list(texts), min(num, len(texts)))
+    different = list(dict.fromkeys(s.text for s in others if s.text not in unheard))
+    texts = rng.sample(different, min(num, len(different)))
     spoken = [join_clitics(sentence.text) for sentence in splits["train"]]
     texts += corpus.shuffled_words(spoken, num - len(texts), unheard.__contains__, rng)
     return [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]

@@ -7,7 +7,9 @@ import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,12 +117,11 @@ def fluent_speech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 def snips_audio(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """SNIPS smart-lights: close field, and the same recordings with the echo of a large room."""
     num = size.train * size.speakers[0]
-    intents, taken = list(toy_labels.LIGHTS), set()
+    intents = list(toy_labels.LIGHTS)
+    taken: set[str] = set()
     # A sixth of the queries was not recorded.
     queries = {
-        intent: toy_sentences.draw(
-            lambda intent=intent: toy_labels.light(intent, rng), -(-num // 5), taken
-        )
+        intent: toy_sentences.draw(partial(toy_labels.light, intent, rng), -(-num // 5), taken)
         for intent in intents
     }
     content = {
@@ -160,7 +161,7 @@ def snips_audio(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 
 def top(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """TOP: text only, of the domains event and navigation; no header."""
-    taken: set = set()
+    taken: set[Tree] = set()
     for split, num in (("train", size.train), ("eval", size.valid), ("test", size.test)):
         trees = [t for d in ("event", "navigation") for t in _trees(d, num, rng, taken)]
         rng.shuffle(trees)
@@ -170,7 +171,7 @@ def top(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 def topv2(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """TOPv2: text only, a file a domain and split."""
     for domain in toy_sentences.TREES:
-        taken: set = set()
+        taken: set[Tree] = set()
         for split, num in (("train", size.train), ("eval", size.valid), ("test", size.test)):
             rows = [(domain, t.raw, t.brackets) for t in _trees(domain, num, rng, taken)]
             header = ("domain", "utterance", "semantic_parse")
@@ -179,7 +180,7 @@ def topv2(out: Path, size: Size, rng: random.Random, say: Say) -> None:
 
 def snips_nlu(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """SNIPS NLU: text only, a directory an intent; each has the sentences of a domain."""
-    taken: set = set()
+    taken: set[Tree] = set()
     for intent, domain in zip(reader_of_snips_nlu.INTENTS, toy_sentences.TREES, strict=False):
         for split, num in (("train", size.train), ("validate", size.test)):
             said = [toy_labels.flat_chunks(t.brackets) for t in _trees(domain, num, rng, taken)]
@@ -193,7 +194,7 @@ def stop(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     header = "file_id domain gender native utterance seqlogical normalized_utterance"
     header += " normalized_seqlogical decoupled_normalized_seqlogical"
     speakers = cast(sum(size.speakers), rng)
-    taken: set = set()
+    taken: set[Tree] = set()
     said, targets = [], []
     for number, (split, num) in enumerate(
         (("train", size.train), ("eval", size.valid), ("test", size.test))
@@ -224,7 +225,8 @@ def librispeech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     """LibriSpeech: <part>/<speaker>/<chapter>/*.flac and their transcripts, in capitals."""
     import soundfile
 
-    speakers, taken = cast(sum(size.speakers), rng), set()
+    speakers = cast(sum(size.speakers), rng)
+    taken: set[str] = set()
     said, places = [], []
     parts = ("train-clean-100", "dev-clean", "test-clean")
     for index, num in enumerate((size.train, size.valid, size.test)):
@@ -233,9 +235,9 @@ def librispeech(out: Path, size: Size, rng: random.Random, say: Say) -> None:
             lambda: toy_sentences.expand(rng.choice(toy_sentences.PROSE), rng), num, taken
         )
         for number, text in enumerate(texts):
-            who, chapter = first + number % num_speakers, number // num_speakers // 10
+            who, chapter = first + number % num_speakers, str(1000 + number // num_speakers // 10)
             said.append((speakers[who], text))
-            places.append((parts[index], str(100 + who), str(1000 + chapter), number))
+            places.append((parts[index], str(100 + who), chapter, number))
     for (part, reader, chapter, number), (_, text), wav in zip(
         places, said, say(said), strict=True
     ):
@@ -252,18 +254,19 @@ def slurp(out: Path, size: Size, rng: random.Random, say: Say) -> None:
     people = [(f"XX-{number}", who) for number, who in enumerate(cast(max(size.speakers), rng))]
     dataset, audio = out / "dataset" / "slurp", out / "audio"
     dataset.mkdir(parents=True)
-    kinds, taken = list(toy_labels.REQUESTS), set()
+    kinds = list(toy_labels.REQUESTS)
+    taken: set[str] = set()
     said: list[Said] = []
     targets: list[list[Path]] = []  # of each of these
-    metadata: dict[str, dict] = {}
+    metadata: dict[str, dict[str, Any]] = {}
     sizes = dict(zip(("train", "devel", "test"), (size.train, size.valid, size.test), strict=True))
     for split, num in {**sizes, "train_synthetic": size.valid}.items():
         lines = []
         for number in range(num):
             what = kinds[number % len(kinds)]
-            (text,) = toy_sentences.draw(lambda w=what: toy_labels.request(w, rng), 1, taken)
+            (text,) = toy_sentences.draw(partial(toy_labels.request, what, rng), 1, taken)
             line = toy_labels.annotated(len(taken), what, text)
-            about: dict[str, dict] = {}
+            about: dict[str, dict[str, str]] = {}
             # Every other sentence is said by two people.
             for usrid, who in rng.sample(people, 1 + number % 2 if split in sizes else 1):
                 stem = f"audio-{1500000000 + len(said)}"
@@ -371,10 +374,10 @@ def _render(said: Sequence[Said], cache: Path, num_jobs: int) -> list[Path]:
     silent = [request.text for path, request in zip(paths, requests, strict=True) if path is None]
     if silent:
         raise ValueError(f"{len(silent)} sentences could not be spoken; the first: '{silent[0]}'")
-    return paths
+    return [path for path in paths if path is not None]
 
 
-def _trees(domain: str, num: int, rng: random.Random, taken: set) -> list[Tree]:
+def _trees(domain: str, num: int, rng: random.Random, taken: set[Tree]) -> list[Tree]:
     return toy_sentences.draw(lambda: toy_sentences.tree(domain, rng), num, taken)
 
 
@@ -422,5 +425,5 @@ def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
     path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _write_json(path: Path, content: dict) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ def has_held_out(frame: target_sequence.Frame, share: float) -> bool:
     Two values of one slot name (a list of rooms) are a pair too; the order does not matter.
 
     Args:
+        frame: intent and slots of an utterance.
         share: of all pairs, 0 to 1; those of a smaller share are among those of every larger one.
     """
     return any(_place(*pair) < share for pair in itertools.combinations(sorted(frame.slots), 2))

@@ -12,7 +12,7 @@ from atat.grammar.sentence_splits import Dealer
 class ExampleSentences:
     """Draws sentences, of one intent after the other; may be shared by threads."""
 
-    def __init__(self, grammar: str | Path | None):
+    def __init__(self, grammar: str | Path | None) -> None:
         """
         Args:
             grammar: its file, read at the first call; None: there are no examples.

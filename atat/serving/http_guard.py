@@ -40,7 +40,7 @@ class Guard:
     gives it away; one whose name was made to point here (DNS rebinding) has its own name as Host.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: ServiceMetrics):
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -54,7 +54,9 @@ class StreamOptions(AudioOptions):
 class Service:
     """A model with what serves it: threads, counters, open streams."""
 
-    def __init__(self, model: Any, settings: ServiceSettings, make_session: Callable[..., Any]):
+    def __init__(
+        self, model: Any, settings: ServiceSettings, make_session: Callable[..., Any]
+    ) -> None:
         self.model, self.settings, self._make_session = model, settings, make_session
         self.workers = Workers(settings.num_threads, settings.max_waiting)
         self.metrics = ServiceMetrics()

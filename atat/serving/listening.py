@@ -73,7 +73,8 @@ def show_all(
         session: of the stream, which ends with it.
         pieces: of the stream, as the session takes them.
         name: of the stream, for the lines.
-        with_nbest, has_tags: as of `atat.inference.parsing.line`.
+        with_nbest: the lines have the n best.
+        has_tags: false where words are asked for, which have no intent and slots.
 
     Returns:
         Whether all that was spoken was understood.

@@ -72,7 +72,7 @@ class Session:
         pause_s: float = PAUSE_S,
         voice_activity: Callable[[np.ndarray], float] | None = None,
         **options: Any,
-    ):
+    ) -> None:
         """
         Args:
             model: a `SpeechToSemantics`, or what has its methods `hear` and `understand`.

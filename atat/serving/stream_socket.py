@@ -33,7 +33,7 @@ class AnySession(Protocol):
 class Closed(Exception):
     """A stream that must end, with the code and reason that the client is told."""
 
-    def __init__(self, code: int, reason: str):
+    def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code, self.reason = code, reason
 
@@ -49,7 +49,7 @@ class StreamSocket:
         sample_rate: int,
         idle_timeout_s: float,
         told: Callable[[Any], None],
-    ):
+    ) -> None:
         """
         Args:
             websocket: accepted already.

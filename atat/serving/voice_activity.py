@@ -30,7 +30,7 @@ MODEL_FILE = "vad.onnx"  # of an exported model: the same network
 class VoiceActivity:
     """The detector over one stream, frame by frame; several share the network itself."""
 
-    def __init__(self, path: str | Path | None = None):
+    def __init__(self, path: str | Path | None = None) -> None:
         """
         Args:
             path: of the network, an ONNX file; None: that of the package silero-vad.
@@ -66,7 +66,7 @@ class Endpointer:
         end: the frame after the last one of it, so far.
     """
 
-    def __init__(self, pause_s: float):
+    def __init__(self, pause_s: float) -> None:
         """
         Args:
             pause_s: without speech, after which it has ended.

@@ -16,7 +16,7 @@ class Busy(Exception):
 class Workers:
     """A pool of threads beside the event loop, and a bound on requests that wait for it."""
 
-    def __init__(self, num_threads: int, max_waiting: int):
+    def __init__(self, num_threads: int, max_waiting: int) -> None:
         """
         Args:
             num_threads: in which functions run.

@@ -26,7 +26,7 @@ class Audio:
     interpolation; the model's own reading of samples does both better.
     """
 
-    def __init__(self, rate: int, width: int, channels: int):
+    def __init__(self, rate: int, width: int, channels: int) -> None:
         got = (rate, width, channels)
         if not all(isinstance(number, int) for number in got) or not (
             1 <= rate <= MAX_RATE_HZ and 1 <= width <= 4 and 1 <= channels <= MAX_CHANNELS

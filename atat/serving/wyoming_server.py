@@ -143,7 +143,7 @@ class Service:
 class WyomingServer:
     """Serves a model: `start`, then `stop`."""
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Service) -> None:
         self.service = service
         # Computing holds no thread of others up: `describe` is answered meanwhile.
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "atat.wyoming")
@@ -216,7 +216,7 @@ class _Session:
         pool: ThreadPoolExecutor,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-    ):
+    ) -> None:
         self.service, self.pool, self.reader, self.writer = service, pool, reader, writer
         self.is_busy = False  # understanding
         self.is_last = False  # the server ends
@@ -378,7 +378,8 @@ async def serve(service: Service, host: str, port: int, ready: Callable[[int], N
 
     Args:
         service: what is served.
-        host, port: where; port 0 is one that is free.
+        host: address or name to listen at.
+        port: 0 is one that is free.
         ready: called with the port, once the server listens.
 
     Raises:

@@ -14,10 +14,13 @@ import shutil
 import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from xml.sax.saxutils import escape
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from piper import PiperVoice
 
 
 class Engine(ABC):
@@ -31,6 +34,7 @@ class Engine(ABC):
     @property
     def version(self) -> str:
         """Part of the cache key: another version may sound different."""
+        assert self.package is not None  # whatever has none says its version in its own way
         return importlib.metadata.version(self.package)
 
     @abstractmethod
@@ -44,6 +48,7 @@ class Engine(ABC):
         """Say `text`.
 
         Args:
+            text: English words.
             voice: one of `voices()`.
             rate: tempo relative to the voice's usual one; 2 is twice as fast.
             pitch: fundamental frequency relative to the voice's usual one.
@@ -63,7 +68,7 @@ class Hibari(Engine):
         import hibari.voices
 
         self._registry = hibari.voices
-        self._models: dict = {}
+        self._models: dict[str, Any] = {}
 
     def voices(self) -> list[str]:
         """As `Engine.voices`."""
@@ -76,7 +81,9 @@ class Hibari(Engine):
             return False
         return True
 
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+    def speak(
+        self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[np.ndarray, int]:
         """As `Engine.speak`."""
         from hibari import SAMPLE_RATE, Hibari, dsp
 
@@ -109,7 +116,9 @@ class NanoTTS(Engine):
         """As `Engine.voices`."""
         return ["en-GB", "en-US"]
 
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+    def speak(
+        self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[np.ndarray, int]:
         """As `Engine.speak`."""
         # Pico takes <...> for markup. At its usual volume loud vowels clip.
         plain = text.replace("<", " ").replace(">", " ")
@@ -156,7 +165,9 @@ class Espeak(Engine):
         plain = list(self.ACCENTS)
         return plain + [f"{accent}+{variant}" for accent in plain for variant in self.VARIANTS]
 
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+    def speak(
+        self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[np.ndarray, int]:
         """As `Engine.speak`."""
         import _ctypes
 
@@ -164,7 +175,9 @@ class Espeak(Engine):
         voice_file = self.ACCENTS.get(accent, accent) + plus + variant
         chunks: list[np.ndarray] = []
 
-        def receive(samples, num_samples, _events) -> int:
+        def receive(
+            samples: "ctypes._Pointer[ctypes.c_short]", num_samples: int, _events: int | None
+        ) -> int:
             if samples and num_samples > 0:
                 chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
             return 0
@@ -217,7 +230,9 @@ class Flite(Engine):
         listed = _output("flite", "-lv").partition(":")[2].split()
         return [voice for voice in ("awb", "kal16", "rms", "slt") if voice in listed]
 
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+    def speak(
+        self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[np.ndarray, int]:
         """As `Engine.speak`."""
         import tempfile
 
@@ -243,7 +258,7 @@ class Piper(Engine):
         import piper
 
         self._piper = piper
-        self._models: dict = {}
+        self._models: dict[str, PiperVoice] = {}
 
     def _files(self) -> dict[str, Path]:
         directory = os.environ.get("ATAT_PIPER_VOICES")
@@ -262,7 +277,7 @@ class Piper(Engine):
         """As `Engine.voices`."""
         return list(self._files())
 
-    def _model(self, voice: str):
+    def _model(self, voice: str) -> "PiperVoice":
         """As PiperVoice.load, but on one thread: half the CPU time, and stage 1 has processes."""
         import onnxruntime
 
@@ -273,7 +288,9 @@ class Piper(Engine):
         settings = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
         return self._piper.PiperVoice(session, self._piper.PiperConfig.from_dict(settings))
 
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+    def speak(
+        self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[np.ndarray, int]:
         """As `Engine.speak`."""
         if voice not in self._models:
             self._models[voice] = self._model(voice)
@@ -302,14 +319,16 @@ class Polly(Engine):
         return list(self.VOICES)
 
     @functools.cached_property
-    def _client(self):
+    def _client(self) -> Any:
         from botocore.config import Config
 
         # Polly throttles at a few requests a second: wait and try again, as AWS recommends.
         retries = {"mode": "adaptive", "max_attempts": 10}
         return self._boto3.client("polly", config=Config(retries=retries))
 
-    def speak(self, text, voice, *, rate=1.0, pitch=1.0, seed=0):
+    def speak(
+        self, text: str, voice: str, *, rate: float = 1.0, pitch: float = 1.0, seed: int = 0
+    ) -> tuple[np.ndarray, int]:
         """As `Engine.speak`."""
         prosody = f'<prosody rate="{round(100 * rate)}%">{escape(text)}</prosody>'
         response = self._client.synthesize_speech(

@@ -105,7 +105,8 @@ def find(directories: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for directory in directories:
         if (directory / "wav.scp").is_file():
-            files = {i: Path(path) for i, path in kaldi_dir.read(directory).wav_scp.items()}
+            wavs = kaldi_dir.read(directory).wav_scp or {}
+            files = {i: Path(path) for i, path in wavs.items()}
         else:
             files = {str(path.relative_to(directory)): path for path in audio.files(directory)}
         # A directory is a kind; a `-` in its name would cut that short.

@@ -88,6 +88,8 @@ def babble(draw: Draw, num: int, speech: Sequence[str | Path] = ()) -> np.ndarra
     """(N,) four to eight people at once, each beginning somewhere in what they say.
 
     Args:
+        draw: of who speaks, and from where.
+        num: samples.
         speech: files of people (or synthesisers) that speak; none: noise that swells as speech.
     """
     noise_N = np.zeros(num)
@@ -120,7 +122,7 @@ def _murmured(draw: Draw, num: int) -> np.ndarray:
 
 def recorded(draw: Draw, num: int, files: Sequence[str | Path]) -> np.ndarray:
     """(N,) an excerpt of one of the files, which begins again where it is too short."""
-    path = files[draw.integers(len(files))]
+    path = files[int(draw.integers(len(files)))]
     samples_N = audio.read(path, RATE_HZ, MAX_EXCERPT_S)
     return np.resize(np.roll(samples_N, -draw.integers(len(samples_N))), num)
 

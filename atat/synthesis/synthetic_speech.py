@@ -82,8 +82,9 @@ def plan(
             equally likely; `engine/voice` names one, e.g. `{"espeak": 3, "hibari/heart": 1}`.
         seed: of all draws.
         num_pseudo_speakers: every voice becomes that many, by factors spread over FACTOR_RANGE.
-        rate_range, pitch_range: lowest and highest factor, 0.3 to 3, drawn uniformly on a
+        rate_range: lowest and highest factor of the tempo, 0.3 to 3, drawn uniformly on a
             logarithmic scale.
+        pitch_range: the same of the pitch.
 
     Raises:
         ValueError: an engine or a voice that is not there, a share or range without sense.
@@ -102,7 +103,8 @@ def plan(
         raise ValueError(f"got num_pseudo_speakers {num_pseudo_speakers}, expected 1 or more")
     factors = np.linspace(*FACTOR_RANGE, num_pseudo_speakers) if num_pseudo_speakers > 1 else [1.0]
 
-    requests, occurrences = [], Counter()
+    requests: list[Request] = []
+    occurrences: Counter[str] = Counter()
     for text in texts:
         digest = sha256("synth", str(seed), text, str(occurrences[text]))
         occurrences[text] += 1

@@ -6,9 +6,10 @@ A `{name}` in a template stands for any of `FILLERS[name]`.
 import random
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 MAX_DRAWS = 200  # for a sentence that is not there yet
+Made = TypeVar("Made")
 
 
 class Tree(NamedTuple):
@@ -181,13 +182,13 @@ def expand(template: str, rng: random.Random) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: expand(rng.choice(FILLERS[found[1]]), rng), template)
 
 
-def draw(make: Callable[[], object], num: int, taken: set) -> list:
+def draw(make: Callable[[], Made], num: int, taken: set[Made]) -> list[Made]:
     """Different things that `make` gives, none of them in `taken`, which has them then.
 
     Raises:
         ValueError: there are not so many.
     """
-    found = []
+    found: list[Made] = []
     for _ in range(MAX_DRAWS * num):
         if len(found) == num:
             break

@@ -28,6 +28,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
     The search is held to the sentences of the model's grammar that mean what the label says.
 
     Args:
+        model: with a grammar; it searches for the words.
         recordings: with wav_scp and semantics, the latter with or without carrier words.
 
     Returns:
@@ -41,6 +42,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
             "got recordings without text and a model without grammar, expected one of the two: "
             "which words were said cannot be known"
         )
+    assert recordings.wav_scp is not None and recordings.semantics is not None
     grammar = Grammar.load(model.grammar)
     options = replace(model.options("slu"), constraint="grammar", beam=BEAM, nbest=1)
     sequences: dict[str, str] = {}
@@ -70,9 +72,11 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
 
 
 def changes(settings: Config, exp: Path, split: str, repeat: int) -> dict[str, Any]:
-    """What the further training has other than the experiment `exp`, whose settings these are.
+    """What the further training has other than the experiment that it starts from.
 
     Args:
+        settings: that experiment's.
+        exp: its directory.
         split: the recordings.
         repeat: how often each is met while the other speech is met once.
     """

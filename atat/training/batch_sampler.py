@@ -30,7 +30,7 @@ class MixedBatchSampler:
 
     def __init__(
         self, examples: TrainingData, config: Config, *, training: bool, world: World = ALONE
-    ):
+    ) -> None:
         self.config, self.training, self.world = config, training, world
         nothing = np.empty(0, dtype=np.int64)
         frames = [part.num_frames for part in examples.speech]

@@ -42,7 +42,7 @@ class Batches:
         training: bool,
         apart: World = ALONE,
         together: World = ALONE,
-    ):
+    ) -> None:
         self.config, self.training, self.apart = config, training, apart
         self.sampler = MixedBatchSampler(examples, config, training=training, world=apart)
         self.collate = Collator(
@@ -59,7 +59,7 @@ class Epoch:
         num_workers: processes; 0 makes the batches in this one.
     """
 
-    def __init__(self, batches: Batches, plan: list[Step], num_workers: int):
+    def __init__(self, batches: Batches, plan: list[Step], num_workers: int) -> None:
         self.batches, self.plan, self.num_workers = batches, plan, num_workers
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Epoch:
 class IterFactory(AbsIterFactory):
     """ESPnet's interface: an `Epoch` for each."""
 
-    def __init__(self, batches: Batches, num_workers: int):
+    def __init__(self, batches: Batches, num_workers: int) -> None:
         self.batches, self.num_workers = batches, num_workers
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Epoch:
@@ -102,8 +102,8 @@ class IterFactory(AbsIterFactory):
         return Epoch(self.batches, plan, self.num_workers if self.batches.training else 0)
 
 
-class _Planned(torch.utils.data.Dataset):
-    def __init__(self, batches: Batches, plan: list[Step]):
+class _Planned(torch.utils.data.Dataset[Batch]):
+    def __init__(self, batches: Batches, plan: list[Step]) -> None:
         self.batches, self.plan = batches, plan
 
     def __len__(self) -> int:

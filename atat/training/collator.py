@@ -70,7 +70,7 @@ class Collator:
         training: bool,
         rank: int = 0,
         world: World = ALONE,
-    ):
+    ) -> None:
         self.examples, self.config, self.tokenizer = examples, config, tokenizer
         self.training, self.rank, self.world = training, rank, world
         self.augmenter = Augmenter(config.augment, config.features)
@@ -83,7 +83,8 @@ class Collator:
 
         Args:
             step: its number, from 0; which phase of training it belongs to follows from it.
-            speech: indices of `examples.speech_index`; text: of `examples.text_index`.
+            speech: indices of `examples.speech_index`.
+            text: indices of `examples.text_index`.
         """
         progress = self._progress(step)
         rows = self._rows(step, progress, speech)
@@ -245,7 +246,7 @@ class Collator:
         return torch.Generator().manual_seed(seed)
 
 
-def _pad(sequences: list[np.ndarray], value: int) -> tuple[Tensor, Tensor]:
+def _pad(sequences: Sequence[Sequence[int] | np.ndarray], value: int) -> tuple[Tensor, Tensor]:
     """(B, L) int64 and lengths (B,); L is at least 1."""
     lengths = torch.tensor([len(s) for s in sequences], dtype=torch.long)
     out = torch.full((len(sequences), max([1, *lengths.tolist()])), value)

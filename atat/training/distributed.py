@@ -74,7 +74,8 @@ def launch(train: TrainConfig, function: Callable[..., None], args: tuple[Any, .
 
     Args:
         train: says how many.
-        function: of `args`; a ValueError or OSError of its is raised here again.
+        function: of module level; a ValueError or OSError of its is raised here again.
+        args: its arguments, which are pickled.
 
     Raises:
         ChildProcessError: a process has died.

@@ -145,8 +145,14 @@ def _load(directory: Path, inputs: str) -> EncodedSplit | None:
             for name in _RAGGED
             if f"{name}.flat" in arrays
         }
-        parts = [ragged.get(name) for name in _RAGGED[1:]]
-        return EncodedSplit(ragged["characters"], *parts, arrays["skeleton_N"], about["skeletons"])
+        return EncodedSplit(
+            ragged["characters"],
+            ragged.get("text"),
+            ragged.get("semantics"),
+            ragged.get("words"),
+            arrays["skeleton_N"],
+            about["skeletons"],
+        )
     except (OSError, EOFError, *WRONG_JSON):
         return None
 

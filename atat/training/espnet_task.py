@@ -2,11 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
+from torch import nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 import atat.common.espnet_compat
@@ -17,7 +20,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.models import whisper
 from atat.models.espnet_model import AtatModel, build
 from atat.training import distributed, learning_rate, local_sgd, warm_start
-from atat.training.batching import Batches, IterFactory
+from atat.training.batching import Batches, Epoch, IterFactory
 from atat.training.collator import Batch
 from atat.training.distributed import ALONE
 from atat.training.preemption import EpochCheckpoint
@@ -29,6 +32,12 @@ with atat.common.espnet_compat.trainer_imports():
     from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
     from espnet2.train.trainer import Trainer
 
+if TYPE_CHECKING:
+    from espnet2.schedulers.abs_scheduler import AbsScheduler
+    from espnet2.train.distributed_utils import DistributedOption
+    from espnet2.train.reporter import SubReporter
+    from espnet2.train.trainer import TrainerOptions
+
 atat.common.espnet_compat.make_checkpoints_safe()
 
 
@@ -37,12 +46,18 @@ class AtatTrainer(Trainer):
 
     log: TrainLog
     checkpoint: EpochCheckpoint
-    on_epoch: Callable[[dict], None] | None = None  # gets the log's line (a tracker)
+    on_epoch: Callable[[dict[str, Any]], None] | None = None  # gets the log's line (a tracker)
     world = ALONE  # place among the processes of the training
     sync_every: int | None = None  # steps between averages of the processes' parameters
 
     @classmethod
-    def run(cls, model, trainer_options, distributed_option, **rest) -> None:
+    def run(
+        cls,
+        model: AtatModel,
+        trainer_options: "TrainerOptions",
+        distributed_option: "DistributedOption",
+        **rest: Any,
+    ) -> None:
         """ESPnet's hook: the training. Processes that have met share every batch, unless they are
         to average their parameters.
 
@@ -65,7 +80,15 @@ class AtatTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(
-        cls, model, iterator, optimizers, schedulers, scaler, reporter, options, **rest
+        cls,
+        model: nn.Module,
+        iterator: Epoch,
+        optimizers: Sequence[Optimizer],
+        schedulers: "Sequence[AbsScheduler | None]",
+        scaler: GradScaler | None,
+        reporter: "SubReporter",
+        options: "TrainerOptions",
+        **rest: Any,
     ) -> bool:
         """ESPnet's hook: the batches of an epoch, logged, and shared among processes; an epoch that
         a signal cut off goes on.
@@ -78,7 +101,7 @@ class AtatTrainer(Trainer):
         cls.log.begin(reporter.get_epoch())
         if cls.world.rank:  # dropout of its own
             set_all_random_seed(options.seed + reporter.get_epoch() + 2**20 * cls.world.rank)
-        parts = dict(optimizers=optimizers, schedulers=schedulers, scaler=scaler)
+        parts: dict[str, Any] = dict(optimizers=optimizers, schedulers=schedulers, scaler=scaler)
         parts["model"] = getattr(model, "module", model)
         cls.checkpoint.begin(parts, reporter, cls.sync_every or options.accum_grad)
         done = cls.checkpoint.position
@@ -100,9 +123,16 @@ class AtatTrainer(Trainer):
         return invalid and not done
 
     @classmethod
-    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+    def validate_one_epoch(
+        cls,
+        model: nn.Module,
+        iterator: Epoch,
+        reporter: "SubReporter",
+        options: "TrainerOptions",
+        distributed_option: "DistributedOption",
+    ) -> None:
         """ESPnet's hook after each epoch; its figures go to the log too."""
-        batches = iterator
+        batches: Iterable[Batch] = iterator
         if cls.sync_every is None:  # else the processes do not validate together
             batches = cls._of_one_length(cls.checkpoint.unless_stopped(iterator))
         super().validate_one_epoch(model, batches, reporter, options, distributed_option)
@@ -152,6 +182,7 @@ class AtatTask(AbsTask):
         cmvn = read_cmvn(Path(args.dump_dir))
         model.set_cmvn(cmvn["mean"], cmvn["std"])
         if settings.model.frozen_encoder is not None:
+            assert model.frozen_encoder is not None
             whisper.start_base(model.frozen_encoder, settings.model.frozen_encoder)
         if settings.model.speech_pretrained is not None:
             whisper.start(model, settings.model, tokenizer)
@@ -216,7 +247,7 @@ class AtatTask(AbsTask):
         return ("speech", "text", "words", "active", "flat_start")
 
     @classmethod
-    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., Any]:
         """ESPnet asks for one before it knows that the batches are ours; it is never called."""
         return list
 

@@ -49,6 +49,7 @@ class WhichEncoder:
     def of(cls, settings: Config) -> "WhichEncoder":
         """That of an experiment's settings, which have one."""
         c = settings.model
+        assert c.frozen_encoder is not None
         return cls(
             c.frozen_encoder,
             settings.features.num_mel_bins,

@@ -46,7 +46,10 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
     this process starts those that the settings want.
 
     Args:
-        data, dump, exp: directories of stages 1 and 3, of stage 2, and of the experiment.
+        settings: of the experiment, resolved.
+        data: directory of stages 1 and 3.
+        dump: that of stage 2.
+        exp: that of the experiment.
         resume: go on from an unfinished training of the same settings.
 
     Raises:
@@ -118,7 +121,8 @@ def train(settings: Config, data: Path, dump: Path, exp: Path) -> None:
 
     Args:
         settings: of the experiment, as `exp` has them.
-        data, dump: directories of the splits, and of their features or cached states.
+        data: directory of the splits.
+        dump: that of their features or cached states.
         exp: directory that `prepare_experiment` has made ready.
 
     Raises:
@@ -193,6 +197,7 @@ def _work(settings: Config, data: Path, dump: Path, exp: Path, world: World) -> 
 def espnet_options(settings: Config) -> dict[str, object]:
     """Our training settings in ESPnet's terms."""
     t = settings.train
+    scheduler_conf: dict[str, object]
     if t.schedule == "noam":
         # Vaswani et al. 2017, equation 3; ESPnet's class wants the model's width.
         optim = "adam"
@@ -212,7 +217,7 @@ def espnet_options(settings: Config) -> dict[str, object]:
                 "cycle_momentum": False,
             },
         )
-    optim_conf = {"lr": rate, "betas": tuple(t.betas)}
+    optim_conf: dict[str, object] = {"lr": rate, "betas": tuple(t.betas)}
     if optim == "adamw":
         # One kernel for all parameters: a seventh of a small model's step on a CPU otherwise.
         optim_conf |= {"weight_decay": t.weight_decay, "fused": True}

@@ -53,6 +53,7 @@ def follow(
     Args:
         optimizer: whose steps are proportional to its rate.
         parameters: each with the indices of its rows that are meant, None for all of it.
+        schedule: factors of the rate, as `factor` takes them; after its last step it is 1.
     """
     parameters = [(p, None if rows is None else rows.to(p.device)) for p, rows in parameters]
     held: list[Tensor] = []  # values before the step, while the factor is not 1

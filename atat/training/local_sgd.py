@@ -5,9 +5,12 @@ Local SGD (Stich 2019), parameter averaging in speech (Povey et al. 2014), `trai
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
 
 
 def average(tensors: Iterable[Tensor]) -> None:
@@ -25,8 +28,8 @@ def average(tensors: Iterable[Tensor]) -> None:
 
 
 def averaged(
-    batches: Iterable, model: nn.Module, optimizer: torch.optim.Optimizer, every: int
-) -> Iterator:
+    batches: Iterable[Batch], model: nn.Module, optimizer: torch.optim.Optimizer, every: int
+) -> Iterator[Batch]:
     """Pass on the batches of an epoch; whenever `every` of them are done, average the model.
 
     After the last one the optimizer's moments are averaged too: then all processes are in one
@@ -34,7 +37,8 @@ def averaged(
 
     Args:
         batches: of this process; every process has as many.
-        model, optimizer: of this process.
+        model: this process's, whose floating-point state becomes the mean of all.
+        optimizer: this process's.
         every: steps from one mean of the parameters to the next.
     """
     # What is frozen is the same everywhere.

@@ -41,7 +41,7 @@ class EpochCheckpoint:
         log: its clocks go on where they stood.
     """
 
-    def __init__(self, path: Path, stop: StopSignal, log: Stateful):
+    def __init__(self, path: Path, stop: StopSignal, log: Stateful) -> None:
         self.path, self.stop, self.log = path, stop, log
         self._parts: dict[str, Any] = {}
         self._reporter: SubReporter | None = None
@@ -163,7 +163,9 @@ def _set_stats(reporter: SubReporter, stats: dict[str, Any]) -> None:
 
 def _random_states() -> dict[str, Any]:
     """Of the generators that have no names: torch's, numpy's and Python's."""
-    kind, keys, *rest = np.random.get_state()
+    state = np.random.get_state()
+    assert isinstance(state, tuple)  # of the Mersenne twister
+    kind, keys, *rest = state
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),

@@ -172,6 +172,7 @@ def check_whisper(settings: Config, tokenizer: Tokenizer) -> None:
     if c.speech_pretrained is not None:
         whisper.match(model, c, tokenizer)
     if c.frozen_encoder is not None:
+        assert model.frozen_encoder is not None
         whisper.start_base(model.frozen_encoder, c.frozen_encoder)
 
 

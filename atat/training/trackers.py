@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 PROJECT = "atat"
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow-skinny"}
@@ -41,7 +42,7 @@ def wandb_options(exp: Path) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def mlflow_run(exp: Path) -> Iterator[Callable[[dict], None]]:
+def mlflow_run(exp: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A run of MLflow, which ESPnet has no hook for.
 
     Without MLFLOW_TRACKING_URI it is kept in `mlruns` beside the experiments.
@@ -66,7 +67,7 @@ def mlflow_run(exp: Path) -> Iterator[Callable[[dict], None]]:
         if run_id is None:
             mlflow.log_artifact(str(exp / "config.yaml"))
 
-        def log(line: dict) -> None:
+        def log(line: dict[str, Any]) -> None:
             numbers = {k: v for k, v in line.items() if isinstance(v, float) and math.isfinite(v)}
             mlflow.log_metrics(numbers, step=line["epoch"])
 

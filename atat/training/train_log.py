@@ -6,11 +6,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from atat.common import cli
 from atat.common.files import atomic_write
 from atat.config.schema import Config
 from atat.training import distributed, skipped_updates
+
+if TYPE_CHECKING:
+    from atat.training.collator import Batch
+
+    from espnet2.train.reporter import SubReporter
 
 NEEDED = {"epoch", "step", "minutes"}
 MAX_NUMBER = 2**53  # whole ones have no limit in JSON
@@ -26,9 +32,9 @@ class TrainLog:
         quiet: says and writes nothing; of several processes one is not.
     """
 
-    def __init__(self, path: Path, settings: Config, quiet: bool = False):
+    def __init__(self, path: Path, settings: Config, quiet: bool = False) -> None:
         self.path, self.settings, self.quiet = path, settings, quiet
-        self.lines: list[dict] = read(path)
+        self.lines: list[dict[str, Any]] = read(path)
         from atat.models.whisper import FRAMES_PER_STATE  # with torch; `read` is for reports too
 
         self._frames_each = FRAMES_PER_STATE if settings.model.frozen_encoder is not None else 1
@@ -58,7 +64,7 @@ class TrainLog:
         self._cpu_clock = time.process_time() - state["cpu_s"]
         self._frames, self._skipped.number = state["frames"], int(state["skipped"])
 
-    def watch(self, batches: Iterable, first: int, count: int) -> Iterator:
+    def watch(self, batches: "Iterable[Batch]", first: int, count: int) -> "Iterator[Batch]":
         """Pass an epoch's batches on, with a progress bar and a count of the audio.
 
         Args:
@@ -74,7 +80,7 @@ class TrainLog:
                 self._frames += int(batch["speech_lengths"].sum()) * self._frames_each
             yield ids, batch
 
-    def trained(self, reporter) -> None:
+    def trained(self, reporter: "SubReporter") -> None:
         """Take the means of the training statistics from ESPnet's reporter."""
         seconds = time.perf_counter() - self._clock
         means = _means(reporter)
@@ -82,7 +88,7 @@ class TrainLog:
         (frames,) = distributed.total(self._frames)
         skipped = self._skipped.take(self.epoch, max(1, train.num_steps // train.num_epochs))
         audio_s = frames * self.settings.features.frame_shift_ms / 1000.0
-        self._line = {
+        self._line: dict[str, Any] = {
             "epoch": self.epoch,
             "step": train.num_steps * self.epoch // train.num_epochs,
             "train_loss": means.get("loss"),
@@ -93,7 +99,7 @@ class TrainLog:
             "audio_s_per_s": audio_s / max(seconds, 1e-9),
         }
 
-    def validated(self, reporter) -> None:
+    def validated(self, reporter: "SubReporter") -> None:
         """Close the epoch: write its line, print a row."""
         means = _means(reporter)
         before = self.lines[-1] if self.lines else {"minutes": 0.0}
@@ -126,7 +132,7 @@ class TrainLog:
         )
 
 
-def read(path: Path) -> list[dict]:
+def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a `train.jsonl`; none where there is no file. What is damaged of it is left out,
     and said: a training goes on without its earlier curve."""
     if not path.is_file():
@@ -157,7 +163,7 @@ def _number(value: float | None) -> str:
     return "     -" if value is None else f"{value:6.3f}"
 
 
-def _means(reporter) -> dict[str, float]:
+def _means(reporter: "SubReporter") -> dict[str, float]:
     """Means over the batches that have the statistic."""
     from espnet2.train.reporter import aggregate
 

@@ -113,7 +113,7 @@ class TrainingData:
         allow_drops: bool = False,
         num_copies: int = 0,
         ctm_dir: str | None = None,
-    ):
+    ) -> None:
         _check_tasks(sources, {*SPEECH_TASKS, *TEXT_TASKS})
         self._data, self._dump = data, dump
         self.speech: list[SpeechPart] = []

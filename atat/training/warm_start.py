@@ -16,11 +16,10 @@ from torch import Tensor
 from atat.common.files import sha256
 from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
-from atat.config.tasks import TASKS, token_of
+from atat.config.tasks import SPEECH_TASKS, TASKS, TEXT_TASKS, token_of
 from atat.data.tokenizer import Tokenizer
 from atat.models.checkpoint import check_experiment, model_path, read_weights
 from atat.models.espnet_model import AtatModel
-from atat.training.training_data import SPEECH_TASKS, TEXT_TASKS
 
 PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
 TRAINED_BY = {"speech_encoder": SPEECH_TASKS, "ctc": SPEECH_TASKS, "text_encoder": TEXT_TASKS}
@@ -82,7 +81,7 @@ class Start:
 
     def account(self) -> str:
         """What was loaded, is new, was dropped: a table and the symbols."""
-        rows = [("", "loaded", "new", "dropped")]
+        rows: list[tuple[str, ...]] = [("", "loaded", "new", "dropped")]
         rows += [(part, *(f"{n:,}" for n in numbers)) for part, numbers in self.counts.items()]
         lines = [f"starts from {self.experiment}"]
         lines += [f"  {row[0]:<14}" + "".join(f"{cell:>13}" for cell in row[1:]) for row in rows]
@@ -101,6 +100,7 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
         FileNotFoundError: there is no trained experiment. ValueError: a part that is asked for is
             of another architecture or was not trained there, or the files are damaged.
     """
+    assert settings.train.init_from is not None
     exp = Path(settings.train.init_from)
     check_experiment(exp)
     there = config_file.load_resolved(exp / "config.yaml")

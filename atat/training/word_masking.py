@@ -38,8 +38,10 @@ def mask(
     """The samples with other sound in some spans.
 
     Args:
-        samples: float32 (N,). spans_W2: first sample and the one after the last.
+        samples: float32 (N,).
+        spans_W2: first sample and the one after the last.
         fill: zero, or noise: white, of the mean power of the samples.
+        draw: of the noise.
     """
     samples = samples.copy()
     level = np.sqrt(np.mean(np.square(samples))) if fill == "noise" else 0.0
@@ -61,7 +63,11 @@ def masked_features(
     As many frames as unmasked: where the speech begins and ends is found before.
 
     Args:
+        path: of the audio, a file or a part of one.
         ticks_2W: of the words, as `ticks` gives them.
+        settings: of the features.
+        train: share of the words that are masked, and with what.
+        draw: of the words, and of the noise.
 
     Raises:
         FileNotFoundError, ValueError: the audio is not what it was in stage 2, or ends before

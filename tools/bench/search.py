@@ -107,7 +107,7 @@ class Adapted(BatchScorerInterface, nn.Module):
     """Our decoder as ESPnet's search takes one. A hypothesis' state is all hypotheses' state after
     the step before, and which of them it was."""
 
-    def __init__(self, decoder: Decoder):
+    def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 

@@ -45,7 +45,7 @@ SEED = 1  # of the noise: what atat.noise_curve mixes by default
 class Opponent:
     """Whisper, held to a grammar or free."""
 
-    def __init__(self, source: str, grammar: Grammar, padding: bool):
+    def __init__(self, source: str, grammar: Grammar, padding: bool) -> None:
         self.listener = Listener(source, WINDOW_S if padding else None)
         self.grammar = grammar
         self.acceptor = constraints.from_grammar(grammar, self.listener.words, with_tags=False)

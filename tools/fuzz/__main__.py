@@ -142,7 +142,7 @@ def table(tallies: dict[str, Tally]) -> str:
 class Run:
     """One parser's inputs, by one process after another."""
 
-    def __init__(self, name: str, args: Any):
+    def __init__(self, name: str, args: Any) -> None:
         self.name, self.args = name, args
         self.state = args.out / f"{name}.json"
         self.crash_dir = args.out / "crashes"

@@ -3,14 +3,18 @@
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.fuzz.parsers import Prepared, binary, parser
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RATE_HZ = 16000
 MAX_DURATION_S = 30.0
 
 
-def _samples(num_channels: int = 1):  # type: ignore[no-untyped-def]
+def _samples(num_channels: int = 1) -> "np.ndarray":
     import numpy as np
 
     time = np.arange(RATE_HZ // 16) / RATE_HZ

@@ -97,7 +97,7 @@ def peak_mib() -> float:
 class Sandbox:
     """Runs a parser's inputs in this process, which is good for nothing else afterwards."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path) -> None:
         """
         Args:
             directory: the only one that may be written to.

@@ -40,7 +40,7 @@ class Model:
 class Session:
     """Hears nothing."""
 
-    def __init__(self, *_: Any, **options: Any):
+    def __init__(self, *_: Any, **options: Any) -> None:
         pass
 
     def accept(self, samples: Any) -> list[Any]:
