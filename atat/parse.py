@@ -21,7 +21,7 @@ from atat.inference.parse_arguments import (
     has_speech,
     is_endless,
 )
-from atat.inference.parsing import line, load, show, understand
+from atat.inference.parsing import line, load, predict, show
 from atat.serving.listening import listen
 
 
@@ -48,7 +48,7 @@ def main() -> None:
         for kind, source in inputs
     ]
     failed = missed = False
-    outcomes = understand(model, inputs, args.max_duration_s, args.threshold, **options)
+    outcomes = predict(model, inputs, args.max_duration_s, args.threshold, **options)
     for name, (kind, outcome) in zip(sources, outcomes, strict=True):
         if isinstance(outcome, Exception):
             failed = True

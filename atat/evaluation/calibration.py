@@ -286,7 +286,7 @@ def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
         speech = (
             (id_, heard.feats_TF, heard.duration_s)
             for id_, path in (split.wav_scp or {}).items()
-            for heard in [model.hear(path)]
+            for heard in [model.extract_features(path)]
         )
         examples += in_domain(model, options, speech, split.semantics, inside.parent)
     if outside is not None:

@@ -153,7 +153,7 @@ def _decode_files(
         for id_, path in files:
             samples = audio.read(path, rate_hz, max_duration_s=float("inf"))
             for number, part in enumerate(negatives.pieces(samples, rate_hz, PIECE_S)):
-                recording = model.hear(part, rate_hz)
+                recording = model.extract_features(part, rate_hz)
                 yield f"{id_}#{number}", recording.feats_TF, recording.duration_s
 
     return [

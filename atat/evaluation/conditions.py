@@ -150,7 +150,7 @@ def read(wavs: dict[str, str], limit_s: float) -> dict[str, np.ndarray | None]:
     return speech
 
 
-def understand(
+def predict(
     model: "SpeechToSemantics", heard: Sequence[Sound | None], **options: Any
 ) -> Iterator[Result | None]:
     """The result of each recording, in order; None where there is none, or it is refused as audio.
@@ -165,11 +165,11 @@ def understand(
     recordings = []
     for sound in heard:
         try:
-            recordings.append(None if sound is None else model.hear(*sound))
+            recordings.append(None if sound is None else model.extract_features(*sound))
         except ValueError:
             recordings.append(None)
     usable = [recording for recording in recordings if recording is not None]
-    results = iter(model.understand(usable, **options) if usable else [])
+    results = iter(model.predict(usable, **options) if usable else [])
     return (None if recording is None else next(results) for recording in recordings)
 
 
@@ -248,7 +248,7 @@ def try_one(
             None if speech_N is None else change(rng(seed, name, i), speech_N)
             for i, speech_N in speech.items()
         ]
-    return list(understand(model, heard, **options))
+    return list(predict(model, heard, **options))
 
 
 def is_tried(exp: Path, wanted: dict[str, Any]) -> bool:

@@ -11,8 +11,8 @@ from atat.inference.result import Result
 def one_or_several(
     source: Any,
     text: str | Sequence[str] | None,
-    hear: Callable[[Any], Any],
-    understand: Callable[[list[Any]], list[Result]],
+    extract_features: Callable[[Any], Any],
+    predict: Callable[[list[Any]], list[Result]],
     of_texts: Callable[[list[str]], list[Result]],
 ) -> Result | list[Result]:
     """Predict from what is given: a result for a single input, a list of results for a list.
@@ -21,8 +21,8 @@ def one_or_several(
         source: audio (a file, samples, samples with their rate), or a list or tuple of them; None
             where there is text.
         text: a sentence, or several; None where there is audio.
-        hear: reads one audio input.
-        understand: predicts from a list of what `hear` gave.
+        extract_features: reads one audio input.
+        predict: predicts from a list of what `extract_features` gave.
         of_texts: predicts from a list.
 
     Returns:
@@ -30,17 +30,17 @@ def one_or_several(
 
     Raises:
         ValueError: both are given, or neither; what the functions raise, but for an input among
-            several that `hear` refuses, or `of_texts` where it takes another one.
+            several that `extract_features` refuses, or `of_texts` where it takes another one.
     """
     if (source is None) == (text is None):
         raise ValueError("got both audio and text or neither, expected one of them")
     if text is not None:
         return of_texts([text])[0] if isinstance(text, str) else _of_texts(list(text), of_texts)
     if not isinstance(source, list | tuple) or is_with_rate(source):
-        return understand([hear(source)])[0]
+        return predict([extract_features(source)])[0]
     if source and isinstance(source[0], numbers.Real):
         raise ValueError("got a list of numbers, expected samples as an array (numpy.asarray)")
-    return _of_several(source, hear, understand)
+    return _of_several(source, extract_features, predict)
 
 
 def _of_texts(texts: list[str], of_texts: Callable[[list[str]], list[Result]]) -> list[Result]:
@@ -66,16 +66,16 @@ def _unusable(e: Exception) -> Result:
 
 def _of_several(
     sources: Sequence[Any],
-    hear: Callable[[Any], Any],
-    understand: Callable[[list[Any]], list[Result]],
+    extract_features: Callable[[Any], Any],
+    predict: Callable[[list[Any]], list[Result]],
 ) -> list[Result]:
     """Results of those that can be used, and errors of the others, in order."""
     failed: dict[int, Result] = {}
     heard = []
     for i, source in enumerate(sources):
         try:
-            heard.append(hear(source))
+            heard.append(extract_features(source))
         except (ValueError, OSError) as e:
             failed[i] = _unusable(e)
-    understood = iter(understand(heard))
+    understood = iter(predict(heard))
     return [failed[i] if i in failed else next(understood) for i in range(len(sources))]

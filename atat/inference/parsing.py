@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TOGETHER = 16  # files decoded as one batch
 
 
-def understand(
+def predict(
     model: "SpeechToSemantics | WhisperGrammar",
     inputs: list[tuple[str, Any]],
     max_duration_s: float | None = None,
@@ -45,11 +45,11 @@ def understand(
                     outcomes[i] = model(text=source, **options | {"ctc_weight": 0.0})
                 else:
                     samples, rate = source if isinstance(source, tuple) else (source, None)
-                    heard.append((i, model.hear(samples, rate, max_duration_s)))
+                    heard.append((i, model.extract_features(samples, rate, max_duration_s)))
             except (ValueError, OSError) as e:
                 outcomes[i] = e
         if heard:
-            results = model.understand([recording for _, recording in heard], threshold, **options)
+            results = model.predict([recording for _, recording in heard], threshold, **options)
             for (i, _), result in zip(heard, results, strict=True):
                 outcomes[i] = result
         yield from zip((kind for kind, _ in group), outcomes, strict=True)

@@ -196,17 +196,17 @@ class SpeechToSemantics(HubModel):
         def of_texts(texts: list[str]) -> list[Result]:
             if threshold is not None:
                 raise ValueError("threshold: got one for text, expected it for audio alone")
-            return self.understand_texts(texts, **options)
+            return self.predict_texts(texts, **options)
 
         return one_or_several(
             source,
             text,
-            lambda one: self.hear(one, sample_rate, max_duration_s, allow_url),
-            lambda recordings: self.understand(recordings, threshold, **options),
+            lambda one: self.extract_features(one, sample_rate, max_duration_s, allow_url),
+            lambda recordings: self.predict(recordings, threshold, **options),
             of_texts,
         )
 
-    def hear(
+    def extract_features(
         self,
         source: "AudioSource",
         sample_rate: float | None = None,
@@ -214,13 +214,13 @@ class SpeechToSemantics(HubModel):
         allow_url: bool = False,
     ) -> Recording:
         """Extract features of one audio input; arguments and errors as of a call with one."""
-        features = self.settings.features
-        return recorded_audio.hear(source, features, sample_rate, max_duration_s, allow_url)
+        about = (self.settings.features, sample_rate, max_duration_s, allow_url)
+        return recorded_audio.extract_features(source, *about)
 
-    def understand(
+    def predict(
         self, recordings: Sequence[Recording], threshold: float | None = None, **options: Any
     ) -> list[Result]:
-        """Results in order, from extracted features (`hear`), in batches of like length.
+        """Results in order, from what `extract_features` gave, in batches of like length.
 
         Args:
             recordings: features of each.
@@ -261,7 +261,7 @@ class SpeechToSemantics(HubModel):
             for r in recordings
         ]
 
-    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
+    def predict_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
         """Predict intent and slots of sentences; options as in a call.
 
         Where there is a grammar, its sentences are parsed by it; the model decodes the others, and

@@ -33,7 +33,7 @@ class Recording:
     reason: str | None = None
 
 
-def hear(
+def extract_features(
     source: "AudioSource",
     settings: FeaturesConfig,
     sample_rate: float | None = None,

@@ -142,12 +142,12 @@ class WhisperGrammar:
         return one_or_several(
             source,
             text,
-            lambda one: self.hear(one, sample_rate, max_duration_s, allow_url),
-            lambda heard: self.understand(heard, threshold, **options),
-            lambda texts: self.understand_texts(texts, **options),
+            lambda one: self.extract_features(one, sample_rate, max_duration_s, allow_url),
+            lambda heard: self.predict(heard, threshold, **options),
+            lambda texts: self.predict_texts(texts, **options),
         )
 
-    def hear(
+    def extract_features(
         self,
         source: "AudioSource",
         sample_rate: float | None = None,
@@ -168,10 +168,10 @@ class WhisperGrammar:
         duration_s = len(samples_N) / audio.SAMPLE_RATE_HZ
         return Heard(samples_N, duration_s, time.perf_counter() - start, reason)
 
-    def understand(
+    def predict(
         self, recordings: Sequence[Heard], threshold: float | None = None, **options: Any
     ) -> list[Result]:
-        """Predict from what `hear` gave, one after the other; arguments as in a call."""
+        """Results of what `extract_features` gave, one after the other; arguments as in a call."""
         chosen, least = self.options(**options), self.threshold(threshold)
         listener = self.listener
         if listener is None:
@@ -187,7 +187,7 @@ class WhisperGrammar:
             results.append(believed(result, least))
         return results
 
-    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
+    def predict_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
         """Parse sentences by the grammar; options as in a call."""
         chosen = self.options(**options)
         return [self.typed.read(t, chosen.nbest) or self.typed.refused(t) for t in texts]

@@ -65,23 +65,23 @@ class Service:
         self.stopping = asyncio.Event()
         self._all_closed = asyncio.Event()
 
-    async def understand(self, audio: request_body.Audio, options: AudioOptions) -> Any:
+    async def predict(self, audio: request_body.Audio, options: AudioOptions) -> Any:
         """The result of one recording."""
         given = options.model_dump(exclude_none=True)
         threshold = given.pop("threshold", None)
 
         def work() -> list[Any]:
-            heard = self.model.hear(*audio, self.settings.max_duration_s)
-            return self.model.understand([heard], threshold, **given)
+            heard = self.model.extract_features(*audio, self.settings.max_duration_s)
+            return self.model.predict([heard], threshold, **given)
 
         (result,) = await self._refusing(work)
         self.count(result)
         return stream_socket.finite(result.to_dict())
 
-    async def understand_texts(self, texts: list[str], options: TextOptions) -> list[Any]:
+    async def predict_texts(self, texts: list[str], options: TextOptions) -> list[Any]:
         """The results of sentences."""
         given = options.model_dump(exclude_none=True)
-        results = await self._refusing(lambda: self.model.understand_texts(texts, **given))
+        results = await self._refusing(lambda: self.model.predict_texts(texts, **given))
         for result in results:
             self.count(result)
         return [stream_socket.finite(result.to_dict()) for result in results]
@@ -145,7 +145,7 @@ def create_app(
     """The service as an ASGI application.
 
     Args:
-        model: a `SpeechToSemantics`, or what has its methods hear, understand, understand_texts.
+        model: a `SpeechToSemantics`, or what has `extract_features`, `predict`, `predict_texts`.
         settings: limits and access rules.
         make_session: makes the session of a stream; by default `atat.serving.session.Session`.
 
@@ -194,14 +194,14 @@ def _add_understanding(app: FastAPI, service: Service) -> None:
         responses=api_description.answers(408, 413, 415, 422, 503),
         openapi_extra={"requestBody": {"required": True, "content": api_description.AUDIO_BODIES}},
     )
-    async def understand(request: Request, options: Annotated[AudioOptions, Query()]) -> Response:
+    async def predict(request: Request, options: Annotated[AudioOptions, Query()]) -> Response:
         """An audio file (wav, flac, ogg, mp3, ...) as the body or in a form, or raw PCM:
         `audio/L16;rate=16000`, little-endian but for `;endianness=big-endian`, `;channels=2`."""
         with service.workers.place():
             audio = await request_body.read_audio(
                 request, settings.max_bytes, settings.body_timeout_s
             )
-            return JSONResponse(await service.understand(audio, options))
+            return JSONResponse(await service.predict(audio, options))
 
     @app.post(
         "/v1/text",
@@ -217,7 +217,7 @@ def _add_understanding(app: FastAPI, service: Service) -> None:
                 request, settings.max_bytes, settings.body_timeout_s
             )
             texts = _texts(body)
-            results = await service.understand_texts(texts, options)
+            results = await service.predict_texts(texts, options)
             return JSONResponse(results[0] if isinstance(body["text"], str) else results)
 
 

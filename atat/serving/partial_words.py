@@ -29,7 +29,7 @@ def words_so_far(
     if not hasattr(model, "encode_features"):
         return None
     try:
-        recording = model.hear(samples_N, sample_rate, max_duration_s)
+        recording = model.extract_features(samples_N, sample_rate, max_duration_s)
     except ValueError:  # too short as yet
         return ""
     if recording.reason is not None:

@@ -75,7 +75,7 @@ class Session:
     ) -> None:
         """
         Args:
-            model: a `SpeechToSemantics`, or what has its methods `hear` and `understand`.
+            model: a `SpeechToSemantics`, or what has its methods `extract_features` and `predict`.
             sample_rate: of the stream, in Hz.
             threshold: least confidence that is accepted, 0 to 1; None: the calibrated one.
             max_duration_s: of an utterance, from half a second before it; None, and at most for
@@ -96,7 +96,7 @@ class Session:
         for name, value in (("pause_s", pause_s), ("max_duration_s", max_duration_s)):
             if value is not None and not 0.0 < value < float("inf"):
                 raise ValueError(f"{name}: got {value}, expected seconds above 0")
-        model.understand([], threshold, **options)  # raises, where they are none of its options
+        model.predict([], threshold, **options)  # raises, where they are none of its options
         self.model, self.threshold, self.options = model, threshold, options
         self.max_duration_s = _limit(model, max_duration_s)
         self._longest = int(self.max_duration_s * RATE_HZ)
@@ -212,11 +212,11 @@ class Session:
         samples_N, self._start = self._utterance(), None
         time_s = min(self._endpointer.end * HOP, self._position) / RATE_HZ
         try:
-            recording = self.model.hear(samples_N, RATE_HZ, self.max_duration_s)
+            recording = self.model.extract_features(samples_N, RATE_HZ, self.max_duration_s)
         except ValueError as e:  # shorter than the model takes
             error = " ".join(str(e).split())
             return Event("result", time_s, result=Result(None, {}, "", None, error, error=error))
-        result = self.model.understand([recording], self.threshold, **self.options)[0]
+        result = self.model.predict([recording], self.threshold, **self.options)[0]
         return Event("result", time_s, result=result)
 
     def _partial_words(self) -> list[Event]:

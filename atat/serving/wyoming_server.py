@@ -62,15 +62,17 @@ T = TypeVar("T")
 class Model(Protocol):
     """What of `atat.SpeechToSemantics` is used."""
 
-    def hear(self, source: Any, sample_rate: float, max_duration_s: float | None) -> Any:
+    def extract_features(
+        self, source: Any, sample_rate: float, max_duration_s: float | None
+    ) -> Any:
         """Features of samples."""
 
-    def understand(
+    def predict(
         self, recordings: Sequence[Any], threshold: float | None, **options: Any
     ) -> list[Result]:
         """Results of them."""
 
-    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
+    def predict_texts(self, texts: Sequence[str], **options: Any) -> list[Result]:
         """Results of sentences."""
 
 
@@ -120,11 +122,11 @@ class Service:
 
     def of_speech(self, samples_NC: np.ndarray, rate: int) -> tuple[str, Result]:
         """Words and result of speech; float32 (N, C) within [-1, 1] at `rate` Hz."""
-        recording = self.model.hear(samples_NC, rate, self.max_duration_s)
-        (result,) = self.model.understand([recording], self.threshold, **self.options)
+        recording = self.model.extract_features(samples_NC, rate, self.max_duration_s)
+        (result,) = self.model.predict([recording], self.threshold, **self.options)
         if self.transcripts == "asr":
             # Free of the grammar, to which calibrated options hold them: other speech stays itself.
-            (heard,) = self.model.understand([recording], None, task="asr", constraint="none")
+            (heard,) = self.model.predict([recording], None, task="asr", constraint="none")
             return heard.semantics, result
         return target_sequence.words(result.semantics) if result.is_understood else "", result
 
@@ -136,7 +138,7 @@ class Service:
 
     def of_text(self, text: str) -> Result:
         """The result of a sentence."""
-        (result,) = self.model.understand_texts([text])
+        (result,) = self.model.predict_texts([text])
         return result
 
 

@@ -51,7 +51,7 @@ def with_sentences(model: "SpeechToSemantics", recordings: DataDir) -> tuple[Dat
         frame = target_sequence.frame(recordings.semantics[id_])
         try:
             accepted = constraints.from_meaning(grammar, frame, model.tokenizer)
-            heard = model.encode_features([model.hear(path).feats_TF])
+            heard = model.encode_features([model.extract_features(path).feats_TF])
         except ValueError as error:
             left_out.append(f"{id_}: {error}")
             continue

@@ -74,13 +74,13 @@ def test_what_is_refused_is_not_understood(measured, monkeypatch):
     from atat.inference.predictor import SpeechToSemantics
     from atat.inference.result import Result
 
-    understand = SpeechToSemantics.understand
+    predict = SpeechToSemantics.predict
 
     def doubtful(self, recordings, **options):
-        results = understand(self, recordings, **options)
+        results = predict(self, recordings, **options)
         return [Result(None, {}, "", None, "no", nbest=r.nbest) for r in results]
 
-    monkeypatch.setattr(SpeechToSemantics, "understand", doubtful)
+    monkeypatch.setattr(SpeechToSemantics, "predict", doubtful)
     exp, code, _, err = measured()
     assert code == 0, err
     line = about(exp)["scores"][0]

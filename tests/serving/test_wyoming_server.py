@@ -45,20 +45,20 @@ class FakeModel:
         self.goes_on = threading.Event()
         self.goes_on.set()
 
-    def hear(self, samples, rate, max_duration_s):
+    def extract_features(self, samples, rate, max_duration_s):
         self.heard.append((samples, rate))
         if not len(samples):
             raise ValueError("no samples")
         return samples
 
-    def understand(self, recordings, threshold, **options):
+    def predict(self, recordings, threshold, **options):
         assert self.goes_on.wait(PATIENCE_S)
         self.options.append(options | {"threshold": threshold})
         if options == {"task": "asr", "constraint": "none"}:
             return [Result(None, {}, "turn under kitchen", 0.0) for _ in recordings]
         return [self.result for _ in recordings]
 
-    def understand_texts(self, texts, **options):
+    def predict_texts(self, texts, **options):
         self.texts += texts
         if not texts[0].split():
             raise ValueError("text '': has no words")

@@ -276,7 +276,7 @@ def trained(exp: Path, data: Path, num: int) -> Problem:
     model = SpeechToSemantics.load(exp)
     utterances = []
     for path in list(kaldi_dir.column(data, "wav.scp").values())[:num]:
-        recording = model.hear(audio.read(Path(path)), audio.SAMPLE_RATE_HZ)
+        recording = model.extract_features(audio.read(Path(path)), audio.SAMPLE_RATE_HZ)
         memory_BTD, _, ctc_BTV = map(np.asarray, model.encode_features([recording.feats_TF]))
         utterances.append(Utterance(memory_BTD[0], ctc_BTV[0]))
     tokenizer, decoder = model.tokenizer, model.model.decoder

@@ -50,7 +50,7 @@ class Opponent:
         self.grammar = grammar
         self.acceptor = constraints.from_grammar(grammar, self.listener.words, with_tags=False)
 
-    def hear(self, samples_N: np.ndarray, beam: int, constrained: bool) -> str:
+    def transcribe(self, samples_N: np.ndarray, beam: int, constrained: bool) -> str:
         """The words of one recording."""
         states = self.listener.encode(self.listener.features(samples_N))
         accepted = self.acceptor if constrained else None
@@ -98,10 +98,10 @@ def systems(
     letters = spell(grammar.automaton(with_tags=False), lambda word: list(f" {word}"))
 
     def held(samples_N: np.ndarray) -> str:
-        return understand(grammar, opponent.hear(samples_N, beam, constrained=True))
+        return understand(grammar, opponent.transcribe(samples_N, beam, constrained=True))
 
     def cascade(samples_N: np.ndarray) -> str:
-        heard = opponent.hear(samples_N, 1, constrained=False)
+        heard = opponent.transcribe(samples_N, 1, constrained=False)
         return understand(grammar, nearest(letters, said(heard).replace("-", " ")))
 
     found = {f"Whisper, beam {beam} held to the grammar": held, "Whisper, nearest": cascade}

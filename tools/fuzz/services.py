@@ -22,19 +22,19 @@ class Model:
 
     name, grammar = "exp/fuzz", None
 
-    def hear(self, source: Any, *_: Any) -> Any:
+    def extract_features(self, source: Any, *_: Any) -> Any:
         """What was given, read as far as the limits of a service see it."""
         return source
 
-    def understand(self, recordings: Sequence[Any], *_: Any, **options: Any) -> list[Any]:
+    def predict(self, recordings: Sequence[Any], *_: Any, **options: Any) -> list[Any]:
         """A result each."""
         from atat.inference.result import Result
 
         return [Result("turnOn", {"room": "hall"}, "turnOn( )turnOn", -1.0) for _ in recordings]
 
-    def understand_texts(self, texts: Sequence[str], **options: Any) -> list[Any]:
+    def predict_texts(self, texts: Sequence[str], **options: Any) -> list[Any]:
         """A result each."""
-        return self.understand(texts)
+        return self.predict(texts)
 
 
 class Session:

@@ -34,10 +34,10 @@ class CountingModel:
 
     settings = SimpleNamespace(features=FeaturesConfig(max_duration_s=2.0))
 
-    def hear(self, samples, rate, max_duration_s):
+    def extract_features(self, samples, rate, max_duration_s):
         return len(samples)
 
-    def understand(self, recordings, threshold, **options):
+    def predict(self, recordings, threshold, **options):
         return recordings
 
 
