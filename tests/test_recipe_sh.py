@@ -1153,6 +1153,18 @@ def test_python_is_that_of_the_active_environment_else_of_dot_venv(project):
     assert (active / "bin" / "log").is_file()
 
 
+def test_an_active_environment_of_another_project_is_left_alone(project):
+    other = project.root / "other" / "bin" / "python"
+    other.parent.mkdir(parents=True)
+    other.write_text("#!/bin/sh\necho No module named omegaconf >&2; exit 1\n")
+    other.chmod(0o755)
+    own = project.root / ".venv" / "bin"
+    own.mkdir(parents=True)
+    shutil.copy(project.python, own / "python")
+    project.shell(project.command(python=False), env={"VIRTUAL_ENV": str(other.parents[1])})
+    assert (own / "log").is_file()
+
+
 def test_without_environment_a_recipe_says_how_to_get_one(project):
     result = project.shell(["egs/toy/run.sh"], code=3)
     assert result.stderr.splitlines()[-1].endswith("/tools/install.sh")

@@ -10,7 +10,7 @@ Installs everything into the active virtual environment, else into .venv, which 
 A second run takes a second. The project then runs without the network.
 
   --python PATH  interpreter to make the environment with: Python 3.11, 3.12 or 3.13
-                 (default: python3.11, python3.12, python3.13 or python3, the first that fits);
+                 (default: python3.11, python3.13, python3.12 or python3, the first that fits);
                  3.11 has ESPnet 202511, later ones have 202611
   --venv DIR     where to make it (default: the active environment, else .venv)
   --slurm        Debian's slurm-wlm and munge too, as root, for tools/slurm_cluster.py and its tests
@@ -40,7 +40,7 @@ sys.exit(version not in ("3.11", "3.12", "3.13"))'
 
 find_python() {
   local candidate version found=()
-  for candidate in python3.11 python3.12 python3.13 python3; do
+  for candidate in python3.11 python3.13 python3.12 python3; do
     if version=$(fits "$candidate") && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
       command -v "$candidate"
       return

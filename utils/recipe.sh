@@ -188,18 +188,18 @@ ended() {
 }
 
 find_python() {
-  local environment
+  local active=${VIRTUAL_ENV:-}
   [[ -z $python ]] || return 0
-  for environment in ${VIRTUAL_ENV:+"$VIRTUAL_ENV"} "$root/.venv"; do
-    python=$environment/bin/python
-    [[ ! -x $python ]] || return 0
-  done
+  # An active environment may be another project's, which is left alone.
+  python=$active/bin/python
+  [[ -z $active ]] || ! "$python" -c 'import omegaconf, sentencepiece' 2>/dev/null || return 0
+  python=$root/.venv/bin/python
+  [[ ! -x $python ]] || return 0
   [[ $dry_run == false ]] || return 0
   # ./run.sh asks for it: clone, ./run.sh is all that there is to do.
   [[ ${ATAT_INSTALL:-false} == true ]] ||
     die 3 "there is no environment yet; run: $(quoted "$root/tools/install.sh")"
-  attend "$root/tools/install.sh" || exit $?
-  python=${VIRTUAL_ENV:-$root/.venv}/bin/python
+  attend "$root/tools/install.sh" --venv "$root/.venv" || exit $?
 }
 
 # Reads and checks the settings and experiments of all parts, before the first stage.

@@ -284,7 +284,7 @@ def judge(
     Args:
         confidence: of the experiment, None where it is not calibrated.
         options: of the search, by name.
-        threshold: instead of the calibrated one.
+        threshold: instead of the calibrated one; 0 takes all, with any options.
 
     Raises:
         ValueError: a threshold that is no probability, or that there is nothing to compare with.
@@ -294,15 +294,39 @@ def judge(
     wanted = {name: options[name] for name in CALIBRATED}
     if confidence is not None and confidence.options == wanted:
         return Judge(confidence, confidence.threshold if threshold is None else threshold)
-    if threshold is None:
+    if not threshold:
         return None
     if confidence is None:
         raise ValueError(
             f"threshold: the experiment has no {CONFIDENCE}; python -m atat.calibrate makes it"
         )
-    different = [name for name in CALIBRATED if confidence.options[name] != wanted[name]]
-    expected = ", ".join(f"{name} {confidence.options[name]}" for name in different)
+    expected = _other_options(confidence, wanted)
     raise ValueError(f"threshold: the experiment is calibrated for other options: {expected}")
+
+
+def judging(
+    confidence: Confidence | None, options: dict[str, Any], threshold: float | None
+) -> tuple[Judge | None, str | None]:
+    """As `judge`, and the doubt that is in all results where there is none.
+
+    A model that was calibrated acts on nothing that it cannot judge: with other options of the
+    search noise would be an intent again. A threshold of 0 says that this is wanted.
+    """
+    found = judge(confidence, options, threshold)
+    if found is not None or confidence is None or threshold is not None:
+        return found, None
+    if options["task"] not in TAGGED_TASKS:
+        return None, None
+    return None, (
+        f"not judged: confidence is fitted for {_other_options(confidence, options)}; threshold 0 "
+        "takes what other options find"
+    )
+
+
+def _other_options(confidence: Confidence, options: dict[str, Any]) -> str:
+    """What it was fitted for that these options are not."""
+    different = [name for name in CALIBRATED if confidence.options[name] != options[name]]
+    return ", ".join(f"{name} {confidence.options[name]}" for name in different)
 
 
 class CannotFitError(ValueError):

@@ -11,6 +11,7 @@ from atat.inference.result import Result
 def one_or_several(
     source: Any,
     text: str | Sequence[str] | None,
+    threshold: float | None,
     extract_features: Callable[[Any], Any],
     predict: Callable[[list[Any]], list[Result]],
     of_texts: Callable[[list[str]], list[Result]],
@@ -21,6 +22,7 @@ def one_or_several(
         source: audio (a file, samples, samples with their rate), or a list or tuple of them; None
             where there is text.
         text: a sentence, or several; None where there is audio.
+        threshold: least confidence, which text has none of.
         extract_features: reads one audio input.
         predict: predicts from a list of what `extract_features` gave.
         of_texts: predicts from a list.
@@ -29,11 +31,14 @@ def one_or_several(
         Of a list, an input that cannot be used gives a result with `error`.
 
     Raises:
-        ValueError: both are given, or neither; what the functions raise, but for an input among
-            several that `extract_features` refuses, or `of_texts` where it takes another one.
+        ValueError: both are given, or neither; a threshold for text; what the functions raise, but
+            for an input among several that `extract_features` refuses, or `of_texts` where it takes
+            another one.
     """
     if (source is None) == (text is None):
         raise ValueError("got both audio and text or neither, expected one of them")
+    if text is not None and threshold is not None:
+        raise ValueError("threshold: got one for text, expected it for audio alone")
     if text is not None:
         return of_texts([text])[0] if isinstance(text, str) else _of_texts(list(text), of_texts)
     if not isinstance(source, list | tuple) or is_with_rate(source):

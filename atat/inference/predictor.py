@@ -193,17 +193,13 @@ class SpeechToSemantics(HubModel):
             ValueError, OSError: a single input, or an option, that cannot be used, by name.
         """
 
-        def of_texts(texts: list[str]) -> list[Result]:
-            if threshold is not None:
-                raise ValueError("threshold: got one for text, expected it for audio alone")
-            return self.predict_texts(texts, **options)
-
         return one_or_several(
             source,
             text,
+            threshold,
             lambda one: self.extract_features(one, sample_rate, max_duration_s, allow_url),
             lambda recordings: self.predict(recordings, threshold, **options),
-            of_texts,
+            lambda texts: self.predict_texts(texts, **options),
         )
 
     def extract_features(
@@ -228,14 +224,14 @@ class SpeechToSemantics(HubModel):
             options: as in a call.
         """
         chosen = self.options("slu", **options)
-        judge = confidence.judge(self.confidence, asdict(chosen), threshold)
+        judge, doubt = confidence.judging(self.confidence, asdict(chosen), threshold)
         searched = chosen.with_rivals()
         spoken = [recording for recording in recordings if recording.reason is None]
 
         def find(batch: list[int]) -> Iterable[Found]:
             feats = [spoken[i].feats_TF for i in batch]
             if judge is None:
-                return ((found, {}, None) for found in self.search_features(feats, searched))
+                return ((found, {}, doubt) for found in self.search_features(feats, searched))
             # Of the search that it was fitted for, however many are shown.
             examined = confidence.examine(self, feats, replace(chosen, nbest=1))
             more = self.search_features(feats, searched) if chosen.nbest > 1 else [[]] * len(batch)

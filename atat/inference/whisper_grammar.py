@@ -142,6 +142,7 @@ class WhisperGrammar:
         return one_or_several(
             source,
             text,
+            threshold,
             lambda one: self.extract_features(one, sample_rate, max_duration_s, allow_url),
             lambda heard: self.predict(heard, threshold, **options),
             lambda texts: self.predict_texts(texts, **options),

@@ -143,9 +143,22 @@ def test_results_have_confidence_only_for_the_calibrated_options(exp, model, toy
     assert strict.accepted is (strict.confidence >= 1.0)
     plain = model(path, **GRAMMAR_OPTIONS)
     assert (result.semantics, result.score) == (plain.semantics, pytest.approx(plain.score))
-    others = [calibrated(path, constraint="none"), calibrated(path, ctc_weight=0.0), plain]
-    for other in others:
+    others = [calibrated(path, constraint="none"), calibrated(path, ctc_weight=0.0)]
+    for other in [*others, plain]:
         assert (other.confidence, other.accepted, other.slot_confidence) == (None, None, None)
+
+
+def test_a_calibrated_model_acts_on_nothing_that_it_cannot_judge(exp, model, toy_wavs):
+    confidence.save(toy_confidence(model), exp)
+    calibrated, path = SpeechToSemantics.load(exp), toy_wavs["anna-0"]
+    for other in ({"beam": 5}, {"constraint": "none"}, {"task": "nlu"}):
+        result = calibrated(path, **other)
+        assert (result.is_understood, result.intent, result.slots) == (False, None, {})
+        assert result.reason.startswith(f"not judged: confidence is fitted for {next(iter(other))}")
+        assert result.semantics  # is there for whoever wants to look
+        assert calibrated(path, threshold=0, **other).is_understood
+    assert calibrated(path, task="asr").semantics
+    assert model(path, beam=5).is_understood
 
 
 def test_without_a_file_nothing_more_is_searched(model, toy_wavs, monkeypatch):

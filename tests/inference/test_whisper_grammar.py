@@ -292,6 +292,8 @@ def test_text_is_read_by_the_grammar_without_weights(grammar, noise, monkeypatch
     assert not refused.is_understood and "'ice-cold'" in refused.reason
     near = model(text="make me my small coffee")
     assert not near.is_understood and near.nbest[0].slots["size"] == "small"
+    with pytest.raises(ValueError, match="threshold: got one for text"):
+        model(text="make me my small coffee", threshold=0.5)
     with pytest.raises(ValueError, match="with_speech=False"):
         model(noise, sample_rate=16000)
 
