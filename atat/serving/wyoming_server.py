@@ -273,26 +273,24 @@ class _Session:
         )
 
     async def add(self, chunk: AudioChunk) -> None:
-        """Keep audio, as long as it is not too long."""
+        """Keep audio, as long as it is not too much."""
         if self.audio is None:
             self.audio = Audio(chunk.rate, chunk.width, chunk.channels)
-        was_long = self.audio.seconds > self.service.max_duration_s
+        was_refused = self.audio.refusal(self.service.max_duration_s)
         self.audio.add(chunk, self.service.max_duration_s)
         if self.audio.seconds > self.service.max_duration_s * MAX_DISCARDED:
             raise ProtocolError(f"{self.audio.seconds:.0f} s of audio without an end")
-        if not was_long and self.audio.seconds > self.service.max_duration_s:
-            await self.write(Error(self.too_long(), "too-long"))
-
-    def too_long(self) -> str:
-        """What is said of speech that is not understood because of its length."""
-        return f"the audio is longer than {self.service.max_duration_s:g} s, which is the limit"
+        refused = self.audio.refusal(self.service.max_duration_s)
+        if refused is not None and was_refused is None:
+            await self.write(Error(refused, "too-long"))
 
     async def transcribe(self) -> None:
         """Answer speech that has ended."""
         audio, self.audio = self.audio, None
         words, result = "", Result(None, {}, "", None, "there is no audio")
-        if audio is not None and audio.seconds > self.service.max_duration_s:
-            result = Result(None, {}, "", None, self.too_long())
+        refused = audio and audio.refusal(self.service.max_duration_s)
+        if refused:
+            result = Result(None, {}, "", None, refused)
         elif audio is not None and audio.seconds:
             try:
                 samples_NC = audio.samples()
