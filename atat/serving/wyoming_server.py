@@ -91,6 +91,7 @@ class Service:
         idle_s: a connection that sends no whole event for so long is closed.
         grace_s: what is being understood may take so long when the server ends.
         options: of the search, as `SpeechToSemantics` takes them.
+        log_text: say in the log why something was not understood, which quotes words.
     """
 
     model: Model
@@ -103,6 +104,7 @@ class Service:
     idle_s: float = 30.0
     grace_s: float = 5.0
     options: dict[str, Any] = field(default_factory=dict)
+    log_text: bool = False
 
     def info(self) -> Info:
         """What a client is told of it."""
@@ -298,7 +300,7 @@ class _Session:
             except (ValueError, OSError) as error:
                 result = Result(None, {}, "", None, str(error))
                 await self.write(Error(str(error), "bad-audio"))
-        _log.info("speech of %.1f s: %s", audio.seconds if audio else 0.0, _shown(result))
+        _log.info("speech of %.1f s: %s", audio.seconds if audio else 0.0, self.shown(result))
         await self.write(Transcript(words, language="en"))
         if self.with_intent:
             await self.write(_answer(result, None))
@@ -313,8 +315,16 @@ class _Session:
             result = await self.compute(self.service.of_text, text)
         except ValueError as error:
             result = Result(None, {}, "", None, str(error))
-        _log.info("text of %d characters: %s", len(text), _shown(result))
+        _log.info("text of %d characters: %s", len(text), self.shown(result))
         await self.write(_answer(result, context))
+
+    def shown(self, result: Result) -> str:
+        """A result as the log has it."""
+        if result.intent is None:
+            return (
+                f"not understood ({result.reason})" if self.service.log_text else "not understood"
+            )
+        return result.intent + ("" if result.confidence is None else f" ({result.confidence:.2f})")
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in another thread."""
@@ -337,12 +347,6 @@ def _answer(result: Result, context: dict[str, Any] | None) -> Eventable:
         return NotRecognized(result.reason or "nothing was understood", context)
     entities = [Entity(name, value) for name, value in result.slots.items()]
     return Intent(result.intent, entities, context=context)
-
-
-def _shown(result: Result) -> str:
-    if result.intent is None:
-        return f"not understood ({result.reason})"
-    return result.intent + ("" if result.confidence is None else f" ({result.confidence:.2f})")
 
 
 def address(uri: str) -> tuple[str, int]:

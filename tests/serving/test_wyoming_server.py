@@ -401,6 +401,23 @@ def test_what_is_being_understood_is_answered_when_the_server_ends():
     assert Transcript.from_event(event).text == "turn on the kitchen"
 
 
+@pytest.mark.parametrize("log_text", [False, True])
+def test_words_are_logged_where_they_may_be(caplog, log_text):
+    caplog.set_level("INFO", "atat.wyoming")
+    model = FakeModel(replace(NOTHING, reason="the grammar has no word 'safe'"))
+    service = Service(model, log_text=log_text)
+
+    async def ask(port):
+        await answers(port, Recognize("open the safe"), until="not-recognized")
+        await answers(port, *speech(SECOND), until="transcript")
+
+    talk(service, ask)
+    said = [record.getMessage() for record in caplog.records if record.name == "atat.wyoming"]
+    why = " (the grammar has no word 'safe')" if log_text else ""
+    what = ("text of 13 characters", "speech of 1.0 s")
+    assert said == [f"{one}: not understood{why}" for one in what]
+
+
 def test_addresses():
     assert address("tcp://[::1]:10300") == ("::1", 10300)
     for wrong in (
