@@ -45,6 +45,7 @@ def arguments() -> cli.Parser:
         help="seconds without an event until one ends",
     )
     add("--num_threads", type=cli.positive_int, default=1, help="of one computation")
+    add("--log_text", type=cli.boolean, default=False, help="log why something is not understood")
     return parser
 
 
@@ -76,6 +77,7 @@ def main() -> None:
         max_sessions=args.max_sessions,
         idle_s=args.idle_s,
         options=options,
+        log_text=args.log_text,
     )
     service.warm_up()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)

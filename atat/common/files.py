@@ -86,6 +86,22 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         os.close(held)
 
 
+def refuse_others(path: Path, own: Iterable[str], what: str) -> None:
+    """Raise ValueError where a directory has what its replacement would remove unasked.
+
+    Args:
+        path: the directory; it may not be there.
+        own: names in it that may go.
+        what: is in it, for the message: "a model".
+    """
+    others = sorted({inside.name for inside in path.glob("*")} - set(own))
+    if others:
+        raise ValueError(
+            f"{path}: has {others[0]}, which is not of {what} and would be removed; expected a new "
+            f"directory, or one with {what} alone"
+        )
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process has left beside `path` while it wrote that: temporary files and
     directories that nobody holds. Hidden, they would fill the disk for ever."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atat.common import cli
-from atat.common.files import atomic_directory
+from atat.common.files import atomic_directory, refuse_others
 from atat.common.text_table import align
 from atat.deployment import onnx_export
 from atat.grammar.grammar import Grammar
@@ -77,12 +77,8 @@ def _check(exp: Path, out: Path, precision: str) -> None:
     if out.exists() and not exported_model.is_exported(out):
         raise ValueError(f"{out}: is there and not an exported model; expected a new directory")
     own = {Path(name).parts[0] for name in hub.model_files(out)}
-    others = sorted({path.name for path in out.glob("*")} - own)
-    if others := [name for name in others if not name.startswith("decode_")]:  # of atat.decode
-        raise ValueError(
-            f"{out}: has {others[0]}, which is not of a model and would be removed; expected a new "
-            "directory, or an exported model alone"
-        )
+    own |= {path.name for path in out.glob("decode_*")}  # of atat.decode
+    refuse_others(out, own, "a model")
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise ValueError(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from atat.common.files import atomic_directory
+from atat.common.files import atomic_directory, refuse_others
 from atat.common.text_table import align
 from atat.config.tasks import TASKS, token_of
 from atat.data.tokenizer import Tokenizer
@@ -33,6 +33,7 @@ from atat.serving.voice_activity import MODEL_FILE, RATE_HZ
 HERE = Path(__file__).resolve().parent
 FORMAT = 1
 INDEX = Path("model/model.json")
+WRITTEN = ("index.html", "page", "browser", "model", "onnxruntime")
 SHARED = ("app.js", "reading.js", "microphone.js", "capture-worklet.js", "style.css", "icon.svg")
 NETWORKS = ("speech.onnx", "memory.onnx", "step.onnx", MODEL_FILE)
 TEXT = "text.onnx"  # where there is one
@@ -48,7 +49,7 @@ def write(model_dir: Path, out: Path, runtime: Path | None = None) -> str:
 
     Args:
         model_dir: as `atat.export` wrote it.
-        out: the directory; one that this function wrote is replaced.
+        out: the directory; one that this function wrote, with nothing else in it, is replaced.
         runtime: files of onnxruntime-web; None: npm fetches them.
 
     Returns:
@@ -56,7 +57,7 @@ def write(model_dir: Path, out: Path, runtime: Path | None = None) -> str:
 
     Raises:
         FileNotFoundError, ValueError: there is no such model, it cannot run in a browser, `out` is
-            something else, or there is no onnxruntime-web.
+            something else or has something else in it, or there is no onnxruntime-web.
     """
     if not exported_model.is_exported(model_dir):
         raise ValueError(
@@ -65,6 +66,7 @@ def write(model_dir: Path, out: Path, runtime: Path | None = None) -> str:
         )
     if out.exists() and not (out / INDEX).is_file():
         raise ValueError(f"{out}: is there and not such a page; expected a new directory")
+    refuse_others(out, WRITTEN, "such a page")
     model = SpeechToSemantics.load(model_dir)
     _check(model, model_dir)
     with atomic_directory(out) as site:

@@ -56,7 +56,7 @@ class StreamSocket:
             workers: in which the session runs.
             stopping: set when the service ends.
             sample_rate: of the audio, in Hz.
-            idle_timeout_s: after which a client that sends nothing is left.
+            idle_timeout_s: after which a client that sends no audio is left.
             told: called with each event.
         """
         self._websocket, self._workers, self._stopping = websocket, workers, stopping
@@ -96,10 +96,11 @@ class StreamSocket:
 
     async def _read(self) -> None:
         """Take in messages until the client goes, or does what it may not."""
+        loop = asyncio.get_running_loop()
+        idle_at_s = loop.time() + self._idle_timeout_s
         while True:
             try:
-                timeout_s = None if self._has_ended else self._idle_timeout_s
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout_at(None if self._has_ended else idle_at_s):
                     message = await self._websocket.receive()
             except TimeoutError as e:
                 raise Closed(TOO_LATE, f"no audio for {self._idle_timeout_s:g} s") from e
@@ -116,6 +117,8 @@ class StreamSocket:
                     raise Closed(UNSUPPORTED, 'got text, expected int16 PCM or {"end": true}')
                 self._changed.notify_all()
                 await self._changed.wait_for(lambda: len(self._audio) <= self._max_waiting_bytes)
+            if data:  # what is empty is no audio; nor is it the client's fault if we did not read
+                idle_at_s = loop.time() + self._idle_timeout_s
 
     async def _understand(self, make_session: Callable[[], AnySession]) -> None:
         """Give all that has come to the session, and its events to the client."""

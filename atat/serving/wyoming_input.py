@@ -13,6 +13,7 @@ from wyoming.event import Event
 MAX_LINE_BYTES = 1 << 16  # of an event's first line
 MAX_PART_BYTES = 1 << 20  # of an event's data, and of its payload: 30 s of 16 kHz
 MAX_RATE_HZ, MAX_CHANNELS = 192_000, 8
+MAX_MIB = 8  # of an utterance's audio: 87 s of 48 kHz; as floats, it takes several times as much
 
 
 class ProtocolError(ValueError):
@@ -43,13 +44,26 @@ class Audio:
         """Duration of all that came."""
         return self.num_bytes / (self.width * self.channels * self.rate)
 
+    def refusal(self, max_duration_s: float) -> str | None:
+        """What is said of audio that is not understood because of its size; None: it may be."""
+        if self.seconds > max_duration_s:
+            return f"the audio is longer than {max_duration_s:g} s, which is the limit"
+        if self.num_bytes > MAX_MIB << 20:
+            return (
+                f"the audio has more than {MAX_MIB} MiB, which is the limit; send fewer samples a "
+                "second, or channels"
+            )
+        return None
+
     def add(self, chunk: AudioChunk, max_duration_s: float) -> None:
-        """Add a chunk; what is too long is counted and not kept."""
+        """Add a chunk; where there is too much, it is counted and none is kept."""
         if (chunk.rate, chunk.width, chunk.channels) != (self.rate, self.width, self.channels):
             raise ProtocolError("an audio-chunk of another format than the audio-start")
         self.num_bytes += len(chunk.audio)
-        if self.seconds <= max_duration_s:
+        if self.refusal(max_duration_s) is None:
             self.kept += chunk.audio
+        else:
+            self.kept.clear()
 
     def samples(self) -> np.ndarray:
         """As float32 (N, C) within [-1, 1]; (N,) where there is one channel."""

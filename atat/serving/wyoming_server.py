@@ -91,6 +91,7 @@ class Service:
         idle_s: a connection that sends no whole event for so long is closed.
         grace_s: what is being understood may take so long when the server ends.
         options: of the search, as `SpeechToSemantics` takes them.
+        log_text: say in the log why something was not understood, which quotes words.
     """
 
     model: Model
@@ -103,6 +104,7 @@ class Service:
     idle_s: float = 30.0
     grace_s: float = 5.0
     options: dict[str, Any] = field(default_factory=dict)
+    log_text: bool = False
 
     def info(self) -> Info:
         """What a client is told of it."""
@@ -273,26 +275,24 @@ class _Session:
         )
 
     async def add(self, chunk: AudioChunk) -> None:
-        """Keep audio, as long as it is not too long."""
+        """Keep audio, as long as it is not too much."""
         if self.audio is None:
             self.audio = Audio(chunk.rate, chunk.width, chunk.channels)
-        was_long = self.audio.seconds > self.service.max_duration_s
+        was_refused = self.audio.refusal(self.service.max_duration_s)
         self.audio.add(chunk, self.service.max_duration_s)
         if self.audio.seconds > self.service.max_duration_s * MAX_DISCARDED:
             raise ProtocolError(f"{self.audio.seconds:.0f} s of audio without an end")
-        if not was_long and self.audio.seconds > self.service.max_duration_s:
-            await self.write(Error(self.too_long(), "too-long"))
-
-    def too_long(self) -> str:
-        """What is said of speech that is not understood because of its length."""
-        return f"the audio is longer than {self.service.max_duration_s:g} s, which is the limit"
+        refused = self.audio.refusal(self.service.max_duration_s)
+        if refused is not None and was_refused is None:
+            await self.write(Error(refused, "too-long"))
 
     async def transcribe(self) -> None:
         """Answer speech that has ended."""
         audio, self.audio = self.audio, None
         words, result = "", Result(None, {}, "", None, "there is no audio")
-        if audio is not None and audio.seconds > self.service.max_duration_s:
-            result = Result(None, {}, "", None, self.too_long())
+        refused = audio and audio.refusal(self.service.max_duration_s)
+        if refused:
+            result = Result(None, {}, "", None, refused)
         elif audio is not None and audio.seconds:
             try:
                 samples_NC = audio.samples()
@@ -300,7 +300,7 @@ class _Session:
             except (ValueError, OSError) as error:
                 result = Result(None, {}, "", None, str(error))
                 await self.write(Error(str(error), "bad-audio"))
-        _log.info("speech of %.1f s: %s", audio.seconds if audio else 0.0, _shown(result))
+        _log.info("speech of %.1f s: %s", audio.seconds if audio else 0.0, self.shown(result))
         await self.write(Transcript(words, language="en"))
         if self.with_intent:
             await self.write(_answer(result, None))
@@ -315,8 +315,16 @@ class _Session:
             result = await self.compute(self.service.of_text, text)
         except ValueError as error:
             result = Result(None, {}, "", None, str(error))
-        _log.info("text of %d characters: %s", len(text), _shown(result))
+        _log.info("text of %d characters: %s", len(text), self.shown(result))
         await self.write(_answer(result, context))
+
+    def shown(self, result: Result) -> str:
+        """A result as the log has it."""
+        if result.intent is None:
+            return (
+                f"not understood ({result.reason})" if self.service.log_text else "not understood"
+            )
+        return result.intent + ("" if result.confidence is None else f" ({result.confidence:.2f})")
 
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in another thread."""
@@ -339,12 +347,6 @@ def _answer(result: Result, context: dict[str, Any] | None) -> Eventable:
         return NotRecognized(result.reason or "nothing was understood", context)
     entities = [Entity(name, value) for name, value in result.slots.items()]
     return Intent(result.intent, entities, context=context)
-
-
-def _shown(result: Result) -> str:
-    if result.intent is None:
-        return f"not understood ({result.reason})"
-    return result.intent + ("" if result.confidence is None else f" ({result.confidence:.2f})")
 
 
 def address(uri: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from http.client import HTTPConnection
 
 import numpy as np
@@ -391,6 +392,18 @@ def test_a_silent_stream_is_closed(model):
     ):
         stream.receive_json()
     assert (closed.value.code, closed.value.reason) == (4408, "no audio for 0.05 s")
+
+
+def test_messages_without_audio_keep_no_stream_open(model):
+    with service(model, idle_timeout_s=0.3) as client, client.websocket_connect(STREAM) as stream:
+        code = []
+        told = threading.Thread(target=lambda: code.append(stream.receive()["code"]), daemon=True)
+        told.start()
+        deadline = time.monotonic() + 10
+        while told.is_alive() and time.monotonic() < deadline:
+            stream.send_bytes(b"")
+            time.sleep(0.05)
+        assert code == [4408]
 
 
 def test_more_streams_than_may_be_are_told_so(model):

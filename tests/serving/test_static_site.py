@@ -263,6 +263,16 @@ def test_a_page_is_written_whole_and_over_its_like_alone(exported, files, tmp_pa
     assert code == 2 and error.count("\n") == 1 and "is there and not such a page" in error
 
 
+@pytest.mark.parametrize("name", [".git", "CNAME"])
+def test_what_stands_beside_a_page_is_kept(exported, files, tmp_path, name):
+    site = tmp_path / "site"
+    static_site.write(exported, site, files)
+    (site / name).mkdir()
+    with pytest.raises(ValueError, match=rf"has {name}, which is not of such a page and would be"):
+        static_site.write(exported, site, files)
+    assert (site / name).is_dir()
+
+
 def test_models_that_no_browser_runs_are_refused(exported, toy_experiment, tmp_path, files):
     out = tmp_path / "site"
     with pytest.raises(ValueError, match=r"is not an exported model; python -m atat\.export"):

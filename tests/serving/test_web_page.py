@@ -136,6 +136,37 @@ def test_a_second_press_ends_the_utterance(opened):
     assert page.inner_text("#result .verdict strong") == "turnOn" and errors == []
 
 
+SLOW = """openMs => {
+    window.numClosed = 0;
+    const delay = (name, ms, after) => {
+        const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, name);
+        Object.defineProperty(WebSocket.prototype, name, { set(told) {
+            set.call(this, (event) => setTimeout(() => { told(event); after(); }, ms));
+        } });
+    };
+    delay("onopen", openMs, () => {});
+    delay("onclose", 500, () => window.numClosed++);
+}"""
+
+
+@pytest.mark.parametrize("open_ms", [0, 1500])
+def test_a_stream_that_closes_late_does_not_end_the_next(opened, open_ms):
+    page, errors = opened(create_app(Model(), ServiceSettings(), FakeSession))
+    page.evaluate(SLOW, open_ms)
+    page.click("#microphone")
+    page.wait_for_selector("#words:has-text('turn on')")
+    page.click("#microphone")
+    page.wait_for_selector("#result:visible")
+    page.click("#microphone")
+    page.wait_for_function("() => window.numClosed === 1")
+    assert page.inner_text("#status").startswith(("Opening", "Listening"))
+    page.wait_for_selector("#microphone[aria-pressed=true]")
+    page.wait_for_selector("#words:has-text('turn on')")
+    page.click("#microphone")
+    page.wait_for_selector("#result:not(.stale)")
+    assert errors == []
+
+
 def test_silence_is_said_to_be_nothing(opened):
     def deaf(*arguments, **options):
         return session.Session(*arguments, voice_activity=lambda frame_N: 0.0, **options)

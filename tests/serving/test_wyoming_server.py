@@ -219,12 +219,22 @@ def test_samples_of_all_formats_reach_the_model_as_they_were(width, channels, ra
     assert error < 2.0 / 2 ** (8 * width - 1) + 1e-7
 
 
-def test_speech_that_is_too_long_is_refused_and_the_next_understood():
+WIDE = {"rate": 192_000, "width": 4, "channels": 8, "size": 2**20 - 32}  # a second: 6 MB
+
+
+@pytest.mark.parametrize(
+    ("too_much", "reason"),
+    [
+        (list(speech(SECOND * 3)), "longer than 2 s"),
+        (list(speech(bytes(9 * 2**20), **WIDE)), "more than 8 MiB"),
+    ],
+)
+def test_speech_that_is_too_much_is_refused_and_the_next_understood(too_much, reason):
     async def ask(port):
         async with AsyncTcpClient("127.0.0.1", port) as client:
             found = []
-            for seconds in (3, 1):
-                for one in speech(SECOND * seconds):
+            for events in (too_much, speech(SECOND)):
+                for one in events:
                     await client.write_event(one.event())
                 found.append(await client.read_event())
                 while found[-1].type != "transcript":
@@ -233,7 +243,7 @@ def test_speech_that_is_too_long_is_refused_and_the_next_understood():
 
     model = FakeModel()
     error, empty, words = talk(Service(model, max_duration_s=2), ask)
-    assert "longer than 2 s" in Error.from_event(error).text
+    assert reason in Error.from_event(error).text
     assert Transcript.from_event(empty).text == ""
     assert Transcript.from_event(words).text == "turn on the kitchen"
     assert [len(samples) for samples, _ in model.heard] == [16000]
@@ -243,13 +253,6 @@ def test_a_stream_without_an_end_is_cut_off():
     events = [one for one in speech(SECOND * 21, size=32000) if not isinstance(one, AudioStop)]
     found = talk(Service(FakeModel(), max_duration_s=2), lambda port: answers(port, *events))
     assert [Error.from_event(event).code for event in found] == ["too-long", "bad-event"]
-
-
-def test_of_audio_that_is_too_long_no_more_is_kept():
-    audio = wyoming_input.Audio(16000, 2, 1)
-    for _ in range(100):
-        audio.add(AudioChunk(16000, 2, 1, SECOND), 2.0)
-    assert (audio.seconds, len(audio.kept)) == (100.0, 2 * len(SECOND))
 
 
 def test_no_audio_is_no_words():
@@ -396,6 +399,23 @@ def test_what_is_being_understood_is_answered_when_the_server_ends():
 
     (event,) = asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
     assert Transcript.from_event(event).text == "turn on the kitchen"
+
+
+@pytest.mark.parametrize("log_text", [False, True])
+def test_words_are_logged_where_they_may_be(caplog, log_text):
+    caplog.set_level("INFO", "atat.wyoming")
+    model = FakeModel(replace(NOTHING, reason="the grammar has no word 'safe'"))
+    service = Service(model, log_text=log_text)
+
+    async def ask(port):
+        await answers(port, Recognize("open the safe"), until="not-recognized")
+        await answers(port, *speech(SECOND), until="transcript")
+
+    talk(service, ask)
+    said = [record.getMessage() for record in caplog.records if record.name == "atat.wyoming"]
+    why = " (the grammar has no word 'safe')" if log_text else ""
+    what = ("text of 13 characters", "speech of 1.0 s")
+    assert said == [f"{one}: not understood{why}" for one in what]
 
 
 def test_addresses():

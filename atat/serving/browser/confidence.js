@@ -37,11 +37,13 @@ export function ctcCost(ctc, labels) {
  * What a fitted confidence says: `confidence`, `accepted`, `slot_confidence`, and `doubt`, why the
  * reading is not accepted.
  * @param {object} fitted names, mean, scale, weights, bias, threshold.
+ * @param {object[]} readings best first.
+ * @param {object|null} measures of the best; null without one.
  */
 export function judge(fitted, readings, measures) {
-  const probability = probabilityOf(fitted, measures);
+  const probability = measures ? probabilityOf(fitted, measures) : 0;
   const accepted = probability >= fitted.threshold;
-  const slots = Object.keys(readings[0].slots).map((name) => {
+  const slots = Object.keys(readings[0]?.slots ?? {}).map((name) => {
     const rival = margin(readings, ({ slots }) => JSON.stringify(slots[name]));
     // Where all is right, so is each slot.
     return [name, round(Math.max(probabilityOf(fitted, { ...measures, margin: rival }), probability))];

@@ -68,13 +68,12 @@ export class Model {
       return { ...nothing(error.message), ...time(), ...refused };
     }
     const encoded = await this.network.encodeSpeech(feats);
-    const found = await this.#examine(encoded, withRivals(options, nbest));
-    if (found.readings.length === 0) {
-      const refused = confidence && { confidence: 0, accepted: false, slot_confidence: {} };
+    const { readings, judged } = await this.#examine(encoded, options, nbest);
+    if (readings.length === 0) {
+      const { doubt, ...refused } = judged;
       return { ...nothing(this.#nothingFits(options)), ...time(), ...refused };
     }
-    const judged = confidence && judge(confidence, found.readings, found.measures);
-    return resultOf(found.readings, nbest, this.about.written, { ...time(), ...judged });
+    return resultOf(readings, nbest, this.about.written, { ...time(), ...judged });
   }
 
   /** Understand a typed sentence: the grammar's exactly; the model reads others, and where there is a
@@ -115,14 +114,22 @@ export class Model {
     return this.tokenizer.decode(path.filter((id, t) => id !== path[t - 1] && !leftOut.has(id)));
   }
 
-  /** The hypotheses of an utterance as readings, and measures of the best (confidence.js). */
-  async #examine(encoded, options) {
+  /** The readings of an utterance, best first, and what confidence says of the best. */
+  async #examine(encoded, options, nbest) {
     const decoder = await this.network.decoder(encoded);
-    if (!this.about.confidence) return this.#search(encoded, options, decoder);
-    const wide = { ...options, nbest: Math.max(options.nbest, NBEST) };
-    const found = await this.#search(encoded, wide, decoder);
-    if (found.readings.length === 0) return found;
-    const [best] = found.hypotheses;
+    const { confidence } = this.about;
+    const shown = async () => (await this.#search(encoded, withRivals(options, nbest), decoder)).readings;
+    if (!confidence) return { readings: await shown(), judged: {} };
+    // Of the search that it was fitted for, however many are shown.
+    const found = await this.#search(encoded, { ...options, nbest: NBEST }, decoder);
+    const judged = judge(confidence, found.readings, await this.#measure(encoded, options, decoder, found));
+    return { readings: nbest > 1 ? [...found.readings, ...(await shown())] : found.readings, judged };
+  }
+
+  /** Measures of the best hypothesis (confidence.js); null without one. */
+  async #measure(encoded, options, decoder, { hypotheses, readings }) {
+    if (hypotheses.length === 0) return null;
+    const [best] = hypotheses;
     let freeScore = best.score;
     if (options.constraint !== "none") {
       const room = { max_length: Math.min(options.max_length, best.tokens.length + FREE_ROOM) };
@@ -132,7 +139,7 @@ export class Model {
     }
     const labels = best.tokens.filter((token) => !this.tokenizer.tags.has(token));
     const cost = encoded.ctc ? ctcCost(this.#scorer(encoded), labels) : 0;
-    return { ...found, measures: measure(found.readings, best.tokens.length + 1, freeScore, cost) };
+    return measure(readings, best.tokens.length + 1, freeScore, cost);
   }
 
   async #search(encoded, options, decoder) {

@@ -93,6 +93,7 @@ class Listening {
   #microphone = null;
   #stream = null;
   #pending = []; // samples from before the stream is open
+  #utterance = null; // a mark of the one that is open: others' streams may still have events
   #state = "idle"; // opening, listening, finishing
   #patience = 0;
   #hasResult = false;
@@ -113,11 +114,14 @@ class Listening {
     showWords("");
     find("result").classList.add("stale");
     this.#hasResult = false;
+    const utterance = (this.#utterance = Symbol());
+    const ofThis = (method) => (...values) => this.#utterance === utterance && method(...values);
     try {
-      this.#microphone = await openMicrophone((...piece) => this.#hear(...piece));
+      this.#microphone = await openMicrophone(ofThis((...piece) => this.#hear(...piece)));
       const options = { rate: this.#microphone.rate, nbest: NBEST };
-      const onEvent = (event) => this.#notice(event);
-      this.#stream = await this.#backend.openStream(options, onEvent, (trouble) => this.#end(trouble));
+      const onEvent = ofThis((event) => this.#notice(event));
+      const onClose = ofThis((trouble) => this.#end(trouble));
+      this.#stream = await this.#backend.openStream(options, onEvent, onClose);
       for (const samples of this.#pending.splice(0)) this.#stream.send(samples);
       this.#become("listening", "Listening. Press again when you have finished.");
       this.#patience = setTimeout(() => this.#finish(), PATIENCE_MS);
@@ -161,7 +165,7 @@ class Listening {
     clearTimeout(this.#patience);
     this.#microphone?.close();
     this.#stream?.close();
-    this.#microphone = this.#stream = null;
+    this.#microphone = this.#stream = this.#utterance = null;
     this.#pending = [];
     this.#startedAt = 0;
     this.#become("idle", this.#hasResult || error ? IDLE : SILENT);

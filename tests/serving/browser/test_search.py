@@ -1,6 +1,6 @@
 """Beam search in JavaScript finds Python's hypotheses."""
 
-# B utterances, K hypotheses, L positions, T frames, V vocabulary
+# L positions, T frames, V vocabulary
 
 import numpy as np
 import pytest
@@ -8,38 +8,15 @@ import pytest
 from atat.inference import constraints
 from atat.inference.beam_search import search
 from atat.inference.ctc_prefix_score import log_likelihood
+from tests.serving.browser.table_decoder import TABLE_DECODER, TableDecoder, as_json
 from tests.toy import log_softmax
 
 EXACT = 1e-3  # of scores, which Python has in float32
 
 
-class TableDecoder:
-    """Log-probabilities by position and last token; the state is the position."""
-
-    def __init__(self, log_probs_LVV):
-        self.log_probs_LVV = log_probs_LVV
-
-    def start(self, memory_BTD, mask_BT, num_hyps):
-        return Position(0)
-
-    def step(self, token_BK, state):
-        return self.log_probs_LVV[state.number % len(self.log_probs_LVV), token_BK], Position(
-            state.number + 1
-        )
-
-
-class Position:
-    def __init__(self, number):
-        self.number = number
-
-    def select(self, parent_BK):
-        return self
-
-    def select_utterances(self, index_B):
-        return self
-
-
-SEARCH = """
+SEARCH = (
+    TABLE_DECODER
+    + """
 const { search } = await import("./search.js");
 const { acceptorOf } = await import("./constraints.js");
 const { CtcPrefixScorer } = await import("./ctc.js");
@@ -47,20 +24,12 @@ const { about, cases } = data;
 const { symbols, eos, blank } = about.vocabulary;
 const V = symbols.length;
 return Promise.all(cases.map(({ logProbs, ctc, silent, constraint, ...options }) => {
-  const steps = logProbs.map((rows) => rows.map(floats));
-  const decoder = {
-    start: () => 0,
-    select: (parents, position) => position,
-    async step(tokens, position) {
-      const rows = tokens.flatMap((token) => [...steps[position % steps.length][token]]);
-      return { logProbs: Float32Array.from(rows), state: position + 1 };
-    },
-  };
   const scorer = ctc && new CtcPrefixScorer(floats(ctc), V, { blank, eos, silent });
   const acceptor = acceptorOf(about, constraint);
-  return search(decoder, { ...options, eos, ctc: scorer, acceptor });
+  return search(tableDecoder(logProbs), { ...options, eos, ctc: scorer, acceptor });
 }));
 """
+)
 
 
 def cases(rng, vocab_size, first_token, eos, tags):
@@ -96,12 +65,6 @@ def patient(vocab_size, first_token, eos, piece):
     scores = {"logProbs": log_probs_LVV, "ctc": None, "ctcWeight": 0.0, "silent": []}
     options = {"constraint": "none", "beam": 2, "nbest": 1, "maxLength": 14, "lengthBonus": 0.5}
     return scores | options | {"firstToken": first_token}
-
-
-def as_json(array):
-    if array is None:
-        return None
-    return np.where(np.isneginf(array), None, array.astype(object)).tolist()
 
 
 def test_search_finds_pythons_hypotheses_on_random_scores(run, about, bare_model):
