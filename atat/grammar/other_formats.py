@@ -13,7 +13,9 @@ from atat.grammar import grammar_text, hassil_file, sentences_ini, yaml_nodes
 from atat.grammar.expressions import GrammarFile
 from atat.grammar.yaml_nodes import YamlNode
 
-_INI = re.compile(r"(?:\s*(?:[#;].*)?\n)*\s*\[[\w.:/-]+\][ \t]*\n")
+# Lines that say nothing, then a section. White space without line ends, or blank lines are tried in
+# all ways to share them out.
+_INI = re.compile(r"(?:[^\S\n]*(?:[#;].*)?\n)*[^\S\n]*\[[\w.:/-]+\][ \t]*\r?\n")
 
 
 def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:

@@ -1,5 +1,7 @@
 """Rhasspy's sentences.ini: its syntax, its refusals, and hassil's sampler where both agree."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +97,22 @@ def test_what_is_kept_needs_no_list_beside_it(home, tmp_path):
 def test_the_form_is_known_by_its_name_or_its_first_section(tmp_path):
     for name, text in (("a.ini", "[Go]\ngo\n"), ("b.yaml", "# x\n\n[Go]\ngo\n")):
         assert sentences(load(tmp_path, text, name)) == {"go"}
+
+
+@pytest.mark.parametrize(
+    "before", ["\r\n", " \t\f\n; [x]\n\t", "#[x]\r\n  # y\r\n\r\n", "\n" * 5000]
+)
+def test_what_says_nothing_may_stand_before_the_first_section(tmp_path, before):
+    (tmp_path / "a.yaml").write_bytes(f"{before}[Go] \ngo\n".encode())
+    assert sentences(Grammar.load(tmp_path / "a.yaml")) == {"go"}
+
+
+def test_blank_lines_before_yaml_take_no_time(tmp_path):
+    start = time.perf_counter()
+    for line in ("\n", "  \n", "# x\n", " # [x\n"):
+        text = line * 5000 + "context: {expressions: {a: [go]}}\n"
+        assert sentences(load(tmp_path, text, "grammar.yaml")) == {"go"}
+    assert time.perf_counter() - start < 20
 
 
 DOUBLED = "".join(f"r{i} = <r{i + 1}> <r{i + 1}>\n" for i in range(15)) + "r15 = x\n"
