@@ -1,7 +1,7 @@
 """A grammar of commands: counts, samples and parses its sentences without ever listing them all."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -300,15 +300,21 @@ def _ambiguous_sentence(annotated: Automaton) -> str:
             else:
                 yield (), symbol, target
 
+    @cache
+    def by_word(state: int) -> dict[str | None, list[tuple[tuple[str, ...], int]]]:
+        """The same steps, of each word: a slot has thousands."""
+        found: dict[str | None, list[tuple[tuple[str, ...], int]]] = {}
+        for tags, word, after in steps(state):
+            found.setdefault(word, []).append((tags, after))
+        return found
+
     level: dict[tuple[int, int, bool], list[str]] = {(annotated.start, annotated.start, False): []}
     seen = set(level)
     while level:
         following: dict[tuple[int, int, bool], list[str]] = {}
         for (one, other, differ), sentence in level.items():
             for tags, word, after in steps(one):
-                for other_tags, other_word, other_after in steps(other):
-                    if word != other_word:
-                        continue
+                for other_tags, other_after in by_word(other).get(word, ()):
                     differs = differ or tags != other_tags
                     if word is None and differs:
                         return " ".join(sentence)

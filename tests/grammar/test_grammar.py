@@ -1,5 +1,6 @@
 import random
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def test_counts_readings_and_ambiguity_agree_with_listing_everything(tmp_path_fa
     if ambiguous:
         assert re.search("e.g. '(.*?)' is", lines[0]).group(1) in ambiguous
         assert f"{len(expected) - len(readings)} more readings" in lines[0]
+
+
+def test_ambiguity_of_slots_of_thousands_of_values_is_found_at_once(tmp_path):
+    letters = "abcdefghijklmnopqrst"
+    values = [f"v{a}{b}{c}" for a in letters for b in letters for c in letters][:3000]
+    text = f"""
+context:
+  expressions: {{a: [go $one:x], b: [go $two:y]}}
+  slots: {{one: [{", ".join(values)}], two: [{", ".join(["w", *values[1:]])}]}}
+"""
+    grammar = load(tmp_path, text)
+    assert grammar.count() == 3001
+    start = time.process_time()
+    (line,) = (line for line in grammar.warnings() if "ambiguous" in line)
+    assert "2999 more readings than sentences, e.g. 'go v" in line
+    assert time.process_time() - start < 5
 
 
 def test_parse_does_not_try_every_way_to_fail(tmp_path):
