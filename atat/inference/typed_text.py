@@ -277,7 +277,8 @@ def as_written(
     shown: dict[object, Reading] = {}
     for reading in readings:
         meaning = key(reading) or reading.semantics  # without tags each is its own
-        slots = grammar.fixed_slots.get(reading.intent or "", {}) | written(grammar, reading.slots)
+        intent = reading.intent or ""
+        slots = grammar.fixed_slots.get(intent, {}) | written(grammar, intent, reading.slots)
         shown.setdefault(meaning, replace(reading, slots=slots))
     best, spoken = next(iter(shown.values())), readings[0].slots
     return Result(
@@ -288,12 +289,14 @@ def as_written(
     )
 
 
-def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
-    """Slots as the grammar file writes their values, of slots as they are said."""
+def written(
+    grammar: Grammar, intent: str, slots: dict[str, str | list[str]]
+) -> dict[str, str | list[str]]:
+    """Slots as the grammar file writes an intent's values, of slots as they are said."""
     return {
-        name: grammar.written(name, value)
+        name: grammar.written(intent, name, value)
         if isinstance(value, str)
-        else [grammar.written(name, one) for one in value]
+        else [grammar.written(intent, name, one) for one in value]
         for name, value in slots.items()
     }
 

@@ -255,7 +255,7 @@ context:
   slots:
     room: [Living Room, TV  corner]
     time: ["8:30", 6 AM]
-    doctor: [Dr. Wu, living room]
+    doctor: [Dr. Wu, Living Room]
 """
     grammar = load(tmp_path, text)
     for name, spoken, written in [
@@ -273,13 +273,44 @@ context:
         ("code", "seven", "7"),
         ("digit", "zero", "0"),
         ("who", "doctor wu", "Dr. Wu"),
-        ("who", "living room", "Living Room"),  # the type that comes first in the file
+        ("who", "living room", "Living Room"),
         ("room", "cellar", "cellar"),
         ("nothing", "seven", "seven"),
     ]:
-        assert grammar.written(name, spoken) == written
+        assert grammar.written("set", name, spoken) == written
+    assert grammar.written("other", "minutes", "seven") == "seven"
     (frame,) = grammar.parse("set Living Room to five percent for seven minutes")
     assert frame.slots == (("room", "living room"), ("level", "five percent"), ("minutes", "seven"))
+
+
+LISTS = """
+context:
+  expressions:
+    light:
+      - "turn the light $switch:state"
+    alarm:
+      - "turn the alarm $guard:state"
+  slots:
+    switch: [{in: "on", out: "true"}, {in: "off", out: "false"}]
+    guard: [{in: "on", out: armed_away}, {in: "off", out: disarmed}]
+"""
+
+
+def test_slots_of_one_name_are_written_as_their_intent_has_them(tmp_path):
+    grammar = load(tmp_path, LISTS)
+    assert grammar.written("light", "state", "off") == "false"
+    assert grammar.written("alarm", "state", "off") == "disarmed"
+    values = grammar.written_values
+    assert values["light"] == {"state": {"on": "true", "off": "false"}}
+    assert values["alarm"] == {"state": {"on": "armed_away", "off": "disarmed"}}
+    grammar.spoken_values = True
+    assert grammar.written("alarm", "state", "off") == "off" and grammar.written_values == {}
+
+
+def test_an_intent_s_slot_has_one_written_form_of_a_value(tmp_path):
+    with pytest.raises(ValueError, match="slot 'state' of intent 'light': 'on' is wri") as error:
+        load(tmp_path, LISTS.replace("    alarm:\n", ""))
+    assert "both 'true' and 'armed_away'" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_what_is_spelled_out_and_what_is_not_english_is_warned_of(tmp_path):

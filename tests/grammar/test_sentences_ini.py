@@ -69,7 +69,9 @@ def test_sentences_are_what_the_file_says(home):
 
 def test_values_are_written_as_substitutions_say(home):
     written = {
-        name: {home.written(name, value) for value in values} for name, values in home.slots.items()
+        name: {home.written(intent, name, value) for value in values}
+        for name, values in home.slots.items()
+        for intent in (["Other"] if name == "color" else ["SetLight"])
     }
     assert written == {
         "room": {"kitchen", "lounge", "bedroom", "the bedroom"},

@@ -316,3 +316,11 @@ def test_the_grammar_s_words_are_not_read_into_others(load):
     typed = load(GRAMMAR)
     assert typed.read("set the volume to 10").slots == {"level": "ten"}
     assert typed.read("set the volume to 10 20") is None
+
+
+def test_slots_of_one_name_are_written_as_their_intent_has_them(load):
+    typed = load(
+        "[Light]\nlight (on:true | off:false){state}\n[Alarm]\nalarm (off:disarmed){state}\n"
+    )
+    assert typed.read("light off").slots == {"state": "false"}
+    assert typed.read("alarm off").slots == {"state": "disarmed"}
