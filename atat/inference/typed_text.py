@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Unpack
 
 from atat.grammar.grammar import Grammar
-from atat.grammar.spelling import spell_out
+from atat.grammar.spelling import cardinal, spell_out
 from atat.inference.result import About, Reading, Result, read, score_of
 from atat.semantics import target_sequence
 from atat.semantics.text_normalization import normalize
@@ -24,6 +24,13 @@ from atat.semantics.text_normalization import normalize
 FILLERS = (
     *("uh", "um", "uhm", "er", "erm", "hm", "hmm", "mm", "ah", "oh", "eh", "well", "just"),
     *("please", "kindly", "thanks", "thank you", "ok", "okay", "hey", "hi", "hello", "o'clock"),
+)
+# Beside these "oh" is zero.
+NUMBER_WORDS = frozenset(
+    (
+        "point",
+        *(word for n in (*range(20), *range(20, 101, 10), 1000) for word in cardinal(n).split()),
+    )
 )
 # And what does not at the beginning.
 OPENINGS = (
@@ -182,7 +189,10 @@ class TypedText:
         phrases: tuple[str, ...] = FILLERS
         if all(before in FILLERS for before in words[:place]):
             phrases = (*FILLERS, *OPENINGS)
-        for phrase in phrases:
+        is_zero = word == "oh" and beside_number(words, place)
+        if is_zero:
+            yield 1, ("zero",), 1
+        for phrase in phrases if not is_zero else ():
             parts = tuple(phrase.split())
             if words[place : place + len(parts)] == parts:
                 yield len(parts), (), 1
@@ -234,6 +244,17 @@ def said(text: str) -> str:
     'set the x-ray for seven thirty pm please'
     """
     return normalize(spell_out(text), HYPHEN)
+
+
+def beside_number(words: Words, place: int) -> bool:
+    """Whether the next word of a text before or after a place is a number; fillers are none.
+
+    >>> beside_number(("room", "5", "oh", "oh", "five"), 2), beside_number(("oh", "room", "5"), 0)
+    (True, False)
+    """
+    sides = words[:place][::-1], words[place + 1 :]
+    nearest = (next((word for word in side if word not in FILLERS), "") for side in sides)
+    return any(word in NUMBER_WORDS or any(map(str.isdigit, word)) for word in nearest)
 
 
 def bare(word: str) -> str:

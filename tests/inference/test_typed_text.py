@@ -324,3 +324,29 @@ def test_slots_of_one_name_are_written_as_their_intent_has_them(load):
     )
     assert typed.read("light off").slots == {"state": "false"}
     assert typed.read("alarm off").slots == {"state": "disarmed"}
+
+
+ROOMS = """
+context:
+  expressions: {call: ["call room $n:a $n:b", "call $n:a $n:b $n:c"], wait: [wait five minutes]}
+  slots: {n: [%s]}
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["room 5 oh 5", "room five oh five", "room oh 5 5", "room 5 uh oh, oh 5", "room 5 5 oh"]
+)
+def test_oh_beside_a_number_is_not_left_out(load, text):
+    for numbers in ("five", "five, zero"):
+        typed = load(ROOMS % numbers)
+        assert typed.read(f"call {text}") is None and typed.near(f"call {text}") is None
+
+
+def test_oh_among_numbers_is_zero_and_elsewhere_nothing(load):
+    typed = load(ROOMS % "five, zero")
+    assert typed.read("call 5 oh 5").slots == {"a": "five", "b": "zero", "c": "five"}
+    assert typed.read("Oh, call room 5 5").slots == {"a": "five", "b": "five"}
+    assert typed.read("oh wait, oh, five minutes") is None
+    assert typed.read("oh wait five minutes oh").intent == "wait"
+    typed = load("context: {expressions: {a: [at seven oh five], b: [at seven five]}}")
+    assert [typed.read(text).intent for text in ("at 7:05", "at 7 oh 5", "at 7 5")] == [*"aab"]
