@@ -15,10 +15,10 @@ from dataclasses import asdict, replace
 from typing import Unpack
 
 from atat.grammar.grammar import Grammar
-from atat.grammar.spelling import cardinal, spell_out
+from atat.grammar.spelling import cardinal, left_sign, spell_out
 from atat.inference.result import About, Reading, Result, read, score_of
 from atat.semantics import target_sequence
-from atat.semantics.text_normalization import normalize
+from atat.semantics.text_normalization import normalize, visible
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.
 FILLERS = (
@@ -97,12 +97,12 @@ class TypedText:
         >>> typed.sentence("Uh, set the kitchen lights to 50%, please!")  # doctest: +SKIP
         'set the kitchen lights to fifty percent'
         """
-        return next(itertools.chain.from_iterable(map(self._search, spellings(text))), None)
+        return next(itertools.chain.from_iterable(map(self._search, readable(text))), None)
 
     def near(self, text: str) -> str | None:
         """The sentence that a text differs from by determiners; None unless all such mean one."""
         found: dict[object, str] = {}
-        for words in spellings(text):
+        for words in readable(text):
             for sentence in self._search(words, MAX_EDITS):
                 for frame in self.grammar.parse(sentence):
                     found.setdefault(frame.key, sentence)
@@ -121,6 +121,8 @@ class TypedText:
 
     def why_not(self, text: str) -> str:
         """Why a text that is no sentence of the grammar is refused, in one line."""
+        if sign := left_sign(visible(text)):
+            return f"'{sign}' before a number is not read, expected it in words"
         if unknown := self.unknown(text):
             words = ", ".join(f"'{word}'" for word in unknown)
             return f"the grammar has no word{'s' if len(unknown) > 1 else ''} {words}"
@@ -237,13 +239,19 @@ def spellings(text: str) -> list[Words]:
     return [tuple(words.split()) for words in dict.fromkeys((as_typed, spelled)) if words]
 
 
+def readable(text: str) -> list[Words]:
+    """As `spellings`; none of a text with a sign that makes another number of one, as in "<5"."""
+    found = spellings(text)
+    return found if left_sign(visible(text)) is None else []
+
+
 def said(text: str) -> str:
     """The words of a text as grammars have them: spelled out, with hyphens.
 
     >>> said("Set the X-ray for 7:30 p.m., please!")
     'set the x-ray for seven thirty pm please'
     """
-    return normalize(spell_out(text), HYPHEN)
+    return normalize(spell_out(visible(text)), HYPHEN)
 
 
 def beside_number(words: Words, place: int) -> bool:

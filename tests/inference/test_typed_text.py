@@ -350,3 +350,45 @@ def test_oh_among_numbers_is_zero_and_elsewhere_nothing(load):
     assert typed.read("oh wait five minutes oh").intent == "wait"
     typed = load("context: {expressions: {a: [at seven oh five], b: [at seven five]}}")
     assert [typed.read(text).intent for text in ("at 7:05", "at 7 oh 5", "at 7 5")] == [*"aab"]
+
+
+RANGE = "[Set]\nset to (-10..20){n} [(0..20){m}]\n[Wait]\na five minute timer\n"
+
+
+@pytest.mark.parametrize("minus", ["-", "- ", "\u2212", "\u2212 ", "\u2013", "\u200b-\u200b"])
+def test_a_minus_before_a_number_is_read(load, minus):
+    assert load(RANGE).read(f"set to {minus}5").slots == {"n": "-5"}
+    assert load(RANGE.replace("-10", "0")).read(f"set to {minus}5") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "set to <5",
+            "set to < 5",
+            "set to 1/2",
+            "set to 10\u201320",
+            "set to 10-20",
+            "set to ~5",
+        ),
+        *(
+            "set to 10 - 20",
+            "set to 10\u201420",
+            "set to \u20145",
+            "set to 1\u20442",
+            "set to <\u200b5",
+        ),
+        *("set to 5*6", "a <5-minute timer", "set to \uff0d5", "set to 5\u00b2", "set to +5"),
+    ],
+)
+def test_a_number_is_not_read_without_its_sign(load, text):
+    typed = load(RANGE)
+    assert typed.read(text) is None and typed.near(text) is None and typed.refused(text).reason
+
+
+def test_a_sign_that_is_not_read_is_named(load):
+    typed = load(RANGE)
+    assert typed.why_not("set to <5") == "'<' before a number is not read, expected it in words"
+    assert typed.read("set to (5), #7!").slots == {"n": "5", "m": "7"}
+    assert typed.read("A 5-minute timer").intent == "Wait"
