@@ -9,13 +9,14 @@ A section is an intent, a line a sentence or `name = rule`. `[a]` may be left ou
 of, `{name}` makes a slot of what stands before it, `said:written` and `{name:written}` write a
 value in another way, `<Intent.rule>` is another intent's rule, `$list` the lines of the file
 `slots/list` beside this one, `0..100,5` a range, `(:){name:value}` a slot that nobody says.
+Brackets hold whole words.
 Source: rhasspy.readthedocs.io/en/latest/training.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from atat.grammar.expressions import MAX_BYTES, MAX_DEPTH, Expression, GrammarFile, Slot
@@ -135,10 +136,22 @@ class _Reader:
                 raise self.error(f"'{text[place]}' in '{text[:60]}' is not supported")
             tokens.append(match)
             place = match.end()
+        self.check_whole_words(text, tokens)
         tokens.reverse()  # the next one is popped
         piece = self.alternatives(text, tokens, "", 0)
         self.kept.append(piece)
         return piece
+
+    def check_whole_words(self, text: str, tokens: list[re.Match[str]]) -> None:
+        """Refuse a bracket that touches a word: what it holds would be words of their own."""
+        for left, right in pairwise(tokens):
+            ends = re.search(r"[^\W_]$|'$", left["text"] or "")
+            begins = re.match(r"[^\W_]|'", right["text"] or "")
+            if (ends and right[0][0] in "([<") or (begins and left[0][-1] in ")]>}"):
+                raise self.error(
+                    f"'{left[0]}{right[0]}' in '{text[:60]}': brackets hold whole words, expected "
+                    "a space between (write (light | lights), not light[s])"
+                )
 
     def alternatives(
         self, text: str, tokens: list[re.Match[str]], closing: str, depth: int

@@ -91,6 +91,12 @@ def test_an_intent_keeps_its_fixed_slots(tmp_path):
     assert sentences(grammar) == {"lights on", "off"}
 
 
+def test_brackets_may_touch_each_other_and_punctuation(tmp_path):
+    line = '\\[please], (go)[<r>]: say (x|y:(z)){n}, (50)% "[q]" c:(d e) a'
+    said = sentences(load(tmp_path, f"[A]\nr = b\n{line}\n"))
+    assert "please go b say x fifty percent q c a" in said and len(said) == 2**4
+
+
 def test_what_is_kept_needs_no_list_beside_it(home, tmp_path):
     (tmp_path / "other").mkdir()
     assert sentences(load(tmp_path / "other", home.text, "grammar.yaml")) == sentences(home)
@@ -141,6 +147,11 @@ REFUSED = [
     ("[A]\ngo on!upper\n", "ini:2: '!upper': converters are not run"),
     ("[A]\ngo (a){b c}\n", "ini:2: tag '{b c}', expected"),
     ("[A]\n{a} go\n", "ini:2: '{a}' in '{a} go' stands after nothing"),
+    ("[A]\none minute[s]\n", r"ini:2: 'minute\[' in 'one minute\[s\]': brackets hold whole words"),
+    ("[A]\nr = (bed|living)room\n<r>\n", r"ini:2: '\)room' in '\(bed\|living\)room': brackets"),
+    ("[A]\nr = light\nthe <r>s\n", "ini:3: '<r>s' in 'the <r>s': brackets hold whole words"),
+    ("[A]\n[cat]'s\n", r"ini:2: '\]'s' in '\[cat\]'s': brackets hold whole words"),
+    ("[A]\n(one){n}s\n", r"ini:2: '{n}s' in '\(one\){n}s': brackets hold whole words"),
     ("[A]\ngo {a\n", r"ini:2: '\{' in 'go \{a' is not supported"),
     ("[A]\ngo [on]{a}\n", "ini:2: slot 'a' can be said with no word"),
     ("[A]\ngo ((on){a} now){b}\n", "ini:2: slot 'a' stands within another slot"),
