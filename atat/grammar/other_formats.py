@@ -18,6 +18,12 @@ from atat.grammar.yaml_nodes import YamlNode
 _INI = re.compile(r"(?:[^\S\n]*(?:[#;].*)?\n)*[^\S\n]*\[[\w.:/-]+\][ \t]*\r?\n")
 
 
+def lists_beside(path: Path) -> list[Path]:
+    """The files of lists that a grammar file names and has beside it; none of most forms."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return sentences_ini.lists(path, text) if _is_ini(path, text) else []
+
+
 def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
     """A grammar file in the form of grammar_file.py.
 
@@ -33,7 +39,7 @@ def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
     """
     root, content = None, None
     try:
-        if path.suffix == ".ini" or _INI.match(text):
+        if _is_ini(path, text):
             content = sentences_ini.read(path, text)
         else:
             root = yaml_nodes.root(path, text)
@@ -45,6 +51,10 @@ def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
         raise ValueError(f"{path}: rules and brackets are nested too deeply") from error
     assert root is not None
     return root, text, [] if content is None else content.notes
+
+
+def _is_ini(path: Path, text: str) -> bool:
+    return path.suffix == ".ini" or _INI.match(text) is not None
 
 
 def _templates(path: Path, root: YamlNode) -> GrammarFile | None:

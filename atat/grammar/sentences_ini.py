@@ -73,6 +73,31 @@ def read(path: Path, text: str) -> GrammarFile:
     return _Reader(path).read(text)
 
 
+def lists(path: Path, text: str) -> list[Path]:
+    """The files that the lists of such a file are in, those that lists name too, as far as they are
+    there; a list that only a comment names may be among them.
+
+    Args:
+        path: of the file.
+        text: what it has.
+    """
+    found: dict[Path, None] = {}
+    left = [text]
+    while left:
+        for name in re.findall(r"\$([\w./,-]+)", left.pop()):
+            file = _list_file(path, name)
+            if file is not None and file not in found and file.is_file():
+                found[file] = None
+                left.append(file.read_text(encoding="utf-8", errors="replace"))
+    return list(found)
+
+
+def _list_file(path: Path, name: str) -> Path | None:
+    """Where a list is looked for; None where it is a program with arguments."""
+    is_plain = re.fullmatch(r"[\w-]+(/[\w-]+)*", name)
+    return path.parent / "slots" / name if is_plain else None
+
+
 class _Reader:
     """One pass over the lines; rules are parsed as they are used."""
 
@@ -269,9 +294,9 @@ class _Reader:
         """The lines of a list's file."""
         key = "$", name
         if key not in self.parsed:
-            if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name):
+            file = _list_file(self.path, name)
+            if file is None:
                 raise self.error(f"list '${name}': programs with arguments are not run")
-            file = self.path.parent / "slots" / name
             if not file.is_file():
                 raise self.error(
                     f"list '${name}': there is no {file} (programs are not run); write it as a "
