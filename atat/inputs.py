@@ -48,7 +48,7 @@ def main() -> None:
     settings = config_file.load(args.config, args.overrides)
     if args.init_from is not None:
         check_experiment(Path(args.init_from))
-    lines = list(of_data(settings, args.corpus_dir, args.grammar, args.init_from))
+    lines = list(of_data(settings, args.corpus_dir, args.grammar, args.init_from, _lists_beside))
     for training in table.order(args.experiment):
         check_seed(training, args.overrides)
         own = config_file.load(args.config, args.overrides, [training.config])
@@ -71,6 +71,12 @@ def main() -> None:
             where = os.path.join(args.expdir, start) if start is not None else ""
             lines.append(f"train {training.name} {where}")
     print("\n".join(lines))
+
+
+def _lists_beside(grammar: Path) -> list[Path]:
+    from atat.grammar.other_formats import lists_beside  # recipes without a grammar start sooner
+
+    return lists_beside(grammar)
 
 
 if __name__ == "__main__":

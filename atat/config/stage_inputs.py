@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ def of_data(
     corpus_dir: str | None,
     grammar: str | None,
     init_from: str | None = None,
+    lists_beside: Callable[[Path], list[Path]] | None = None,
 ) -> Iterator[str]:
     """Lines of stages 1 to 3.
 
@@ -27,6 +28,7 @@ def of_data(
         corpus_dir: its path counts, not what is in it.
         grammar: a file, whose content counts; None for the one that the settings name.
         init_from: the directory of a start, whose pieces of words the tokenizer takes.
+        lists_beside: gives the files that a grammar has beside it, whose content counts too.
 
     Raises:
         FileNotFoundError: there is no such grammar.
@@ -38,7 +40,8 @@ def of_data(
     if grammar is not None:
         if not Path(grammar).is_file():
             raise FileNotFoundError(f"{grammar}: no such grammar")
-        yield _line(1, "-", "grammar", sha256(Path(grammar).read_bytes())[:16])
+        files = [Path(grammar), *(lists_beside(Path(grammar)) if lists_beside else ())]
+        yield _line(1, "-", "grammar", sha256(*(one.read_bytes() for one in files))[:16])
     if init_from is not None and settings.tokenizer.pieces_of_start:
         yield _line(3, "-", "init_from", str(Path(init_from).resolve()))
     yield from _lines(settings, DATA_STAGES, "-")

@@ -1,7 +1,7 @@
 """A grammar of commands: counts, samples and parses its sentences without ever listing them all."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -38,28 +38,38 @@ class Grammar:
         self._notes = content.notes
         kinds = list(self.slot_types)
         found = [
-            (kinds.index(slot.type), slot)
-            for expressions in self.expressions.values()
+            (kinds.index(slot.type), intent, slot)
+            for intent, expressions in self.expressions.items()
             for expression in expressions
             for slot in slots_of(expression)
         ]
         self.slots: dict[str, tuple[str, ...]] = {}
-        for _, slot in sorted(found, key=lambda pair: pair[0]):
+        self._written: dict[str, dict[str, dict[str, str]]] = {}
+        for _, intent, slot in sorted(found, key=lambda one: one[0]):
             values = self.slots.get(slot.name, ()) + self.slot_types[slot.type]
             self.slots[slot.name] = tuple(dict.fromkeys(values))
-        self._written: dict[str, dict[str, str]] = {}
-        for _, slot in sorted(found, key=lambda pair: pair[0]):
-            known = self._written.setdefault(slot.name, {})
-            self._written[slot.name] = content.written[slot.type] | known
+            self._add_written(intent, slot.name, content.written[slot.type])
 
     @classmethod
     def load(cls, path: str | Path) -> "Grammar":
         """Read a grammar file.
 
         Raises:
-            FileNotFoundError, ValueError: as `grammar_file.read`, one line with file and line.
+            FileNotFoundError, ValueError: as `grammar_file.read`, one line with file and line; or
+                an intent's slot has two written forms of one value.
         """
         return cls(path, grammar_file.read(path))
+
+    def _add_written(self, intent: str, slot_name: str, values: dict[str, str]) -> None:
+        """Note how an intent's slot is written; ValueError where it is otherwise already."""
+        known = self._written.setdefault(intent, {}).setdefault(slot_name, {})
+        for spoken, value in values.items():
+            if known.setdefault(spoken, value) != value:
+                raise ValueError(
+                    f"{self.path}: slot '{slot_name}' of intent '{intent}': '{spoken}' is written "
+                    f"both '{known[spoken]}' and '{value}', expected one form (give the slots "
+                    "different names, or the sentences different intents)"
+                )
 
     def automaton(self, with_tags: bool = True) -> Automaton:
         """The minimal automaton of all target sequences, or of all sentences (no tags).
@@ -104,30 +114,33 @@ class Grammar:
         """As `parse`, as target sequences."""
         return list(islice(_readings(self._annotated, words.lower().split()), MAX_READINGS))
 
-    def written(self, slot_name: str, spoken: str) -> str:
+    def written(self, intent: str, slot_name: str, spoken: str) -> str:
         """A slot's value as the grammar file writes it, and built-in numbers as Rhino gives them.
 
         Args:
+            intent: as in semantics; slots of one name are written as their intent has them.
             slot_name: as in semantics.
-            spoken: the value as sentences and semantics have it, in words. Where several types
-                under the slot's name have it, the first in the file decides; what none has comes
-                back as it is.
+            spoken: the value as sentences and semantics have it, in words. What the intent's slot
+                cannot be comes back as it is.
 
-        >>> grammar.written("minutes", "twenty five")  # doctest: +SKIP
+        >>> grammar.written("setTimer", "minutes", "twenty five")  # doctest: +SKIP
         '25'
         """
         if self.spoken_values:
             return spoken
-        return self._written.get(slot_name, {}).get(spoken, spoken)
+        return self._written.get(intent, {}).get(slot_name, {}).get(spoken, spoken)
 
     @property
-    def written_values(self) -> dict[str, dict[str, str]]:
-        """Slot -> spoken value -> as `written` has it, where that differs."""
+    def written_values(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Intent -> slot -> spoken value -> as `written` has it, where that differs."""
         if self.spoken_values:
             return {}
         return {
-            name: {spoken: value for spoken, value in values.items() if spoken != value}
-            for name, values in self._written.items()
+            intent: {
+                name: {spoken: value for spoken, value in values.items() if spoken != value}
+                for name, values in slots.items()
+            }
+            for intent, slots in self._written.items()
         }
 
     def with_meaning(self, frame: target_sequence.Frame) -> Automaton | None:
@@ -300,15 +313,21 @@ def _ambiguous_sentence(annotated: Automaton) -> str:
             else:
                 yield (), symbol, target
 
+    @cache
+    def by_word(state: int) -> dict[str | None, list[tuple[tuple[str, ...], int]]]:
+        """The same steps, of each word: a slot has thousands."""
+        found: dict[str | None, list[tuple[tuple[str, ...], int]]] = {}
+        for tags, word, after in steps(state):
+            found.setdefault(word, []).append((tags, after))
+        return found
+
     level: dict[tuple[int, int, bool], list[str]] = {(annotated.start, annotated.start, False): []}
     seen = set(level)
     while level:
         following: dict[tuple[int, int, bool], list[str]] = {}
         for (one, other, differ), sentence in level.items():
             for tags, word, after in steps(one):
-                for other_tags, other_word, other_after in steps(other):
-                    if word != other_word:
-                        continue
+                for other_tags, other_after in by_word(other).get(word, ()):
                     differs = differ or tags != other_tags
                     if word is None and differs:
                         return " ".join(sentence)

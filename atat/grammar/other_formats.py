@@ -13,7 +13,15 @@ from atat.grammar import grammar_text, hassil_file, sentences_ini, yaml_nodes
 from atat.grammar.expressions import GrammarFile
 from atat.grammar.yaml_nodes import YamlNode
 
-_INI = re.compile(r"(?:\s*(?:[#;].*)?\n)*\s*\[[\w.:/-]+\][ \t]*\n")
+# Lines that say nothing, then a section. White space without line ends, or blank lines are tried in
+# all ways to share them out.
+_INI = re.compile(r"(?:[^\S\n]*(?:[#;].*)?\n)*[^\S\n]*\[[\w.:/-]+\][ \t]*\r?\n")
+
+
+def lists_beside(path: Path) -> list[Path]:
+    """The files of lists that a grammar file names and has beside it; none of most forms."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return sentences_ini.lists(path, text) if _is_ini(path, text) else []
 
 
 def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
@@ -31,7 +39,7 @@ def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
     """
     root, content = None, None
     try:
-        if path.suffix == ".ini" or _INI.match(text):
+        if _is_ini(path, text):
             content = sentences_ini.read(path, text)
         else:
             root = yaml_nodes.root(path, text)
@@ -43,6 +51,10 @@ def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
         raise ValueError(f"{path}: rules and brackets are nested too deeply") from error
     assert root is not None
     return root, text, [] if content is None else content.notes
+
+
+def _is_ini(path: Path, text: str) -> bool:
+    return path.suffix == ".ini" or _INI.match(text) is not None
 
 
 def _templates(path: Path, root: YamlNode) -> GrammarFile | None:

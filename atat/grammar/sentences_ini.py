@@ -9,13 +9,14 @@ A section is an intent, a line a sentence or `name = rule`. `[a]` may be left ou
 of, `{name}` makes a slot of what stands before it, `said:written` and `{name:written}` write a
 value in another way, `<Intent.rule>` is another intent's rule, `$list` the lines of the file
 `slots/list` beside this one, `0..100,5` a range, `(:){name:value}` a slot that nobody says.
+Brackets hold whole words.
 Source: rhasspy.readthedocs.io/en/latest/training.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from atat.grammar.expressions import MAX_BYTES, MAX_DEPTH, Expression, GrammarFile, Slot
@@ -70,6 +71,31 @@ def read(path: Path, text: str) -> GrammarFile:
         ValueError: what is wrong with it, or has no counterpart here, with file and line.
     """
     return _Reader(path).read(text)
+
+
+def lists(path: Path, text: str) -> list[Path]:
+    """The files that the lists of such a file are in, those that lists name too, as far as they are
+    there; a list that only a comment names may be among them.
+
+    Args:
+        path: of the file.
+        text: what it has.
+    """
+    found: dict[Path, None] = {}
+    left = [text]
+    while left:
+        for name in re.findall(r"\$([\w./,-]+)", left.pop()):
+            file = _list_file(path, name)
+            if file is not None and file not in found and file.is_file():
+                found[file] = None
+                left.append(file.read_text(encoding="utf-8", errors="replace"))
+    return list(found)
+
+
+def _list_file(path: Path, name: str) -> Path | None:
+    """Where a list is looked for; None where it is a program with arguments."""
+    is_plain = re.fullmatch(r"[\w-]+(/[\w-]+)*", name)
+    return path.parent / "slots" / name if is_plain else None
 
 
 class _Reader:
@@ -135,10 +161,22 @@ class _Reader:
                 raise self.error(f"'{text[place]}' in '{text[:60]}' is not supported")
             tokens.append(match)
             place = match.end()
+        self.check_whole_words(text, tokens)
         tokens.reverse()  # the next one is popped
         piece = self.alternatives(text, tokens, "", 0)
         self.kept.append(piece)
         return piece
+
+    def check_whole_words(self, text: str, tokens: list[re.Match[str]]) -> None:
+        """Refuse a bracket that touches a word: what it holds would be words of their own."""
+        for left, right in pairwise(tokens):
+            ends = re.search(r"[^\W_]$|'$", left["text"] or "")
+            begins = re.match(r"[^\W_]|'", right["text"] or "")
+            if (ends and right[0][0] in "([<") or (begins and left[0][-1] in ")]>}"):
+                raise self.error(
+                    f"'{left[0]}{right[0]}' in '{text[:60]}': brackets hold whole words, expected "
+                    "a space between (write (light | lights), not light[s])"
+                )
 
     def alternatives(
         self, text: str, tokens: list[re.Match[str]], closing: str, depth: int
@@ -256,9 +294,9 @@ class _Reader:
         """The lines of a list's file."""
         key = "$", name
         if key not in self.parsed:
-            if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name):
+            file = _list_file(self.path, name)
+            if file is None:
                 raise self.error(f"list '${name}': programs with arguments are not run")
-            file = self.path.parent / "slots" / name
             if not file.is_file():
                 raise self.error(
                     f"list '${name}': there is no {file} (programs are not run); write it as a "

@@ -24,6 +24,14 @@ _ORDINAL = re.compile(r"(?<![\w.,:-])([1-9]\d{0,3})(?:st|nd|rd|th)(?!\w)", re.IG
 # Up to 9999; other digits (a telephone number, 007) stay.
 _NUMBER = re.compile(r"(?<![\w.,:-])(0|[1-9]\d{0,3}|[1-9],\d{3})(?:\.(\d+))?(?![\w:-]|[.,]\d)")
 _SIGN = re.compile(rf"(?<=\d) ?([%\u00b0])(?![\w%])|(?<!\S)([{''.join(_SIGNS)}])(?!\S)")
+_MINUS = re.compile(r"(?<!\w)[-\u2212\u2013] ?(?=\d)")
+# What a number may stand behind without being another for it: brackets, quotes, commas, #.
+_PARTING = r".,;:!?()\[\]{}\"'`#\u00a1\u00ab\u00b4\u00bb\u00bf\u2018-\u201f\u2026"
+_DASH = r"-\u2010-\u2015\u2212"
+_LEFT_SIGN = re.compile(
+    rf"(?:(?<=\d)(?: ?[ap]m| percent| degrees)? ?([{_DASH}])|(?<!\w)([{_DASH}])"
+    rf"|([^{_DASH}\w\s{_PARTING}])) ?(?=(?:minus )?\d)|(?<=\d)([\"'\u2018-\u201f])(?=\d)"
+)
 _COMPOUND = re.compile(
     r"(?<![\w-])((?:twen|thir|for|fif|six|seven|eigh|nine)ty)-((?:one|two|three|four|five|six|seven"
     r"|eight|nine|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)(?![\w-]))",
@@ -39,10 +47,10 @@ _BEFORE_YEAR = re.compile(
 def spell_out(text: str) -> str:
     """Write a text as it is said.
 
-    Whole numbers up to 9999, decimals, ordinals, times, money, percent and degrees, signs that
-    stand alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a year after "in",
-    "since", "until", "year" or a month. What is not known stays as it is, as do letter case and all
-    that is in words already.
+    Whole numbers up to 9999, decimals, ordinals, times, money, percent and degrees, a minus before
+    a number, signs that stand alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a
+    year after "in", "since", "until", "year" or a month. What is not known stays as it is, as do
+    letter case and all that is in words already.
 
     >>> spell_out("wake Dr. Wu at 8:30 or 6 a.m., not at 7")
     'wake doctor Wu at eight thirty or six am, not at seven'
@@ -50,17 +58,33 @@ def spell_out(text: str) -> str:
     'fifty percent of one thousand two hundred fifty at twenty one point five degrees, Twenty One times'
     >>> spell_out("the 2nd of May 2026"), spell_out("12:05, 7:00 and 7:00pm")
     ('the second of May twenty twenty six', "twelve oh five, seven o'clock and seven pm")
-    >>> spell_out("it's model A4, call 555123 or 007")
-    "it's model A4, call 555123 or 007"
+    >>> spell_out("-5 or \u2212 0.5"), spell_out("it's model A4-7, call 555123 or 007")
+    ('minus five or minus zero point five', "it's model A4-7, call 555123 or 007")
     """  # noqa: E501
-    text = _TITLE.sub(lambda match: _TITLES[match[1].lower()], text)
-    text = _MONEY.sub(_money, text)
-    text = _HALF_DAY.sub(lambda match: f" {match[1].lower()}m", text)
-    text = _TIME.sub(_time, text)
-    text = _SIGN.sub(lambda m: f" {_SIGNS[m[1]]}" if m[1] else _SIGNS[m[2]], text)
+    text = _TIME.sub(_time, _spell_signs(text))
     text = _ORDINAL.sub(lambda match: ordinal(int(match[1])), text)
     text = _NUMBER.sub(_number, text)
     return _COMPOUND.sub(r"\1 \2", text)
+
+
+def left_sign(text: str) -> str | None:
+    """The first sign before or between numbers that `spell_out` has no words for; None without.
+
+    >>> left_sign("set to <5"), left_sign("1/2"), left_sign("10-20"), left_sign("10am-12pm")
+    ('<', '/', '-', '-')
+    >>> left_sign("-5 or $5, (5) + 5% at 5:30; a 5-minute walk - for #5")
+    """
+    match = _LEFT_SIGN.search(_spell_signs(text))
+    return next(filter(None, match.groups())) if match is not None else None
+
+
+def _spell_signs(text: str) -> str:
+    """A text with what stands around numbers in words; titles too."""
+    text = _TITLE.sub(lambda match: _TITLES[match[1].lower()], text)
+    text = _MONEY.sub(_money, text)
+    text = _MINUS.sub("minus ", text)
+    text = _HALF_DAY.sub(lambda match: f" {match[1].lower()}m", text)
+    return _SIGN.sub(lambda m: f" {_SIGNS[m[1]]}" if m[1] else _SIGNS[m[2]], text)
 
 
 class NotAWordError(ValueError):

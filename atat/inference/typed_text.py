@@ -15,15 +15,22 @@ from dataclasses import asdict, replace
 from typing import Unpack
 
 from atat.grammar.grammar import Grammar
-from atat.grammar.spelling import spell_out
+from atat.grammar.spelling import cardinal, left_sign, spell_out
 from atat.inference.result import About, Reading, Result, read, score_of
 from atat.semantics import target_sequence
-from atat.semantics.text_normalization import normalize
+from atat.semantics.text_normalization import normalize, visible
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.
 FILLERS = (
     *("uh", "um", "uhm", "er", "erm", "hm", "hmm", "mm", "ah", "oh", "eh", "well", "just"),
     *("please", "kindly", "thanks", "thank you", "ok", "okay", "hey", "hi", "hello", "o'clock"),
+)
+# Beside these "oh" is zero.
+NUMBER_WORDS = frozenset(
+    (
+        "point",
+        *(word for n in (*range(20), *range(20, 101, 10), 1000) for word in cardinal(n).split()),
+    )
 )
 # And what does not at the beginning.
 OPENINGS = (
@@ -90,12 +97,12 @@ class TypedText:
         >>> typed.sentence("Uh, set the kitchen lights to 50%, please!")  # doctest: +SKIP
         'set the kitchen lights to fifty percent'
         """
-        return next(itertools.chain.from_iterable(map(self._search, spellings(text))), None)
+        return next(itertools.chain.from_iterable(map(self._search, readable(text))), None)
 
     def near(self, text: str) -> str | None:
         """The sentence that a text differs from by determiners; None unless all such mean one."""
         found: dict[object, str] = {}
-        for words in spellings(text):
+        for words in readable(text):
             for sentence in self._search(words, MAX_EDITS):
                 for frame in self.grammar.parse(sentence):
                     found.setdefault(frame.key, sentence)
@@ -114,6 +121,8 @@ class TypedText:
 
     def why_not(self, text: str) -> str:
         """Why a text that is no sentence of the grammar is refused, in one line."""
+        if sign := left_sign(visible(text)):
+            return f"'{sign}' before a number is not read, expected it in words"
         if unknown := self.unknown(text):
             words = ", ".join(f"'{word}'" for word in unknown)
             return f"the grammar has no word{'s' if len(unknown) > 1 else ''} {words}"
@@ -182,7 +191,10 @@ class TypedText:
         phrases: tuple[str, ...] = FILLERS
         if all(before in FILLERS for before in words[:place]):
             phrases = (*FILLERS, *OPENINGS)
-        for phrase in phrases:
+        is_zero = word == "oh" and beside_number(words, place)
+        if is_zero:
+            yield 1, ("zero",), 1
+        for phrase in phrases if not is_zero else ():
             parts = tuple(phrase.split())
             if words[place : place + len(parts)] == parts:
                 yield len(parts), (), 1
@@ -227,13 +239,30 @@ def spellings(text: str) -> list[Words]:
     return [tuple(words.split()) for words in dict.fromkeys((as_typed, spelled)) if words]
 
 
+def readable(text: str) -> list[Words]:
+    """As `spellings`; none of a text with a sign that makes another number of one, as in "<5"."""
+    found = spellings(text)
+    return found if left_sign(visible(text)) is None else []
+
+
 def said(text: str) -> str:
     """The words of a text as grammars have them: spelled out, with hyphens.
 
     >>> said("Set the X-ray for 7:30 p.m., please!")
     'set the x-ray for seven thirty pm please'
     """
-    return normalize(spell_out(text), HYPHEN)
+    return normalize(spell_out(visible(text)), HYPHEN)
+
+
+def beside_number(words: Words, place: int) -> bool:
+    """Whether the next word of a text before or after a place is a number; fillers are none.
+
+    >>> beside_number(("room", "5", "oh", "oh", "five"), 2), beside_number(("oh", "room", "5"), 0)
+    (True, False)
+    """
+    sides = words[:place][::-1], words[place + 1 :]
+    nearest = (next((word for word in side if word not in FILLERS), "") for side in sides)
+    return any(word in NUMBER_WORDS or any(map(str.isdigit, word)) for word in nearest)
 
 
 def bare(word: str) -> str:
@@ -277,7 +306,8 @@ def as_written(
     shown: dict[object, Reading] = {}
     for reading in readings:
         meaning = key(reading) or reading.semantics  # without tags each is its own
-        slots = grammar.fixed_slots.get(reading.intent or "", {}) | written(grammar, reading.slots)
+        intent = reading.intent or ""
+        slots = grammar.fixed_slots.get(intent, {}) | written(grammar, intent, reading.slots)
         shown.setdefault(meaning, replace(reading, slots=slots))
     best, spoken = next(iter(shown.values())), readings[0].slots
     return Result(
@@ -288,12 +318,14 @@ def as_written(
     )
 
 
-def written(grammar: Grammar, slots: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
-    """Slots as the grammar file writes their values, of slots as they are said."""
+def written(
+    grammar: Grammar, intent: str, slots: dict[str, str | list[str]]
+) -> dict[str, str | list[str]]:
+    """Slots as the grammar file writes an intent's values, of slots as they are said."""
     return {
-        name: grammar.written(name, value)
+        name: grammar.written(intent, name, value)
         if isinstance(value, str)
-        else [grammar.written(name, one) for one in value]
+        else [grammar.written(intent, name, one) for one in value]
         for name, value in slots.items()
     }
 

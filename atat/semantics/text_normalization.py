@@ -38,10 +38,19 @@ def normalize(text: str, keep: str = "") -> str:
     """
     if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError(f"text {text!r}: expected a sentence, in Unicode characters")
-    text = _APOSTROPHE.sub("'", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
+    text = _APOSTROPHE.sub("'", unicodedata.normalize("NFKC", visible(text)))
     text = _HALF_DAY.sub(r" \1m", join_clitics(text))
     words = (word.strip("'" + keep) for word in normalize_tokens(text, keep).split())
     return " ".join(word for word in words if word)
+
+
+def visible(text: str) -> str:
+    r"""A text without soft hyphens, zero-width characters and the like.
+
+    >>> visible("\u20605\u200b0")
+    '50'
+    """
+    return _INVISIBLE.sub("", text)
 
 
 def normalize_tokens(text: str, keep: str = "") -> str:

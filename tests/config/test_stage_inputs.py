@@ -57,6 +57,45 @@ def test_a_grammar_counts_by_content_and_a_corpus_by_place(tmp_path, monkeypatch
         list(stage_inputs.of_data(Config(), None, "none"))
 
 
+def test_a_grammar_counts_with_its_lists(tmp_path, monkeypatch, capsys):
+    base = str(config_file.BASE)
+    (tmp_path / "t.yaml").write_text("experiments: {x: {}}\n")
+    (tmp_path / "slots/a").mkdir(parents=True)
+    lists = {name: tmp_path / "slots" / name for name in ("colors", "a/dark", "unused")}
+    texts = {"colors": "red\n$a/dark\n", "a/dark": "black\n", "unused": "x\n"}
+    for name, path in lists.items():
+        path.write_text(texts[name])
+    grammar = tmp_path / "home"
+
+    def line():
+        command = [
+            "inputs",
+            "--config",
+            base,
+            "--tables",
+            str(tmp_path / "t.yaml"),
+            "--expdir",
+            "e",
+        ]
+        monkeypatch.setattr("sys.argv", [*command, "--grammar", str(grammar)])
+        inputs.main()
+        (found,) = (x for x in capsys.readouterr().out.splitlines() if " grammar=" in x)
+        return found
+
+    for text, others in (
+        ("[A]\nmake it $colors {color} $missing\n", {"colors", "a/dark"}),
+        ("context: {expressions: {a: [go $colors:x]}, slots: {colors: [red]}}\n", set()),
+    ):
+        grammar.write_text(text)
+        before = line()
+        assert (before in list(stage_inputs.of_data(Config(), None, str(grammar)))) == (not others)
+        for name, path in lists.items():
+            path.write_text("blue\n")
+            assert (line() != before) == (name in others), name
+            path.write_text(texts[name])
+        assert line() == before
+
+
 def test_the_settings_name_the_grammar_if_none_is_given():
     settings = config_file.load([], ["data.grammar=conf/base.yaml"])
     (line,) = (x for x in stage_inputs.of_data(settings, None, None) if " grammar=" in x)

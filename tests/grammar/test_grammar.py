@@ -1,5 +1,6 @@
 import random
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def test_counts_readings_and_ambiguity_agree_with_listing_everything(tmp_path_fa
     if ambiguous:
         assert re.search("e.g. '(.*?)' is", lines[0]).group(1) in ambiguous
         assert f"{len(expected) - len(readings)} more readings" in lines[0]
+
+
+def test_ambiguity_of_slots_of_thousands_of_values_is_found_at_once(tmp_path):
+    letters = "abcdefghijklmnopqrst"
+    values = [f"v{a}{b}{c}" for a in letters for b in letters for c in letters][:3000]
+    text = f"""
+context:
+  expressions: {{a: [go $one:x], b: [go $two:y]}}
+  slots: {{one: [{", ".join(values)}], two: [{", ".join(["w", *values[1:]])}]}}
+"""
+    grammar = load(tmp_path, text)
+    assert grammar.count() == 3001
+    start = time.process_time()
+    (line,) = (line for line in grammar.warnings() if "ambiguous" in line)
+    assert "2999 more readings than sentences, e.g. 'go v" in line
+    assert time.process_time() - start < 5
 
 
 def test_parse_does_not_try_every_way_to_fail(tmp_path):
@@ -238,7 +255,7 @@ context:
   slots:
     room: [Living Room, TV  corner]
     time: ["8:30", 6 AM]
-    doctor: [Dr. Wu, living room]
+    doctor: [Dr. Wu, Living Room]
 """
     grammar = load(tmp_path, text)
     for name, spoken, written in [
@@ -256,13 +273,44 @@ context:
         ("code", "seven", "7"),
         ("digit", "zero", "0"),
         ("who", "doctor wu", "Dr. Wu"),
-        ("who", "living room", "Living Room"),  # the type that comes first in the file
+        ("who", "living room", "Living Room"),
         ("room", "cellar", "cellar"),
         ("nothing", "seven", "seven"),
     ]:
-        assert grammar.written(name, spoken) == written
+        assert grammar.written("set", name, spoken) == written
+    assert grammar.written("other", "minutes", "seven") == "seven"
     (frame,) = grammar.parse("set Living Room to five percent for seven minutes")
     assert frame.slots == (("room", "living room"), ("level", "five percent"), ("minutes", "seven"))
+
+
+LISTS = """
+context:
+  expressions:
+    light:
+      - "turn the light $switch:state"
+    alarm:
+      - "turn the alarm $guard:state"
+  slots:
+    switch: [{in: "on", out: "true"}, {in: "off", out: "false"}]
+    guard: [{in: "on", out: armed_away}, {in: "off", out: disarmed}]
+"""
+
+
+def test_slots_of_one_name_are_written_as_their_intent_has_them(tmp_path):
+    grammar = load(tmp_path, LISTS)
+    assert grammar.written("light", "state", "off") == "false"
+    assert grammar.written("alarm", "state", "off") == "disarmed"
+    values = grammar.written_values
+    assert values["light"] == {"state": {"on": "true", "off": "false"}}
+    assert values["alarm"] == {"state": {"on": "armed_away", "off": "disarmed"}}
+    grammar.spoken_values = True
+    assert grammar.written("alarm", "state", "off") == "off" and grammar.written_values == {}
+
+
+def test_an_intent_s_slot_has_one_written_form_of_a_value(tmp_path):
+    with pytest.raises(ValueError, match="slot 'state' of intent 'light': 'on' is wri") as error:
+        load(tmp_path, LISTS.replace("    alarm:\n", ""))
+    assert "both 'true' and 'armed_away'" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_what_is_spelled_out_and_what_is_not_english_is_warned_of(tmp_path):

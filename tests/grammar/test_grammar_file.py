@@ -264,7 +264,7 @@ def test_a_value_is_written_as_its_out_says_and_fixed_slots_belong_to_an_intent(
     )
     read = Grammar.load(path)
     assert read.slots == {"room": ("bed", "the lounge", "two")}
-    written = [read.written("room", value) for value in read.slots["room"]]
+    written = [read.written(*read.intents, "room", value) for value in read.slots["room"]]
     assert written == ["bed", "living_room", "two"]
     assert read.fixed_slots == {"i": {"domain": "light"}}
 

@@ -103,9 +103,9 @@ def test_values_are_written_as_the_file_has_them(tmp_path):
         "lounge",
         "second floor",
     )
-    written = [grammar.written("area", value) for value in grammar.slots["area"]]
+    written = [grammar.written("SetBrightness", "area", value) for value in grammar.slots["area"]]
     assert written == ["Kitchen", "living_room", "living_room", "living_room", "upstairs"]
-    assert grammar.written("brightness", "fifty") == "50"
+    assert grammar.written("SetBrightness", "brightness", "fifty") == "50"
     (frame,) = grammar.parse("set the lounge light to one hundred percent")
     assert frame.slots == (("area", "lounge"), ("brightness", "one hundred"))
     (frame,) = grammar.parse("wait for ten minutes")
@@ -138,7 +138,7 @@ RANGE = "language: en\nintents: {I: {data: [{sentences: ['go {n}']}]}}\nlists: {
 )
 def test_a_range_is_said_in_words_and_written_in_digits(tmp_path, fields, written):
     grammar = load(tmp_path, RANGE % fields)
-    assert {said: grammar.written("n", said) for said in grammar.slots["n"]} == written
+    assert {said: grammar.written("I", "n", said) for said in grammar.slots["n"]} == written
 
 
 def test_fixed_slots_and_notes_on_what_is_left_out(tmp_path):
@@ -282,7 +282,7 @@ def test_the_example_of_the_documentation_is_read(tmp_path):
     example = re.search(r'```yaml title="home.yaml"\n(.*?)```', page, re.DOTALL)[1]
     grammar = load(tmp_path, example)
     assert not grammar.warnings() and set(grammar.slots) == {"room", "state", "degrees"}
-    assert grammar.written("room", "lounge") == "living_room"
+    assert grammar.written("RoomLights", "room", "lounge") == "living_room"
 
 
 def test_a_billion_sentences_are_counted_not_listed(tmp_path):

@@ -1,5 +1,7 @@
 """Rhasspy's sentences.ini: its syntax, its refusals, and hassil's sampler where both agree."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,7 +69,9 @@ def test_sentences_are_what_the_file_says(home):
 
 def test_values_are_written_as_substitutions_say(home):
     written = {
-        name: {home.written(name, value) for value in values} for name, values in home.slots.items()
+        name: {home.written(intent, name, value) for value in values}
+        for name, values in home.slots.items()
+        for intent in (["Other"] if name == "color" else ["SetLight"])
     }
     assert written == {
         "room": {"kitchen", "lounge", "bedroom", "the bedroom"},
@@ -87,6 +91,12 @@ def test_an_intent_keeps_its_fixed_slots(tmp_path):
     assert sentences(grammar) == {"lights on", "off"}
 
 
+def test_brackets_may_touch_each_other_and_punctuation(tmp_path):
+    line = '\\[please], (go)[<r>]: say (x|y:(z)){n}, (50)% "[q]" c:(d e) a'
+    said = sentences(load(tmp_path, f"[A]\nr = b\n{line}\n"))
+    assert "please go b say x fifty percent q c a" in said and len(said) == 2**4
+
+
 def test_what_is_kept_needs_no_list_beside_it(home, tmp_path):
     (tmp_path / "other").mkdir()
     assert sentences(load(tmp_path / "other", home.text, "grammar.yaml")) == sentences(home)
@@ -95,6 +105,22 @@ def test_what_is_kept_needs_no_list_beside_it(home, tmp_path):
 def test_the_form_is_known_by_its_name_or_its_first_section(tmp_path):
     for name, text in (("a.ini", "[Go]\ngo\n"), ("b.yaml", "# x\n\n[Go]\ngo\n")):
         assert sentences(load(tmp_path, text, name)) == {"go"}
+
+
+@pytest.mark.parametrize(
+    "before", ["\r\n", " \t\f\n; [x]\n\t", "#[x]\r\n  # y\r\n\r\n", "\n" * 5000]
+)
+def test_what_says_nothing_may_stand_before_the_first_section(tmp_path, before):
+    (tmp_path / "a.yaml").write_bytes(f"{before}[Go] \ngo\n".encode())
+    assert sentences(Grammar.load(tmp_path / "a.yaml")) == {"go"}
+
+
+def test_blank_lines_before_yaml_take_no_time(tmp_path):
+    start = time.perf_counter()
+    for line in ("\n", "  \n", "# x\n", " # [x\n"):
+        text = line * 5000 + "context: {expressions: {a: [go]}}\n"
+        assert sentences(load(tmp_path, text, "grammar.yaml")) == {"go"}
+    assert time.perf_counter() - start < 20
 
 
 DOUBLED = "".join(f"r{i} = <r{i + 1}> <r{i + 1}>\n" for i in range(15)) + "r15 = x\n"
@@ -121,6 +147,11 @@ REFUSED = [
     ("[A]\ngo on!upper\n", "ini:2: '!upper': converters are not run"),
     ("[A]\ngo (a){b c}\n", "ini:2: tag '{b c}', expected"),
     ("[A]\n{a} go\n", "ini:2: '{a}' in '{a} go' stands after nothing"),
+    ("[A]\none minute[s]\n", r"ini:2: 'minute\[' in 'one minute\[s\]': brackets hold whole words"),
+    ("[A]\nr = (bed|living)room\n<r>\n", r"ini:2: '\)room' in '\(bed\|living\)room': brackets"),
+    ("[A]\nr = light\nthe <r>s\n", "ini:3: '<r>s' in 'the <r>s': brackets hold whole words"),
+    ("[A]\n[cat]'s\n", r"ini:2: '\]'s' in '\[cat\]'s': brackets hold whole words"),
+    ("[A]\n(one){n}s\n", r"ini:2: '{n}s' in '\(one\){n}s': brackets hold whole words"),
     ("[A]\ngo {a\n", r"ini:2: '\{' in 'go \{a' is not supported"),
     ("[A]\ngo [on]{a}\n", "ini:2: slot 'a' can be said with no word"),
     ("[A]\ngo ((on){a} now){b}\n", "ini:2: slot 'a' stands within another slot"),

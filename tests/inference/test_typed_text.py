@@ -316,3 +316,79 @@ def test_the_grammar_s_words_are_not_read_into_others(load):
     typed = load(GRAMMAR)
     assert typed.read("set the volume to 10").slots == {"level": "ten"}
     assert typed.read("set the volume to 10 20") is None
+
+
+def test_slots_of_one_name_are_written_as_their_intent_has_them(load):
+    typed = load(
+        "[Light]\nlight (on:true | off:false){state}\n[Alarm]\nalarm (off:disarmed){state}\n"
+    )
+    assert typed.read("light off").slots == {"state": "false"}
+    assert typed.read("alarm off").slots == {"state": "disarmed"}
+
+
+ROOMS = """
+context:
+  expressions: {call: ["call room $n:a $n:b", "call $n:a $n:b $n:c"], wait: [wait five minutes]}
+  slots: {n: [%s]}
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["room 5 oh 5", "room five oh five", "room oh 5 5", "room 5 uh oh, oh 5", "room 5 5 oh"]
+)
+def test_oh_beside_a_number_is_not_left_out(load, text):
+    for numbers in ("five", "five, zero"):
+        typed = load(ROOMS % numbers)
+        assert typed.read(f"call {text}") is None and typed.near(f"call {text}") is None
+
+
+def test_oh_among_numbers_is_zero_and_elsewhere_nothing(load):
+    typed = load(ROOMS % "five, zero")
+    assert typed.read("call 5 oh 5").slots == {"a": "five", "b": "zero", "c": "five"}
+    assert typed.read("Oh, call room 5 5").slots == {"a": "five", "b": "five"}
+    assert typed.read("oh wait, oh, five minutes") is None
+    assert typed.read("oh wait five minutes oh").intent == "wait"
+    typed = load("context: {expressions: {a: [at seven oh five], b: [at seven five]}}")
+    assert [typed.read(text).intent for text in ("at 7:05", "at 7 oh 5", "at 7 5")] == [*"aab"]
+
+
+RANGE = "[Set]\nset to (-10..20){n} [(0..20){m}]\n[Wait]\na five minute timer\n"
+
+
+@pytest.mark.parametrize("minus", ["-", "- ", "\u2212", "\u2212 ", "\u2013", "\u200b-\u200b"])
+def test_a_minus_before_a_number_is_read(load, minus):
+    assert load(RANGE).read(f"set to {minus}5").slots == {"n": "-5"}
+    assert load(RANGE.replace("-10", "0")).read(f"set to {minus}5") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "set to <5",
+            "set to < 5",
+            "set to 1/2",
+            "set to 10\u201320",
+            "set to 10-20",
+            "set to ~5",
+        ),
+        *(
+            "set to 10 - 20",
+            "set to 10\u201420",
+            "set to \u20145",
+            "set to 1\u20442",
+            "set to <\u200b5",
+        ),
+        *("set to 5*6", "a <5-minute timer", "set to \uff0d5", "set to 5\u00b2", "set to +5"),
+    ],
+)
+def test_a_number_is_not_read_without_its_sign(load, text):
+    typed = load(RANGE)
+    assert typed.read(text) is None and typed.near(text) is None and typed.refused(text).reason
+
+
+def test_a_sign_that_is_not_read_is_named(load):
+    typed = load(RANGE)
+    assert typed.why_not("set to <5") == "'<' before a number is not read, expected it in words"
+    assert typed.read("set to (5), #7!").slots == {"n": "5", "m": "7"}
+    assert typed.read("A 5-minute timer").intent == "Wait"

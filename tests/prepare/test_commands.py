@@ -214,7 +214,7 @@ def test_a_grammar_in_another_form_is_prepared_like_ours(run, tmp_path, name):
     assert code == 0
     kept = Grammar.load(tmp_path / "data" / "grammar.yaml")  # of our own form
     assert kept.count_by_intent() == {"light": 24, "stop": 36}
-    assert kept.written("room", "hall") == "corridor"
+    assert kept.written("light", "room", "hall") == "corridor"
     for sequence in kaldi_dir.read(tmp_path / "data" / "train").semantics.values():
         assert kept.readings(target_sequence.words(sequence)) == [sequence]
 

@@ -45,7 +45,7 @@ def main() -> None:
             words, result = service.of_speech(wav, None)
             typed = service.of_text(words) if words else None
             frame = target_sequence.frame(semantics)
-            wanted = frame.intent, written(model.typed.grammar, slots(frame))
+            wanted = frame.intent, written(model.typed.grammar, frame.intent, slots(frame))
             counts["words"] += words == text
             counts["text"] += typed is not None and (typed.intent, typed.slots) == wanted
             counts["speech"] += (result.intent, result.slots) == wanted

@@ -73,8 +73,8 @@ function key({ intent, semantics }) {
  * The result of an input, as Result.to_dict().
  * @param {object[]} readings best first, slots as they are said.
  * @param {number} nbest readings that are shown, of different meanings.
- * @param {object|null} written how the grammar writes values: `values`, slot -> spoken -> written, and
- *     `fixed`, intent -> slot -> value, of slots that it implies; null: without grammar.
+ * @param {object|null} written how the grammar writes values: `values`, intent -> slot -> spoken ->
+ *     written, and `fixed`, intent -> slot -> value, of slots that it implies; null: without grammar.
  * @param {object} about what else is known, and `doubt`: why the best is not taken.
  */
 export function resultOf(readings, nbest, written, { doubt = null, ...about }) {
@@ -107,7 +107,8 @@ function firsts(readings, kind) {
 }
 
 function asWritten(reading, written) {
-  const { values, fixed } = written;
+  const { fixed } = written;
+  const values = Object.hasOwn(written.values, reading.intent) ? written.values[reading.intent] : {};
   const one = (name, value) => (Object.hasOwn(values[name] ?? {}, value) ? values[name][value] : value);
   const slots = Object.assign(Object.create(null), reading.intent === null ? {} : fixed[reading.intent]);
   for (const [name, value] of Object.entries(reading.slots)) {

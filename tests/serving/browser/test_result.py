@@ -31,7 +31,7 @@ def test_tokens_are_pythons_either_way(run, about, bare_model):
 def test_results_are_pythons_of_any_hypotheses(run, about, bare_model):
     rng, tokenizer = np.random.default_rng(7), bare_model.tokenizer
     grammar = Grammar.load(bare_model.grammar)
-    written = {"level": {"ten": "10", "twenty": "20"}}
+    written = {"turnOn": {"level": {"ten": "10", "twenty": "20"}}, "off": {"level": {"ten": "X"}}}
     grammar._written, grammar.fixed_slots = written, {"turnOn": {"power": "full"}}
     parts = [
         "turnOn(",
