@@ -197,9 +197,8 @@ def _without_marks(word: str) -> str:
     ['kitchen', 'lights', '', '7:30', 'p.m.']
     """
     bare = word.strip(_MARKS)
-    return (
-        f"{bare}." if "." in bare and word.rstrip(_MARKS.replace(".", "")).endswith(".") else bare
-    )
+    is_abbreviation = "." in bare and word.rstrip(_MARKS.replace(".", "")).endswith(".")
+    return f"{bare}." if is_abbreviation else bare
 
 
 def _text(value: str) -> str:
