@@ -1,4 +1,4 @@
-"""Numbers divided among names: evenly, or so that all have as much."""
+"""Numbers divided among names: evenly, or so that all have as much for their weight."""
 
 import heapq
 
@@ -16,15 +16,20 @@ def share_out(num: int, available: dict[str, int]) -> dict[str, int]:
     return {name: shares[name] for name in available}
 
 
-def level(have: dict[str, int], num: int) -> dict[str, int]:
-    """What each shall have when more is given, to those who have least, until there are `num`.
+def level(have: dict[str, int], num: int, weights: dict[str, float]) -> dict[str, int]:
+    """What each shall have when more is given, to those who have least for their weight, until
+    there are `num`.
 
-    >>> level({"a": 5, "b": 0, "c": 1}, 10)
+    >>> level({"a": 5, "b": 0, "c": 1}, 10, {"a": 1, "b": 1, "c": 1})
     {'a': 5, 'b': 3, 'c': 2}
+    >>> level({"a": 0, "b": 0}, 9, {"a": 2, "b": 1})
+    {'a': 6, 'b': 3}
     """
-    heap = [(count, place, name) for place, (name, count) in enumerate(have.items())]
+    shares = dict(have)
+    heap = [(have[name] / weights[name], place, name) for place, name in enumerate(have)]
     heapq.heapify(heap)
     for _ in range(num - sum(have.values())):
-        count, place, name = heap[0]
-        heapq.heapreplace(heap, (count + 1, place, name))
-    return {name: count for count, _, name in sorted(heap, key=lambda entry: entry[1])}
+        _, place, name = heap[0]
+        shares[name] += 1
+        heapq.heapreplace(heap, (shares[name] / weights[name], place, name))
+    return shares
