@@ -208,7 +208,7 @@ def can_be_shared(step: Step) -> bool:
     name = name_of(step)
     if name != "prepare":
         return name in SHARED
-    voices = [x for x in step.part.said("1 -") if x.startswith("data.voices=")]
+    voices = [x for x in step.part.rest_of_lines("1 -") if x.startswith("data.voices=")]
     return bool(voices) and voices[0] != "data.voices={}"
 
 

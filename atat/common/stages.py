@@ -62,10 +62,10 @@ class Part:
     expdir: str
     inputs: tuple[str, ...] = ()
 
-    def said(self, key: str) -> list[str]:
+    def rest_of_lines(self, key: str) -> list[str]:
         """The rest of the lines that begin with two words.
 
-        >>> Part("data", "dump", "exp", ("4 atat seed=1", "4 e2e seed=1")).said("4 e2e")
+        >>> Part("data", "dump", "exp", ("4 atat seed=1", "4 e2e seed=1")).rest_of_lines("4 e2e")
         ['seed=1']
         """
         return list(self._by_words.get(key, ()))
@@ -127,22 +127,22 @@ class Step:
 def depends_on(step: Step) -> list[str]:
     """Lines: the settings of a stage, and the runs that it builds on, as far as they are done."""
     part, name, number = step.part, step.experiment or "-", step.number
-    lines = part.said(f"{number} {name}")
+    lines = part.rest_of_lines(f"{number} {name}")
     if step.kind == "examine":
-        return part.said(f"5 {name}") + _run_of(step.exp, 4)
+        return part.rest_of_lines(f"5 {name}") + _run_of(step.exp, 4)
     if number in (2, 3, 5, 6):
         lines += _run_of(step.place, number - 1)
     elif number == 4:
         lines += _run_of(part.data, 3)
-        for line in part.said(f"4 {name}")[:1]:
+        for line in part.rest_of_lines(f"4 {name}")[:1]:
             key, _, start = line.partition("=")
             lines += _run_of(os.path.join(part.expdir, start), 4) if key == "init_from" else []
-        for other in sorted({line.split(" ")[0] for line in part.said(f"align {name}")}):
+        for other in sorted({line.split(" ")[0] for line in part.rest_of_lines(f"align {name}")}):
             lines += _run_of(os.path.join(part.expdir, other), 4)
     return lines
 
 
-def news(old: Sequence[str], new: Sequence[str], of_settings: bool = False) -> str:
+def first_changed_input(old: Sequence[str], new: Sequence[str], of_settings: bool = False) -> str:
     """The first thing that a stage depends on now and did not when it was done, or that it does not
     any more; "" if all is the same.
 
@@ -151,9 +151,9 @@ def news(old: Sequence[str], new: Sequence[str], of_settings: bool = False) -> s
         new: those of now.
         of_settings: leave out the runs that it builds on.
 
-    >>> news(["seed=1", "stage 2 (data) finished today"], ["seed=2"])
+    >>> first_changed_input(["seed=1", "stage 2 (data) finished today"], ["seed=2"])
     'seed=2'
-    >>> news(["seed=1", "stage 2 (data) finished today"], ["seed=1"])
+    >>> first_changed_input(["seed=1", "stage 2 (data) finished today"], ["seed=1"])
     'no stage 2 (data) finished today'
     """
     if of_settings:
@@ -207,7 +207,7 @@ def judge(step: Step, order: Order) -> Verdict:
     if os.path.exists(step.begun):
         drop(step)
     done = read_done(step.done)
-    changed = news(done or (), depends_on(step))
+    changed = first_changed_input(done or (), depends_on(step))
     if step.number < (order.stage or 1):
         return Verdict(False, _use(step, order, done, changed))
     message = ""
@@ -230,7 +230,7 @@ def _use(step: Step, order: Order, done: list[str] | None, changed: str) -> str:
     # Features that --clean has removed can be made again with the same settings only.
     is_read = (order.stage or 1) <= 5 and order.stop_stage >= 4
     if number == 2 and is_read and not os.path.isdir(part.dump):
-        other = news(done, depends_on(step), of_settings=True)
+        other = first_changed_input(done, depends_on(step), of_settings=True)
         if other:
             raise _missing(step, order, f"is wanted with {other}")
     return f"used as it is, though now {changed}" if changed else ""
@@ -250,7 +250,7 @@ def _protect(step: Step, order: Order, done: list[str] | None, changed: str) -> 
     trained = [exp for exp in exps if stage_files.has_model(exp)]
     if order.overwrite or not trained:
         return
-    why = "" if done is None else news(done, depends_on(step), of_settings=True)
+    why = "" if done is None else first_changed_input(done, depends_on(step), of_settings=True)
     if not why:
         if order.stage is not None or not order.resume:
             return

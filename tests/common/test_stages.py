@@ -156,9 +156,12 @@ def test_a_start_and_an_aligner_are_what_a_training_depends_on(recipe):
     assert "stage 4 (e2e)" in stages.depends_on(step)[3]
 
 
-def test_the_order_of_settings_is_no_news():
-    assert stages.news(["a=1", "b=2"], ["b=2", "a=1"]) == ""
-    assert stages.news(["a=1", "stage 1 x"], ["a=1", "stage 1 y"], of_settings=True) == ""
+def test_the_order_of_settings_changes_nothing():
+    assert stages.first_changed_input(["a=1", "b=2"], ["b=2", "a=1"]) == ""
+    assert (
+        stages.first_changed_input(["a=1", "stage 1 x"], ["a=1", "stage 1 y"], of_settings=True)
+        == ""
+    )
 
 
 def test_an_order_runs_from_a_stage_on_and_needs_those_before(finished, capsys):
