@@ -10,6 +10,7 @@ and `start`/`step` for beam search (one token for every hypothesis, keys and val
 import functools
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,8 @@ class Layer(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Add the feed-forward of x, (..., L, D), to it."""
-        first, activation, dropout, last = self.ffn
+        inner: Any = self.ffn  # else mypy takes each for any module
+        first, activation, dropout, last = inner
         x_inner = activation.forward(_linear(first, _norm(self.ffn_norm, x)))
         if self.training:
             x_inner = dropout(x_inner)
@@ -121,7 +123,7 @@ class DecoderLayer(Layer):
         others: as of `Layer`.
     """
 
-    def __init__(self, width: int, *others: object) -> None:
+    def __init__(self, width: int, *others: Any) -> None:
         super().__init__(width, *others)
         self.memory_norm = nn.LayerNorm(width)
         self.memory_q = nn.Linear(width, width)
@@ -291,7 +293,8 @@ class Decoder(nn.Module):
             all_values.append(values)
         return self._logits(x_BKD).log_softmax(dim=-1), all_keys, all_values
 
-    def _embed(self, token: Tensor, first_position: int) -> Tensor:
+    def _embed(self, token: Tensor, first_position: Any) -> Tensor:
+        # An int; a tensor where a step is traced.
         width, last = self.embedding.embedding_dim, first_position + token.size(-1)
         x = F.embedding(token, self.embedding.weight)
         if self.positions is None:

@@ -3,6 +3,7 @@
 # B batch, F mel bins, T feature frames, S encoder frames after subsampling, L text tokens, D width
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,7 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, num_bins: int, c: ModelConfig) -> None:
         super().__init__()
+        self.front: StateFront | SpeechFront
         if c.frozen_encoder is not None:
             self.front = StateFront(c.frozen_encoder_width, c.width, c.subsampling, c.dropout)
         else:
@@ -187,14 +189,15 @@ class StateAdapter(nn.Module):
                 f"expected model.frozen_encoder, model.width {c.frozen_encoder_width} (got "
                 f"{c.width}) and model.subsampling 4 (got {c.subsampling})"
             )
-        self.layers = nn.ModuleList(
+        layers = [
             Layer(c.width, c.num_heads, c.speech_ffn, c.dropout, nn.GELU)
             for _ in range(c.speech_layers)
-        )
-        for layer in self.layers:
+        ]
+        for layer in layers:
             for last in (layer.self_out, layer.ffn[-1]):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+                for parameter in last.parameters():
+                    nn.init.zeros_(parameter)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, states_BSD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """States (B, S, D) -> states (B, S, D) and mask (B, S), true where one is real."""
@@ -209,13 +212,16 @@ class StateAdapter(nn.Module):
         return x, mask_BS
 
 
-def _transformer_layer(layer: nn.Module, x: Tensor, mask_BS: Tensor) -> Tensor:
+# ESPnet's layers have no types.
+
+
+def _transformer_layer(layer: Any, x: Tensor, mask_BS: Tensor) -> Tensor:
     """One layer of ESPnet's Transformer encoder (Vaswani et al. 2017, norms first)."""
     x = x + layer.dropout(_attend(layer.self_attn, layer.norm1(x), mask_BS))
     return x + layer.dropout(layer.feed_forward(layer.norm2(x)))
 
 
-def _conformer_layer(layer: nn.Module, x: Tensor, mask_BS: Tensor, positions_1PD: Tensor) -> Tensor:
+def _conformer_layer(layer: Any, x: Tensor, mask_BS: Tensor, positions_1PD: Tensor) -> Tensor:
     """One layer of ESPnet's Conformer (Gulati et al. 2020, section 2.4)."""
     half = layer.ff_scale
     x = x + half * layer.dropout(layer.feed_forward_macaron(layer.norm_ff_macaron(x)))
@@ -226,7 +232,7 @@ def _conformer_layer(layer: nn.Module, x: Tensor, mask_BS: Tensor, positions_1PD
 
 
 def _attend(
-    attention: nn.Module, x: Tensor, mask_BS: Tensor, positions_1PD: Tensor | None = None
+    attention: Any, x: Tensor, mask_BS: Tensor, positions_1PD: Tensor | None = None
 ) -> Tensor:
     """Self-attention, with relative positions (Dai et al. 2019, appendix B) where there are some.
 
@@ -255,7 +261,7 @@ def _attend(
     return attention.linear_out(mixed.transpose(1, 2).flatten(2))
 
 
-def _convolve(module: nn.Module, x_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+def _convolve(module: Any, x_BSD: Tensor, mask_BS: Tensor) -> Tensor:
     """ESPnet's convolution module, with nothing of the padding in it."""
     x = nn.functional.glu(module.pointwise_conv1(x_BSD.transpose(1, 2)), dim=1)
     x = module.depthwise_conv(x * mask_BS[:, None])
@@ -320,7 +326,8 @@ class PretrainedTextEncoder(nn.Module):
                 self.encoder = AutoModel.from_pretrained(pretrained, trust_remote_code=False)
             else:
                 sizes = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
-                self.encoder = AutoModel.from_config(sizes, trust_remote_code=False)
+                make: Any = AutoModel.from_config  # has no types
+                self.encoder = make(sizes, trust_remote_code=False)
         except (OSError, ValueError) as e:
             raise ValueError(
                 f"model.text_pretrained: cannot load '{pretrained}' ({str(e).splitlines()[0]}); "

@@ -274,19 +274,24 @@ class AtatModel(AbsESPnetModel):
         if self.shared and is_filler is not None:
             shared_batch.count_rows(self, not bool(is_filler.any()))
         if speech is not None:
+            assert speech_lengths is not None
             memory, mask, ctc_BSV = self.encode_speech(speech, speech_lengths)
             states_B = mask.sum(dim=1)
             share = self.config.ctc_to_text_share
             if share == 1:
+                assert ctc_BSV is not None  # the settings ask for it
                 memory, mask = self.encode_posteriors(ctc_BSV, mask)
             elif share > 0 and self.training:
+                assert ctc_BSV is not None
                 memory, mask = self._some_by_posteriors(memory, mask, ctc_BSV)
             memories.append((memory, mask))
             if ctc_BSV is not None and words is not None:
+                assert words_lengths is not None
                 ctc_sum = self._ctc_loss(
                     ctc_BSV, states_B, words, words_lengths, active, flat_start
                 )
         if text is not None:
+            assert text_lengths is not None
             memories.append(self.encode_text(text, text_lengths))
         loss, stats = self._decoder_loss(
             memories, target, target_lengths, target_source, target_task, total
@@ -300,9 +305,10 @@ class AtatModel(AbsESPnetModel):
             # A process whose rows are there for the others' sake goes back through the encoders
             # too; not through more than one process with all rows does: what has no gradient is
             # left alone by the optimizer, what has one of zero is not.
-            for kind, (memory, _) in enumerate(memories):
+            for kind, encoded in enumerate(memories):
                 if ctc_sum is None or kind > 0:
-                    loss = loss + 0.0 * memory.sum()
+                    loss = loss + 0.0 * encoded[0].sum()
+            assert num_sources is not None
             num_processes = torch.distributed.get_world_size()
             loss, weight = loss * num_processes, num_sources.sum() / num_processes
         return force_gatherable((loss, stats, weight), loss.device)
@@ -348,6 +354,7 @@ class AtatModel(AbsESPnetModel):
         """CTC's loss, or that of its flat start, and the count to divide it by; as of `forward`."""
         if flat_start is None or not bool(flat_start.any()):
             return losses.ctc_loss(ctc_BSV, states_B, words, words_lengths, self.blank)
+        assert active is not None
         return losses.flat_start_loss(
             ctc_BSV,
             states_B,
@@ -401,6 +408,7 @@ def _speech_encoder(num_bins: int, c: ModelConfig) -> nn.Module:
 def _text_encoder(c: ModelConfig, load_pretrained: bool) -> nn.Module:
     if c.text_encoder == "transformer":
         return TextEncoder(c)
+    assert c.text_pretrained is not None  # it has a tokenizer
     return PretrainedTextEncoder(c.text_pretrained, c.width, c.text_frozen, load_pretrained)
 
 

@@ -34,7 +34,7 @@ class BatchNorm(nn.BatchNorm1d):
     group: "torch.distributed.ProcessGroup | None" = None
 
     @classmethod
-    def of(cls, norm: nn.BatchNorm1d, group: object) -> "BatchNorm":
+    def of(cls, norm: nn.BatchNorm1d, group: "torch.distributed.ProcessGroup") -> "BatchNorm":
         """In place of another, with its parameters and statistics."""
         new = cls(norm.num_features, norm.eps, norm.momentum, norm.affine)
         new.weight, new.bias = norm.weight, norm.bias
@@ -58,10 +58,12 @@ class BatchNorm(nn.BatchNorm1d):
         mean_D = (share_W1 * mean_WD).sum(0)
         variance_D = (share_W1 * (variance_WD + (mean_WD - mean_D) ** 2)).sum(0)
         with torch.no_grad():
-            num = float(size_W1.sum())
+            num, mean, var = float(size_W1.sum()), self.running_mean, self.running_var
+            assert mean is not None and var is not None  # ESPnet's layers track them
+            assert self.num_batches_tracked is not None and self.momentum is not None
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean_D, self.momentum)
-            self.running_var.lerp_(variance_D * num / max(num - 1, 1), self.momentum)
+            mean.lerp_(mean_D, self.momentum)
+            var.lerp_(variance_D * num / max(num - 1, 1), self.momentum)
         scale_D = self.weight * torch.rsqrt(variance_D + self.eps)
         out = (x - mean_D[:, None]) * scale_D[:, None] + self.bias[:, None]
         return out.to(x_BDS.dtype)
@@ -71,7 +73,8 @@ def _gather(own: Tensor, group: object) -> Tensor:
     """(W, N): what each process has, in all of them; gradients flow back to each."""
     world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     slots = own.new_zeros(world, len(own)).index_copy(0, own.new_tensor([rank]).long(), own[None])
-    return _Sum.apply(slots, group)
+    sum_up: Any = _Sum.apply  # has no types
+    return sum_up(slots, group)
 
 
 class _Sum(torch.autograd.Function):

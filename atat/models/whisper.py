@@ -198,6 +198,7 @@ def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, T
         ValueError: there is no such checkpoint, its sizes differ, or the model has no place for it.
     """
     parts = []
+    assert c.speech_pretrained is not None  # else nobody asks
     if c.speech_encoder == "whisper":
         parts.append("speech_encoder")
     if c.decoder == "whisper":
@@ -210,11 +211,10 @@ def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, T
     checkpoint = whisper_checkpoint.load(c.speech_pretrained)
     state = model.state_dict()
     given = {
-        _place(name, model, checkpoint): value
+        place: value
         for name, value in checkpoint.weights.items()
-        if name.split(".")[0] in parts
+        if name.split(".")[0] in parts and (place := _place(name, model, checkpoint))
     }
-    given.pop(None, None)  # of layers that the model does not have
     if EMBEDDING in given:
         given[EMBEDDING] = _embedding(given[EMBEDDING], checkpoint.vocabulary, tokenizer)
     wanted = {name: value for name, value in state.items() if name.split(".")[0] in parts}
