@@ -82,6 +82,10 @@ def test_the_papers_model_is_one_in_all_recipes_and_fits_a_gpu(recipe):
         [CONF.parent / "egs" / "librispeech" / "conf" / "recipe.yaml", paths[1]]
     )
     assert settings.model == librispeech.model  # so that one can start from the other
+    # Not the shorter trainings of our small models, which would end before the rate falls.
+    train = settings.train
+    assert train.num_steps >= 5 * train.noam_warmup_steps and train.tasks_per_utterance == "all"
+    assert train.task_weights == dict.fromkeys(("asr", "mlm", "slu", "nlu"), 1.0)
 
 
 def test_the_tiny_model_is_that_of_the_commands():
