@@ -13,6 +13,7 @@ from atat.config.setting import (
     AT_LEAST_1,
     AT_MOST_0,
     BELOW_1,
+    HALF,
     ODD,
     RANGE,
     RANGE_ABOVE_0,
@@ -51,8 +52,8 @@ class DataConfig:
         "word's own in training speech",
         was="sayings",
     )
-    pauses: float = setting(0.0, "there, share of the gaps between words that have a pause")
-    fillers: float = setting(0.0, 'there, share of words with an "uh", "um" or "er" before them')
+    pauses: float = setting(0.0, "there, share of the gaps between words that have a pause", HALF)
+    fillers: float = setting(0.0, 'there, share of words with "uh", "um" or "er" before them', HALF)
     part: str | None = setting(None, "of a corpus: its fold (close_1) or its splits (challenge)")
     num_folds: int = setting(5, "of cross-validation; paper: 5", AT_LEAST_1)
     max_missing: float = setting(0.01, "share of a split whose audio may be missing", SHARE)

@@ -1,5 +1,6 @@
 """A grammar of commands: counts, samples and parses its sentences without ever listing them all."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache, cached_property
 from itertools import islice
@@ -89,18 +90,29 @@ class Grammar:
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant, or read in another way: one line each.
 
-        Names unused, numbers and signs spelled out, words that are not English, ambiguity.
+        Ambiguity, slots that a sentence has twice, then names unused, numbers and signs spelled
+        out, words that are not English.
         """
-        lines = list(self._notes)
+        lines = []
         extra = self.count(with_tags=True) - self.count()
         if extra:
             sentence = _ambiguous_sentence(self._annotated)
-            one, other = (target_sequence.build(frame) for frame in self.parse(sentence)[:2])
+            one, other = self.readings(sentence)[:2]
             lines.append(
                 f"{self.path}: ambiguous: {extra} more readings than sentences, "
                 f"e.g. '{sentence}' is '{one}' and '{other}'"
             )
-        return lines
+        for intent, expressions in self.expressions.items():
+            most: Counter[str] = Counter()
+            for expression in expressions:
+                most |= _slot_counts(expression)
+            lines += [
+                f"{self.path}: a sentence of '{intent}' can have the slot '{name}' {count} times: "
+                "its value is a list then; slots of one type may have different names"
+                for name, count in most.items()
+                if count > 1
+            ]
+        return lines + list(self._notes)
 
     def parse(self, words: str) -> list[target_sequence.Frame]:
         """Every parse of a sentence (at most 100); none if it is not in the grammar.
@@ -226,6 +238,22 @@ def slots_of(expression: Expression) -> list[Slot]:
             case Phrase(parts) | Choice(parts):
                 stack.extend(reversed(parts))
     return slots
+
+
+@cache
+def _slot_counts(expression: Expression) -> Counter[str]:
+    """How often a sentence of an expression can have each slot, at most."""
+    counts: Counter[str] = Counter()
+    match expression:
+        case Slot(_, name):
+            counts[name] = 1
+        case Phrase(parts):
+            for part in parts:
+                counts += _slot_counts(part)
+        case Choice(options):
+            for option in options:
+                counts |= _slot_counts(option)
+    return counts
 
 
 def _readings(annotated: Automaton, words: list[str]) -> Iterator[str]:

@@ -45,6 +45,8 @@ from atat.grammar.expressions import (
 from atat.grammar.spelling import NotAWordError, spell_out, word
 from atat.grammar.yaml_nodes import NAME, NodeReader, YamlNode
 
+MAX_SPELLED = 3  # notes of numbers that are read in words; a slot may have a hundred
+
 _SLOT = re.compile(rf"\$((?:pv\.)?{NAME}):({NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
 _CLOSING = {"[": "]", "(": ")"}
@@ -127,7 +129,12 @@ class _Reader(NodeReader):
             for name, node in nodes.items():
                 if prefix + name not in self.used:
                     result.notes.append(f"{self.where(node)} {prefix}{name} is used nowhere")
-        result.notes += self.spelled
+        result.notes += self.spelled[:MAX_SPELLED]
+        if len(self.spelled) > MAX_SPELLED:
+            result.notes.append(
+                f"{self.path}: {len(self.spelled) - MAX_SPELLED} more numbers and signs are read "
+                "as they are said"
+            )
         if self.not_english:
             result.notes.append(
                 f"{self.path}: not English, as voices and models are: {', '.join(self.not_english)}"
@@ -313,13 +320,14 @@ class _Reader(NodeReader):
         kind, name = match.groups()
         if kind.startswith("pv."):
             if kind not in BUILT_IN:
-                supported = ", ".join(f"${known}" for known in BUILT_IN)
-                raise self.error(item, f"built-in slot '${kind}' is not supported; {supported} are")
+                raise self.error(item, f"no built-in slot '${kind}'; {_known(kind, BUILT_IN)}")
             self.slots[kind] = tuple(BUILT_IN[kind])
             self.written[kind] = BUILT_IN[kind]
         elif kind not in self.slots:
+            is_built_in = not _like(kind, self.slots) and _like(f"pv.{kind}", BUILT_IN)
+            known = BUILT_IN if is_built_in else self.slots
             raise self.error(
-                item, f"undefined slot type '{kind}' in '{token}'; {_known(kind, self.slots)}"
+                item, f"undefined slot type '{kind}' in '{token}'; {_known(kind, known)}"
             )
         self.used.add(f"${kind}")
         return Slot(kind, name)
@@ -347,7 +355,14 @@ def _is_text(token: str) -> bool:
     return token not in "[]()," and not token.isspace()
 
 
+def _like(name: str, names: Collection[str]) -> str | None:
+    """Which of the names is meant, if one is like it in all but case and a few letters."""
+    lower = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    return lower[near[0]] if near else None
+
+
 def _known(name: str, names: Collection[str]) -> str:
-    if near := difflib.get_close_matches(name, names, n=1):
-        return f"did you mean '{near[0]}'?"
+    if near := _like(name, names) or _like(f"pv.{name}", names):
+        return f"did you mean '{near}'?"
     return f"defined are: {', '.join(names)}" if names else "none is defined"

@@ -95,16 +95,21 @@ def word(text: str) -> str:
     """A word in lower case, with a plain apostrophe.
 
     Raises:
-        NotAWordError: it has other than letters, apostrophes and hyphens, or no letter.
+        NotAWordError: it has other than Latin letters, apostrophes and hyphens, or no letter.
 
     >>> word("O\u2019Clock"), word("X-ray")
     ("o'clock", 'x-ray')
     """
     said = unicodedata.normalize("NFC", text.replace("\u2019", "'").lower())
-    bad = next((c for c in said if not (c.isalpha() or c in "'-")), None)
+    bad = next((c for c in said if not (_is_latin(c) or c in "'-")), None)
     if bad is not None or not any(map(str.isalpha, said)):
         raise NotAWordError(f"'{bad or said}' in '{text}' is not supported")
     return said
+
+
+def _is_latin(character: str) -> bool:
+    """Whether it is a letter of the Latin script, with or without an accent."""
+    return character.isalpha() and unicodedata.name(character, "").startswith("LATIN ")
 
 
 def cardinal(number: int) -> str:

@@ -19,6 +19,7 @@ from atat.semantics import target_sequence
 
 LABELS, WAVS = Path("data/label/label.json"), Path("data/speech/clean")
 NUM_RECORDINGS = 619  # as published
+RENDERED = ("train", "valid")
 GRAMMAR = Path("data/rhino/coffee_maker.yaml")
 SOURCE = "https://github.com/Picovoice/speech-to-intent-benchmark"
 
@@ -80,7 +81,7 @@ def check(corpus_dir: Path, grammar: Grammar, settings: Config) -> None:
         ("labels that the grammar can express", _num_expressible(sequences, grammar), None),
     ]
     corpus.print_check(f"{corpus_dir}: speech-to-intent benchmark", lines, [])
-    spoken_grammar.print_check(grammar, settings)
+    spoken_grammar.print_check(grammar, settings, RENDERED)
 
 
 def read_recordings(corpus_dir: Path, grammar: Grammar) -> DataDir:
@@ -125,7 +126,7 @@ def prepare(
     Raises:
         ValueError: settings, grammar, labels or synthesisers that cannot give these splits.
     """
-    spoken_grammar.check_voices(settings.data.voices, ("train", "valid"))
+    spoken_grammar.check_voices(settings.data.voices, RENDERED)
     sequences = spoken_grammar.draw(grammar, settings.data, settings.seed)
     test = read_recordings(corpus_dir, grammar)
     spoken = {split: sequences[split] for split in ("train", "valid")}

@@ -44,7 +44,7 @@ def main() -> None:
         raise ValueError("no grammar: give --grammar FILE or set data.grammar")
     grammar = spoken_grammar.load_grammar(spoken_grammar.ROOT / path if not args.grammar else path)
     if args.check:
-        spoken_grammar.print_check(grammar, settings)
+        spoken_grammar.print_check(grammar, settings, spoken_grammar.SPOKEN)
         return
     prepare(settings, grammar, args.data, args.nj)
     voices = spoken_grammar.voices_by_split(settings.data, spoken_grammar.SPOKEN)

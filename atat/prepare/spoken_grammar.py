@@ -9,7 +9,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,20 @@ def load_grammar(path: str | Path) -> Grammar:
     return grammar
 
 
-def print_check(grammar: Grammar, settings: Config) -> None:
-    """Print what a grammar holds and what of it would be trained and tested; writes nothing."""
+def print_check(grammar: Grammar, settings: Config, rendered: tuple[str, ...]) -> None:
+    """Print what a grammar holds and what of it would be trained and tested; writes nothing.
+
+    Args:
+        grammar: of all that is said.
+        settings: `data` and `seed` are used.
+        rendered: the splits that synthesisers speak.
+
+    Raises:
+        ValueError: as `check_voices`; a synthesiser that is not there.
+    """
+    check_voices(settings.data.voices, rendered)
+    for split in rendered:
+        _plan([], split, settings)
     print(
         f"{grammar.path}: intents {len(grammar.intents)}, slots {len(grammar.slots)}, "
         f"sentences {grammar.count():,}"
@@ -75,6 +87,7 @@ def print_check(grammar: Grammar, settings: Config) -> None:
     for sequence in drawn["train"][:10]:
         print(f"  {sequence}")
     words = {word for symbols in grammar.automaton(with_tags=False).arcs for word in symbols}
+    _say_unused_pronunciations(settings, words)
     guessed = pronunciation.not_in_dictionary(words)
     if guessed:
         print(
@@ -208,6 +221,22 @@ def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, .
             )
 
 
+def _plan(texts: list[str], split: str, settings: Config) -> list[synthetic_speech.Request]:
+    return synthetic_speech.plan(
+        texts,
+        settings.data.voices["train" if split in TEXT_ALONE else split],
+        settings.seed,
+        settings.data.num_pseudo_speakers,
+        settings.data.rate_range,
+        settings.data.pitch_range,
+    )
+
+
+def _say_unused_pronunciations(settings: Config, words: Set[str]) -> None:
+    for word in sorted(settings.data.pronunciations.keys() - words):
+        print(f"data.pronunciations: '{word}' is in no sentence that is spoken", file=sys.stderr)
+
+
 def write_spoken(
     data: Path, sequences: Mapping[str, list[str]], settings: Config, num_jobs: int
 ) -> None:
@@ -222,25 +251,16 @@ def write_spoken(
     Raises:
         ValueError: a synthesiser that is not there, or that fails too often.
     """
-    disfluency.check(settings.data)
     spoken = {
         word
         for split in sequences
         for s in sequences[split]
         for word in target_sequence.words(s).split()
     }
-    for word in sorted(settings.data.pronunciations.keys() - spoken):
-        print(f"data.pronunciations: '{word}' is in no sentence that is spoken", file=sys.stderr)
+    _say_unused_pronunciations(settings, spoken)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
-        split: synthetic_speech.plan(
-            said(split, list(map(aloud, sequences[split])), settings),
-            settings.data.voices["train" if split in TEXT_ALONE else split],
-            settings.seed,
-            settings.data.num_pseudo_speakers,
-            settings.data.rate_range,
-            settings.data.pitch_range,
-        )
+        split: _plan(said(split, list(map(aloud, sequences[split])), settings), split, settings)
         for split in sequences
     }
     requests = [request for plan in plans.values() for request in plan]

@@ -11,15 +11,6 @@ from atat.config.schema import DataConfig
 FILLERS = ("uh", "um", "er")
 
 
-def check(settings: DataConfig) -> None:
-    """Raises ValueError where shares of pauses and fillers make no sense."""
-    for name in ("pauses", "fillers"):
-        if not 0 <= getattr(settings, name) <= 0.5:
-            raise ValueError(
-                f"data.{name}: got {getattr(settings, name)}, expected a share of 0 to 0.5"
-            )
-
-
 def said(text: str, settings: DataConfig, rng: random.Random) -> str:
     """A sentence with disfluencies, as a synthesiser shall read it.
 

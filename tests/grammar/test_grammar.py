@@ -67,6 +67,30 @@ def test_counts_readings_and_ambiguity_agree_with_listing_everything(tmp_path_fa
         assert f"{len(expected) - len(readings)} more readings" in lines[0]
 
 
+def test_ambiguity_comes_first_and_numbers_read_in_words_do_not_drown_it(tmp_path):
+    numbers = ", ".join(map(str, range(20, 60)))
+    text = f"""
+context:
+  expressions: {{a: ["stop $n:x"], b: ["stop twenty"]}}
+  slots: {{n: [{numbers}]}}
+"""
+    lines = load(tmp_path, text).warnings()
+    assert "'stop twenty' is 'a( stop x( twenty )x )a' and 'b( stop twenty )b'" in lines[0]
+    assert len(lines) == 5 and "37 more numbers and signs are read" in lines[-1]
+
+
+def test_a_slot_that_a_sentence_has_twice_is_warned_of(tmp_path):
+    text = """
+context:
+  expressions:
+    pick: ["pick $n:item [$n:item, now]", "take $n:one"]
+    drop: ["drop [$n:item, the $n:item]"]
+  slots: {n: [red, blue]}
+"""
+    (line,) = load(tmp_path, text).warnings()
+    assert "a sentence of 'pick' can have the slot 'item' 2 times: its value is a list" in line
+
+
 def test_ambiguity_of_slots_of_thousands_of_values_is_found_at_once(tmp_path):
     letters = "abcdefghijklmnopqrst"
     values = [f"v{a}{b}{c}" for a in letters for b in letters for c in letters][:3000]

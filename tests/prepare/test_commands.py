@@ -115,6 +115,10 @@ def test_the_same_command_gives_the_same_data_and_another_seed_other_data(run, t
         (["data.voices.valid={}"], "data.voices"),
         (["data.voices.train={nobody: 1}"], "nobody"),
         (["data.voices.test={nobody: 1}"], "nobody"),
+        (["data.pauses=0.6"], "data.pauses: got 0.6, expected 0 to 0.5"),
+        (["data.voices.test={nobody: 1}", "--check", "true"], "nobody"),
+        (["data.voices.test={espeak: 1}", "--check", "true"], "'espeak' is in both train and test"),
+        (["data.fillers=-0.1", "--check", "true"], "data.fillers: got -0.1, expected 0 to 0.5"),
         (["--grammar", "absent.yaml"], "absent.yaml: no such grammar file"),
         (["--nj", "0"], "expected a whole number"),
         (["data.num_trian=3"], "did you mean 'data.num_train'"),
@@ -264,8 +268,8 @@ def test_check_says_what_is_trained_and_tested_an_intent(run, tmp_path, grammar)
     rows = [line.split() for line in lines[2:5]]
     assert rows == [
         ["intent", "sentences", "train", "valid", "test", "held", "out"],
-        ["light", "96", "10", "2", "3", "3"],
-        ["stop", "12", "10", "2", "3", rows[2][-1]],
+        ["light", "96", "13", "2", "3", "3"],
+        ["stop", "12", "7", "2", "3", rows[2][-1]],
     ]
     drawn = lines[lines.index("ten sentences of training:") + 1 :]
     assert len(drawn) == 10
@@ -276,6 +280,8 @@ def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_p
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [zorbulate the kitchens, b c]}}")
     code, out, _ = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert code == 0 and out.splitlines()[-1].endswith("(data.pronunciations can help): zorbulate")
+    *_, err = run("data.pronunciations={mocha: [mocka]}", "--check", "true")
+    assert "'mocha' is in no sentence that is spoken" in err
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [a|b, c], stop: [12345]}}")
     code, out, err = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert (code, out) == (2, "") and len(err.splitlines()) == 1

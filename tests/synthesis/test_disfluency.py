@@ -55,9 +55,3 @@ def test_training_alone_is_said_as_people_would_and_a_longer_list_keeps_a_shorte
     assert spoken_grammar.said("train", ["make me a mocha", *texts], settings)[1:] == train
     for split in ("valid", "test"):
         assert spoken_grammar.said(split, texts, settings) == texts
-
-
-@pytest.mark.parametrize(("name", "value"), [("pauses", 0.6), ("fillers", -0.1)])
-def test_shares_without_sense_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"data.{name}: got {value}, expected a share of 0 to 0.5"):
-        disfluency.check(DataConfig(**{name: value}))
