@@ -157,6 +157,16 @@ def ids(path: str | Path) -> Iterator[str]:
     return (key for _, key, _ in kaldi_file.entries(path / name, path / name, str))
 
 
+def texts(path: str | Path) -> Iterator[str]:
+    """The words of a split's utterances as `read` gives them, one by one; none without `text`.
+
+    Raises: as `column`.
+    """
+    path = Path(path)
+    there = _entries(path, path, "text") if (path / "text").is_file() else ()
+    return (words for _, _, words in there)
+
+
 def validate(path: str | Path) -> None:
     """Raise what `read` raises."""
     _validate(Path(path), Path(path))

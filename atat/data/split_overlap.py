@@ -1,5 +1,7 @@
 """What splits that are trained on and splits of the test have in common."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from atat.config.schema import Config
@@ -38,3 +40,21 @@ def check_apart(settings: Config, data: Path) -> None:
                 f"{len(both)} utterances of '{test_of[both[0]]}' (decode.runs) are in '{split}' "
                 f"({role}) too: {named}; correct the corpus's lists: a test is not trained on"
             )
+
+
+def num_met(test: Path, training: Iterable[Path]) -> tuple[int, list[int]]:
+    """How many utterances of a test have words, and how many have those of one in training.
+
+    Args:
+        test: directory of the split.
+        training: those of splits that are trained on.
+
+    Returns:
+        the first number, and the second for each directory of `training`.
+
+    Raises:
+        ValueError: a `text` breaks a rule of the format.
+    """
+    words = Counter(kaldi_dir.texts(test))
+    met = ({text for text in kaldi_dir.texts(path) if text in words} for path in training)
+    return words.total(), [sum(words[text] for text in texts) for texts in met]
