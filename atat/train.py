@@ -4,6 +4,7 @@ from pathlib import Path
 
 from atat.common import cli
 from atat.config import config_file, experiment_tables
+from atat.data import split_overlap
 from atat.training.launch import run
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     settings = config_file.load(args.config, args.overrides, deltas)
     if args.init_from is not None:
         settings.train.init_from = args.init_from
+    split_overlap.check_apart(settings, args.data)
     run(settings, args.data, args.dump, args.exp, args.resume)
 
 

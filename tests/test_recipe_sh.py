@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from atat.config import stage_inputs
 from tests.slurm_cluster import StandIn
 
 REPO = Path(__file__).resolve().parent.parent
@@ -438,6 +439,38 @@ def test_another_budget_is_settings_and_a_directory_of_their_own(project):
     assert arguments[arguments.index("--data") + 1] == f"{at}/exp_long_delta_seed=2/data"
     error = project.run("--budget", "short", code=2).stderr
     assert "--budget: got 'short', expected one of: long" in error
+
+
+# All but num_gpus, which goes with one process alone.
+OF_THE_MACHINE = [f"train.{x}=2" for x in stage_inputs.OF_THE_MACHINE if x != "num_gpus"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "named"),
+    [
+        ("", OF_THE_MACHINE, ""),
+        ("", ["model.width=8", *OF_THE_MACHINE, "seed=2"], "_model.width=8_seed=2"),
+        ("train: {sync: parameters, sync_every: 4}", OF_THE_MACHINE[:1], f"_{OF_THE_MACHINE[0]}"),
+        (
+            "train: {sync: parameters}",
+            ["train.num_gpus=2", "train.sync=gradients"],
+            "_train.sync=gradients",
+        ),
+    ],
+)
+def test_settings_of_the_machine_name_no_directory(project, recipe, given, named):
+    (project.recipe / "conf" / "recipe.yaml").write_text(recipe)
+    result = project.run("--dry_run", "true", *[x for one in given for x in ("--set", one)])
+    assert f"--exp ./egs/toy/exp{named}/atat " in result.stdout
+    assert all(one in result.stdout for one in given)
+
+
+def test_a_config_that_exchanges_gradients_leaves_the_number_of_gpus_to_the_machine(project):
+    (project.recipe / "conf" / "recipe.yaml").write_text("train:\n  sync: parameters\n")
+    (project.root / "gpus.yaml").write_text("train:\n  sync: gradients\n  num_gpus: 1\n")
+    for num in ("4", "8"):
+        told = ("--config", "gpus.yaml", "--set", f"train.num_gpus={num}", "--dry_run", "true")
+        assert "--exp ./egs/toy/exp_gpus/atat " in project.run(*told).stdout
 
 
 def test_expdir_holds_data_and_dump_and_report_too(project):

@@ -68,19 +68,27 @@ def page() -> str:
 def _table(settings: Iterable[dataclasses.Field]) -> list[str]:
     lines = ["| setting | default | meaning | values |", "|---|---|---|---|"]
     for one in settings:
-        expected = one.metadata.get("expected")
-        cells = [f"`{one.name}`", f"`{_default(one)}`", one.metadata.get("meaning", "its name")]
-        cells.append(expected.said if expected is not None else "")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(_row(f"`{one.name}`", one))
         for inner in get_args(one.type):  # of a list or mapping of settings
             for part in dataclasses.fields(inner) if dataclasses.is_dataclass(inner) else ():
-                lines.append(f"| `{one.name}`: `{part.name}` | | {_meaning(part)} | |")
+                lines.append(_row(f"`{one.name}`: `{part.name}`", part))
     return lines
 
 
-def _default(one: dataclasses.Field) -> str:
-    is_plain = one.default_factory is dataclasses.MISSING
-    return _yaml(one.default if is_plain else one.default_factory())
+def _row(name: str, one: dataclasses.Field) -> str:
+    expected = one.metadata.get("expected")
+    default = _default(one)
+    cells = [name, "none, it must be given" if default is None else f"`{default}`"]
+    cells.append(one.metadata.get("meaning", "its name"))
+    cells.append(expected.said if expected is not None else "")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(one: dataclasses.Field) -> str | None:
+    """In YAML; None where there is none."""
+    if one.default_factory is not dataclasses.MISSING:
+        return _yaml(one.default_factory())
+    return None if one.default is dataclasses.MISSING else _yaml(one.default)
 
 
 def _setting(one: dataclasses.Field, indent: str = "  ") -> list[str]:

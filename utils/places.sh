@@ -72,7 +72,7 @@ add_budget() {
 }
 
 # Other settings than the recipe's go to a directory that is named after them, as ESPnet's tags do;
-# those of decoding alone need none.
+# those of decoding alone need none, nor those of the machine.
 add_tag() {
   local one text='' name
   for one in "${configs[@]}"; do
@@ -80,7 +80,7 @@ add_tag() {
     is_decoding "$one" || text+=_${name%.*}
   done
   for one in "${overrides[@]}"; do
-    [[ $one == decode[.=]* ]] || text+=_$one
+    [[ $one == decode[.=]* ]] || is_of_the_machine "$one" || text+=_$one
   done
   # A name that is not all of it ends in a checksum of all of it.
   name=$(LC_ALL=C tr -cs 'A-Za-z0-9._=-' - <<<"$text")
@@ -93,6 +93,23 @@ add_tag() {
 # is_decoding FILE: whether it has settings of decoding only.
 is_decoding() {
   awk '/^[^ #\t]/ && !/^(decode *:|---|})/ { other = 1 } END { exit other }' "$1"
+}
+
+# is_of_the_machine KEY=VALUE: whether a training goes on with another value of it, as
+# OF_THE_MACHINE in atat/config/stage_inputs.py says.
+is_of_the_machine() {
+  [[ $1 == train.@(num_processes|num_gpus|num_nodes|num_threads|num_workers)=* ]] || return 1
+  [[ $(exchanged) != parameters ]]
+}
+
+# What the processes of a training exchange, train.sync: as the last of the settings says that does.
+exchanged() {
+  local one files=()
+  for one in "${settings[@]}" "${configs[@]}"; do
+    [[ $one == --config ]] || files+=("$one")
+  done
+  { cat -- "${files[@]}" && printf '%s\n' "${overrides[@]}"; } |
+    sed -n 's/.*[^a-z]sync *[:=] *\([a-z]*\).*/\1/p' | tail -n 1
 }
 
 # A corpus of rendered speech in place of the recipe's own.

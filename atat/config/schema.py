@@ -329,7 +329,7 @@ class TrainConfig:
         "directory with SPLIT.ctm, Kaldi's word alignments of a corpus; null: an experiment with "
         "CTC finds the words (atat.align)",
     )
-    valid_splits: list[str] = setting(["valid"], "of validation")
+    valid_splits: list[str] = setting(["valid"], "of validation, without what all sources exclude")
     num_valid: int = setting(
         100, "utterances of each that are looked at after every epoch", AT_LEAST_1
     )

@@ -13,6 +13,19 @@ from atat.config import config_file, experiment_tables, schema
 DATA_STAGES = {1: ("seed", "data"), 2: ("features",), 3: ("tokenizer",)}
 EXPERIMENT_STAGES = {4: ("seed", "model", "augment", "train"), 5: ("decode",)}
 
+# Settings of `train` that leave what is learned as it is: a training may go on with others. They
+# name no directory either (utils/places.sh).
+OF_THE_MACHINE = ("num_processes", "num_gpus", "num_nodes", "num_threads", "num_workers")
+
+
+def learned(settings: schema.Config) -> schema.Config:
+    """The settings with the defaults of those of the machine, where these change nothing."""
+    if settings.train.sync == "parameters":  # each process is a training of its own
+        return settings
+    default = schema.TrainConfig()
+    machine = {name: getattr(default, name) for name in OF_THE_MACHINE}
+    return dataclasses.replace(settings, train=dataclasses.replace(settings.train, **machine))
+
 
 def of_data(
     settings: schema.Config,
@@ -71,7 +84,7 @@ def of_experiment(
     for split in masked if training.align else ():
         yield f"align {name} {training.align} {split}"
     yield _line(4, name, "features.kind", settings.features.kind)
-    yield from _lines(settings, EXPERIMENT_STAGES, name)
+    yield from _lines(learned(settings), EXPERIMENT_STAGES, name)
     for subset, what in table.subsets.items():
         given = {key: value for key, value in dataclasses.asdict(what).items() if value}
         yield _line(6, name, f"subsets.{subset}", given)

@@ -41,7 +41,7 @@ class Augmenter:
 
     # To be raised when the same settings and draws give other features: what was kept of them
     # (atat/training/frozen_states.py) is made again.
-    VERSION = 3
+    VERSION = 4
 
     def __init__(self, c: AugmentConfig, settings: FeaturesConfig) -> None:
         self.c = c
@@ -123,7 +123,8 @@ class Augmenter:
             change_B1 = draw.between(-1.0, 1.0)[:, None] * self.c.time_warp / len(WAVES)
             angle_BT = wave * math.pi * share_BT
             warped_BT = warped_BT + change_B1 * torch.sin(angle_BT) / (wave * math.pi)
-        source_BT = warped_BT * lengths_B[:, None] - 0.5
+        # Not beyond its last frame: there is the padding of the batch.
+        source_BT = (warped_BT * lengths_B[:, None] - 0.5).minimum(lengths_B[:, None] - 1)
 
         num_bins = speech.size(2)
         bin_F = torch.arange(num_bins, dtype=torch.float32)

@@ -144,6 +144,29 @@ def column(path: str | Path, name: str) -> dict[str, str]:
     return _column(Path(path), Path(path), name)
 
 
+def ids(path: str | Path) -> Iterator[str]:
+    """Ids of the utterances of a split, sorted, one by one: a million take a second.
+
+    One of its files is read; what stands there beside the ids is not looked at.
+
+    Raises: as `read`.
+    """
+    path = Path(path)
+    there = _there(path, path)
+    name = SEGMENTS if (path / SEGMENTS).is_file() else there[0]
+    return (key for _, key, _ in kaldi_file.entries(path / name, path / name, str))
+
+
+def texts(path: str | Path) -> Iterator[str]:
+    """The words of a split's utterances as `read` gives them, one by one; none without `text`.
+
+    Raises: as `column`.
+    """
+    path = Path(path)
+    there = _entries(path, path, "text") if (path / "text").is_file() else ()
+    return (words for _, _, words in there)
+
+
 def validate(path: str | Path) -> None:
     """Raise what `read` raises."""
     _validate(Path(path), Path(path))
@@ -259,13 +282,19 @@ def _beside(path: Path) -> str:
     return f" (there are: {there}); correct its name, or let stage 1 make it"
 
 
-def _utterances(path: Path, shown: Path) -> Iterator[Utterance]:
-    """`utterances` of the directory `path`, which messages call `shown`."""
+def _there(path: Path, shown: Path) -> list[str]:
+    """Names of the files of the directory `path`, which messages call `shown`."""
     if not path.is_dir():
         raise FileNotFoundError(f"{shown}: no such data directory{_beside(path)}")
     there = [name for name in _FILES if (path / name).is_file()]
     if not there or there == ["utt2spk"]:
         raise ValueError(f"{shown}: {_NOTHING}")
+    return there
+
+
+def _utterances(path: Path, shown: Path) -> Iterator[Utterance]:
+    """`utterances` of the directory `path`, which messages call `shown`."""
+    there = _there(path, shown)
     if (path / SEGMENTS).is_file() and "wav.scp" not in there:
         raise ValueError(f"{shown / SEGMENTS}: is of recordings, but there is no wav.scp")
     columns = [_entries(path, shown, name) for name in there]

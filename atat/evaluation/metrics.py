@@ -87,14 +87,15 @@ def judge(
 ) -> Outcome:
     """Compare a hypothesis with its reference, both target sequences.
 
-    A malformed hypothesis is a wrong answer without intent, slots and brackets. White space
-    between tokens does not count.
+    A malformed hypothesis is a wrong answer without intent, slots and brackets. One whose tags
+    match, but which means nothing to `key` (it is no triple), has an intent and brackets, and no
+    slots. White space between tokens does not count.
 
     Args:
         reference: a target sequence, e.g. `go( to( rome )to )go`.
         hypothesis: what a model gave for it.
         key: intent and slots of a sequence, by which they are compared: one of `HYPOTHESES`. It
-            raises ValueError for a sequence that is malformed to it.
+            raises ValueError for a sequence that is malformed or means nothing.
 
     Raises:
         ValueError: the reference is malformed (a hypothesis may be any string).
@@ -111,7 +112,7 @@ def judge(
     nested = key is not triples.frame and any(_inside(slot) for slot in _inside(wanted_tree))
     wanted_slots, wanted_brackets = Counter(wanted.slots), brackets(wanted_tree)
     try:
-        got, got_tree = key(hypothesis), target_sequence.parse(hypothesis)
+        got_tree = target_sequence.parse(hypothesis)
     except ValueError as e:
         return Outcome(
             label=wanted.intent,
@@ -124,7 +125,13 @@ def judge(
             brackets=Overlap(0, wanted_brackets.total(), 0),
             nested=nested,
         )
-    errors = semantic_errors(wanted, got)
+    nothing = []
+    try:
+        got = key(hypothesis)
+    except ValueError as e:
+        same = got_tree.label == wanted_tree.label
+        got, nothing = Frame(wanted.intent if same else got_tree.label), [f"no meaning: {e}"]
+    errors = semantic_errors(wanted, got) + nothing
     return Outcome(
         label=wanted.intent,
         reason="; ".join(errors) or None,

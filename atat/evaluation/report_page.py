@@ -121,6 +121,7 @@ def render(
         title=title,
         command=str(results.driver),
         speech=results.speech,
+        met_in_training=results.met_in_training,
         warnings=report_measurements.warnings(results),
         tables=tables,
         pictures={title: base64.b64encode(png).decode("ascii") for title, png in pictures.items()},

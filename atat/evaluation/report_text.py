@@ -30,6 +30,7 @@ def markdown(
     ]
     if results.speech:
         parts.append(wrap(_escape(results.speech)))
+    parts += [wrap(_escape(text)) for text in results.met_in_training]
     parts += [wrap(f"**{_escape(text)}**") for text in report_measurements.warnings(results)]
     for section in sections:
         parts.append(f"## {section.title}")

@@ -1,13 +1,15 @@
 """The result table of a recipe as data: each row with its scores and its comparison."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from atat.common import json_file
 from atat.config.experiment_tables import Row, Tables, Training
-from atat.data import ctm, kaldi_dir
+from atat.data import ctm, kaldi_dir, split_overlap
 from atat.evaluation import metrics, scoring, seed_pooling
 from atat.evaluation.experiment_records import Experiment
 from atat.evaluation.metrics import Metric
@@ -170,6 +172,34 @@ class Results:
         if any(data.stand_in for data in settings):
             parts.insert(0, STAND_IN)
         return " ".join(parts) or None
+
+    @cached_property
+    def met_in_training(self) -> list[str]:
+        """A sentence for each test: how many of its utterances have the words of one in a split
+        that an experiment was trained on, of the splits whose texts are there."""
+        trained: dict[tuple[str, Path], dict[str, None]] = {}
+        for row in (result.row for result in self.there):
+            for place in self.places_of(row):
+                for training in self._trainings_of(row):
+                    experiment = self._experiment(place, training)
+                    test = experiment.run(_run_of(row)).get("split")
+                    if test is not None and experiment.settings is not None:
+                        sources = experiment.settings.train.sources
+                        names = dict.fromkeys(source.split for source in sources)
+                        trained.setdefault((test, place.data), {}).update(names)
+        num: Counter[str] = Counter()
+        met: dict[str, Counter[str]] = {}
+        for (test, data), names in trained.items():
+            splits = [s for s in names if s != test and (data / s / "text").is_file()]
+            num_here, met_here = split_overlap.num_met(data / test, [data / s for s in splits])
+            num[test] += num_here
+            met.setdefault(test, Counter()).update(dict(zip(splits, met_here, strict=True)))
+        return [
+            f"Met in training: of the {num[test]:,} utterances of {test}, the words of "
+            f"{', '.join(f'{count:,} in {split}' for split, count in counts.items())}."
+            for test, counts in met.items()
+            if num[test] and counts
+        ]
 
     def places_of(self, row: Row) -> list[Place]:
         """The places whose utterances a row pools.

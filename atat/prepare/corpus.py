@@ -23,7 +23,8 @@ from atat.data.kaldi_dir import DataDir
 from atat.semantics.text_normalization import normalize_tokens
 
 HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/evaluation/metrics.py)
-# Splits that are trained on.
+# Splits that are trained on, for a check before anything is written. Stage 4 goes by the settings
+# (atat/data/split_overlap.py).
 TRAINING = ("train", "train_low", "train_rest", "train_synth", "asr", "foreign")
 WRITTEN = ".splits"  # in the data directory: those that this module wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ from atat.common.files import atomic_write, check_zip
 from atat.common.json_file import read_json
 from atat.common.provenance import environment
 from atat.config import config_file
-from atat.config.schema import Config, TrainConfig
+from atat.config.schema import Config
+from atat.config.stage_inputs import learned
 from atat.data import kaldi_dir, text_tokenization
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 PREVIOUS, UNFINISHED = ".previous", ".unfinished"
 # Checkpoints: after an epoch (ESPnet's name), and in the middle of one.
 AFTER_EPOCH, WITHIN_EPOCH = "checkpoint.pth", "within_epoch.pth"
-# Settings that leave what is learned as it is: a training may go on with others.
-OF_THE_MACHINE = ("num_processes", "num_gpus", "num_nodes", "num_threads", "num_workers")
 BYTES_A_PARAMETER = 16  # of itself, its gradient, and Adam's two means
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
@@ -106,7 +104,7 @@ def _is_same(exp: Path, settings: Config, tokenizer: Tokenizer, about: dict[str,
             if not (exp / name).is_file():
                 return False
         same = (
-            _learned(config_file.load_resolved(exp / "config.yaml")) == _learned(settings)
+            learned(config_file.load_resolved(exp / "config.yaml")) == learned(settings)
             and Tokenizer.load(exp / "tokenizer").fingerprint == tokenizer.fingerprint
             and _origin(exp) == about
         )
@@ -119,15 +117,6 @@ def _is_same(exp: Path, settings: Config, tokenizer: Tokenizer, about: dict[str,
         print(f"the training in {exp} cannot go on and starts anew: {e}", file=sys.stderr)
         return False
     return same
-
-
-def _learned(settings: Config) -> Config:
-    """The settings without those of the machine."""
-    if settings.train.sync == "parameters":  # each process is a training of its own
-        return settings
-    default = TrainConfig()
-    machine = {name: getattr(default, name) for name in OF_THE_MACHINE}
-    return replace(settings, train=replace(settings.train, **machine))
 
 
 def set_aside(exp: Path, place: str = PREVIOUS) -> None:

@@ -236,6 +236,9 @@ def taught_skeletons(
 def validation_sources(settings: Config, data: Path) -> list[Source]:
     """The validation splits, for whichever of the training's tasks they have what is needed.
 
+    A task is validated on what it may be taught: intents and pairs of slot values that all of its
+    sources exclude are left out. Otherwise what is held out would choose the epochs to average.
+
     Raises:
         FileNotFoundError, ValueError: a split is not there, or none serves a task.
     """
@@ -248,14 +251,28 @@ def validation_sources(settings: Config, data: Path) -> list[Source]:
         able = [t for t in SPEECH_TASKS if t in tasks and spoken and (t != "mlm" or aligned)]
         able += [task for task in TEXT_TASKS if task in tasks and held.text and held.semantics]
         share = min(settings.train.num_valid / max(len(held.ids), 1), 1.0)
-        sources.append(Source(split=split, tasks=able, fraction=share))
-    if not any(source.tasks for source in sources):
+        there = {target_sequence.frame(s).intent for s in (held.semantics or {}).values()}
+        groups: dict[tuple[frozenset[str], float], list[str]] = {}
+        for task in able:
+            intents, pairs = _held_out(settings.train.sources, task)
+            if not there or there - intents:
+                groups.setdefault((intents & there, pairs), []).append(task)
+        for (intents, pairs), together in groups.items():
+            sources.append(Source(split, together, share, sorted(intents), pairs))
+    if not sources:
         raise ValueError(
             f"train.valid_splits: got {settings.train.valid_splits}, expected one that can serve "
             f"one of the tasks {', '.join(sorted(tasks))} (mlm needs alignments: `python -m "
             "atat.align` writes them)"
         )
     return sources
+
+
+def _held_out(sources: list[Source], task: str) -> tuple[frozenset[str], float]:
+    """Intents, and the share of pairs of slot values, that no source teaches a task."""
+    own = [source for source in sources if task in source.tasks]
+    intents = frozenset.intersection(*(frozenset(source.exclude_intents) for source in own))
+    return intents, min(source.exclude_pairs for source in own)  # smaller shares are in larger ones
 
 
 def utterances_a_pass(sources: list[Source], data: Path, split: str, seed: int) -> int:

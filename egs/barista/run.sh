@@ -2,7 +2,7 @@
 # Recorded coffee orders (the speech-to-intent benchmark), understood by a model that learned from
 # their grammar and rendered speech only. The recordings are for scoring.
 #
-#   ./run.sh --corpus_dir speech-to-intent-benchmark
+#   ./run.sh --recipe barista --corpus_dir speech-to-intent-benchmark
 #
 # Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail

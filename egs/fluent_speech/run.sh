@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Fluent Speech Commands: what to do, to what, where, from recorded speech (the paper's table).
 #
-#   ./run.sh --corpus_dir fluent_speech_commands_dataset --check true    what is in that directory
-#   ./run.sh --corpus_dir fluent_speech_commands_dataset --table true    all rows
-#   ./run.sh --corpus_dir ... --init_from ../librispeech/exp/atat        pretrained, as in the paper
+#   ./run.sh --recipe fluent_speech --corpus_dir DIR --check true    what is in that directory
+#   ./run.sh --recipe fluent_speech --corpus_dir DIR --table true    all rows
+#   ... --init_from egs/librispeech/exp/atat                         pretrained, as in the paper
+#   ... --config egs/fluent_speech/conf/challenge.yaml               speakers, sentences not in training
 #
-# Settings: conf/recipe.yaml, over conf/base.yaml of the project; conf/challenge.yaml: the splits
-# whose test has speakers or sentences that training has not.
+# DIR is fluent_speech_commands_dataset.
+# Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail
 
 # shellcheck source=utils/recipe.sh

@@ -2,9 +2,9 @@
 # LibriSpeech: a model that hears words, for other recipes to start from (--init_from). The paper
 # trains ASR and MLM on 1000 h; this takes the train-* directories that are there.
 #
-#   ./run.sh --corpus_dir LibriSpeech --check true    what is in that directory
-#   ./run.sh --corpus_dir LibriSpeech                 ASR: exp/atat
-#   ./run.sh --corpus_dir LibriSpeech --table true    and MLM after it: exp/atat_mlm
+#   ./run.sh --recipe librispeech --corpus_dir LibriSpeech --check true    what is in that directory
+#   ./run.sh --recipe librispeech --corpus_dir LibriSpeech                 ASR: exp/atat
+#   ./run.sh --recipe librispeech --corpus_dir LibriSpeech --table true    and MLM after it: exp/atat_mlm
 #
 # MLM needs to know where the words are: exp/atat finds them, unless data/train/ctm says so.
 # Settings: conf/recipe.yaml, over conf/base.yaml of the project.

@@ -3,9 +3,10 @@
 # start from. Sentences of SNIPS NLU, spoken by synthesisers, and speech with text alone: LibriSpeech
 # (data.asr_corpus), or sentences of your own (data.asr_texts).
 #
-#   ./run.sh --corpus_dir nlu-benchmark --check true                          what is in that directory
-#   ./run.sh --corpus_dir nlu-benchmark --set data.asr_texts=lm.txt           train
-#   ../top_zeroshot/run.sh --corpus_dir TOP --init_from ../pretrain/exp/atat  and start from it
+#   ./run.sh --recipe pretrain --corpus_dir nlu-benchmark --check true        what is in that directory
+#   ./run.sh --recipe pretrain --corpus_dir nlu-benchmark --set data.asr_texts=lm.txt            train
+#   ./run.sh --recipe top_zeroshot --corpus_dir TOP --config egs/top_zeroshot/conf/tuned.yaml \
+#     --init_from egs/pretrain/exp/atat --experiment atat_tuned                      and start from it
 #
 # Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail

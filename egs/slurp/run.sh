@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SLURP: scenario, action and entities of recorded requests to an assistant of 18 domains.
 #
-#   ./run.sh --corpus_dir slurp --check true                 what is in that directory
-#   ./run.sh --corpus_dir slurp --table true                 all rows
-#   ./run.sh --corpus_dir ... --init_from ../librispeech/exp/atat    from a model that knows words
+#   ./run.sh --recipe slurp --corpus_dir slurp --check true    what is in that directory
+#   ./run.sh --recipe slurp --corpus_dir slurp --table true    all rows
+#   ... --init_from egs/librispeech/exp/atat                   from a model that knows words
+#   ... --config egs/slurp/conf/synthetic.yaml                 trained on its synthetic speech too
 #
-# Settings: conf/recipe.yaml, over conf/base.yaml of the project; conf/synthetic.yaml: trained on
-# SLURP's synthetic speech too. data.part=headset or distant: one of the two microphones.
+# Settings: conf/recipe.yaml, over conf/base.yaml of the project. data.part=headset or distant: one of
+# the two microphones.
 set -euo pipefail
 
 # shellcheck source=utils/recipe.sh

@@ -2,9 +2,10 @@
 # SNIPS smart-lights: recorded commands for lights, close and far field, five folds by speaker (the
 # paper's table). Every fold is trained and tested by itself, in parts/<field>_<fold>/.
 #
-#   ./run.sh --corpus_dir snips_slu_data_v1.0 --check true       what is in that directory
-#   ./run.sh --corpus_dir snips_slu_data_v1.0 --init_from ../librispeech/exp/atat --table true
-#   ./run.sh --corpus_dir ... --part close_1                     one fold
+#   ./run.sh --recipe snips_audio --corpus_dir snips_slu_data_v1.0 --check true    what is in there
+#   ./run.sh --recipe snips_audio --corpus_dir snips_slu_data_v1.0 --table true \
+#     --init_from egs/librispeech/exp/atat                                         all rows
+#   ./run.sh --recipe snips_audio --corpus_dir ... --part close_1                  one fold
 #
 # Settings: conf/recipe.yaml, over conf/base.yaml of the project.
 set -euo pipefail

@@ -32,6 +32,19 @@ def test_every_setting_belongs_to_a_stage():
     assert set(keys(lines)) == set("123456")
 
 
+def test_what_is_trained_does_not_depend_on_the_machine_unless_parameters_are_exchanged():
+    def lines(*changes):
+        settings = config_file.load([], ["train.num_workers=2", *changes])
+        return list(stage_inputs.of_experiment("tuned", settings, table()))
+
+    apart = "train.sync=parameters"
+    for name in stage_inputs.OF_THE_MACHINE:
+        other = f"train.{name}=3"
+        assert lines() == lines(other)
+        if name != "num_gpus":  # which exchange gradients alone
+            assert set(lines(apart, other)) - set(lines(apart)) == {f"4 tuned {other}"}
+
+
 def test_values_are_whole_and_on_one_line():
     settings = config_file.load([], ["data.cache=a b", "train.sources=[{split: ü, tasks: [slu]}]"])
     assert '1 - data.cache="a b"' in list(stage_inputs.of_data(settings, None, None))

@@ -80,6 +80,13 @@ def test_base_yaml_and_the_page_of_settings_are_what_the_schema_says():
         assert path.read_text(encoding="utf-8") == text, "run tools/write_settings.py"
 
 
+def test_the_page_of_settings_has_the_defaults_of_entries_of_lists_too():
+    page = config_file.ROOT.joinpath("docs", "settings.md").read_text(encoding="utf-8")
+    assert "| `runs`: `constraint` | `none` | of constrained decoding | one of none," in page
+    assert "| `sources`: `split` | none, it must be given | its name |" in page
+    assert "| `sources`: `exclude_pairs` | `0.0` |" in page
+
+
 def test_every_default_is_a_value_that_is_expected():
     validation.check(Config())
 

@@ -76,6 +76,17 @@ def test_tempo_shortens_and_moves_the_active_part(speech):
     torch.testing.assert_close(active, speech[2] / 2)
 
 
+@pytest.mark.parametrize("changes", [{"tempo": [0.5, 0.5]}, {"time_warp": 0.6}])
+def test_warping_mixes_no_padding_of_the_batch_into_a_shorter_utterance(speech, changes):
+    _, lengths, active = speech
+    flat = torch.full((2, 60, 80), 20.0)
+    flat[1, 40:] = 0.0  # the padding of the shorter one
+    for seed in range(10):
+        out, new_lengths, _ = run((flat, lengths, active), seed, **changes)
+        inner = out[1, : new_lengths[1]]  # all of one level, which is drawn
+        torch.testing.assert_close(inner, inner[:1, :1].expand_as(inner))
+
+
 def test_strength_zero_keeps_tempo_and_formants(speech):
     _, lengths, _ = run(speech, strength=0.0, tempo=[0.5, 2.0], frequency_warp=[0.8, 1.25])
     assert torch.equal(lengths, speech[1])

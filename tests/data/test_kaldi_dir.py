@@ -91,6 +91,7 @@ def test_files_as_other_programs_write_them_are_read_as_they_are_meant(tmp_path,
     changed = make(tmp_path / "train", **{name: change(GOOD[name])})
     assert (changed / name).read_bytes() != GOOD[name].encode()
     assert kaldi_dir.read(changed) == expected
+    assert list(kaldi_dir.ids(changed)) == expected.ids
 
 
 @pytest.mark.supports("Kaldi files", "words in capitals", "lower case in text and semantics")
@@ -168,6 +169,7 @@ def test_with_segments_an_utterance_is_a_part_of_a_recording(tmp_path, call):
     np.testing.assert_allclose(audio.read(data.wav_scp["a-1"]), whole[8000:24000], atol=1e-4)
     np.testing.assert_allclose(audio.read(Path(data.wav_scp["a-2"])), whole[24000:], atol=1e-4)
     assert kaldi_dir.column(tmp_path / "train", "wav.scp") == data.wav_scp
+    assert list(kaldi_dir.ids(tmp_path / "train")) == data.ids
     kaldi_dir.write(tmp_path / "copy", data)  # as few_shot and adapt do
     assert kaldi_dir.read(tmp_path / "copy") == data
 

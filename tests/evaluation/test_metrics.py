@@ -133,7 +133,8 @@ HEAT = "Increase( Heat( turn up the Location( bathroom )Location temperature )He
         ),
         (
             "Increase( up Heat( the Location( bathroom )Location )Heat )Increase",
-            "malformed: words stand between 'Increase' and 'Heat'",
+            "location 'washroom' is missing; object 'heat' is missing; "
+            "no meaning: words stand between 'Increase' and 'Heat'",
         ),
     ],
 )
@@ -142,6 +143,19 @@ def test_triples_are_compared_as_triples_however_they_are_said(hypothesis, reaso
     assert outcome.reason == reason and outcome.em_hyp == (reason is None)
     assert outcome.em_full == (hypothesis == HEAT)
     assert not outcome.nested
+
+
+@pytest.mark.parametrize(("action", "errors"), [("Activate", 2), ("Stop", 3)])
+def test_what_parses_and_is_no_triple_is_well_formed_with_intent_and_brackets(action, errors):
+    reference = "Activate( turn on Object( lights )Object )Activate"
+    wrong = f"{action}( Lamp( turn )Lamp on Object( lights )Object ){action}"
+    outcome = judge(reference, wrong, triples.frame)
+    assert outcome.well_formed and not (outcome.em_hyp or outcome.em_full)
+    assert outcome.intent == (action == "Activate")
+    assert outcome.brackets == Overlap(1 + outcome.intent, 2, 3)
+    assert outcome.slots == Overlap(0, 1, 0)
+    assert outcome.semantic_errors == errors
+    assert "no meaning: " in outcome.reason
 
 
 @given(st.text(st.sampled_from("ab() ")) | st.text())

@@ -12,7 +12,14 @@ from scipy.stats import binomtest
 from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import metrics, missing_results, results, scoring
+from atat.evaluation import (
+    metrics,
+    missing_results,
+    report_page,
+    report_text,
+    results,
+    scoring,
+)
 from atat.inference import hypotheses
 from tests.made_up_recipe import (
     Page,
@@ -110,6 +117,28 @@ def test_a_test_whose_speaker_is_not_on_record_is_not_said_to_be_rendered(tmp_pa
     assert load(paths).speech == (
         "Speech: rendered by synthesisers: train by espeak; it is not on record who speaks in test."
     )
+
+
+def test_it_is_said_how_many_test_sentences_stand_in_training(tmp_path):
+    paths = make_recipe(tmp_path)
+    assert load(paths).met_in_training == []  # nothing is known of their training
+    texts = kaldi_dir.read(paths["data"] / "test").text
+    first = min(texts.values())
+    met = {"train": {"a-1": first, "a-2": "nobody says this"}, "written": texts}
+    for split, some in met.items():
+        renamed = {f"other-{i}": text for i, text in some.items()}
+        kaldi_dir.write(paths["data"] / split, DataDir(text=renamed))
+    for name, split in (("atat", "train"), ("e2e", "gone"), ("atat_zeroshot", "written")):
+        sources = f"[{{split: {split}, tasks: [slu]}}, {{split: test, tasks: [asr]}}]"
+        (paths["expdir"] / name / "config.yaml").write_text(
+            f"train: {{sources: {sources}}}\ndecode: {{runs: {{}}}}\n"
+        )
+    num = sum(text == first for text in texts.values())
+    said = f"of the 60 utterances of test, the words of {num} in train, 60 in written."
+    assert load(paths).met_in_training == [f"Met in training: {said}"]
+    page = report_page.render(load(paths), [], "commands", {}, tmp_path, 1, 1)
+    text = report_text.markdown(load(paths), [], "commands", has_curves=False)
+    assert said in page and said in " ".join(text.split())
 
 
 def test_tree_scores_are_columns_where_there_are_trees():

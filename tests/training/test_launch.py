@@ -217,6 +217,7 @@ NOWHERE = "train.sources=[{split: nowhere, tasks: [slu]}]"
         (["train.schedule=linear"], "expected one of cosine, noam"),
         ([NOWHERE], "nowhere"),
         (["train.valid_splits=[nowhere]"], "nowhere"),
+        (["decode.runs={a: {split: test}}"], "4 utterances of 'test' (decode.runs) are in 'train'"),
         (["model.text_encoder=pretrained", "model.text_pretrained=./none"], "no tokenizer in"),
         pytest.param(
             ["train.num_gpus=1"],
