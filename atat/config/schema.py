@@ -337,7 +337,7 @@ class TrainConfig:
         20, "parts they are divided into: validation and checkpoint after each", AT_LEAST_1
     )
     batch_frames: int = setting(2200, "feature frames a step, padding included", AT_LEAST_1)
-    text_batch: int = setting(16, "sentences a step that has text", AT_LEAST_0)
+    text_batch: int = setting(16, "sentences a step that has text", AT_LEAST_1)
     text_every: int = setting(3, "steps from one with text to the next", AT_LEAST_1)
     task_weights: dict[str, float] = setting({}, "{task: factor of its loss}, 1 where not named")
     tasks_per_utterance: str = setting(

@@ -64,7 +64,7 @@ class MixedBatchSampler:
         """Everything once, in batches."""
         order = np.argsort(self.speech_frames, kind="stable")
         speech = self._pack(order, 4 * self.config.train.batch_frames)
-        size = 4 * max(self.config.train.text_batch, 1)
+        size = 4 * self.config.train.text_batch
         texts = [
             list(range(i, min(i + size, len(self.text_tokens))))
             for i in range(0, len(self.text_tokens), size)
@@ -92,7 +92,7 @@ class MixedBatchSampler:
     def _text_pass(self, number: int) -> list[list[int]]:
         """As `_speech_pass`; a batch has `text_batch` sentences."""
         size = self.config.train.text_batch
-        if not len(self.text_tokens) or not size:
+        if not len(self.text_tokens):
             return []
         draw = rng(self.config.seed, "text", number)
         order = np.argsort(self.text_tokens * draw.uniform(0.9, 1.1, len(self.text_tokens)))

@@ -275,6 +275,12 @@ def test_one_task_an_utterance_is_drawn_by_the_weights(made):
     assert share == pytest.approx(0.75, abs=0.07)
 
 
+def test_of_tasks_without_weight_none_is_drawn(made):
+    weights = {"slu": 0.0, "asr": 0.0}  # the source has mlm too, and these have no alignment
+    b = batches(made, BOTH, tasks_per_utterance="one", task_weights=weights)
+    assert len(b.collate(0, [0, 1], [])[1]["target_task"]) == 4
+
+
 def test_at_first_speech_has_words_for_ctc_but_no_targets(made):
     b = batches(made, BOTH, TEXT, ctc_first_fraction=0.5)  # of 20 steps
     _, early = b.collate(9, [0, 1], [2])
