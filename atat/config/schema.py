@@ -227,7 +227,7 @@ class ModelConfig:
 
 @dataclass
 class AugmentConfig:
-    """Of training features, a new draw every time."""
+    """Of training features, a new draw every time; above model.frozen_encoder see copies."""
 
     enabled: bool = setting(True, "whether anything below is done")
     low_strength_fraction: float = setting(
@@ -271,8 +271,8 @@ class AugmentConfig:
     time_mask_fraction: float = setting(0.06, "longest, of the utterance", SHARE)
     copies: int = setting(
         0,
-        "with model.frozen_encoder: so many augmented versions of each training utterance have "
-        "their states cached, beside those of it as it is",
+        "with model.frozen_encoder: augmented versions of each training utterance whose states are "
+        "cached beside its own; 0: of all this, freq_masks and time_masks alone reach the speech",
         AT_LEAST_0,
     )
     clipped: float = setting(
