@@ -71,6 +71,18 @@ class MixedBatchSampler:
         ]
         return [(0, batch, []) for batch in speech] + [(0, [], batch) for batch in texts]
 
+    def starving(self, num_processes: int) -> list[str]:
+        """A line where so many processes share batches of fewer utterances, as their mean length
+        says."""
+        size = self.config.train.batch_frames
+        mean = self.speech_frames.mean() if len(self.speech_frames) else 0.0
+        if num_processes == 1 or size >= num_processes * mean:
+            return []
+        return [
+            f"train.batch_frames: {size} a step, of all {num_processes} processes together, are "
+            f"{size / mean:.1f} utterances of {mean:.0f} frames: some of them have none, give more"
+        ]
+
     def _num_rows(self, part: SpeechPart) -> np.ndarray:
         """Rows of speech that each utterance takes in a step, at most."""
         num = len(part.ids)

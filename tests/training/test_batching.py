@@ -303,6 +303,16 @@ def apart(made, size, **changes):
     return MixedBatchSampler(b.collate.examples, b.config, training=True, world=World(0, size))
 
 
+def test_batches_of_fewer_utterances_than_processes_are_said(made):
+    sampler = batches(made, BOTH, TEXT, batch_frames=250).sampler  # of 82 frames in the mean
+    assert sampler.starving(1) == sampler.starving(3) == []
+    assert sampler.starving(4) == [
+        "train.batch_frames: 250 a step, of all 4 processes together, are 3.1 utterances of 82 "
+        "frames: some of them have none, give more"
+    ]
+    assert batches(made, TEXT, batch_frames=250).sampler.starving(4) == []
+
+
 def test_the_processes_of_a_step_have_batches_of_like_length(made):
     sampler = apart(made, 2, batch_frames=120)  # an utterance or two a batch
     taken = sampler._speech_pass(0)
