@@ -64,7 +64,8 @@ def main() -> None:
     dump = feature_store.of_kind(args.data, args.dump, settings.features, num_jobs)
     feature_store.write_split(args.data / split, dump / split, settings.features, num_jobs)
     print(f"{len(recordings.ids)} recordings, each {repeat} times beside {num_others} utterances")
-    launch.run(settings, args.data, args.dump, args.out, resume=True)
+    named = config_file.named([], args.overrides)
+    launch.run(settings, args.data, args.dump, args.out, resume=True, named=named)
 
 
 if __name__ == "__main__":

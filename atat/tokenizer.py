@@ -5,11 +5,12 @@ goes on to mean the same; tags are those of the training splits.
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from atat.common import cli
-from atat.config import config_file
+from atat.config import config_file, stage_inputs, unused_settings
 from atat.data import kaldi_dir
 from atat.data.tokenizer import Tokenizer
 from atat.training import encoded_split
@@ -23,12 +24,17 @@ def main() -> None:
     parser.add_argument("--init_from", help="trained experiment whose pieces of words are taken")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
-    settings = config_file.load(args.config, args.overrides).tokenizer
+    settings = config_file.load(args.config, args.overrides)
+    settings.train.init_from = args.init_from
+    named = config_file.named(args.config[1:], args.overrides)
+    for line in unused_settings.notes(settings, named, stage_inputs.DATA_STAGES[3]):
+        print(line, file=sys.stderr)
+    c = settings.tokenizer
 
-    splits = [Path(args.data) / split for split in settings.splits]
-    start = args.init_from if settings.pieces_of_start else None
+    splits = [Path(args.data) / split for split in c.splits]
+    start = args.init_from if c.pieces_of_start else None
     if start is None:
-        tokenizer = Tokenizer.train(_sequences(splits), settings.vocab_size)
+        tokenizer = Tokenizer.train(_sequences(splits), c.vocab_size)
     else:
         tokenizer = Tokenizer.load(Path(start) / "tokenizer").with_tags(_sequences(splits))
     num, lost = 0, []
@@ -41,7 +47,7 @@ def main() -> None:
     tokenizer.save(Path(args.data) / "tokenizer")
     # Those of an earlier tokenizer are of no use; and now, so that trainings start at once.
     shutil.rmtree(Path(args.data) / encoded_split.KEPT, ignore_errors=True)
-    for split in settings.splits:
+    for split in c.splits:
         encoded_split.read(Path(args.data), split, tokenizer)
     print(
         f"tokenizer: {len(tokenizer)} symbols, {len(tokenizer.tags)} of them tags; "

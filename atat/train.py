@@ -33,7 +33,8 @@ def main() -> None:
     if args.init_from is not None:
         settings.train.init_from = args.init_from
     split_overlap.check_apart(settings, args.data)
-    run(settings, args.data, args.dump, args.exp, args.resume)
+    named = config_file.named(args.config[1:], args.overrides)  # the first is the recipe's
+    run(settings, args.data, args.dump, args.exp, args.resume, named)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,13 @@ def test_with_a_start_words_are_cut_as_there_and_tags_are_ones_own(stage_3, star
     ]
 
 
+def test_a_size_that_the_pieces_of_a_start_do_not_have_is_said(stage_3, start, tmp_path, capsys):
+    stage_3("Run( home )Run", "tokenizer.vocab_size=50", "train.init_from=other")
+    assert capsys.readouterr().err == ""  # the option alone gives its pieces
+    stage_3("Run( home )Run", "--init_from", str(tmp_path / "start"), "tokenizer.vocab_size=50")
+    assert capsys.readouterr().err.startswith("no effect here: tokenizer.vocab_size (the pieces")
+
+
 def test_characters_that_a_start_has_not_met_are_counted(stage_3, start, tmp_path, capsys):
     stage_3("Run( zigzag )Run", "--init_from", str(tmp_path / "start"))
     said = capsys.readouterr().out

@@ -44,7 +44,7 @@ def reference() -> str:
     for part in dataclasses.fields(schema.Config):
         lines.append("")
         if dataclasses.is_dataclass(part.type):
-            lines.append(f"{part.name}:".ljust(COLUMN) + f"# {part.type.__doc__}")
+            lines += _commented(f"{part.name}:", str(part.type.__doc__))
             for one in dataclasses.fields(part.type):
                 lines += _setting(one)
         else:

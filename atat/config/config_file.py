@@ -68,6 +68,35 @@ def load(
     return settings
 
 
+def named(paths: Iterable[str | Path], overrides: Iterable[str] = ()) -> set[str]:
+    """The settings that a user names, as `train.num_steps`, by the names that they have now.
+
+    Args:
+        paths: of files as `load` has read them; what stands in the project's own does not count.
+        overrides: of the command line.
+
+    >>> sorted(named([BASE], ["train.num_steps=9", "augment={sway: 0.5, noise: 1.0}"]))
+    ['augment.noise', 'augment.time_warp', 'train.num_steps']
+    """
+    from omegaconf import OmegaConf
+
+    ours = (BASE.parent, (ROOT / "egs").resolve())
+    parts = [part for path in paths for part in _read(Path(path))]
+    parts = [
+        (where, part)
+        for where, part in parts
+        if not any(Path(where).resolve().is_relative_to(place) for place in ours)
+    ]
+    parts += [(override, OmegaConf.from_dotlist([override])) for override in overrides]
+    found: set[str] = set()
+    for where, part in parts:
+        values = OmegaConf.to_container(part)
+        assert isinstance(values, dict)  # as `load` has seen
+        for section, inner in _renamed(where, values, Config, "", {}).items():
+            found |= {f"{section}.{k}" for k in inner} if isinstance(inner, dict) else {section}
+    return found
+
+
 def load_resolved(path: str | Path) -> Config:
     """Read a configuration that `save` wrote; nothing else is merged in.
 

@@ -228,7 +228,7 @@ class ModelConfig:
 
 @dataclass
 class AugmentConfig:
-    """Of training features, a new draw every time."""
+    """Of training features, a new draw every time; above model.frozen_encoder see copies."""
 
     enabled: bool = setting(True, "whether anything below is done")
     low_strength_fraction: float = setting(
@@ -272,8 +272,8 @@ class AugmentConfig:
     time_mask_fraction: float = setting(0.06, "longest, of the utterance", SHARE)
     copies: int = setting(
         0,
-        "with model.frozen_encoder: so many augmented versions of each training utterance have "
-        "their states cached, beside those of it as it is",
+        "with model.frozen_encoder: augmented versions of each training utterance whose states are "
+        "cached beside its own; 0: of all this, freq_masks and time_masks alone reach the speech",
         AT_LEAST_0,
     )
     clipped: float = setting(
@@ -338,7 +338,7 @@ class TrainConfig:
         20, "parts they are divided into: validation and checkpoint after each", AT_LEAST_1
     )
     batch_frames: int = setting(2200, "feature frames a step, padding included", AT_LEAST_1)
-    text_batch: int = setting(16, "sentences a step that has text", AT_LEAST_0)
+    text_batch: int = setting(16, "sentences a step that has text", AT_LEAST_1)
     text_every: int = setting(3, "steps from one with text to the next", AT_LEAST_1)
     task_weights: dict[str, float] = setting({}, "{task: factor of its loss}, 1 where not named")
     tasks_per_utterance: str = setting(

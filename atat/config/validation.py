@@ -1,9 +1,11 @@
 """Whether settings can be used: each within its range, and those that depend on one another."""
 
 import dataclasses
+import math
 from typing import Any
 
 from atat.config.schema import Config
+from atat.config.tasks import TASKS
 
 
 def check(settings: Config) -> None:
@@ -18,6 +20,7 @@ def check(settings: Config) -> None:
     for name, run in settings.decode.runs.items():
         _check_each(run, f"decode.runs.{name}.")
     _check_together(settings)
+    _check_task_weights(settings)
 
 
 def _check_each(part: Any, prefix: str) -> None:
@@ -85,6 +88,23 @@ def _check_together(settings: Config) -> None:
         t.sync,
         "gradients with several GPUs",
     )
+
+
+def _check_task_weights(settings: Config) -> None:
+    """Weights are of tasks that there are, and every source has something to teach."""
+    weights = settings.train.task_weights
+    for task, weight in weights.items():
+        expect(task in TASKS, "train.task_weights", task, f"one of {', '.join(TASKS)}")
+        expect(0 <= weight < math.inf, f"train.task_weights.{task}", weight, "0 or more, finite")
+    for source in settings.train.sources:
+        # Without the decoder's loss a transcript still teaches CTC.
+        for_ctc = source.tasks == ["asr"] and settings.model.ctc_weight > 0
+        expect(
+            for_ctc or any(weights.get(task, 1.0) > 0 for task in source.tasks),
+            "train.task_weights",
+            weights,
+            f"one above 0 of split '{source.split}': {', '.join(source.tasks)}",
+        )
 
 
 def expect(fits: bool, name: str, got: Any, expected: str) -> None:

@@ -146,6 +146,9 @@ def ctc_loss(
 ) -> tuple[Tensor, Tensor]:
     """CTC of the words (Graves et al. 2006): its sum, and the number of word tokens.
 
+    A row with more tokens than states, after strong speeding up, has no path: it teaches nothing,
+    and its tokens do not count either.
+
     Args:
         ctc_BSV: CTC's log-softmax outputs, float.
         states_B: int64, states of each row.
@@ -160,9 +163,13 @@ def ctc_loss(
         lengths_B,
         blank=blank,
         reduction="none",
-        zero_infinity=True,  # more words than states, after strong speeding up
+        zero_infinity=True,  # else the gradient of a row without a path is not a number
     )
-    return loss_B[lengths_B > 0].sum(), lengths_B.sum()
+    within_BN = length_mask(lengths_B, words_BN.size(1))
+    # Between two of the same token a path has a blank.
+    again_B = ((words_BN[:, 1:] == words_BN[:, :-1]) & within_BN[:, 1:]).sum(dim=1)
+    is_taught_B = (lengths_B > 0) & (lengths_B + again_B <= states_B)
+    return loss_B[is_taught_B].sum(), lengths_B[is_taught_B].sum()
 
 
 def flat_start_loss(

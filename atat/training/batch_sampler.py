@@ -64,12 +64,24 @@ class MixedBatchSampler:
         """Everything once, in batches."""
         order = np.argsort(self.speech_frames, kind="stable")
         speech = self._pack(order, 4 * self.config.train.batch_frames)
-        size = 4 * max(self.config.train.text_batch, 1)
+        size = 4 * self.config.train.text_batch
         texts = [
             list(range(i, min(i + size, len(self.text_tokens))))
             for i in range(0, len(self.text_tokens), size)
         ]
         return [(0, batch, []) for batch in speech] + [(0, [], batch) for batch in texts]
+
+    def starving(self, num_processes: int) -> list[str]:
+        """A line where so many processes share batches of fewer utterances, as their mean length
+        says."""
+        size = self.config.train.batch_frames
+        mean = self.speech_frames.mean() if len(self.speech_frames) else 0.0
+        if num_processes == 1 or size >= num_processes * mean:
+            return []
+        return [
+            f"train.batch_frames: {size} a step, of all {num_processes} processes together, are "
+            f"{size / mean:.1f} utterances of {mean:.0f} frames: some of them have none, give more"
+        ]
 
     def _num_rows(self, part: SpeechPart) -> np.ndarray:
         """Rows of speech that each utterance takes in a step, at most."""
@@ -92,7 +104,7 @@ class MixedBatchSampler:
     def _text_pass(self, number: int) -> list[list[int]]:
         """As `_speech_pass`; a batch has `text_batch` sentences."""
         size = self.config.train.text_batch
-        if not len(self.text_tokens) or not size:
+        if not len(self.text_tokens):
             return []
         draw = rng(self.config.seed, "text", number)
         order = np.argsort(self.text_tokens * draw.uniform(0.9, 1.1, len(self.text_tokens)))

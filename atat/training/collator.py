@@ -167,6 +167,8 @@ class Collator:
         if not self.training or self.config.train.tasks_per_utterance == "all" or len(able) < 2:
             return able
         weights = np.array([self.config.train.task_weights.get(task, 1.0) for task in able])
+        if not weights.any():  # those that have a weight are not its own
+            return able
         return [able[draw.choice(len(able), p=weights / weights.sum())]]
 
     def _features(self, part: SpeechPart, u: int, step: int) -> Tensor:

@@ -229,11 +229,13 @@ class AtatTask(AbsTask):
             settings.train.ctm,
         )
         world = cls.trainer.world
-        if world.rank == 0:
-            for note in examples.notes:
-                print(note, file=sys.stderr)
         place = "together" if cls.trainer.sync_every is None else "apart"
         batches = Batches(examples, settings, tokenizer, training=training, **{place: world})
+        notes = list(examples.notes)
+        if training and place == "together":
+            notes += batches.sampler.starving(world.size)
+        for note in notes if world.rank == 0 else ():
+            print(note, file=sys.stderr)
         return IterFactory(batches, settings.train.num_workers)
 
     @classmethod

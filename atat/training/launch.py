@@ -4,12 +4,14 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from atat.common import cli
 from atat.common.files import check_zip, locked_directory
-from atat.config import config_file
+from atat.config import config_file, stage_inputs, unused_settings
 from atat.config.schema import Config, TrainConfig
 from atat.data import feature_store
 from atat.data.tokenizer import Tokenizer
@@ -39,7 +41,14 @@ def check_gpu(num_gpus: int) -> None:
         )
 
 
-def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> None:
+def run(
+    settings: Config,
+    data: Path,
+    dump: Path,
+    exp: Path,
+    resume: bool,
+    named: Collection[str] = (),
+) -> None:
     """Train an experiment from the features and labels that there are, and say so.
 
     Started by torchrun, this is one of its processes, and the first of them prepares. Otherwise
@@ -51,6 +60,7 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
         dump: that of stage 2.
         exp: that of the experiment.
         resume: go on from an unfinished training of the same settings.
+        named: settings that the user has named; one without effect is said.
 
     Raises:
         ValueError, FileNotFoundError: what is given does not fit together, or training diverged. A
@@ -75,7 +85,7 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
             shutil.rmtree(exp / UNFINISHED, ignore_errors=True)  # of one that was killed
             was_trained = checkpoint.is_trained(exp)
             try:
-                _run(settings, data, dump, exp, resume, world)
+                _run(settings, data, dump, exp, resume, named, world)
             except cli.MISTAKES:
                 if not checkpoint.is_trained(exp):
                     if was_trained:
@@ -88,7 +98,13 @@ def run(settings: Config, data: Path, dump: Path, exp: Path, resume: bool) -> No
 
 
 def _run(
-    settings: Config, data: Path, dump: Path, exp: Path, resume: bool, world: World | None
+    settings: Config,
+    data: Path,
+    dump: Path,
+    exp: Path,
+    resume: bool,
+    named: Collection[str],
+    world: World | None,
 ) -> None:
     """Prepare and train, as the first process of all or the one that starts them."""
 
@@ -97,6 +113,8 @@ def _run(
         t, num_jobs = settings.train, distributed.per_node(settings.train)
         feature_store.recipe_kind(dump)  # a damaged file shows before anything is set aside
         state = prepare_experiment(settings, data, exp, resume)
+        for line in unused_settings.notes(settings, named, stage_inputs.EXPERIMENT_STAGES[4]):
+            print(line, file=sys.stderr)
         dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
         if settings.model.frozen_encoder is not None:
             splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))

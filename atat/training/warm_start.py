@@ -7,7 +7,9 @@ where it had no NLU, and the tokens of tasks that it did not train.
 
 # V vocabulary, K symbols that both vocabularies have
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -38,6 +40,10 @@ MAY_DIFFER = (
     *("dropout", "text_frozen", "speech_frozen_layers", "speech_pretrained"),
     *("ctc_weight", "token_residual"),
 )
+# No reason to refuse, since training adapts to it, but worth a line: which part of a recording is
+# heard and how loud it is, and by which way the decoder gets words.
+HEARING = ("features.trim_db", "features.level_db")
+READING = ("model.token_residual", "model.ctc_to_text_share", "model.shared_semantics_token")
 
 
 @dataclass
@@ -50,6 +56,7 @@ class Start:
         rows_K: where these rows belong in the new vocabulary.
         counts: part -> numbers that were loaded, are new, were dropped.
         new_symbols, dropped_symbols: of the new vocabulary, of the old one.
+        otherwise: what differs of HEARING and READING, a line each.
     """
 
     experiment: Path
@@ -58,6 +65,7 @@ class Start:
     counts: dict[str, tuple[int, int, int]]
     new_symbols: list[str]
     dropped_symbols: list[str]
+    otherwise: list[str]
 
     def fill(self, model: AtatModel) -> None:
         """Put the values into the model, and note in `model.pretrained` which they are."""
@@ -80,7 +88,7 @@ class Start:
         return {"experiment": str(self.experiment), "sha256": digest, "loaded_new_dropped": counts}
 
     def account(self) -> str:
-        """What was loaded, is new, was dropped: a table and the symbols."""
+        """What was loaded, is new, was dropped: a table and the symbols; and what is otherwise."""
         rows: list[tuple[str, ...]] = [("", "loaded", "new", "dropped")]
         rows += [(part, *(f"{n:,}" for n in numbers)) for part, numbers in self.counts.items()]
         lines = [f"starts from {self.experiment}"]
@@ -90,7 +98,7 @@ class Start:
             for what, symbols in (("new", self.new_symbols), ("dropped", self.dropped_symbols)):
                 shown = " ".join(symbols[:8]) + (" ..." if len(symbols) > 8 else "")
                 lines.append(f"  symbols: {len(symbols)} {what}{': ' if symbols else ''}{shown}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self.otherwise)])
 
 
 def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
@@ -132,6 +140,7 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
         {part: _count(part, taken, state, weights) for part in PARTS},
         [symbol for symbol in tokenizer.symbols if symbol not in set(shared)],
         [symbol for symbol in old_tokenizer.symbols if symbol not in set(shared)],
+        list(_otherwise(parts, settings, there)),
     )
 
 
@@ -217,6 +226,17 @@ def _check(
         f"train.init_from: {exp} has another {part}: {'; '.join(said)}; set them alike, or name "
         "the parts that fit in train.init_parts"
     )
+
+
+def _otherwise(parts: list[str], here: Config, there: Config) -> Iterator[str]:
+    """A line for each way, of hearing and of reading, in which the loaded parts are used otherwise
+    than they were trained."""
+    ways = (("heard", ("speech_encoder",), HEARING), ("read", ("text_encoder", "decoder"), READING))
+    for verb, concerned, titles in ways:
+        pairs = [(title, attrgetter(title)(there), attrgetter(title)(here)) for title in titles]
+        said = [f"{title} is {old} there, {new} here" for title, old, new in pairs if old != new]
+        if said and set(parts) & set(concerned):
+            yield f"{verb} otherwise: {'; '.join(said)}"
 
 
 def _count(

@@ -18,6 +18,14 @@ SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
         ("train.num_steps=0", "train.num_steps: got 0, expected 1 or more"),
         ("train.num_epochs=2000", "at most train.num_steps, 1000"),
         ("train.text_every=0", "train.text_every: got 0"),
+        ("train.text_batch=0", "train.text_batch: got 0, expected 1 or more"),
+        (
+            "train.task_weights={ars: 0.01}",
+            "train.task_weights: got 'ars', expected one of asr, mlm, slu, nlu",
+        ),
+        ("train.task_weights.asr=-1", r"train.task_weights.asr: got -1\.0, expected 0 or more"),
+        ("train.task_weights.asr=.nan", "train.task_weights.asr: got nan, expected 0 or more"),
+        ("train.task_weights.asr=.inf", "train.task_weights.asr: got inf, expected 0 or more"),
         ("train.num_gpus=-1", "train.num_gpus: got -1, expected 0 or more"),
         ("train.use_amp=true", "train.use_amp: got True, expected false without a GPU"),
         ("train.sync=models", "train.sync: got 'models', expected one of gradients, parameters"),
@@ -65,6 +73,24 @@ def test_bounds_themselves_can_be_used():
         "train.num_epochs=1000",
     ]
     config_file.load([], [*fine, "model.dropout=0", SOURCES % ", fraction: 1.0, exclude_pairs: 0"])
+
+
+def test_every_source_has_a_task_with_a_weight_or_teaches_ctc():
+    def load(tasks, *more):
+        sources = (
+            f"train.sources=[{{split: train, tasks: [slu, asr]}}, {{split: b, tasks: {tasks}}}]"
+        )
+        return config_file.load([], [sources, "train.task_weights.asr=0", *more])
+
+    load("[asr]")
+    nlu = "train.task_weights.nlu=0"
+    load("[nlu]")
+    with pytest.raises(ValueError, match=r"expected one above 0 of split 'b': asr$"):
+        load("[asr]", "model.ctc_weight=0")
+    with pytest.raises(ValueError, match=r"train.task_weights: got .*of split 'b': asr, nlu$"):
+        load("[asr, nlu]", nlu)
+    with pytest.raises(ValueError, match="of split 'train': slu, asr"):
+        load("[nlu]", "train.task_weights.slu=0")
 
 
 def test_a_wrong_type_is_one_line():

@@ -105,6 +105,19 @@ def test_rows_without_words_teach_ctc_nothing():
     torch.testing.assert_close(both, one)
 
 
+def test_rows_without_a_path_teach_ctc_nothing():
+    """Three tokens need three states, and a state more where two are the same."""
+    words = torch.tensor([[3, 4, 3], [3, 3, 4], [3, 3, 4], [3, 4, 3]])
+    lengths, states = torch.tensor([3, 3, 3, 3]), torch.tensor([3, 3, 4, 2])
+    ctc = torch.randn(4, 4, 5).log_softmax(-1)
+    each = F.ctc_loss(ctc.transpose(0, 1), words, states, lengths, reduction="none")
+    assert each.isfinite().tolist() == [True, False, True, False]
+    all_rows = losses.mean(*losses.ctc_loss(ctc, states, words, lengths, blank=0))
+    torch.testing.assert_close(all_rows[0], each[[0, 2]].sum() / 6)
+    none = losses.mean(*losses.ctc_loss(ctc[3:], states[3:], words[3:], lengths[3:], blank=0))
+    assert float(none[0]) == 0.0
+
+
 def test_the_parts_of_processes_that_share_a_batch_add_up_to_its_loss():
     of_all, tasks = found(), mixed()[3]
     names, weights = {SLU: "slu", NLU: "nlu"}, {"slu": 1.0, "nlu": 0.25}

@@ -275,6 +275,12 @@ def test_one_task_an_utterance_is_drawn_by_the_weights(made):
     assert share == pytest.approx(0.75, abs=0.07)
 
 
+def test_of_tasks_without_weight_none_is_drawn(made):
+    weights = {"slu": 0.0, "asr": 0.0}  # the source has mlm too, and these have no alignment
+    b = batches(made, BOTH, tasks_per_utterance="one", task_weights=weights)
+    assert len(b.collate(0, [0, 1], [])[1]["target_task"]) == 4
+
+
 def test_at_first_speech_has_words_for_ctc_but_no_targets(made):
     b = batches(made, BOTH, TEXT, ctc_first_fraction=0.5)  # of 20 steps
     _, early = b.collate(9, [0, 1], [2])
@@ -295,6 +301,16 @@ def apart(made, size, **changes):
     """The sampler of one of so many processes that have batches of their own."""
     b = batches(made, BOTH, **changes)
     return MixedBatchSampler(b.collate.examples, b.config, training=True, world=World(0, size))
+
+
+def test_batches_of_fewer_utterances_than_processes_are_said(made):
+    sampler = batches(made, BOTH, TEXT, batch_frames=250).sampler  # of 82 frames in the mean
+    assert sampler.starving(1) == sampler.starving(3) == []
+    assert sampler.starving(4) == [
+        "train.batch_frames: 250 a step, of all 4 processes together, are 3.1 utterances of 82 "
+        "frames: some of them have none, give more"
+    ]
+    assert batches(made, TEXT, batch_frames=250).sampler.starving(4) == []
 
 
 def test_the_processes_of_a_step_have_batches_of_like_length(made):

@@ -43,6 +43,9 @@ def test_processes_have_the_losses_of_one(num, one):
     root, expected = one
     assert run_on(num, shared(), root, f"of_{num}") == [0] * num
     assert_same(root / "exp" / f"of_{num}", expected)
+    logs = [(root / f"of_{num}.{rank}.log").read_text() for rank in range(num)]
+    # An utterance has 96 frames in the mean.
+    assert [text.count("some of them have none") for text in logs] == [num == 4, *[0] * (num - 1)]
 
 
 @pytest.mark.several_processes

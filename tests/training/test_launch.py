@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atat import train
 from atat.config import config_file
 from atat.config.schema import Source
 from atat.data import kaldi_dir
@@ -240,6 +241,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(corpus, overrides, message):
     assert process.returncode == 2
     assert message in output and "Traceback" not in output
     assert model.exists()
+
+
+def test_what_a_user_names_for_nothing_is_said(corpus, command, monkeypatch):
+    monkeypatch.setattr(launch, "train", lambda *arguments: None)
+    config_file.save(settings(noam_factor=3.0), corpus / "recipe.yaml")
+    (corpus / "mine.yaml").write_text("train: {init_parts: [decoder], num_steps: 40}\n")
+    given = ["--config", corpus / "recipe.yaml", "--config", corpus / "mine.yaml"]
+    given += ["--data", corpus / "data", "--dump", corpus / "dump", "--exp", corpus / "exp"]
+    assert command(train.main, *given, "train.sync_every=9")[::2] == (
+        0,
+        "no effect here: train.init_parts (there is no train.init_from)\n"
+        "no effect here: train.sync_every (train.sync is gradients)\n",
+    )
 
 
 def files(exp: Path) -> dict[str, tuple[bytes, int]]:

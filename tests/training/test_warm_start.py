@@ -222,6 +222,45 @@ def test_ctc_and_the_token_residual_may_be_on_one_side_only(tmp_path):
     assert start.counts["ctc"][2] > 0 and start.counts["decoder"][2] == 1 + 2 * 32
 
 
+@pytest.mark.parametrize(
+    ("title", "value", "parts", "line"),
+    [
+        (
+            "features.trim_db",
+            35.0,
+            ["all"],
+            "heard otherwise: features.trim_db is None there, 35.0",
+        ),
+        (
+            "features.level_db",
+            -20.0,
+            ["speech_encoder"],
+            "heard otherwise: features.level_db is No",
+        ),
+        ("features.trim_db", 35.0, ["decoder"], None),
+        ("model.token_residual", False, ["all"], "read otherwise: model.token_residual is True th"),
+        ("model.ctc_to_text_share", 0.5, ["decoder"], "read otherwise: model.ctc_to_text_share is"),
+        (
+            "model.shared_semantics_token",
+            True,
+            ["text_encoder"],
+            "read otherwise: model.shared_sem",
+        ),
+        ("model.shared_semantics_token", True, ["speech_encoder", "ctc"], None),
+        ("model.dropout", 0.5, ["all"], None),
+    ],
+)
+def test_what_is_heard_or_read_otherwise_than_the_start_did_is_a_line(
+    tmp_path, title, value, parts, line
+):
+    c = asking(experiment(tmp_path / "exp", taught()), init_parts=parts)
+    section, key = title.split(".")
+    setattr(getattr(c, section), key, value)
+    said = started(c)[0].account().splitlines()
+    found = [one for one in said if "otherwise" in one]
+    assert len(found) == (line is not None) and (not line or found[0].startswith(f"  {line}"))
+
+
 def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
     toy.write(tmp_path)
     exp = experiment(tmp_path / "exp", taught())
