@@ -48,6 +48,13 @@ def is_trained(exp_dir: Path) -> bool:
     return model_path(exp_dir).is_file()
 
 
+def last_written(exp_dir: Path) -> Path:
+    """The file that a model, trained or exported, ends with: what is older is of another one."""
+    if exported_model.is_exported(exp_dir):
+        return exp_dir / exported_model.FILE
+    return model_path(exp_dir)
+
+
 def check_experiment(exp_dir: Path) -> None:
     """Look, without torch, whether an experiment, or an exported model, can be used.
 
