@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from atat import SpeechToSemantics, decode, score
+from atat import SpeechToSemantics, decode, restore, score
 from atat import export as command_module
 from atat import parse as parse_module
 from atat.deployment.export import export
@@ -163,6 +163,14 @@ def test_an_exported_model_is_decoded_and_scored_like_an_experiment(model_dir, t
     scores = json.loads((model_dir / "decode_test" / "scores.json").read_text())
     assert scores["em_hyp"]["k"] == scores["em_hyp"]["n"] == 4
     assert SpeechToSemantics.load(model_dir)  # what stands beside it now is no damage
+
+
+def test_an_exported_model_is_not_restored_but_exported_again(model_dir, command):
+    code, said, error = command(restore.main, "--exp", model_dir)
+    assert (code, error) == (0, "") and "all is as it was left" in said
+    (model_dir / "config.yaml").write_text("seed: 2\n")
+    code, _, error = command(restore.main, "--exp", model_dir)
+    assert code == 2 and "export it again" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", [".git", "exp"])
