@@ -13,12 +13,15 @@ from atat.common import cli
 from atat.config import config_file
 from atat.data import feature_store, kaldi_dir
 from atat.models.checkpoint import check_experiment, is_trained
+from atat.models.exported_model import is_exported
 from atat.training import launch
 from atat.training.adaptation import (
     SHARE,
     changes,
-    check_recordings,
+    check_splits,
     num_spoken,
+    read_recordings,
+    removed_if_refused,
     repeats,
     with_sentences,
 )
@@ -36,11 +39,19 @@ def main() -> None:
     add("--share", type=cli.share, default=SHARE, help="of recordings among the speech in training")
     add("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
-    recordings = check_recordings(args.recordings)
-
+    # Mistakes show before anything is written, and before the words are looked for.
     check_experiment(args.exp)
+    if is_exported(args.exp):
+        raise ValueError(
+            f"--exp: {args.exp} is an exported model, which cannot be trained; expected the "
+            "experiment that it was exported from"
+        )
     if is_trained(args.out):
         raise ValueError(f"--out: {args.out} holds a trained model; expected another directory")
+    recordings = read_recordings(args.recordings)
+    trained = config_file.load_resolved(args.exp / "config.yaml")
+    check_splits(trained, args.data)
+    num_others = num_spoken(trained, args.data)
 
     from atat.inference.predictor import SpeechToSemantics
 
@@ -53,19 +64,18 @@ def main() -> None:
     if not recordings.ids:
         raise ValueError(f"{args.recordings}: none of {len(left_out)} recordings can be learned")
     split = f"adapt_{args.out.name}"
-    kaldi_dir.write(args.data / split, recordings)
-
-    trained = config_file.load_resolved(args.exp / "config.yaml")
-    num_others = num_spoken(trained, args.data)
     repeat = repeats(args.share, len(recordings.ids), num_others)
     delta = changes(trained, args.exp, split, repeat)
     settings = config_file.load([args.exp / "config.yaml"], args.overrides, [delta])
     num_jobs = settings.train.num_processes
     dump = feature_store.of_kind(args.data, args.dump, settings.features, num_jobs)
-    feature_store.write_split(args.data / split, dump / split, settings.features, num_jobs)
-    print(f"{len(recordings.ids)} recordings, each {repeat} times beside {num_others} utterances")
     named = config_file.named([], args.overrides)
-    launch.run(settings, args.data, args.dump, args.out, resume=True, named=named)
+    with removed_if_refused(args.data / split, dump / split):
+        kaldi_dir.write(args.data / split, recordings)
+        feature_store.write_split(args.data / split, dump / split, settings.features, num_jobs)
+        met = f"each {repeat} times beside {num_others} utterances"
+        print(f"{len(recordings.ids)} recordings, {met}")
+        launch.run(settings, args.data, args.dump, args.out, resume=True, named=named)
 
 
 if __name__ == "__main__":

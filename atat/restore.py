@@ -21,7 +21,7 @@ def main() -> None:
     for name in names:
         print(f"put back: {args.exp / name}")
     if not names:
-        print(f"{args.exp}: all is as its training left it")
+        print(f"{args.exp}: all is as it was left")
 
 
 if __name__ == "__main__":

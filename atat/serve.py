@@ -79,10 +79,12 @@ def main() -> None:
     from atat.serving import service_process
 
     listening = service_process.listen(args.host, args.port)
+    from atat.data.filter_bank import longest_s
     from atat.inference.predictor import SpeechToSemantics
 
     # As many utterances at once as there are threads, each in one.
     model = SpeechToSemantics.load(args.model, num_threads=1)
+    longest_s(model.settings.features, settings.max_duration_s)  # warns now, not in a request
     from atat.serving.http_server import create_app
 
     app = create_app(model, settings)

@@ -62,6 +62,7 @@ def main() -> None:
             file=sys.stderr,
         )
     from atat import SpeechToSemantics
+    from atat.data.filter_bank import longest_s
     from atat.inference import confidence
 
     model = SpeechToSemantics.load(args.model, num_threads=args.num_threads)
@@ -71,7 +72,7 @@ def main() -> None:
         model,
         name=args.name or args.model.resolve().name,
         version=__version__,
-        max_duration_s=args.max_duration_s or model.settings.features.max_duration_s,
+        max_duration_s=longest_s(model.settings.features, args.max_duration_s),
         threshold=args.threshold,
         transcripts=args.transcripts,
         max_sessions=args.max_sessions,

@@ -63,6 +63,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2 and one line on standard error."""
+        given = {argument.partition("=")[0] for argument in sys.argv[1:]}
+        for name, other in (("--exp", "--model"), ("--model", "--exp")):
+            options = self._option_string_actions
+            if name in given and name not in options and other in options:
+                message = f"got {name}, expected {other} DIR, as this command calls it"
         self.exit(USAGE, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 

@@ -118,8 +118,7 @@ class Mixdown:
         self.num_samples += len(mono_N)
         if self.num_samples > self.max_duration_s * self.rate_hz:
             raise ValueError(
-                f"{self.name}: longer than the limit, {self.max_duration_s} s "
-                "(features.max_duration_s)"
+                f"{self.name}: longer than the limit, {self.max_duration_s} s (max_duration_s)"
             )
         self._blocks.append(mono_N)
 
@@ -164,6 +163,5 @@ def check_longest(name: str, duration_s: float, max_duration_s: float) -> None:
     """Raise ValueError for audio that is too long."""
     if duration_s > max_duration_s:
         raise ValueError(
-            f"{name}: {duration_s:.1f} s long, the limit is {max_duration_s} s "
-            "(features.max_duration_s)"
+            f"{name}: {duration_s:.1f} s long, the limit is {max_duration_s} s (max_duration_s)"
         )

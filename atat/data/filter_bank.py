@@ -3,6 +3,7 @@
 # T frames, F mel bins, N samples
 
 import functools
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,6 +113,10 @@ def levelled(samples: np.ndarray, settings: FeaturesConfig) -> np.ndarray:
     return at_level(samples, settings.level_db, settings.sample_rate_hz)
 
 
+class LimitWarning(UserWarning):
+    """A limit that cannot be as it is wanted."""
+
+
 def longest_s(settings: FeaturesConfig, wanted_s: float | None = None) -> float:
     """The longest audio that features are made of: Whisper's encoder knows 30 s, no setting more.
 
@@ -120,7 +125,21 @@ def longest_s(settings: FeaturesConfig, wanted_s: float | None = None) -> float:
         wanted_s: instead of `settings.max_duration_s`.
     """
     limit = wanted_s or settings.max_duration_s
-    return min(limit, WHISPER_MAX_DURATION_S) if settings.kind == "whisper" else limit
+    if settings.kind != "whisper":
+        return limit
+    return whisper_longest_s(wanted_s) if wanted_s else min(limit, WHISPER_MAX_DURATION_S)
+
+
+def whisper_longest_s(wanted_s: float | None = None) -> float:
+    """The longest audio that Whisper's encoder takes; where more is wanted, a warning says so."""
+    if wanted_s is not None and wanted_s > WHISPER_MAX_DURATION_S:
+        warnings.warn(
+            f"max_duration_s: got {wanted_s:g}, and the limit stays {WHISPER_MAX_DURATION_S:g} s, "
+            "which is all that Whisper's encoder knows",
+            LimitWarning,
+            stacklevel=3,
+        )
+    return min(wanted_s or WHISPER_MAX_DURATION_S, WHISPER_MAX_DURATION_S)
 
 
 def speech_range(samples: np.ndarray, settings: FeaturesConfig) -> tuple[int, int]:

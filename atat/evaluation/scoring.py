@@ -15,6 +15,7 @@ from atat.data.kaldi_dir import DataDir
 from atat.evaluation import entity_metrics, intents, metrics
 from atat.evaluation.metrics import Metric
 from atat.inference.hypotheses import read_hypotheses
+from atat.models.checkpoint import models_below
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
 
@@ -32,7 +33,8 @@ def run_directories(experiment: Path, run: str | None = None) -> list[Path]:
     else:
         directories = sorted(path for path in experiment.glob("decode_*") if path.is_dir())
     if not directories:
-        raise FileNotFoundError(f"{experiment}: no decode_<run>/hyp.jsonl here; run stage 5 first")
+        hint = models_below(experiment) or "run stage 5 first"
+        raise FileNotFoundError(f"{experiment}: no decode_<run>/hyp.jsonl here; {hint}")
     for directory in directories:
         if not (directory / "hyp.jsonl").is_file():
             raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; run stage 5 first")

@@ -66,7 +66,7 @@ def inputs_digest(
     exp: Path, options: "SearchOptions", settings: Any, sizes: Mapping[str, int], judged: bool
 ) -> str:
     """Digest of what hypotheses depend on: the model's file, the search, and the utterances."""
-    status = checkpoint.model_path(exp).stat()
+    status = checkpoint.last_written(exp).stat()
     search = [dataclasses.asdict(options), dataclasses.asdict(settings), judged]
     return sha256(
         f"{status.st_size} {status.st_mtime_ns}",

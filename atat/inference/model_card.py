@@ -185,8 +185,7 @@ def _runs(exp_dir: Path) -> tuple[list[dict[str, Any]], int]:
     """Scored runs (run.json, with `scores`), and how many are left out, being older than the
     model."""
     found, outdated = [], 0
-    index = exp_dir / exported_model.FILE
-    trained = index if index.is_file() else checkpoint.model_path(exp_dir)
+    trained = checkpoint.last_written(exp_dir)
     since = trained.stat().st_mtime_ns if trained.is_file() else 0
     for path in sorted(exp_dir.glob("decode_*/scores.json")):
         if path.stat().st_mtime_ns < since:

@@ -1,5 +1,7 @@
 """Search options of a call: task, constraint, beam and the like."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -39,6 +41,16 @@ class SearchOptions:
         return replace(self, nbest=nbest, beam=min(max(self.beam, nbest), MAX_BEAM))
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message on a name that there is not: the one that is nearest, if one is near.
+
+    >>> did_you_mean("nbst", ["beam", "nbest"]), did_you_mean("colour", ["beam", "nbest"])
+    ("; did you mean 'nbest'?", '')
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
 def of_call(
     default_task: str,
     given: dict[str, Any],
@@ -70,10 +82,14 @@ def of_call(
     elif default_task == "slu" and has_ctc and "test" in decode.runs:
         test = decode.runs["test"]
         defaults = replace(defaults, ctc_weight=test.ctc_weight, beam=test.beam or defaults.beam)
-    unknown = given.keys() - asdict(defaults).keys()
-    if unknown:
-        known = ", ".join(asdict(defaults))
-        raise ValueError(f"got option '{min(unknown)}', expected some of {known}")
+    if unknown := given.keys() - asdict(defaults).keys():
+        known = list(asdict(defaults))
+        if default_task == "slu" and "threshold" not in unknown:  # a call with audio has it too
+            known.append("threshold")
+        name = min(unknown)
+        raise ValueError(
+            f"got option '{name}', expected some of {', '.join(known)}{did_you_mean(name, known)}"
+        )
     options = replace(defaults, **{k: v for k, v in given.items() if v is not None})
     if options.ctc_weight > 0 and not has_ctc:
         raise ValueError("ctc_weight: expected 0: the model has no CTC (model.ctc_weight is 0)")

@@ -35,7 +35,7 @@ from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
 from atat.inference.recorded_audio import Recording
 from atat.inference.result import About, Result
-from atat.inference.search_results import result_of
+from atat.inference.search_results import best_first, result_of
 from atat.inference.typed_text import NBEST, TypedText, said
 from atat.models import exported_model
 from atat.models.checkpoint import check_experiment
@@ -235,7 +235,8 @@ class SpeechToSemantics(HubModel):
             # Of the search that it was fitted for, however many are shown.
             examined = confidence.examine(self, feats, replace(chosen, nbest=1))
             more = self.search_features(feats, searched) if chosen.nbest > 1 else [[]] * len(batch)
-            return ((e.hypotheses + m, *judge(e)) for e, m in zip(examined, more, strict=True))
+            pairs = zip(examined, more, strict=True)
+            return ((best_first(e.hypotheses, m), *judge(e)) for e, m in pairs)
 
         understood = iter(
             self._in_batches(

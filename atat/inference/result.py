@@ -44,12 +44,15 @@ class Result(Reading):
     they are not taken.
 
     Attributes:
-        nbest: predictions of different meanings, best first; may be fewer than asked for.
+        nbest: predictions of different meanings, this one and the others by score; may be fewer
+            than asked for.
         unknown: words of a text input with characters that the model does not know.
         duration_s: of audio.
         seconds: that it took, feature extraction included; the share of one in a batch.
-        confidence: probability that intent and slots are all right; None for text, and where
-            the experiment is not calibrated (`python -m atat.calibrate`) for the options in use.
+        confidence: probability that intent and slots are all right; None where the experiment is
+            not calibrated (`python -m atat.calibrate`) for the options in use. Of text: 1 for a
+            sentence of the grammar, for one near to it the meaning's share of the n best, else 0;
+            None without a grammar.
         accepted: whether it reaches the threshold.
         slot_confidence: slot -> probability that it is right.
         spoken_slots: the slots as they were said, where the grammar writes a value otherwise

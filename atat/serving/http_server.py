@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException  # and that o
 
 from atat.common import cli
 from atat.config.tasks import Constraint, Task
+from atat.inference.options import did_you_mean
 from atat.serving import api_description, request_body, service_metrics, stream_socket, web_page
 from atat.serving.api_description import MAX_CHARACTERS, MAX_TEXTS
 from atat.serving.example_sentences import ExampleSentences
@@ -295,5 +296,9 @@ async def _of_busy(request: Request, error: Exception) -> Response:
 def _one_line(error: Any) -> str:
     """What pydantic found, as what was got and what was expected."""
     name = ".".join(str(part) for part in error["loc"] if part != "query")[:60]
-    said = f"{name}: got '{str(error['input'])[:60]}': {error['msg'][:1].lower()}{error['msg'][1:]}"
+    wrong = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    if error["type"] == "extra_forbidden":
+        others = StreamOptions.model_fields.keys() - {name}  # it may be one of another route
+        wrong = f"no such option here{did_you_mean(name, sorted(others))}"
+    said = f"{name}: got '{str(error['input'])[:60]}': {wrong}"
     return " ".join(said.split())  # the name is the client's, too

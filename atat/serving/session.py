@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from atat.data.audio_mixdown import check_rate
-from atat.data.filter_bank import WHISPER_MAX_DURATION_S, longest_s
+from atat.data.filter_bank import longest_s, whisper_longest_s
 from atat.inference.result import Result
 from atat.serving.partial_words import words_so_far
 from atat.serving.voice_activity import HOP, MODEL_FILE, RATE_HZ, Endpointer, VoiceActivity
@@ -241,7 +241,7 @@ def _limit(model: Any, max_duration_s: float | None) -> float:
     """Seconds of the longest utterance that a model takes."""
     settings = getattr(model, "settings", None)
     if settings is None:  # Whisper held to a grammar
-        return min(max_duration_s or WHISPER_MAX_DURATION_S, WHISPER_MAX_DURATION_S)
+        return whisper_longest_s(max_duration_s)
     return longest_s(settings.features, max_duration_s)
 
 

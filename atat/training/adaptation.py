@@ -1,5 +1,8 @@
 """Further training with recordings: their words, and how often they are met."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +116,40 @@ def num_spoken(settings: Config, data: Path) -> int:
     return sum(
         utterances_a_pass(settings.train.sources, data, split, settings.seed) for split in spoken
     )
+
+
+def check_splits(settings: Config, data: Path) -> None:
+    """Raise FileNotFoundError unless what the experiment was trained on is there."""
+    learned = [source.split for source in settings.train.sources]
+    for path in (data / split for split in (*learned, *settings.train.valid_splits)):
+        if not path.is_dir():
+            raise FileNotFoundError(
+                f"--data: {path}: no such split, expected those that the experiment was trained on"
+            )
+    if not (data / "tokenizer").is_dir():
+        raise FileNotFoundError(f"--data: {data / 'tokenizer'}: is not there; rerun stage 3")
+
+
+@contextlib.contextmanager
+def removed_if_refused(*directories: Path) -> Iterator[None]:
+    """Remove directories that were not there before, if a mistake ends what is done meanwhile."""
+    new = [path for path in directories if not path.exists()]
+    try:
+        yield
+    except cli.MISTAKES:
+        for path in new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def read_recordings(path: Path) -> DataDir:
+    """Read a user's own recordings, as `check_recordings`; they are of no stage."""
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"--recordings: {path}: no such directory, expected one with wav.scp and semantics "
+            "(docs/recordings.md)"
+        )
+    return check_recordings(path)
 
 
 def check_recordings(path: Path) -> DataDir:

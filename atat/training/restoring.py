@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from atat.common.files import check_zip
-from atat.models import checkpoint, experiment_files
+from atat.models import checkpoint, experiment_files, exported_model
 from atat.training import launch
 
 AVERAGED = Path("checkpoints") / "valid.acc.ave.pth"
@@ -20,8 +20,11 @@ def restore(exp: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: nothing is trained there.
-        ValueError: what is damaged is nowhere else.
+        ValueError: what is damaged is nowhere else; of an exported model that is all.
     """
+    if exported_model.is_exported(exp):
+        exported_model.check(exp)  # of what is damaged it says what to do
+        return []
     path = checkpoint.model_path(exp)
     if not path.is_file() and not (exp / AVERAGED).is_file():
         checkpoint.check_experiment(exp)  # says what is missing

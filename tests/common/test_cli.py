@@ -109,6 +109,20 @@ def test_a_usage_mistake_is_one_line_and_exit_code_2(capsys, arguments):
     assert len(lines) == 1 and ": error: " in lines[0]
 
 
+@pytest.mark.parametrize(("given", "meant"), [("--exp", "--model"), ("--model=DIR", "--exp")])
+def test_a_model_that_another_command_calls_otherwise_is_said_to_be_meant(
+    capsys, monkeypatch, given, meant
+):
+    parser = cli.parser("Says something.")
+    parser.add_argument(meant, required=True)
+    monkeypatch.setattr(sys, "argv", ["command", given, "DIR"])
+    with pytest.raises(SystemExit) as e:
+        parser.parse_args()
+    assert e.value.code == 2
+    said = capsys.readouterr().err
+    assert f"got {given.partition('=')[0]}, expected {meant} DIR" in said and said.count("\n") == 1
+
+
 def test_help_shows_defaults(capsys):
     parser = cli.parser("Says something.")
     parser.add_argument("--count", type=int, default=41, help="how many")

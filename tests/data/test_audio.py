@@ -193,7 +193,7 @@ def damaged(name, tmp_path):
         ("text", "not audio"),
         ("no samples", "no samples in it"),
         ("9 ms", "0.0090 s long, expected 0.01 s or more"),
-        ("31 s", r"31.0 s long, the limit is 30.0 s \(features.max_duration_s\)"),
+        ("31 s", r"31.0 s long, the limit is 30.0 s \(max_duration_s\)"),
         ("NaN", "NaN or infinite"),
         ("infinite", "NaN or infinite"),
         ("flac truncated", "damaged or truncated: "),

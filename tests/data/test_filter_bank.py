@@ -101,6 +101,15 @@ def test_a_kind_that_there_is_not_is_refused(speech_16k):
         filter_bank.extract(speech_16k, replace(SETTINGS, kind="mfcc"))
 
 
+def test_a_limit_beyond_whispers_is_warned_of():
+    settings = FeaturesConfig(kind="whisper", max_duration_s=40.0)
+    assert filter_bank.longest_s(settings) == 30.0  # of a saved experiment: nobody asks for it now
+    assert filter_bank.longest_s(settings, 7.0) == 7.0
+    with pytest.warns(filter_bank.LimitWarning, match=r"max_duration_s: got 60, .* stays 30 s"):
+        assert filter_bank.longest_s(settings, 60.0) == 30.0
+    assert filter_bank.longest_s(FeaturesConfig(), 60.0) == 60.0
+
+
 def test_features_are_the_librarys_to_the_last_bit(speech_16k):
     import kaldi_native_fbank
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from atat import SpeechToSemantics
+from atat import SpeechToSemantics, decode, restore, score
 from atat import export as command_module
 from atat import parse as parse_module
 from atat.deployment.export import export
@@ -151,6 +151,26 @@ def test_commands_export_and_parse(calibrated, toy_wavs, tmp_path, command):
     assert code == 2 and "exported already" in error
     code, _, error = command(command_module.main, "--exp", tmp_path, "--out", tmp_path / "x")
     assert code == 2 and "nothing is trained here" in error
+
+
+def test_an_exported_model_is_decoded_and_scored_like_an_experiment(model_dir, toy_data, command):
+    data, dump = toy_data
+    where = ["--exp", model_dir, "--data", data]
+    code, _, error = command(decode.main, *where, "--dump", dump, "--run", "test")
+    assert (code, error) == (0, "")
+    code, said, error = command(score.main, *where)
+    assert (code, error) == (0, "") and "EM Hyp" in said
+    scores = json.loads((model_dir / "decode_test" / "scores.json").read_text())
+    assert scores["em_hyp"]["k"] == scores["em_hyp"]["n"] == 4
+    assert SpeechToSemantics.load(model_dir)  # what stands beside it now is no damage
+
+
+def test_an_exported_model_is_not_restored_but_exported_again(model_dir, command):
+    code, said, error = command(restore.main, "--exp", model_dir)
+    assert (code, error) == (0, "") and "all is as it was left" in said
+    (model_dir / "config.yaml").write_text("seed: 2\n")
+    code, _, error = command(restore.main, "--exp", model_dir)
+    assert code == 2 and "export it again" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", [".git", "exp"])

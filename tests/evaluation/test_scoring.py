@@ -332,6 +332,12 @@ def test_nothing_decoded_is_one_line_that_says_what_to_run(tmp_path, monkeypatch
         error = capsys.readouterr().err
         assert stop.value.code == 2
         assert message in error and "stage 5" in error and error.count("\n") == 1
+    (tmp_path / "all" / "atat").mkdir(parents=True)
+    (tmp_path / "all" / "atat" / "model.safetensors").touch()
+    (tmp_path / "all" / ".previous").mkdir()
+    (tmp_path / "all" / ".previous" / "model.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=r"did you mean \S*/all/atat\?$"):
+        scoring.run_directories(tmp_path / "all")
 
 
 def test_help_needs_neither_torch_nor_espnet_nor_scipy():

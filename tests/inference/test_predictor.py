@@ -227,6 +227,10 @@ def test_silence_and_noise_are_answered_without_nan(model):
         (lambda m: m(text="turn on", task="sing"), "task: got 'sing', expected one of asr"),
         (lambda m: m(text="turn on", constraint="some"), "constraint: got 'some'"),
         (lambda m: m(text="turn on", beams=3), "got option 'beams', expected some of task, beam"),
+        (
+            lambda m: m(np.zeros(16000), sample_rate=16000, nbst=2),
+            "got option 'nbst', .*length_bonus, threshold; did you mean 'nbest'",
+        ),
         (lambda m: m(text="turn on", beam=0), "beam: got 0"),
         (lambda m: m(text="turn on", ctc_weight=0.5), "no CTC"),
         (lambda m: m(text="turn on", ctc_weight="half"), "ctc_weight: got 'half'"),
@@ -287,6 +291,8 @@ def rewritten(exp, change):
 def test_no_experiment_and_no_model_say_what_to_do(copy):
     with pytest.raises(FileNotFoundError, match=r"no such experiment directory; ./run.sh trains"):
         SpeechToSemantics.load(copy / "nowhere")
+    with pytest.raises(FileNotFoundError, match=rf"trained here; did you mean {copy}\?"):
+        SpeechToSemantics.load(copy.parent)
     (copy / checkpoint.FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"nothing is trained here; `./run.sh --stage 4`"):
         SpeechToSemantics.load(copy)

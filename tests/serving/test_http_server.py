@@ -159,7 +159,8 @@ def test_what_is_no_audio_is_refused(model, request_, status, said):
         ("threshold=nan", "threshold"),
         ("constraint=free", "constraint: got 'free'"),
         ("task=sing", "task: got 'sing'"),
-        ("max_length=9", "max_length: got '9': extra"),
+        ("max_length=9", "max_length: got '9': no such option here"),
+        ("nbst=2", "nbst: got '2': no such option here; did you mean 'nbest'?"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(client, query, said):

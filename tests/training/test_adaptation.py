@@ -15,6 +15,7 @@ from atat.data.feature_store import write_cmvn, write_split
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import few_shot
 from atat.inference.predictor import SpeechToSemantics
+from atat.models import exported_model
 from atat.semantics import target_sequence
 from atat.training import adaptation
 from tests.conftest import GRAMMAR, SEQUENCES, toy_settings
@@ -90,22 +91,34 @@ def test_an_experiment_is_trained_further_with_recordings(trained, command, tmp_
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "override", "message"),
     [
-        (lambda exp, data: (exp / "grammar.yaml").unlink(), "model without grammar"),
+        (lambda exp, data: (exp / "grammar.yaml").unlink(), "", "model without grammar"),
         (
             lambda exp, data: (data / "test" / "semantics").unlink(),
-            "expected wav.scp and semantics",
+            *("", "expected wav.scp and semantics"),
         ),
+        (lambda exp, data: shutil.rmtree(data / "test"), "", "--recordings: "),
+        (lambda exp, data: shutil.rmtree(data / "train"), "", "train: no such split"),
+        (lambda exp, data: shutil.rmtree(data / "valid"), "", "valid: no such split"),
+        (lambda exp, data: shutil.rmtree(data / "tokenizer"), "", "tokenizer: is not there"),
+        (lambda exp, data: exported_model.write_index(exp, {}), "", "which cannot be trained"),
+        (lambda exp, data: None, "train.num_stepz=3", "did you mean 'train.num_steps'?"),
+        (lambda exp, data: None, "train.learning_rate=-1", "train.learning_rate"),
+        (lambda exp, data: None, "train.valid_splits=[other]", "other: no such data directory"),
     ],
 )
-def test_a_mistake_of_adapt_is_one_line(spoil, message, trained, command, tmp_path):
+def test_a_mistake_of_adapt_is_one_line_and_changes_nothing(
+    spoil, override, message, trained, command, tmp_path
+):
     exp, data, dump = trained
     spoil(exp, data)
+    before = sorted(path for path in tmp_path.rglob("*") if ".tokens" not in path.parts)
     options = ["--exp", exp, "--recordings", data / "test", "--data", data, "--dump", dump]
-    code, _, err = command(adapt.main, *options, "--out", tmp_path / "adapted")
+    options += ["--out", tmp_path / "adapted", *filter(None, [override])]
+    code, _, err = command(adapt.main, *options)
     assert code == 2 and message in err and len(err.splitlines()) == 1
-    assert not (tmp_path / "adapted").exists()
+    assert sorted(p for p in tmp_path.rglob("*") if ".tokens" not in p.parts) == before
 
 
 def test_others_are_counted_as_the_experiment_meets_them(trained):

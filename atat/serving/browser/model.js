@@ -123,7 +123,7 @@ export class Model {
     // Of the search that it was fitted for, however many are shown.
     const found = await this.#search(encoded, { ...options, nbest: NBEST }, decoder);
     const judged = judge(confidence, found.readings, await this.#measure(encoded, options, decoder, found));
-    return { readings: nbest > 1 ? [...found.readings, ...(await shown())] : found.readings, judged };
+    return { readings: nbest > 1 ? bestFirst(found.readings, await shown()) : found.readings, judged };
   }
 
   /** Measures of the best hypothesis (confidence.js); null without one. */
@@ -176,6 +176,12 @@ export class Model {
       "tokens (decode.max_length)"
     );
   }
+}
+
+/** The readings of two searches: the best of the one that is judged, and all others by their score. */
+function bestFirst([best, ...judged], more) {
+  if (best === undefined) return more;
+  return [best, ...[...judged, ...more].sort((a, b) => b.score - a.score)];
 }
 
 /** Options with more hypotheses kept than are shown, since some may mean the same. */

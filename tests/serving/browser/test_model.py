@@ -95,5 +95,7 @@ def test_results_and_confidence_are_pythons_however_many_are_shown(run, bare_mod
                 assert got[key] == expected[key]
             shown = [[one["semantics"] for one in result["nbest"]] for result in (got, expected)]
             assert shown[0] == shown[1]
+            scores = [one["score"] for one in expected["nbest"][1:]]
+            assert scores == sorted(scores, reverse=True)
             confidences.add(got["confidence"])
     assert len(confidences) > len(all_of_them) / 2
