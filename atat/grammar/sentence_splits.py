@@ -2,9 +2,9 @@
 
 A cover comes first: sentences that have every alternative, every slot value and so every word of
 the grammar. It is trained; what is held out for validation and test is drawn from the rest. What a
-split still lacks goes to the intents (evenly in validation and test, in training by `_weights`),
-then to their combinations of slots, expressions, alternatives and values; where there are no more
-sentences, they are repeated for other voices.
+split still lacks goes to the intents (evenly in validation and test, by `weights_by_values` in
+training), then to their combinations of slots, expressions, alternatives and values; where there
+are no more sentences, they are repeated for other voices.
 """
 
 import heapq
@@ -18,7 +18,7 @@ from itertools import cycle, islice, zip_longest
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from atat.grammar.equal_shares import level, share_out
+from atat.grammar.equal_shares import level, share_out, weights_by_values
 from atat.grammar.expressions import Choice, Expression, Phrase, Slot, Word
 from atat.grammar.grammar import Grammar, slots_of
 
@@ -395,7 +395,7 @@ def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) 
     have = {intent: -count for intent, count in missing.items()}
     least = {intent: max(count, MAX_REPEATS) for intent, count in have.items()}
     start = least if sum(least.values()) <= num else have
-    missing.update(level(start, num, _weights(dealer.grammar)))
+    missing.update(level(start, num, weights_by_values(_values(dealer.grammar))))
     for unit in dealer.units:
         while dealer.uses[unit] < MIN_USES:
             expressions = dealer.expressions_with(unit)
@@ -414,22 +414,12 @@ def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) 
     return result
 
 
-def _weights(grammar: Grammar) -> dict[str, float]:
-    """The intents' shares of training: two thirds evenly, a third by the values that they teach.
-
-    A value counts once, divided among the intents that can say it. In even shares each of eight
-    colours, which one intent of 27 has, was said 14 times where a room was said 200 times.
-    """
-    intents_of: dict[str, dict[str, None]] = {}  # ordered, as a set is not
-    for intent, expressions in grammar.expressions.items():
-        for kind in dict.fromkeys(slot.type for one in expressions for slot in slots_of(one)):
-            for value in grammar.slot_types[kind]:
-                intents_of.setdefault(value, {})[intent] = None
-    weights = dict.fromkeys(grammar.expressions, 2.0 / len(grammar.expressions))
-    for intents in intents_of.values():
-        for intent in intents:
-            weights[intent] += 1.0 / (len(intents) * len(intents_of))
-    return weights
+def _values(grammar: Grammar) -> dict[str, list[str]]:
+    """The slot values that each intent can say."""
+    return {
+        intent: [v for one in many for slot in slots_of(one) for v in grammar.slot_types[slot.type]]
+        for intent, many in grammar.expressions.items()
+    }
 
 
 @cache
