@@ -3,7 +3,8 @@
 The input of a run is the features of a split, its text (source text), or the words that another run
 has recognised (source hypotheses: two stages, recognition and understanding). References are not
 read here: stage 6 alone opens them. With ATAT_SHARE=3/8 in the environment, a share of the batches
-goes to EXP/.shares (not of runs over hypotheses); the command without it goes on from there.
+goes to EXP/.shares (not of runs over hypotheses); the command without it goes on from there. Runs
+of other data than the experiment's own go to --out DIR; `atat.score --exp DIR` scores them there.
 """
 
 from pathlib import Path
@@ -22,6 +23,7 @@ from atat.inference.decode_runs import (
     table,
 )
 from atat.inference.hypotheses import RunRecord
+from atat.inference.results_place import results_place
 from atat.models.checkpoint import check_experiment
 
 
@@ -31,6 +33,7 @@ def arguments() -> cli.Parser:
     parser.add_argument("--exp", required=True, type=Path, metavar="DIR", help="the experiment")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the splits")
     parser.add_argument("--dump", required=True, type=Path, metavar="DIR", help="their features")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="of results, in place of EXP")
     parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
     parser.add_argument(
@@ -62,6 +65,7 @@ def main() -> None:
     from atat.data import feature_store  # with NumPy: help need not wait for it
 
     check_experiment(args.exp)
+    place = results_place(args.exp, args.data, args.out)
     settings = load_settings(args.exp, args.overrides)
     runs = chosen_runs(settings, args.run)
     dump = args.dump
@@ -69,7 +73,7 @@ def main() -> None:
         dump = feature_store.of_kind(args.data, dump, settings.features, args.nj)
     # Mistakes show before anything is decoded; hypotheses are there when it is their turn.
     inputs = {
-        name: open_inputs(run, args.data, dump, args.exp)
+        name: open_inputs(run, args.data, dump, place)
         for name, run in runs.items()
         if run.input not in runs
     }
@@ -100,8 +104,8 @@ def main() -> None:
         raise shares.Done(f"share {share}: {num_utterances} utterances decoded")
     records = []
     for name, run in runs.items():
-        found = inputs.get(name) or open_inputs(run, args.data, dump, args.exp)
-        directory = args.exp / f"decode_{name}"
+        found = inputs.get(name) or open_inputs(run, args.data, dump, place)
+        directory = place / f"decode_{name}"
         if is_of_the_model(run):
             record = decode_run(
                 *(model, name, run, options[name], found, directory, args.exp, args.nj),

@@ -1,5 +1,6 @@
 """A toy experiment with random weights: what stages 1 to 4 leave behind, made in a second."""
 
+import shutil
 import signal
 import sys
 
@@ -141,8 +142,8 @@ def overfit(settings, tokenizer, wavs):
 
 
 @pytest.fixture(scope="session")
-def toy_data(tmp_path_factory, toy_wavs):
-    """(data, dump) with a test split of the noises, through stage 2."""
+def toy_data(tmp_path_factory, toy_wavs, toy_experiment):
+    """(data, dump) of the toy experiment: a test split of the noises, through stage 3."""
     from atat.data.feature_store import write_split
 
     root = tmp_path_factory.mktemp("data")
@@ -154,4 +155,5 @@ def toy_data(tmp_path_factory, toy_wavs):
     )
     kaldi_dir.write(root / "data" / "test", data)
     write_split(root / "data" / "test", root / "dump" / "test", toy_settings().features, 1)
+    shutil.copytree(toy_experiment / "tokenizer", root / "data" / "tokenizer")
     return root / "data", root / "dump"

@@ -34,6 +34,7 @@ COMMANDS = (
         "calibrate",
         "noise_curve",
         "conditions",
+        "evaluate",
         "parse",
         "crf",
         "synth",

@@ -138,15 +138,20 @@ def chosen(split: DataDir, limit: int, draw: Draw) -> list[str]:
 
 
 def read(wavs: dict[str, str], limit_s: float) -> dict[str, np.ndarray | None]:
-    """Utterance -> float (N,) at 16 kHz; None for one that cannot be read."""
+    """Utterance -> float (N,) at 16 kHz; None for one whose channels cancel each other out.
+
+    Args:
+        wavs: utterance -> audio file, those that can be read (`checked_data.readable`).
+        limit_s: longer ones are refused.
+    """
     speech: dict[str, np.ndarray | None] = {}
     for key, path in wavs.items():
         try:
             speech[key] = audio.read(path, RATE_HZ, limit_s)
-        except (ValueError, FileNotFoundError):
+        except audio.NoSpeechError:
             speech[key] = None
     if all(samples_N is None for samples_N in speech.values()):
-        raise ValueError(f"not one of {len(wavs)} recordings can be read; run stage 1 again")
+        raise ValueError(f"nobody speaks in any of {len(wavs)} recordings; expected speech")
     return speech
 
 
@@ -251,9 +256,15 @@ def try_one(
     return list(predict(model, heard, **options))
 
 
-def is_tried(exp: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the model that is there now, with its confidence, was tried as wanted."""
-    path, fitted = exp / "conditions" / "scores.json", exp / experiment_files.CONFIDENCE
+def is_tried(exp: Path, path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the model that is there now, with its confidence, was tried as wanted.
+
+    Args:
+        exp: directory of the experiment.
+        path: of the scores.json of before, which need not be there.
+        wanted: entries that it is to have.
+    """
+    fitted = exp / experiment_files.CONFIDENCE
     if not path.is_file() or (fitted.is_file() and newer(fitted, path)):
         return False
     try:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,10 @@ def compare(
         if not isinstance(run.get(what), str):
             raise ValueError(f"{directory / 'run.json'}: '{what}' is missing; rerun stage 5")
     split = data / run["split"]
-    references = kaldi_dir.read(split)
+    references = with_known_words(kaldi_dir.read(split), run["task"])
     _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
     key = hypothesis_key(data)
-    outcomes = _judge(lines, run, references, split, key)
+    outcomes = judge(lines, run["task"], references, split, key)
 
     sequences = references.semantics or {}
     parts: dict[str | None, list[int]] = {None: list(range(len(lines)))}
@@ -115,11 +116,26 @@ def compare(
     scores = {}
     for part, chosen in parts.items():
         some = [lines[i] for i in chosen]
-        found = _scores(some, [outcomes[i] for i in chosen], references)
+        found = scores_of(some, [outcomes[i] for i in chosen], references)
         if outcomes[0] is not None:
             found |= _asked_for(some, references, key, names)
         scores[part] = {name: found[name] for name in metrics.TITLES if name in found}
     return lines, scores
+
+
+def with_known_words(references: DataDir, task: str) -> DataDir:
+    """References without their text where it is compared with semantics that lack its words.
+
+    Labels may be intents and slots alone (`turnOnLight( room( kitchen )room )turnOnLight`), of
+    whatever was said: the words around the slots would all count as errors.
+    """
+    if task not in TAGGED_TASKS or references.text is None or references.semantics is None:
+        return references
+    for id_, sequence in references.semantics.items():
+        bare = target_sequence.build(target_sequence.frame(sequence))
+        if bare != sequence or target_sequence.words(sequence) == references.text[id_]:
+            return references
+    return replace(references, text=None)
 
 
 def write(
@@ -156,15 +172,28 @@ def _check_same_ids(path: Path, got: Iterable[str], split: Path, expected: Itera
             )
 
 
-def _judge(
+def judge(
     lines: list[dict[str, Any]],
-    run: dict[str, Any],
+    task: str,
     references: DataDir,
     split: Path,
     key: Callable[[str], Frame],
 ) -> list[metrics.Outcome | None]:
-    """Add the reference and the verdict to each line; an outcome a line, None for a text task."""
-    task = run["task"]
+    """Add the reference and the verdict to each line, and give its outcome.
+
+    Args:
+        lines: as of `hyp.jsonl`.
+        task: of the run.
+        references: as `with_known_words` leaves them.
+        split: their directory, for messages.
+        key: what EM Hyp compares, see `metrics.judge`.
+
+    Returns:
+        An outcome a line; None for those of a text task.
+
+    Raises:
+        NoReference: the split lacks what the task is compared with.
+    """
     if task in WORD_TASKS:
         if references.text is None:
             raise NoReference(f"{split}: has no 'text', which an '{task}' run is scored against")
@@ -189,9 +218,10 @@ def _judge(
     return outcomes
 
 
-def _scores(
+def scores_of(
     lines: list[dict[str, Any]], outcomes: list[metrics.Outcome | None], references: DataDir
 ) -> dict[str, Metric]:
+    """The metrics of every recipe over some lines, of what `judge` gave."""
     ids = [line["id"] for line in lines]
     speakers = [references.utt2spk[id_] for id_ in ids] if references.utt2spk else None
     is_semantic = outcomes[0] is not None

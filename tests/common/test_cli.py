@@ -222,6 +222,7 @@ def test_what_every_command_imports_is_light(module):
         ("decode", ["--data", "d", "--dump", "d"]),
         ("noise_curve", ["--data", "d"]),
         ("calibrate", ["--data", "d", "--dump", "d"]),
+        ("evaluate", ["--recordings", "d"]),
         ("few_shot", ["--data", "d", "--dump", "d", "--split", "test"]),
     ],
 )

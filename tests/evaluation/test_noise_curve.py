@@ -47,18 +47,34 @@ def test_babble_without_anybody_to_speak_is_made_of_noise_and_that_is_said(curve
     assert (exp / "noise" / "scores.json").read_bytes() == first
 
 
-def test_what_cannot_be_used_counts_as_wrong(command, toy_experiment, toy_data, tmp_path):
+def test_what_cannot_be_read_is_said_and_left_out(command, toy_experiment, toy_data, tmp_path):
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
     data = shutil.copytree(toy_data[0], tmp_path / "data")
     held = kaldi_dir.read(data / "test")
     (tmp_path / "damaged.wav").write_bytes(b"not audio")
     held.wav_scp[held.ids[0]] = str(tmp_path / "damaged.wav")
+    held.semantics[held.ids[1]] = "setVolume( level( eleven hundred )level )setVolume"
+    held.text = None
     kaldi_dir.write(data / "test", held)
     arguments = ["--exp", exp, "--data", data, "--noise", "fan", "--snr", "40"]
-    code, _, err = command(noise_curve.main, *arguments)
+    code, out, err = command(noise_curve.main, *arguments)
     assert code == 0, err
+    assert f"left out: {held.ids[0]}: " in err and "damaged.wav" in err and "n = 3" in out
+    assert f"never right: {held.ids[1]}: " in err and "1 of 3 labels" in err
     clean = json.loads((exp / "noise" / "scores.json").read_text())["scores"][0]
-    assert (clean["runs"]["test"]["k"], clean["runs"]["test"]["n"]) == (3, 4)
+    assert (clean["runs"]["test"]["k"], clean["runs"]["test"]["n"]) == (2, 3)
+
+
+def test_results_of_other_data_go_elsewhere(command, toy_experiment, toy_data, tmp_path):
+    exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+    shutil.copytree(toy_data[0] / "test", tmp_path / "mine" / "test")
+    arguments = ["--exp", exp, "--data", tmp_path / "mine", "--noise", "fan", "--snr", "40"]
+    code, _, err = command(noise_curve.main, *arguments)
+    assert code == 2 and "expected --out DIR" in err and err.count("\n") == 1
+    code, out, err = command(noise_curve.main, *arguments, "--out", tmp_path / "scores")
+    assert code == 0, err
+    assert (tmp_path / "scores" / "noise" / "noise.png").is_file() and "/scores/noise/" in out
+    assert not (exp / "noise").exists()
 
 
 @pytest.mark.parametrize(

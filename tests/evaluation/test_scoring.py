@@ -181,6 +181,23 @@ def test_references_without_carrier_words_have_no_full_match_and_no_wer(tmp_path
     assert lines_of(directory)["x-1"]["em_full"] is None
 
 
+def test_labels_without_the_words_of_their_text_have_no_wer_either(tmp_path):
+    bare = {"x-1": "order( size( large )size )order", "x-2": "order( drink( mocha )drink )order"}
+    said = {"x-1": "can i have a large one please", "x-2": "one mocha please"}
+    hypotheses = {
+        "x-1": "order( can i have a size( large )size one please )order",
+        "x-2": "order( one drink( mocha )drink please )order",
+    }
+    directory = write_run(tmp_path / "exp", hypotheses=hypotheses)
+    write_split(tmp_path / "data", text=said, semantics=bare)
+    (scores,) = scoring.score_run(directory, tmp_path / "data", {}).values()
+    assert scores["em_hyp"]["value"] == 1.0 and not {"wer", "em_full"} & scores.keys()
+    # Where one of them has its words, they are known.
+    write_split(tmp_path / "data", text=said, semantics=bare | {"x-2": hypotheses["x-2"]})
+    (scores,) = scoring.score_run(directory, tmp_path / "data", {}).values()
+    assert {"wer", "em_full"} < scores.keys()
+
+
 def test_about_json_says_what_exact_match_compares(tmp_path):
     said = {"x-1": "Activate( Object( lamp )Object on )Activate"}
     hypotheses = {"x-1": "Activate( Lamp( switch it on )Lamp )Activate"}

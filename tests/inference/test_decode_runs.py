@@ -112,6 +112,28 @@ def test_confidence_is_written_where_it_is_asked_for_and_calibrated(
     assert not any("confidence" in line for line in lines_of(exp / "decode_test_grammar"))
 
 
+def test_runs_of_other_data_go_elsewhere_and_are_scored_there(
+    monkeypatch, capfd, exp, toy_data, tmp_path
+):
+    assert run(monkeypatch, capfd, exp, toy_data, "--run", "test")[0] == 0
+    own = (exp / "decode_test" / "hyp.jsonl").read_bytes()
+    data, dump = tmp_path / "mine", tmp_path / "dump"
+    held = kaldi_dir.read(toy_data[0] / "test")
+    two = held.ids[:2]
+    columns = (held.wav_scp, held.text, held.semantics, held.utt2spk)
+    kaldi_dir.write(data / "test", DataDir(*({i: one[i] for i in two} for one in columns)))
+    settings = config_file.load_resolved(exp / "config.yaml").features
+    feature_store.write_split(data / "test", dump / "test", settings, 1)
+    code, _, err = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")
+    assert code == 2 and len(err) == 1 and "expected --out DIR" in err[0]
+    code, _, err = run(monkeypatch, capfd, exp, (data, dump), "--out", str(tmp_path / "out"))
+    assert (code, err) == (0, [])
+    scored = {p.name: scoring.score_run(p, data, {}) for p in sorted((tmp_path / "out").iterdir())}
+    assert scored["decode_test"][None]["em_hyp"]["n"] == 2 and len(scored) == 3
+    assert (exp / "decode_test" / "hyp.jsonl").read_bytes() == own
+    assert not (exp / "decode_test_asr").exists()
+
+
 def test_run_json_says_what_was_done(monkeypatch, capfd, exp, toy_data):
     run(monkeypatch, capfd, exp, toy_data, "--run", "test_grammar")
     about = json.loads((exp / "decode_test_grammar" / "run.json").read_text())
@@ -364,6 +386,7 @@ def test_what_stage_2_dropped_counts_as_wrong(
     settings = config_file.load_resolved(exp / "config.yaml").features
     settings.allow_drops = True
     feature_store.write_split(data / "test", dump / "test", settings, 1)
+    shutil.copytree(exp / "tokenizer", data / "tokenizer")
     code, out, _ = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")
     assert code == 0 and "test: 1 of 5 utterances were dropped" in out
     last = lines_of(exp / "decode_test")[-1]
