@@ -1,7 +1,7 @@
 """What splits that are trained on and splits of the test have in common."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from atat.config.schema import Config
@@ -40,6 +40,16 @@ def check_apart(settings: Config, data: Path) -> None:
                 f"{len(both)} utterances of '{test_of[both[0]]}' (decode.runs) are in '{split}' "
                 f"({role}) too: {named}; correct the corpus's lists: a test is not trained on"
             )
+
+
+def said(test: str, num: int, met: Mapping[str, int]) -> str:
+    """What `num_met` has found, for a report.
+
+    >>> said("test", 1000, {"train_low": 16, "train_rest": 107})
+    'of the 1,000 utterances of test, the words of 16 in train_low, 107 in train_rest'
+    """
+    counts = ", ".join(f"{count:,} in {split}" for split, count in met.items())
+    return f"of the {num:,} utterances of {test}, the words of {counts}"
 
 
 def num_met(test: Path, training: Iterable[Path]) -> tuple[int, list[int]]:

@@ -195,8 +195,7 @@ class Results:
             num[test] += num_here
             met.setdefault(test, Counter()).update(dict(zip(splits, met_here, strict=True)))
         return [
-            f"Met in training: of the {num[test]:,} utterances of {test}, the words of "
-            f"{', '.join(f'{count:,} in {split}' for split, count in counts.items())}."
+            f"Met in training: {split_overlap.said(test, num[test], counts)}."
             for test, counts in met.items()
             if num[test] and counts
         ]

@@ -1,4 +1,7 @@
-"""Stage 1 of `pretrain`: the paper's first stage, in domains that no fine-tuning recipe is about.
+"""Stage 1 of `pretrain`: the paper's first stage, in SNIPS NLU's domains and those of `data.trees`.
+
+A recipe that is about `data.trees`, or whose sentences stand in `data.asr_texts`, starts from what
+has met them. Stage 4 says how many of its tests'.
 
 Splits (the paper's tasks: SLU and NLU of music, ASR and masked ASR of read speech):
 

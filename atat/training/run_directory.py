@@ -90,7 +90,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         text_tokenization.keep_description(settings.model, exp / TEXT_ENCODER)
     about |= environment(settings.seed) | {"num_parameters": size}
     if start:
-        print(start.account())
+        print("\n".join([start.account(), *start.tests_met(settings, data)]))
     with atomic_write(exp / "env.json") as file:
         json.dump(about, file, indent=1)
     return "resumed" if same else "started"

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from atat.common.files import sha256
+from atat.common.json_file import read_json
 from atat.config import config_file
 from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import SPEECH_TASKS, TASKS, TEXT_TASKS, token_of
+from atat.data import kaldi_dir, split_overlap
 from atat.data.tokenizer import Tokenizer
 from atat.models.checkpoint import check_experiment, model_path, read_weights
 from atat.models.espnet_model import AtatModel
@@ -99,6 +101,37 @@ class Start:
                 shown = " ".join(symbols[:8]) + (" ..." if len(symbols) > 8 else "")
                 lines.append(f"  symbols: {len(symbols)} {what}{': ' if symbols else ''}{shown}")
         return "\n".join([*lines, *(f"  {line}" for line in self.otherwise)])
+
+    def tests_met(self, settings: Config, data: Path) -> list[str]:
+        """How much of the tests the start has met: a sentence each, with how many utterances have
+        the words of one that it was trained on.
+
+        Nothing is said where the start's data are not where a recipe has them, or are others by
+        now; nor where they are the experiment's own, of which the report tells.
+
+        Args:
+            settings: of the experiment that starts from it.
+            data: directory of its splits.
+        """
+        there = config_file.load_resolved(self.experiment / "config.yaml")
+        names = list(dict.fromkeys(source.split for source in there.train.sources))
+        about = self.experiment / "env.json"
+        known = read_json(about).get("data") if about.is_file() else None
+        up = self.experiment.parent
+        for beside in (up / "data", up.parent / "data"):
+            places = [beside / name for name in names]
+            is_there = all(map(Path.is_dir, places)) and beside.resolve() != data.resolve()
+            if is_there and kaldi_dir.fingerprint(places) == known:
+                break
+        else:
+            return []
+        found = []
+        for test in sorted({run.split for run in settings.decode.runs.values()}):
+            num, met = split_overlap.num_met(data / test, places)
+            if num:
+                counts = split_overlap.said(test, num, dict(zip(names, met, strict=True)))
+                found.append(f"  it has met, {counts} ({beside})")
+        return found
 
 
 def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from atat.config import config_file
-from atat.config.schema import Config, Source
+from atat.config.schema import Config, DecodeRun, Source
+from atat.data import kaldi_dir
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
 from atat.models.espnet_model import build
@@ -261,6 +262,29 @@ def test_what_is_heard_or_read_otherwise_than_the_start_did_is_a_line(
     assert len(found) == (line is not None) and (not line or found[0].startswith(f"  {line}"))
 
 
+def test_it_is_said_how_many_test_sentences_the_start_has_met(tmp_path):
+    texts = {"old/data/train": ["on", "off", "on"], "old/data/asr": ["up"]}
+    texts |= {"new/data/train": ["off"], "new/data/test": ["on", "on", "up", "down"]}
+    for path, said in texts.items():
+        split = kaldi_dir.DataDir(text={f"{path}-{i}": text for i, text in enumerate(said)})
+        kaldi_dir.write(tmp_path / path, split)
+    old, new = tmp_path / "old" / "data", tmp_path / "new" / "data"
+    sources = [Source("train", ["slu", "nlu"]), Source("asr", ["asr", "mlm"])]
+    exp = experiment(tmp_path / "old" / "exp" / "atat", settings(sources=sources))
+    c = asking(exp)
+    c.decode.runs = {"test": DecodeRun("test"), "asr": DecodeRun("test", task="asr")}
+    start, *_ = started(c)
+    assert start.tests_met(c, new) == []  # of data that nobody knows
+    known = {"data": kaldi_dir.fingerprint(old / split for split in ("train", "asr"))}
+    (exp / "env.json").write_text(json.dumps(known))
+    assert start.tests_met(c, new) == [
+        f"  it has met, of the 4 utterances of test, the words of 2 in train, 1 in asr ({old})"
+    ]
+    assert start.tests_met(c, old) == []  # its own data
+    (old / "asr" / "text").write_text("a another\n")
+    assert start.tests_met(c, new) == []  # not what it was trained on
+
+
 def test_what_cannot_be_started_from_is_one_line_and_changes_nothing(tmp_path):
     toy.write(tmp_path)
     exp = experiment(tmp_path / "exp", taught())
@@ -357,10 +381,12 @@ def test_a_training_that_was_stopped_keeps_its_place_in_the_schedule(corpus, mon
 
 
 @pytest.mark.parametrize(("parts", "left"), [(["all"], 0.0), (["speech_encoder"], 0.1)])
-def test_a_ctc_that_was_taught_is_not_taught_again(corpus, parts, left):
+def test_a_ctc_that_was_taught_is_not_taught_again(corpus, parts, left, monkeypatch, capsys):
+    monkeypatch.setattr(warm_start.Start, "tests_met", lambda *_: ["it has met all"])
     c = short(corpus, [], init_parts=parts, flat_start_fraction=0.1, ctc_first_fraction=0.1)
     exp = corpus / "exp" / "taught"
     run_directory.prepare_experiment(c, corpus / "data", exp, True)
+    assert capsys.readouterr().out.endswith("\nit has met all\n")
     kept = config_file.load_resolved(exp / "config.yaml").train
     assert kept.flat_start_fraction == kept.ctc_first_fraction == left
     assert c.train == kept  # what is trained with
