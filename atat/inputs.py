@@ -9,6 +9,9 @@ that is another now than when the experiment was trained. A line `train EXPERIME
 experiment that the run is about; it starts from what is in the directory, if there is one. Of a
 whole table, experiments are left out, each with a line on standard error, that take parts of
 --init_from where it is not given, or whose words an experiment without CTC is to find.
+
+What trainings lack (GPUs, a pretrained text encoder) is a mistake here, before hours of data
+stages, where --training says that there will be some.
 """
 
 import os
@@ -26,7 +29,8 @@ from atat.config.stage_inputs import (
     of_experiment,
     start_of,
 )
-from atat.models.checkpoint import check_experiment
+from atat.models.checkpoint import check_experiment, is_trained
+from atat.training import needs
 
 
 def main() -> None:
@@ -39,6 +43,12 @@ def main() -> None:
     parser.add_argument(
         "--alone", type=cli.boolean, default=False, help="train that, not what it starts from"
     )
+    parser.add_argument(
+        "--training",
+        choices=("no", "here", "elsewhere"),
+        default="no",
+        help="whether, and where, what is not trained yet will be: what it needs is looked for",
+    )
     parser.add_argument("--init_from", help="directory that the others start from")
     parser.add_argument("--corpus_dir", help="directory of the corpus")
     parser.add_argument("--grammar", help="file instead of the one that the settings name")
@@ -49,6 +59,7 @@ def main() -> None:
     if args.init_from is not None:
         check_experiment(Path(args.init_from))
     lines = list(of_data(settings, args.corpus_dir, args.grammar, args.init_from, _lists_beside))
+    due = []
     for training in table.order(args.experiment):
         check_seed(training, args.overrides)
         own = config_file.load(args.config, args.overrides, [training.config])
@@ -70,6 +81,10 @@ def main() -> None:
             # As the user named it: paths that are printed stay short.
             where = os.path.join(args.expdir, start) if start is not None else ""
             lines.append(f"train {training.name} {where}")
+            if not is_trained(Path(args.expdir, training.name)):
+                due.append(own)
+    if args.training != "no":
+        needs.check(due, here=args.training == "here")
     print("\n".join(lines))
 
 

@@ -265,6 +265,21 @@ def test_a_broken_tables_file_or_setting_stops_before_the_first_stage(project):
     assert project.calls() == []
 
 
+def test_what_a_training_lacks_stops_before_the_first_stage(project, tmp_path):
+    gpus, slurm = ("--set", "train.num_gpus=999"), ("--cmd", "slurm", "--stop_stage", "4")
+    assert "train.num_gpus: got 999, expected" in project.run(*gpus, code=2).stderr
+    bert = ("--set", "model.text_encoder=pretrained", "--set", "model.text_pretrained=./none")
+    for cmd in ((), slurm):
+        assert "no tokenizer in './none'" in project.run(*bert, *cmd, code=2).stderr
+    assert project.modules() == []
+    # Not of this machine, or not now: data for another, a plan, what is trained.
+    for fine in (("--stop_stage", "3"), ("--stage", "5"), ("--dry_run", "true")):
+        assert "num_gpus: got" not in project.run(*gpus, *fine, code=3 if "5" in fine else 0).stderr
+    assert project.modules() == DATA
+    project.train(project.recipe / "exp_train.num_gpus=999" / "atat")
+    project.run(*gpus, "--overwrite", "true")
+
+
 def test_values_are_literal(project):
     project.run("--expdir", "$(touch x)", "--set", "data.cache=$(touch x);touch x")
     assert not list(project.root.glob("**/x"))

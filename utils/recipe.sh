@@ -204,9 +204,13 @@ find_python() {
 
 # Reads and checks the settings and experiments of all parts, before the first stage.
 read_settings() {
-  local code only=(--experiment "$experiment" ${stage:+--alone true}) one
+  local code only=(--experiment "$experiment" ${stage:+--alone true}) one training=()
   [[ $table == false ]] || only=()
   [[ -z $init_from ]] || only+=(--init_from "$init_from")
+  if [[ $dry_run == false ]] && ((${stage:-1} <= 4 && stop_stage >= 4)); then
+    training=(--training here)
+    [[ $cmd == local ]] || training=(--training elsewhere)
+  fi
   all_inputs=()
   for one in "${chosen[@]}"; do
     select_part "$one"
@@ -214,7 +218,8 @@ read_settings() {
     # Not so for --dry_run before the installation.
     [[ ! -x $(command -v -- "$python") ]] ||
       inputs=$("$python" -m atat.inputs "${settings[@]}" --tables "$tables" --expdir "$expdir" \
-        "${only[@]}" "${corpus[@]}" "${changes[@]}") || code=$?
+        "${only[@]}" "${training[@]}" "${corpus[@]}" "${changes[@]}") || code=$?
+    training=()             # parts need the same
     ((code != 2)) || exit 2 # it has said why
     ((code == 0)) || die 1 "$python could not read the settings; tools/install.sh completes it"
     all_inputs+=("$inputs")

@@ -48,6 +48,11 @@ def keep_description(c: ModelConfig, directory: Path) -> None:
         tokenizer.save_pretrained(temporary)
 
 
+def check_pretrained(name: str | None) -> None:
+    """Raise ValueError where there is no pretrained text encoder's tokenizer of that name."""
+    _pretrained_tokenizer(name)
+
+
 def _pretrained_tokenizer(name: str | None) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 

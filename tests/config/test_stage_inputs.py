@@ -161,6 +161,18 @@ def test_a_table_leaves_out_what_takes_parts_of_a_start_that_is_not_given(comman
     assert trained("--init_from", tmp_path) == (["atat", "e2e", "e2e_encoder"], "")
 
 
+def test_what_the_trainings_lack_is_said_where_they_are_due(command):
+    one = ("train.num_processes=1", "train.sync=gradients")
+    gpus = ("--experiment", "e2e", "train.num_gpus=999", *one)
+    for training in ((), ("--training", "no"), ("--training", "elsewhere")):
+        assert of_recipe(command, "snips_audio", *training, *gpus) == (0, "")
+    code, said = of_recipe(command, "snips_audio", "--training", "here", *gpus)
+    assert code == 2 and "train.num_gpus: got 999" in said and said.count("\n") == 1
+    bert = ("--experiment", "e2e", "model.text_encoder=pretrained", "model.text_pretrained=./none")
+    assert of_recipe(command, "snips_audio", *bert) == (0, "")
+    assert of_recipe(command, "snips_audio", "--training", "elsewhere", *bert)[0] == 2
+
+
 def test_another_metric_is_scored_again_and_nothing_else():
     plain, asked = (
         experiment_tables.Tables({"atat": Experiment()}, {}, (), metrics)
