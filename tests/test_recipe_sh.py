@@ -276,8 +276,8 @@ def test_what_a_training_lacks_stops_before_the_first_stage(project, tmp_path):
     for fine in (("--stop_stage", "3"), ("--stage", "5"), ("--dry_run", "true")):
         assert "num_gpus: got" not in project.run(*gpus, *fine, code=3 if "5" in fine else 0).stderr
     assert project.modules() == DATA
-    project.train(project.recipe / "exp_train.num_gpus=999" / "atat")
-    project.run(*gpus, "--overwrite", "true")
+    project.train(project.root / "e" / "atat")
+    project.run(*gpus, "--expdir", "e", "--overwrite", "true")
 
 
 def test_values_are_literal(project):
