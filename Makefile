@@ -11,7 +11,7 @@ install:  ## make or complete the environment
 
 # TESTS="tests/test_x.py -k name" runs some of them. One thread a process: two processes run.
 test: install  ## run all tests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal --durations 5 $(TESTS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal --durations 40 $(TESTS)
 
 coverage: install  ## run the tests (TESTS as above) and say which lines and branches they leave out
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
