@@ -11,6 +11,7 @@ from pathlib import Path
 
 import atat
 from atat.common import cli
+from atat.common.nearest_name import nearest
 
 HERE = Path(__file__).parent
 PLUMBING = ("inputs", "run_job", "run_stages")  # asked by the driver of recipes
@@ -46,11 +47,9 @@ def main() -> None:
     if arguments[:1] == ["--version"]:
         print(f"atat {atat.__version__}")
         return
-    from difflib import get_close_matches
-
     got = f"'{arguments[0]}'" if arguments else "none"
-    nearest = get_close_matches(verb, known, 1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    near = nearest(verb, known)
+    hint = f"; did you mean {near}?" if near else ""
     message = f"got {got}, expected a verb{hint} (atat --help lists them)"
     print(f"atat: error: {message}", file=sys.stderr)
     sys.exit(cli.USAGE)

@@ -1,7 +1,6 @@
 """Settings in YAML: merged over the defaults, checked, and saved resolved in the experiment."""
 
 import dataclasses
-import difflib
 import re
 import sys
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atat.common.files import atomic_write
+from atat.common.nearest_name import nearest
 from atat.config.schema import Config
 from atat.config.validation import check
 
@@ -221,8 +221,8 @@ def _renamed(
     for key, value in values.items():
         name = earlier.get(key, key)
         if name not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.5)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(fields)}"
+            near = nearest(str(key), fields, cutoff=0.5)
+            hint = f"did you mean '{prefix}{near}'?" if near else f"known: {', '.join(fields)}"
             raise ValueError(f"{where}: unknown setting '{prefix}{key}'; {hint}")
         if name != key:
             renamed[f"{prefix}{key}"] = f"{prefix}{name}"

@@ -8,12 +8,12 @@ An experiment with `seeds: [1, 2, 3]` is trained once a seed, as NAME.seed1, NAM
 is trained (a directory below exp/) is a run of training, `Training`.
 """
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atat.common.nearest_name import nearest
 from atat.semantics import heldout_pairs, target_sequence
 
 SETTINGS = ("seed", "features", "model", "augment", "train", "decode")
@@ -290,8 +290,8 @@ def _check(where: str, value: Any, types: dict[str, Any], required: tuple[str, .
 
 def _known(what: str, name: str, names: dict[str, Any]) -> None:
     if name not in names:
-        near = difflib.get_close_matches(str(name), names, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
+        near = nearest(str(name), names)
+        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(names) or 'none'}"
         raise ValueError(f"{what} '{name}' is unknown; {hint}")
 
 

@@ -20,7 +20,6 @@ written in another, and `fixed_slots: {setLight: {device: light}}`, beside `slot
 slots that nobody says. Templates of Home Assistant and of Rhasspy are translated into this form.
 """
 
-import difflib
 import re
 from collections.abc import Collection
 from itertools import pairwise
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import yaml
 
+from atat.common.nearest_name import nearest
 from atat.grammar import other_formats
 from atat.grammar.builtin_slots import BUILT_IN
 from atat.grammar.expressions import (
@@ -324,7 +324,7 @@ class _Reader(NodeReader):
             self.slots[kind] = tuple(BUILT_IN[kind])
             self.written[kind] = BUILT_IN[kind]
         elif kind not in self.slots:
-            is_built_in = not _like(kind, self.slots) and _like(f"pv.{kind}", BUILT_IN)
+            is_built_in = not nearest(kind, self.slots) and nearest(f"pv.{kind}", BUILT_IN)
             known = BUILT_IN if is_built_in else self.slots
             raise self.error(
                 item, f"undefined slot type '{kind}' in '{token}'; {_known(kind, known)}"
@@ -355,14 +355,7 @@ def _is_text(token: str) -> bool:
     return token not in "[]()," and not token.isspace()
 
 
-def _like(name: str, names: Collection[str]) -> str | None:
-    """Which of the names is meant, if one is like it in all but case and a few letters."""
-    lower = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    return lower[near[0]] if near else None
-
-
 def _known(name: str, names: Collection[str]) -> str:
-    if near := _like(name, names) or _like(f"pv.{name}", names):
+    if near := nearest(name, names) or nearest(f"pv.{name}", names):
         return f"did you mean '{near}'?"
     return f"defined are: {', '.join(names)}" if names else "none is defined"

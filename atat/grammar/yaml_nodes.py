@@ -1,10 +1,11 @@
 """YAML as nodes that know their lines: a second for the largest grammar, and no stack runs over."""
 
-import difflib
 import re
 from pathlib import Path
 
 import yaml
+
+from atat.common.nearest_name import nearest
 
 NAME = r"[A-Za-z][A-Za-z0-9_-]*"  # of an intent, a slot, a type
 # What `yaml.compose` makes: yaml.Node has no `id` of its own.
@@ -103,9 +104,9 @@ class NodeReader:
         for key_node, value in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node.id
             if known is not None and key not in known:
-                near = difflib.get_close_matches(key, known, 1)
+                near = nearest(key, known)
                 expected = f"expected {', '.join(sorted(known))}"
-                hint = f"did you mean '{near[0]}'?" if near else expected
+                hint = f"did you mean '{near}'?" if near else expected
                 raise self.error(key_node, f"unknown key '{key}' in {what}, {hint}")
             if known is None and not self.is_name(key):
                 raise self.error(

@@ -1,10 +1,10 @@
 """Search options of a call: task, constraint, beam and the like."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from atat.common.nearest_name import nearest
 from atat.config.schema import DecodeConfig
 from atat.config.tasks import CONSTRAINTS, TASKS
 from atat.inference.beam_search import MAX_BEAM, check_options
@@ -47,8 +47,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("nbst", ["beam", "nbest"]), did_you_mean("colour", ["beam", "nbest"])
     ("; did you mean 'nbest'?", '')
     """
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = nearest(name, known)
+    return f"; did you mean '{near}'?" if near else ""
 
 
 def of_call(
