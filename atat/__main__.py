@@ -11,7 +11,6 @@ from pathlib import Path
 
 import atat
 from atat.common import cli
-from atat.common.nearest_name import nearest
 
 HERE = Path(__file__).parent
 PLUMBING = ("inputs", "run_job", "run_stages")  # asked by the driver of recipes
@@ -47,6 +46,8 @@ def main() -> None:
     if arguments[:1] == ["--version"]:
         print(f"atat {atat.__version__}")
         return
+    from atat.common.nearest_name import nearest
+
     got = f"'{arguments[0]}'" if arguments else "none"
     near = nearest(verb, known)
     hint = f"; did you mean {near}?" if near else ""
