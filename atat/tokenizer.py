@@ -1,7 +1,8 @@
 """Stage 3: learn the tokenizer from the training splits.
 
 With a start (--init_from), words are cut as there, so that all that was learned of their pieces
-goes on to mean the same; tags are those of the training splits.
+goes on to mean the same; and as Whisper cuts them, where its decoder is what the model starts from
+(tokenizer.pieces_of). Tags are those of the training splits.
 """
 
 import shutil
@@ -33,10 +34,15 @@ def main() -> None:
 
     splits = [Path(args.data) / split for split in c.splits]
     start = args.init_from if c.pieces_of_start else None
-    if start is None:
-        tokenizer = Tokenizer.train(_sequences(splits), c.vocab_size)
-    else:
+    if start is not None:
         tokenizer = Tokenizer.load(Path(start) / "tokenizer").with_tags(_sequences(splits))
+    elif c.pieces_of is not None:
+        from atat.models import whisper_checkpoint
+
+        vocabulary = whisper_checkpoint.load(c.pieces_of).vocabulary
+        tokenizer = Tokenizer.borrow(_sequences(splits), vocabulary)
+    else:
+        tokenizer = Tokenizer.train(_sequences(splits), c.vocab_size)
     num, lost = 0, []
     for sequence in _sequences(splits):
         num += 1

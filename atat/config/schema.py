@@ -130,8 +130,9 @@ class TokenizerConfig:
     """Stage 3."""
 
     vocab_size: int = setting(500, "most pieces of words; paper: 5000", up_to(1000000))
-    splits: list[str] = setting(
-        ["train", "train_text"], "learned from the text and semantics of these"
+    splits: list[str] = setting(["train", "train_text"], "whose text and semantics it learns from")
+    pieces_of: str | None = setting(
+        None, "Whisper, as model.speech_pretrained: words are cut as it does, into as many pieces"
     )
     pieces_of_start: bool = setting(
         True, "with --init_from: the pieces of words are the start's, and only tags are added"
@@ -154,9 +155,7 @@ class ModelConfig:
     )
     front_channels: int = setting(16, "of the two 2-D convolutions; paper: 256", up_to(4096))
     subsampling: int = setting(8, "input frames an encoder frame: 4 (paper) or 8", one_of(4, 8))
-    utterance_mean: bool = setting(
-        False, "subtract each utterance's own mean, not the training data's"
-    )
+    utterance_mean: bool = setting(False, "subtract each utterance's own mean, not training's")
     speech_encoder: str = setting(
         "conformer",
         "conformer, transformer (paper), whisper (width, heads, layers and features.kind must "

@@ -36,6 +36,11 @@ class Condition(NamedTuple):
 CONDITIONS = (
     Condition(
         ("tokenizer.vocab_size",),
+        lambda c: c.tokenizer.pieces_of is None,
+        "words are cut as Whisper does: tokenizer.pieces_of",
+    ),
+    Condition(
+        ("tokenizer.vocab_size", "tokenizer.pieces_of"),
         lambda c: c.train.init_from is None or not c.tokenizer.pieces_of_start,
         "the pieces of words are those of --init_from: tokenizer.pieces_of_start",
     ),

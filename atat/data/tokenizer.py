@@ -8,7 +8,7 @@ makes decoding exact and lets a grammar over words become an acceptor over token
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +17,11 @@ from atat.common import advice
 from atat.common.files import atomic_directory, sha256
 from atat.common.json_file import WRONG_JSON
 from atat.config.tasks import TASKS
+from atat.data import bpe_pieces
+from atat.data.bpe_pieces import WORD_START
 from atat.semantics import target_sequence
 
 SPECIALS = ("<blank>", "<pad>", "<unk>", "<eos>")
-WORD_START = "\u2581"  # SentencePiece's mark for the beginning of a word
 
 
 class Speller(Protocol):
@@ -154,6 +155,26 @@ class Tokenizer:
         if not some:
             raise ValueError("no words to learn a tokenizer from: the training splits hold no text")
         return cls(tags, model.getvalue())
+
+    @classmethod
+    def borrow(cls, sequences: Iterable[str], vocabulary: Sequence[str]) -> "Tokenizer":
+        """Cut words as the byte-level BPE does that a vocabulary is of.
+
+        Args:
+            sequences: as `train` takes them; of the vocabulary, the pieces are kept that they need.
+            vocabulary: as `bpe_pieces.word_model` takes it.
+
+        Raises:
+            ValueError: there are no words.
+        """
+        tags: set[str] = set()
+        words: set[str] = set()
+        for sequence in sequences:
+            tags.update(target_sequence.tags(sequence))
+            words.update(target_sequence.words(sequence).split())
+        if not words:
+            raise ValueError("no words to cut into pieces: the training splits hold no text")
+        return cls(tags, bpe_pieces.word_model(words, vocabulary))
 
     def with_tags(self, sequences: Iterable[str]) -> "Tokenizer":
         """The same pieces of words, with the tags of other target sequences.

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from atat.config.schema import ModelConfig
+from atat.data import bpe_pieces
+from atat.data.bpe_pieces import BYTE_SPACE
 from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
 from atat.models import whisper_checkpoint
 from atat.models.decoder import Layer, sinusoids
@@ -33,7 +35,6 @@ EMBEDDING = "decoder.embedding.weight"
 # The marks that Whisper's vocabulary has in place of ours.
 SAME_PART = {"<eos>": "<|endoftext|>"}
 TASK_START = "<|startoftranscript|>"  # every task token starts as it
-BYTE_SPACE = "\u0120"  # how byte-level BPE writes the space before a word
 NEW_ROW_STD = 0.02  # tells apart rows that start alike, a sixth of a row's own deviation
 
 
@@ -259,7 +260,7 @@ def spread(depth: int, count: int) -> list[int]:
 def _embedding(rows_VD: Tensor, vocabulary: list[str], tokenizer: Tokenizer) -> Tensor:
     """A row for each of our symbols: Whisper's own where it has the symbol, else the mean of the
     rows of its parts (of a tag: of the words in its name) and a little noise."""
-    index = {piece: i for i, piece in enumerate(vocabulary)}
+    index = bpe_pieces.index(vocabulary)
     generator = torch.Generator().manual_seed(0)
     ours = []
     for symbol in tokenizer.symbols:

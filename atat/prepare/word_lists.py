@@ -6,11 +6,11 @@ for what another domain has. In a list every word has to be heard, and there are
 
 import random
 
+from atat.data.bpe_pieces import BYTE_SPACE
 from atat.models import whisper_checkpoint
 from atat.synthesis import pronunciation
 
 FREQUENT_IN = "openai/whisper-tiny.en"
-WORD_START = "\u0120"  # of byte-level BPE
 LENGTHS = range(3, 9)  # words of a list
 
 
@@ -22,7 +22,7 @@ def frequent_words() -> list[str]:
         ValueError: Whisper's weights are not there.
     """
     tokens = whisper_checkpoint.load(FREQUENT_IN).vocabulary
-    words = {token[1:].lower() for token in tokens if token.startswith(WORD_START)}
+    words = {token[1:].lower() for token in tokens if token.startswith(BYTE_SPACE)}
     words = {word for word in words if len(word) > 2 and word.isascii() and word.isalpha()}
     return sorted(words - set(pronunciation.not_in_dictionary(words)))
 
