@@ -6,6 +6,7 @@ import pytest
 
 from atat import tokenizer as command
 from atat.data.tokenizer import Tokenizer
+from atat.models import whisper_checkpoint
 from atat.training import encoded_split
 
 
@@ -46,6 +47,26 @@ def test_a_size_that_the_pieces_of_a_start_do_not_have_is_said(stage_3, start, t
     assert capsys.readouterr().err == ""  # the option alone gives its pieces
     stage_3("Run( home )Run", "--init_from", str(tmp_path / "start"), "tokenizer.vocab_size=50")
     assert capsys.readouterr().err.startswith("no effect here: tokenizer.vocab_size (the pieces")
+
+
+def test_words_are_cut_as_whisper_does(stage_3, start, tmp_path, monkeypatch):
+    vocabulary = [*"efghmowz", "om", "me", "\u0120h", "\u0120home", "\u0120hom", "zz"]
+    asked = []
+
+    def load(source: str) -> whisper_checkpoint.Checkpoint:
+        asked.append(source)
+        return whisper_checkpoint.Checkpoint(source, {}, vocabulary)
+
+    monkeypatch.setattr(whisper_checkpoint, "load", load)
+    found = stage_3("Run( home )Run", "tokenizer.pieces_of=tiny")
+    assert [found.symbols[i] for i in found.encode("home")] == ["▁home"]
+    assert "zz" not in found.symbols and asked == ["tiny"]
+    # A start has been trained with pieces of its own.
+    options = ["tokenizer.pieces_of=tiny", "--init_from", str(tmp_path / "start")]
+    again = stage_3("Run( home )Run", *options)
+    assert [s for s in again.symbols if s not in again.tags] == [
+        s for s in start.symbols if s not in start.tags
+    ]
 
 
 def test_characters_that_a_start_has_not_met_are_counted(stage_3, start, tmp_path, capsys):

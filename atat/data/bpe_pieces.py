@@ -1,4 +1,4 @@
-"""SentencePiece models that cut words as a byte-level BPE does, Whisper's or any other of GPT-2's kind.
+"""SentencePiece models that cut words as a byte-level BPE does: Whisper's, or another like GPT-2's.
 
 A decoder that comes with embeddings of its own (`model.decoder: whisper`) knows a word by the
 pieces that it has learned to write it in; pieces learned anew from a corpus would be strangers to
@@ -6,10 +6,15 @@ it. Its vocabulary has fifty thousand, most of which a corpus never needs, and e
 of every output: so a model gets those that its training texts are cut into.
 """
 
+import itertools
+import string
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 BYTE_SPACE = "\u0120"  # how byte-level BPE writes the space before a word
 WORD_START = "\u2581"  # how SentencePiece does
+# Of letters alone: all else that byte-level BPE writes stands for bytes, which have no case.
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def word_model(words: Iterable[str], vocabulary: Sequence[str]) -> bytes:
@@ -23,10 +28,12 @@ def word_model(words: Iterable[str], vocabulary: Sequence[str]) -> bytes:
         A serialised BPE model, whose pieces are written with WORD_START. Characters that the
         vocabulary lacks (it spells what is not ASCII as bytes) are pieces of their own.
     """
-    from sentencepiece import sentencepiece_model_pb2 as proto
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto: Any = sentencepiece_model_pb2  # has no types
 
     rank = index([piece.replace(BYTE_SPACE, WORD_START) for piece in vocabulary])
-    characters = {chr(code) for code in range(ord("a"), ord("z") + 1)} | {WORD_START}
+    characters = {*string.ascii_lowercase, WORD_START}
     merged: set[str] = set()
     for word in set(words):
         characters.update(word)
@@ -53,7 +60,7 @@ def index(vocabulary: Sequence[str]) -> dict[str, int]:
     """
     found = {piece: i for i, piece in enumerate(vocabulary)}
     for i, piece in enumerate(vocabulary):
-        found.setdefault(piece.lower(), i)
+        found.setdefault(piece.translate(LOWER), i)
     return found
 
 
@@ -61,11 +68,11 @@ def _merges(word: str, rank: Mapping[str, int]) -> list[str]:
     """All pieces of two characters and more that come about when a word is cut.
 
     >>> _merges("lattes", {"la": 3, "tt": 1, "te": 2, "es": 4, "latt": 5})
-    ['tt', 'la', 'latt', 'es']
+    ['tt', 'la', 'es', 'latt']
     """
-    pieces, found = list(word), []
+    pieces, found = list(word), list[str]()
     while True:
-        pairs = [left + right for left, right in zip(pieces, pieces[1:], strict=False)]
+        pairs = [left + right for left, right in itertools.pairwise(pieces)]
         known = [pair for pair in pairs if pair in rank]
         if not known:
             return found

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from atat.common.files import atomic_directory
 from atat.config.schema import ModelConfig
 from atat.config.tasks import TASKS
-from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
+from atat.data.bpe_pieces import WORD_START
+from atat.data.tokenizer import SPECIALS, Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

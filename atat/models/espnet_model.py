@@ -20,7 +20,8 @@ import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat.config.schema import Config, ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.augmentation import ACTIVE_DB, NATS_PER_DB
-from atat.data.tokenizer import WORD_START, Tokenizer
+from atat.data.bpe_pieces import WORD_START
+from atat.data.tokenizer import Tokenizer
 from atat.models import ctc, losses, shared_batch, whisper
 from atat.models.decoder import Decoder
 from atat.models.encoders import (

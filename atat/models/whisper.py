@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from atat.config.schema import ModelConfig
 from atat.data import bpe_pieces
-from atat.data.bpe_pieces import BYTE_SPACE
-from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
+from atat.data.bpe_pieces import BYTE_SPACE, WORD_START
+from atat.data.tokenizer import SPECIALS, Tokenizer
 from atat.models import whisper_checkpoint
 from atat.models.decoder import Layer, sinusoids
 from atat.models.encoders import length_mask

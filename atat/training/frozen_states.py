@@ -12,12 +12,14 @@ every step (task `mlm`) has its states computed anew (`encode`).
 
 import filecmp
 import functools
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from atat.models.whisper import FrozenEncoder
 
 MAX_CLIPPED_DB = 16.0  # over full scale
-COMPANIONS = 5  # utterances that an augmented one may have behind it, as in a batch
+GROUP = 8  # utterances augmented together: each may have others behind it, as in a batch
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,14 @@ def cached_states(
                 dump / split,
                 sha256(features, weights, json.dumps(asdict(how), sort_keys=True)),
                 functools.partial(
-                    _states_of_copy,
+                    _states_of_group,
                     directory=dump / split,
                     base=base,
                     how=how,
                     wavs=data / split / "wav.scp",
                 ),
                 num_jobs,
+                groups_of=how,
             )
     return directory
 
@@ -124,6 +127,7 @@ class Augmentation:
     seed: int
     number: int
     version: int
+    group: int = GROUP
 
     @classmethod
     def of(cls, settings: Config, number: int) -> "Augmentation":
@@ -142,10 +146,12 @@ def _write(
     directory: Path,
     features: Path,
     inputs: str,
-    function: Callable[[str], np.ndarray],
+    function: Callable[[Any], Any],
     num_jobs: int,
+    groups_of: Augmentation | None = None,
 ) -> None:
-    """The states that `function` gives of each utterance, unless those of `inputs` are there."""
+    """The states that `function` gives of each utterance, or of a copy's groups of them, unless
+    those of `inputs` are there."""
     about = {"inputs": inputs}
     try:
         made_of = read_json(directory / "stage.json")
@@ -153,24 +159,55 @@ def _write(
     except (ValueError, FileNotFoundError):  # not there, or damaged
         made_of = {}
     if made_of != about:
-        _write_states(directory, list(FeatureReader(features).ids), about, function, num_jobs)
+        ids = list(FeatureReader(features).ids)
+        _write_states(directory, ids, about, function, num_jobs, groups_of)
 
 
 def _write_states(
     directory: Path,
     ids: list[str],
     about: dict[str, str],
-    function: Callable[[str], np.ndarray],
+    function: Callable[[Any], Any],
     num_jobs: int,
+    groups_of: Augmentation | None,
 ) -> None:
-    desc = f"states {directory.parent.name}/{directory.name}"
-    states = parallel.run(function, ids, num_jobs, total=len(ids), desc=desc)
+    run = functools.partial(
+        parallel.run,
+        function,
+        num_jobs=num_jobs,
+        desc=f"states {directory.parent.name}/{directory.name}",
+    )
     directory.parent.mkdir(exist_ok=True)
     with atomic_directory(directory) as new:
         with FeatureWriter(new) as writer:
-            for key, states_SD in zip(ids, states, strict=True):
-                writer.write(key, states_SD)
+            if groups_of is None:
+                for key, states_SD in zip(ids, run(ids, total=len(ids)), strict=True):
+                    writer.write(key, states_SD)
+            else:
+                _write_groups(new, ids, groups_of, run, writer)
         (new / "stage.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _write_groups(
+    place: Path,
+    ids: list[str],
+    how: Augmentation,
+    run: Callable[..., Iterator[list[np.ndarray]]],
+    writer: FeatureWriter,
+) -> None:
+    """Groups of any utterances of a split, which come in another order than an archive has."""
+    order = rng(how.seed, "copy", how.number).permutation(len(ids))
+    groups = [
+        tuple(ids[i] for i in order[first : first + GROUP]) for first in range(0, len(ids), GROUP)
+    ]
+    with TemporaryDirectory(dir=place) as unsorted:
+        with FeatureWriter(Path(unsorted)) as first_writer:
+            found = itertools.chain.from_iterable(run(groups, total=len(groups), chunk_size=2))
+            for number, states_SD in enumerate(found):
+                first_writer.write(f"{number:09d}", states_SD)
+        reader = FeatureReader(unsorted)
+        for key, number in zip(ids, np.argsort(order), strict=True):
+            writer.write(key, reader[f"{number:09d}"])
 
 
 @functools.cache
@@ -210,20 +247,23 @@ def _clipped(path: str, settings: FeaturesConfig, over_db: float) -> np.ndarray:
     return filter_bank.of_speech((gain * samples[start:end]).clip(-1, 1), settings)
 
 
-def _states_of_copy(
-    key: str, directory: Path, base: WhichEncoder, how: Augmentation, wavs: Path
-) -> np.ndarray:
-    """Of one augmented utterance, (S', D); others of the split may speak behind it."""
+def _states_of_group(
+    keys: tuple[str, ...], directory: Path, base: WhichEncoder, how: Augmentation, wavs: Path
+) -> list[np.ndarray]:
+    """Of utterances that are augmented together, (S', D) each."""
     import torch
 
     from atat.data.augmentation import Augmenter, active_frames
 
     torch.set_num_threads(1)
-    reader, draw = _reader(directory), rng(how.seed, "copy", how.number, key)
-    others = draw.choice(len(reader.ids), COMPANIONS)
-    feats = [reader[key], *(reader[reader.ids[i]] for i in others)]
-    if how.augment.clipped > 0 and draw.random() < how.augment.clipped:
-        feats[0] = _clipped(_paths(wavs)[key], how.features, draw.uniform(0.0, MAX_CLIPPED_DB))
+    reader, draw = _reader(directory), rng(how.seed, "copy", how.number, *keys)
+    feats = []
+    for key in keys:
+        if how.augment.clipped > 0 and draw.random() < how.augment.clipped:
+            over_db = draw.uniform(0.0, MAX_CLIPPED_DB)
+            feats.append(_clipped(_paths(wavs)[key], how.features, over_db))
+        else:
+            feats.append(reader[key])
     speech_BTF = torch.nn.utils.rnn.pad_sequence(
         [torch.from_numpy(feats_TF) for feats_TF in feats], batch_first=True
     )
@@ -233,7 +273,10 @@ def _states_of_copy(
     speech_BTF, lengths_B, _ = Augmenter(how.augment, how.features)(
         speech_BTF, lengths_B, active_B2, generator
     )
-    return encode(speech_BTF[0, : lengths_B[0]].numpy(), base)
+    return [
+        encode(feats_TF[:length].numpy(), base)
+        for feats_TF, length in zip(speech_BTF, lengths_B.tolist(), strict=True)
+    ]
 
 
 def encode(feats_TF: np.ndarray, base: WhichEncoder) -> np.ndarray:

@@ -128,6 +128,17 @@ def test_pieces_of_a_start_leave_no_size_of_the_vocabulary():
     assert said([size, STARTED]) == []
 
 
+def test_whispers_pieces_leave_no_size_of_the_vocabulary_and_a_starts_no_whispers():
+    size, pieces = "tokenizer.vocab_size=9", "tokenizer.pieces_of=tiny"
+    stage = stage_inputs.DATA_STAGES[3]
+    assert said([size, pieces], stage) == [
+        "tokenizer.vocab_size (words are cut as Whisper does: tokenizer.pieces_of)"
+    ]
+    (line,) = said([pieces, STARTED], stage)
+    assert line.startswith("tokenizer.pieces_of (the pieces of words are those of --init_from")
+    assert said([pieces], stage) == []
+
+
 def test_settings_with_one_reason_share_a_line_and_have_no_other():
     assert said(["augment={clipped: 0.2, noise: 0.1, enabled: false}", *FROZEN, HEARD]) == [
         "augment.noise, augment.clipped (augment.enabled is false)"

@@ -13,8 +13,9 @@ import torch
 from atat.config import config_file, schema
 from atat.config.schema import FeaturesConfig
 from atat.config.tasks import TASKS
+from atat.data.bpe_pieces import WORD_START
 from atat.data.filter_bank import whisper_mel
-from atat.data.tokenizer import SPECIALS, WORD_START, Tokenizer
+from atat.data.tokenizer import SPECIALS, Tokenizer
 from atat.models import whisper, whisper_checkpoint
 from atat.models.espnet_model import build
 from atat.training.run_directory import prepare_experiment
@@ -184,6 +185,16 @@ def test_rows_of_the_embedding_go_over_by_symbol(started, checkpoint, tokenizer)
     torch.testing.assert_close(row["<slu>"], row["<nlu>"], atol=0.2, rtol=0)
     named = (rows[index["\u0120order"]] + 0) - row["Order("]
     assert float(named.detach().abs().max()) < 0.1
+
+
+def test_a_name_has_the_row_that_it_has_with_a_capital():
+    vocabulary = [*"loxs", "\u0120", "sl", "slo", "\u0120O", "\u0120Oslo", "<|startoftranscript|>"]
+    rows_VD = torch.randn(len(vocabulary), WIDTH)
+    borrowed = Tokenizer.borrow(["oslo"], vocabulary)
+    ours_VD = whisper._embedding(rows_VD, vocabulary, borrowed)
+    name = borrowed.symbols.index("▁oslo")
+    assert borrowed.encode("oslo") == [name]
+    torch.testing.assert_close(ours_VD[name], rows_VD[vocabulary.index("\u0120Oslo")])
 
 
 def test_layers_may_be_left_out(started, checkpoint):

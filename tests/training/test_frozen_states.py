@@ -251,6 +251,40 @@ def test_the_command_makes_copies_of_training_speech_and_trains_on_them(
         assert len(part.copies) == num_copies
 
 
+def test_copies_are_augmented_in_groups_and_each_is_kept_as_its_utterances(
+    encoder, tmp_path, monkeypatch
+):
+    c = settings()
+    tones.write(tmp_path, c.features)
+    data, dump = tmp_path / "data", tmp_path / "dump"
+    (dump / "train" / "stage.json").write_text(json.dumps({"inputs": "tones"}))
+    np.savez(dump / "cmvn.npz", mean=np.zeros(80, "f"), std=np.ones(80, "f"))
+    c.augment.enabled, c.augment.copies = True, 1
+    for name in ("reverb", "noise", "babble", "band_limit", "spectral_blur", "time_warp"):
+        setattr(c.augment, name, 0.0)
+    c.augment.padding_s = c.augment.equaliser_db = c.augment.clipped = 0.0
+    c.augment.tempo = c.augment.frequency_warp = [1.0, 1.0]
+    sizes, augment = [], frozen_states._states_of_group
+    monkeypatch.setattr(frozen_states, "GROUP", 2)
+    monkeypatch.setattr(
+        frozen_states,
+        "_states_of_group",
+        lambda keys, **rest: sizes.append(len(keys)) or augment(keys, **rest),
+    )
+    directory = frozen_states.cached_states(data, dump, c, ["train"], 1, training=["train"])
+    kept = FeatureReader(directory / "train")
+    copy = FeatureReader(frozen_states.copy_of(directory, 0) / "train")
+    ids = list(kept.ids)
+    assert sum(sizes) == len(ids) and max(sizes) == 2 and list(copy.ids) == ids
+    for key in ids:  # a little noise and another level are all that is left of augmentation
+        distances = {
+            other: np.abs(kept[other] - copy[key]).mean()
+            for other in ids
+            if kept[other].shape == copy[key].shape
+        }
+        assert min(distances, key=distances.__getitem__) == key
+
+
 @pytest.mark.parametrize("change", [("base", 2), ("copies", -1), ("enabled", 2)])
 def test_copies_are_for_a_frozen_encoder_alone(encoder, corpus, tmp_path, change):
     data, _ = corpus
