@@ -11,6 +11,7 @@ from atat.config import config_file, experiment_tables
 from atat.config.schema import FeaturesConfig, Source
 from atat.data.text_tokenization import text_tokenizer
 from atat.data.tokenizer import Tokenizer
+from atat.models import whisper
 from atat.models.espnet_model import build
 from atat.training import launch
 from atat.training.batching import Batches
@@ -112,6 +113,17 @@ def test_a_recipe_stands_on_frozen_whisper(recipe, tmp_path):
 
 
 RECIPES = sorted(CONF.parent.glob("egs/*/conf/recipe.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parts[-3])
+def test_every_recipe_may_start_from_whispers_decoder(recipe):
+    settings = config_file.load([recipe, CONF / "whisper_decoder.yaml"])
+    tokenizer = Tokenizer.train(["go( to( rome )to )go"], 60)
+    with torch.device("meta"):
+        model = build(settings, tokenizer)
+    given = whisper.match(model, settings.model, tokenizer).weights
+    decoder = {name for name, _ in model.named_parameters() if name.startswith("decoder.")}
+    assert decoder - set(given) == {"decoder.output_bias"}  # Whisper has none
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parts[-3])

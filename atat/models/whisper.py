@@ -9,6 +9,7 @@ whisper`, the decoder too, the embedding cut down to our vocabulary.
 
 import math
 import re
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ EMBEDDING = "decoder.embedding.weight"
 # The marks that Whisper's vocabulary has in place of ours.
 SAME_PART = {"<eos>": "<|endoftext|>"}
 TASK_START = "<|startoftranscript|>"  # every task token starts as it
-NEW_ROW_STD = 0.02  # tells apart rows that start alike, a sixth of a row's own deviation
+NEW_ROW_STD = 0.1  # of a row's own deviation: tells apart rows that start alike
 
 
 class WhisperEncoder(nn.Module):
@@ -177,15 +178,38 @@ def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
 def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
     """Warm-start an `AtatModel` from `c.speech_pretrained`, and note the parameters in
     `model.pretrained`. Arguments and errors as of `match`."""
-    given, state = match(model, c, tokenizer), model.state_dict()
+    found, state = match(model, c, tokenizer), model.state_dict()
     with torch.no_grad():
-        for name, value in given.items():
+        for name, value in found.weights.items():
             state[name].copy_(value)
-    model.pretrained |= {name: None for name, _ in model.named_parameters() if name in given}
+        if c.decoder == "whisper" and c.text_encoder == "transformer":
+            # The decoder attends to what has the mean and the scale of Whisper's states.
+            for name, value in found.memory_norm.items():
+                state[f"text_encoder.layers.after_norm.{name}"].copy_(value)
+    model.pretrained |= {
+        name: found.rows_K if name == EMBEDDING else None
+        for name, _ in model.named_parameters()
+        if name in found.weights
+    }
 
 
-def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """The parameters that `c.speech_pretrained` has for an `AtatModel`, by name.
+class Found(NamedTuple):
+    """What a checkpoint has for a model.
+
+    Attributes:
+        weights: by the name of the parameter.
+        rows_K: of the embedding, those that are a symbol's of Whisper's own; the others begin near
+            symbols of a like meaning.
+        memory_norm: weight and bias of the norm that the encoder's states come out of.
+    """
+
+    weights: dict[str, Tensor]
+    rows_K: Tensor
+    memory_norm: dict[str, Tensor]
+
+
+def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> Found:
+    """What `c.speech_pretrained` has for an `AtatModel`.
 
     The weights of the encoder, of the decoder, or of both: whichever is Whisper's in `c`. Where the
     model has fewer layers, it gets the checkpoint's first and last and some between.
@@ -216,12 +240,14 @@ def match(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> dict[str, T
         for name, value in checkpoint.weights.items()
         if name.split(".")[0] in parts and (place := _place(name, model, checkpoint))
     }
+    rows_K = torch.zeros(0, dtype=torch.long)
     if EMBEDDING in given:
-        given[EMBEDDING] = _embedding(given[EMBEDDING], checkpoint.vocabulary, tokenizer)
+        given[EMBEDDING], rows_K = _embedding(given[EMBEDDING], checkpoint.vocabulary, tokenizer)
     wanted = {name: value for name, value in state.items() if name.split(".")[0] in parts}
     wanted.pop("decoder.output_bias", None)  # Whisper has none
     _compare(f"model.speech_pretrained: {checkpoint.name}", given, wanted, checkpoint.sizes)
-    return given
+    norm = {name: checkpoint.weights[f"speech_encoder.norm.{name}"] for name in ("weight", "bias")}
+    return Found(given, rows_K, norm)
 
 
 def _compare(what: str, given: dict[str, Tensor], wanted: dict[str, Tensor], sizes: str) -> None:
@@ -257,19 +283,26 @@ def spread(depth: int, count: int) -> list[int]:
     return [i * (depth - 1) // max(count - 1, 1) for i in range(count)]
 
 
-def _embedding(rows_VD: Tensor, vocabulary: list[str], tokenizer: Tokenizer) -> Tensor:
+def _embedding(
+    rows_VD: Tensor, vocabulary: list[str], tokenizer: Tokenizer
+) -> tuple[Tensor, Tensor]:
     """A row for each of our symbols: Whisper's own where it has the symbol, else the mean of the
-    rows of its parts (of a tag: of the words in its name) and a little noise."""
+    rows of its parts (of a tag: of the words in its name) and a little noise. And which are its
+    own."""
     index = bpe_pieces.index(vocabulary)
     generator = torch.Generator().manual_seed(0)
-    ours = []
-    for symbol in tokenizer.symbols:
+    noise_std = NEW_ROW_STD * float(rows_VD.std(dim=1).mean())
+    ours, own = [], []
+    for i, symbol in enumerate(tokenizer.symbols):
         parts = _parts(symbol, tokenizer, index)
         row = rows_VD[parts].mean(dim=0) if parts else torch.zeros(rows_VD.size(1))
-        if len(parts) != 1 or symbol in tokenizer.tags or symbol.startswith("<"):
-            row = row + NEW_ROW_STD * torch.randn(row.shape, generator=generator)
+        is_mark = symbol.startswith("<") and symbol not in SAME_PART
+        if len(parts) == 1 and not is_mark and symbol not in tokenizer.tags:
+            own.append(i)
+        else:
+            row = row + noise_std * torch.randn(row.shape, generator=generator)
         ours.append(row)
-    return torch.stack(ours)
+    return torch.stack(ours), torch.tensor(own)
 
 
 def _parts(symbol: str, tokenizer: Tokenizer, index: dict[str, int]) -> list[int]:
