@@ -126,6 +126,8 @@ def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: fl
     directories = {
         split: _directory(split, utterances, max_missing) for split, utterances in splits.items()
     }
+    # By the files too: one that is rendered or linked twice has an id in each split.
+    check_apart({split: (made.wav_scp or {}).values() for split, made in directories.items()})
     record = data / WRITTEN
     before = record.read_text(encoding="utf-8").split() if record.is_file() else []
     with ExitStack() as pending:
@@ -142,8 +144,8 @@ def check_apart(ids: Mapping[str, Iterable[str]]) -> None:
     """Raise ValueError where a recording is in two of training, validation and test.
 
     Args:
-        ids: of the recordings of each split; what is neither trained on nor `valid` is a test, and
-            tests may share some.
+        ids: of the recordings of each split, or their paths; what is neither trained on nor `valid`
+            is a test, and tests may share some.
     """
     kinds: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for split, members in ids.items():
