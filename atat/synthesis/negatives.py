@@ -101,18 +101,23 @@ def make(
 def find(directories: Iterable[Path]) -> dict[str, Path]:
     """Id -> file of directories of audio files and of splits (which have a wav.scp).
 
+    Directories of one name are one kind; their numbers keep their ids apart.
+
     Raises:
         FileNotFoundError: one has no audio.
     """
     found: dict[str, Path] = {}
-    for directory in directories:
+    directories = list(directories)
+    # A directory is a kind; a `-` in its name would cut that short.
+    kinds = [directory.name.replace("-", "_") for directory in directories]
+    for number, (kind, directory) in enumerate(zip(kinds, directories, strict=True), 1):
         if (directory / "wav.scp").is_file():
             wavs = kaldi_dir.read(directory).wav_scp or {}
             files = {i: Path(path) for i, path in wavs.items()}
         else:
             files = {str(path.relative_to(directory)): path for path in audio.files(directory)}
-        # A directory is a kind; a `-` in its name would cut that short.
-        found |= {f"{directory.name.replace('-', '_')}-{id_}": path for id_, path in files.items()}
+        prefix = f"{kind}-{number}" if kinds.count(kind) > 1 else kind
+        found |= {f"{prefix}-{id_}": path for id_, path in files.items()}
     return found
 
 
