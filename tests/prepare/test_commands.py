@@ -84,6 +84,13 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
     ]  # fmt: skip
 
 
+def test_a_split_that_is_no_longer_wanted_goes(run, tmp_path):
+    run("data.num_foreign=2", "data.num_asr=2")
+    assert {"foreign", "asr"} <= set(kaldi_dir.splits(tmp_path / "data"))
+    run()
+    assert kaldi_dir.splits(tmp_path / "data") == ["test", "train", "train_text", "valid"]
+
+
 def test_spoken_splits_have_16_khz_speech_and_voices_of_their_own(run, tmp_path):
     run()
     for split, engine in [("train", "espeak"), ("valid", "espeak"), ("test", "nanotts")]:
