@@ -14,6 +14,8 @@ from atat.data.audio_mixdown import Mixdown, Part
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TELLING = ("matroska", "mov")  # demuxers whose length is written down, not estimated
+SLACK_S = 0.2  # of a container's length: what coders add and take away
 CONVERT = "ffmpeg -i IN OUT.wav"
 
 
@@ -87,13 +89,16 @@ def decode(
         with av.open(file, format=container.demuxer, metadata_errors="ignore") as source:
             if not source.streams.audio:
                 raise ValueError(f"{name}: {container.kind} without audio")
-            mix = None
-            for block_NC, rate_hz in _blocks(source):
+            mix, end_s = None, 0.0
+            for block_NC, rate_hz, block_end_s in _blocks(source):
+                end_s = block_end_s
                 if mix is None:
                     mix = Mixdown(name, rate_hz, block_NC.shape[1], max_duration_s, part)
                 mix.add(block_NC)
                 if mix.is_full:
                     break
+            else:
+                _check_end(name, container, source, end_s)
     except (av.FFmpegError, EOFError) as e:
         reason = getattr(e, "strerror", None) or e
         raise ValueError(
@@ -104,8 +109,29 @@ def decode(
     return mix
 
 
-def _blocks(source: Any) -> "Iterator[tuple[np.ndarray, int]]":
-    """float32 (N, C) of each frame of the first audio stream, and its rate in Hz."""
+def _check_end(name: str, container: Container, source: Any, end_s: float) -> None:
+    """Raise ValueError where audio ends before its container says: FFmpeg reads what there is.
+
+    What a browser records live says nothing of its end.
+    """
+    if container.demuxer not in TELLING:
+        return
+    stream = source.streams.audio[0]
+    if stream.duration is not None:
+        promised_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    elif source.duration is not None and len(source.streams) == 1:  # else the video's, maybe
+        promised_s = source.duration / 1e6
+    else:
+        return
+    if end_s < promised_s - SLACK_S:
+        raise ValueError(
+            f"{name}: truncated: {promised_s:.1f} s of audio promised, {end_s:.1f} s there; copy "
+            "it again"
+        )
+
+
+def _blocks(source: Any) -> "Iterator[tuple[np.ndarray, int, float]]":
+    """float32 (N, C) of each frame of the first audio stream, its rate in Hz, its end in s."""
     from av.audio.resampler import AudioResampler
 
     resampler = None
@@ -114,4 +140,4 @@ def _blocks(source: Any) -> "Iterator[tuple[np.ndarray, int]]":
             resampler = AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
             rate_hz = frame.sample_rate
         for made in resampler.resample(frame):
-            yield made.to_ndarray().T, rate_hz
+            yield made.to_ndarray().T, rate_hz, (frame.time or 0.0) + frame.samples / rate_hz

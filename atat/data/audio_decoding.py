@@ -73,7 +73,8 @@ def _decoded_by_either(
 
     file.seek(0)
     container = audio_containers.container_of(file.read(16))
-    whole = counted_mpeg(file, num_bytes, max_duration_s if part is None else part.end_s)
+    limit_s = max_duration_s if part is None else part.end_s
+    whole = counted_mpeg(name, file, num_bytes, limit_s)
     if whole is None:
         check_ogg(name, file, num_bytes)
         check_sphere(name, file, num_bytes)

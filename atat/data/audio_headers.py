@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Order = Literal["little", "big"]
 
+ANOTHER = re.compile(rb"(RIFF|RIFX|RF64|FORM).{4}(WAVE|AIFF|AIFC)", re.DOTALL)  # file begins here
 UNKNOWN_SIZE = 0x7FFFF000  # ffmpeg, sox and arecord leave about 2 or 4 GiB in a pipe
 BUFFER_BYTES = 2**16
 MAX_CHUNKS = 1000  # before the samples, or after them; each costs a seek
@@ -120,7 +121,7 @@ def repaired(name: str, file: IO[bytes], num_bytes: int, is_stream: bool) -> io.
         is_stream: it came through a pipe, where nobody could have known its size: no warning.
 
     Raises:
-        ValueError: the samples end before they should, or there are none.
+        ValueError: the samples end before they should, or there are none; another file follows.
     """
     promise = _promise(name, file, num_bytes)
     if promise is None:
@@ -134,6 +135,7 @@ def repaired(name: str, file: IO[bytes], num_bytes: int, is_stream: bool) -> io.
                 f"{name}: truncated: {promise.size} bytes of samples promised, {there} there; "
                 "copy it again"
             )
+        _check_alone(name, file, promise)
         _warn_of_rest(name, file, promise, num_bytes)
         return spliced(b"", file, 0)
     if promise.position > MAX_HEADER_BYTES:
@@ -222,6 +224,16 @@ def _is_chunks(file: IO[bytes], promise: Promise, num_bytes: int) -> bool:
         size = int.from_bytes(header[4:], promise.order)
         at += 8 + size + size % 2
     return True
+
+
+def _check_alone(name: str, file: IO[bytes], promise: Promise) -> None:
+    """Refuse a second file close behind the first, which would pass for a chunk of that."""
+    file.seek(promise.position + promise.size)
+    if ANOTHER.search(file.read(BUFFER_BYTES)):
+        raise ValueError(
+            f"{name}: several files one after the other, of which only the first would be read; "
+            "join their samples instead (sox A.wav B.wav OUT.wav)"
+        )
 
 
 def _warn_of_rest(name: str, file: IO[bytes], promise: Promise, num_bytes: int) -> None:

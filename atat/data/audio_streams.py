@@ -46,17 +46,21 @@ class MpegFrame:
 
 
 def counted_mpeg(
-    file: IO[bytes], num_bytes: int, max_duration_s: float
+    name: str, file: IO[bytes], num_bytes: int, max_duration_s: float
 ) -> io.BufferedReader | None:
     """MPEG audio, layer III, with an Info frame that says how many frames there are.
 
     Args:
+        name: for messages.
         file: seekable.
         num_bytes: of the file.
         max_duration_s: nothing is counted beyond it.
 
     Returns:
         None where it is something else, or has such a frame.
+
+    Raises:
+        ValueError: it has one, of fewer frames than there are: libsndfile would read no others.
     """
     start = _after_id3(file, 0, num_bytes)
     first = _frame_at(file, start)
@@ -69,14 +73,22 @@ def counted_mpeg(
     header = file.read(4)
     has_crc = not header[1] & 1
     file.seek(start + 4 + 2 * has_crc + first.side_bytes)
-    info = file.read(8)
+    info = file.read(12)
+    promised = None
     if info[:4] in (b"Xing", b"Info") and info[7:] and info[7] & 1:
-        return None
+        promised = int.from_bytes(info[8:], "big") + 1  # and the frame that says so
     count = 0
     for _ in _mpeg_frames(file, start, num_bytes, first):
         count += 1
         if count * first.num_samples / first.rate_hz > max_duration_s + 1:
             break
+    if promised is not None:
+        if count > promised:
+            raise ValueError(
+                f"{name}: its header counts {promised - 1} frames, more follow (several files one "
+                "after the other?) and would not be read; convert it (ffmpeg -i IN OUT.wav)"
+            )
+        return None
     return spliced(_info_frame(header, count), file, start)
 
 

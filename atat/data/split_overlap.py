@@ -11,7 +11,7 @@ NUM_NAMED = 3  # of what should not be there, as examples
 
 
 def check_apart(settings: Config, data: Path) -> None:
-    """Raise ValueError where a test has utterances, by their ids, that training sees.
+    """Raise ValueError where a test has utterances, by ids or audio files, that training sees.
 
     Training sees the splits of train.sources and, to choose epochs, of train.valid_splits; those of
     decode.runs are the tests, whatever they are called. One that is both is decoded on purpose.
@@ -26,20 +26,23 @@ def check_apart(settings: Config, data: Path) -> None:
     roles = {source.split: "train.sources" for source in settings.train.sources}
     roles |= {s: "train.valid_splits" for s in settings.train.valid_splits if s not in roles}
     decoded = {run.split for run in settings.decode.runs.values()} - roles.keys()
-    test_of = {
-        utterance: test
-        for test in sorted(decoded)
-        if (data / test).is_dir()
-        for utterance in kaldi_dir.ids(data / test)
-    }
-    for split, role in roles.items():
-        both = [u for u in kaldi_dir.ids(data / split) if u in test_of] if test_of else []
-        if both:
-            named = ", ".join(both[:NUM_NAMED]) + ", ..." * (len(both) > NUM_NAMED)
-            raise ValueError(
-                f"{len(both)} utterances of '{test_of[both[0]]}' (decode.runs) are in '{split}' "
-                f"({role}) too: {named}; correct the corpus's lists: a test is not trained on"
-            )
+    tests = [data / test for test in sorted(decoded) if (data / test).is_dir()]
+    for what, of in (("utterances", kaldi_dir.ids), ("recordings", _files)):
+        test_of = {one: test.name for test in tests for one in of(test)}
+        for split, role in roles.items():
+            both = [one for one in of(data / split) if one in test_of] if test_of else []
+            if both:
+                named = ", ".join(both[:NUM_NAMED]) + ", ..." * (len(both) > NUM_NAMED)
+                raise ValueError(
+                    f"{len(both)} {what} of '{test_of[both[0]]}' (decode.runs) are in '{split}' "
+                    f"({role}) too: {named}; correct the corpus's lists: a test is not trained on"
+                )
+
+
+def _files(split: Path) -> Iterable[str]:
+    """Paths of a split's audio; none where it has text alone."""
+    has_audio = (split / "wav.scp").is_file()
+    return kaldi_dir.column(split, "wav.scp").values() if has_audio else ()
 
 
 def said(test: str, num: int, met: Mapping[str, int]) -> str:

@@ -164,10 +164,11 @@ def _decode_files(
 
 def near_misses(exp: Path, references: dict[str, str], seed: int, hours: float) -> list[str]:
     """Near misses of validation's sentences, to stand beside so many hours of other negatives; none
-    where the experiment has no grammar."""
+    where the experiment has no grammar. Their draws are not those of training's."""
     if not (exp / "grammar.yaml").is_file():
         return []
     grammar = Grammar.load(exp / "grammar.yaml")
     texts = [target_sequence.words(references[id_]) for id_ in sorted(references)]
     num = min(math.ceil(NEAR_PER_HOUR * hours), MAX_NEAR)
-    return negatives.near_misses(texts, num, seed, lambda text: bool(grammar.parse(text)))
+    seed_here = f"{seed} {negatives.CALIBRATION}"
+    return negatives.near_misses(texts, num, seed_here, lambda text: bool(grammar.parse(text)))

@@ -2,6 +2,7 @@
 
 # N samples, T frames
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def heard(
 ) -> Inputs:
     """Features of utterances in additive noise.
 
-    One that cannot be used is dropped, as stage 2 does, and counts as wrong.
+    One that cannot be used is dropped, as stage 2 does, and counts as wrong; stderr says so.
 
     Args:
         wavs: utterance id -> audio file.
@@ -53,23 +54,32 @@ def heard(
         What `decoded` takes: ids in the order given, and features, float32 (T, F), in memory.
 
     Raises:
-        ValueError: no utterance can be used.
+        ValueError, FileNotFoundError: no utterance can be used, or a file of the noise cannot.
     """
     feats, dropped = {}, {}
     desc = CLEAN if kind is None else f"{kind} {snr_db:g} dB"
     for key, path in cli.progress(wavs.items(), desc=desc):
         try:
             samples_N = audio.read(path, settings.sample_rate_hz, settings.max_duration_s)
-            if kind is not None:
-                assert make is not None
-                noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
-                samples_N = noise.mix(samples_N, noise_N, snr_db)
-            feats[key] = filter_bank.extract(samples_N, settings)
         except (ValueError, FileNotFoundError) as e:
             dropped[key] = str(e)
+            continue
+        if kind is not None:  # a mistake in the noise is not the utterance's
+            assert make is not None
+            noise_N = make(rng(seed, "noise", kind, key), len(samples_N))
+            samples_N = noise.mix(samples_N, noise_N, snr_db)
+        try:
+            feats[key] = filter_bank.extract(samples_N, settings)
+        except ValueError as e:
+            dropped[key] = str(e)
+    first = next(iter(dropped.values()), "")
     if not feats:
-        raise ValueError(
-            f"not one utterance can be used; the first: {next(iter(dropped.values()))}"
+        raise ValueError(f"not one utterance can be used; the first: {first}")
+    if dropped:
+        print(
+            f"{desc}: {len(dropped)} of {len(wavs)} utterances cannot be used and count as wrong; "
+            f"the first: {first}",
+            file=sys.stderr,
         )
     sizes = {key: len(feats_TF) for key, feats_TF in feats.items()}
     return Inputs(list(wavs), sizes, reader=feats, dropped=dropped)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from atat.config.schema import Config
+from atat.config.schema import Config, DecodeConfig
 
 MAX_TEXT_TOKENS = 512  # of one sentence; what BERT takes
 # Of an encoder's widest layer, in a batch: 8 MB of float32, about what a core has of caches. More
@@ -24,6 +24,15 @@ def batches(sizes: Sequence[int], max_size: int) -> Iterable[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def search_batches(sizes: Sequence[int], decode: DecodeConfig, beam: int) -> Iterable[list[int]]:
+    """Batches of decode.batch_frames, which are meant for decode.beam: smaller for a wider beam.
+
+    >>> list(search_batches([5, 1, 9, 2], DecodeConfig(batch_frames=20, beam=2), beam=4))
+    [[1, 3], [0], [2]]
+    """
+    return batches(sizes, decode.batch_frames * decode.beam // max(beam, decode.beam))
 
 
 def encoder_frames(settings: Config) -> int:

@@ -29,7 +29,7 @@ from atat.grammar.spelling import spell_out
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.hub import HubModel
-from atat.inference.length_batches import MAX_TEXT_TOKENS, batches, encoder_frames, text_size
+from atat.inference.length_batches import MAX_TEXT_TOKENS, encoder_frames, search_batches, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
 from atat.inference.one_or_several import one_or_several
 from atat.inference.options import SearchOptions, of_call
@@ -383,7 +383,7 @@ class SpeechToSemantics(HubModel):
         """A result each, in order; `abouts` hold what is known already, seconds spent among it."""
         results: dict[int, Result] = {}
         grammar = None if self.typed is None else self.typed.grammar
-        for batch in batches(sizes, self.settings.decode.batch_frames):
+        for batch in search_batches(sizes, self.settings.decode, options.with_rivals().beam):
             start = time.perf_counter()
             found = list(find(batch))
             share = (time.perf_counter() - start) / len(batch)

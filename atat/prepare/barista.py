@@ -134,6 +134,7 @@ def prepare(
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     kaldi_dir.write(data / "test", test)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
+    corpus.remove_earlier(data, [*spoken, "train_text", "test"])
     spoken_grammar.write_grammar(data, grammar)
     num = len(kaldi_dir.read(data / "test").ids)
     rendered = spoken_grammar.who_speaks(settings.data, {**sequences, "test": []})

@@ -30,6 +30,7 @@ def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> No
     spoken |= spoken_grammar.texts_alone(grammar, sequences, settings)
     spoken_grammar.write_spoken(data, spoken, settings, num_jobs)
     spoken_grammar.write_text(data, "train_text", sequences["train_text"])
+    corpus.remove_earlier(data, [*spoken, "train_text"])
     spoken_grammar.write_grammar(data, grammar)
     speech = spoken_grammar.who_speaks(settings.data, sequences)
     corpus.write_about(data, grammar.path.stem, speech)

@@ -9,7 +9,7 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -26,7 +26,7 @@ HYPOTHESES = ("frame", "triple", "tree")  # what EM Hyp compares (atat/evaluatio
 # Splits that are trained on, for a check before anything is written. Stage 4 goes by the settings
 # (atat/data/split_overlap.py).
 TRAINING = ("train", "train_low", "train_rest", "train_synth", "asr", "foreign")
-WRITTEN = ".splits"  # in the data directory: those that this module wrote
+WRITTEN = ".splits"  # in the data directory: those that stage 1 wrote
 NUM_NAMED = 3  # of what is dropped or unexpected, as examples
 normalize = normalize_tokens  # of transcripts and their annotated parts
 
@@ -126,11 +126,23 @@ def write_splits(data: Path, splits: dict[str, list[Utterance]], max_missing: fl
     directories = {
         split: _directory(split, utterances, max_missing) for split, utterances in splits.items()
     }
-    record = data / WRITTEN
-    before = record.read_text(encoding="utf-8").split() if record.is_file() else []
+    # By the files too: one that is rendered or linked twice has an id in each split.
+    check_apart({split: (made.wav_scp or {}).values() for split, made in directories.items()})
     with ExitStack() as pending:
         for split, directory in directories.items():
             kaldi_dir.write(data / split, directory, pending)
+    remove_earlier(data, splits)
+
+
+def remove_earlier(data: Path, splits: Collection[str]) -> None:
+    """Remove the splits that an earlier stage 1 wrote and this one did not; record those of this.
+
+    Args:
+        data: directory of the splits.
+        splits: those that stand there now.
+    """
+    record = data / WRITTEN
+    before = record.read_text(encoding="utf-8").split() if record.is_file() else []
     for path in list(data.iterdir()) if before else ():
         if path.name in before and path.name not in splits:
             shutil.rmtree(path)
@@ -142,8 +154,8 @@ def check_apart(ids: Mapping[str, Iterable[str]]) -> None:
     """Raise ValueError where a recording is in two of training, validation and test.
 
     Args:
-        ids: of the recordings of each split; what is neither trained on nor `valid` is a test, and
-            tests may share some.
+        ids: of the recordings of each split, or their paths; what is neither trained on nor `valid`
+            is a test, and tests may share some.
     """
     kinds: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
     for split, members in ids.items():

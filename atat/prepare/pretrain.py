@@ -16,6 +16,7 @@ Splits (the paper's tasks: SLU and NLU of music, ASR and masked ASR of read spee
 
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from atat.common import cli
@@ -94,22 +95,28 @@ def _texts_of_file(settings: Config, learned: set[str]) -> list[str]:
     path = spoken_grammar.ROOT / data.asr_texts
     if not path.is_file():
         raise ValueError(f"data.asr_texts: {path} is no file; expected sentences, one a line")
-    found: dict[str, None] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if len(line) > MAX_LINE:
-                raise ValueError(
-                    f"{path}:{number}: got {len(line)} characters, expected a sentence"
-                )
-            text = say(corpus.normalize(line))
-            if text and text not in learned:
-                found[text] = None
-    texts = list(found)
+    said = (say(corpus.normalize(line)) for line in _lines(path))
+    texts = list(dict.fromkeys(text for text in said if text and text not in learned))
     if data.num_asr > len(texts):
         print(f"asr: {len(texts)} sentences, not {data.num_asr}", file=sys.stderr)
     elif data.num_asr:
         texts = random.Random(f"{settings.seed} asr").sample(texts, data.num_asr)
     return texts
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise ValueError(
+                        f"{path}:{number}: got more than {MAX_LINE} characters, expected a sentence"
+                    )
+                yield line
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path}: not UTF-8 text: {e.reason} (convert it: iconv -t UTF-8)") from e
 
 
 def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> dict[str, str]:

@@ -146,6 +146,8 @@ def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
 
     >>> seen_or_not({"train": ["a( go )a"], "train_text": [], "test": ["a( go )a"] * 2}, "test")
     '2 of 2 utterances: sentences seen, voices not'
+    >>> seen_or_not({"train": ["a( go )a"], "train_text": [], "valid": ["a( go )a"]}, "valid")
+    '1 of 1 utterances: sentences seen'
     """
     trained = {
         target_sequence.words(s) for name in ("train", "train_text") for s in sequences[name]
@@ -158,7 +160,9 @@ def seen_or_not(sequences: Mapping[str, list[str]], split: str) -> str:
             f"{len(texts) - num_seen} of {len(texts)} utterances: sentences not in training"
         )
     if num_seen:
-        said.append(f"{num_seen} of {len(texts)} utterances: sentences seen, voices not")
+        # Validation has the synthesisers of training, in other renderings (`voice_seed`).
+        voices = ", voices not" if split == "test" else ""
+        said.append(f"{num_seen} of {len(texts)} utterances: sentences seen{voices}")
     return "; ".join(said)
 
 
@@ -221,11 +225,19 @@ def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, .
             )
 
 
+def voice_seed(seed: int, split: str) -> int | str:
+    """The seed of who says a split, and how.
+
+    Validation has its own: by training's, a sentence of both would be one recording.
+    """
+    return f"{seed} {split}" if split == "valid" else seed
+
+
 def _plan(texts: list[str], split: str, settings: Config) -> list[synthetic_speech.Request]:
     return synthetic_speech.plan(
         texts,
         settings.data.voices["train" if split in TEXT_ALONE else split],
-        settings.seed,
+        voice_seed(settings.seed, split),
         settings.data.num_pseudo_speakers,
         settings.data.rate_range,
         settings.data.pitch_range,
@@ -249,7 +261,8 @@ def write_spoken(
         sequences: split -> target sequences; of TEXT_ALONE texts, spoken by the voices of train.
 
     Raises:
-        ValueError: a synthesiser that is not there, or that fails too often.
+        ValueError: a synthesiser that is not there, or that fails too often; a recording in both
+            training and validation.
     """
     spoken = {
         word
@@ -266,6 +279,7 @@ def write_spoken(
     requests = [request for plan in plans.values() for request in plan]
     print(f"{len(requests)} utterances to speak, but for those in the cache", file=sys.stderr)
     paths = iter(synthetic_speech.render(requests, ROOT / settings.data.cache, num_jobs))
+    directories: dict[str, DataDir] = {}
     for split, plan in plans.items():
         wavs: dict[str, str] = {}
         texts: dict[str, str] = {}
@@ -281,7 +295,12 @@ def write_spoken(
             semantics[utterance] = sequence
             speakers[utterance] = request.speaker
         meant = None if split in TEXT_ALONE else semantics
-        kaldi_dir.write(data / split, DataDir(wavs, texts, meant, speakers))
+        directories[split] = DataDir(wavs, texts, meant, speakers)
+    corpus.check_apart(
+        {split: (made.wav_scp or {}).values() for split, made in directories.items()}
+    )
+    for split, directory in directories.items():
+        kaldi_dir.write(data / split, directory)
 
 
 # "six am" would be read like "I am", the letter A like an article.

@@ -97,7 +97,7 @@ def speak(
         split: synthetic_speech.plan(
             [join_clitics(sentence.text) for sentence in said],
             data.voices.get(split) or data.voices["train"],
-            settings.seed,
+            spoken_grammar.voice_seed(settings.seed, split),
             data.num_pseudo_speakers,
             data.rate_range,
             data.pitch_range,

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException  # and that o
 
 from atat.common import cli
 from atat.config.tasks import Constraint, Task
-from atat.inference.options import did_you_mean
+from atat.inference.options import RIVALS, did_you_mean
 from atat.serving import api_description, request_body, service_metrics, stream_socket, web_page
 from atat.serving.api_description import MAX_CHARACTERS, MAX_TEXTS
 from atat.serving.example_sentences import ExampleSentences
@@ -25,6 +25,9 @@ from atat.serving.workers import Busy, Workers
 
 LOG = logging.getLogger("atat.serving")
 MAX_BEAM = 32  # what a request may cost
+MAX_NBEST = MAX_BEAM // RIVALS  # for each, the search keeps so many
+# Of several texts together: texts times what is asked for each.
+MAX_TOGETHER = {"nbest": MAX_TEXTS, "beam": MAX_TEXTS * MAX_BEAM // 2}
 STOPPING_S = 2.0  # for streams to be told that the service ends
 
 
@@ -32,7 +35,7 @@ class TextOptions(BaseModel):
     """Options of a request; what is left out is as the model's settings say."""
 
     model_config = ConfigDict(extra="forbid")
-    nbest: Annotated[int, Query(ge=1, le=MAX_BEAM, description="meanings to give")] = 1
+    nbest: Annotated[int, Query(ge=1, le=MAX_NBEST, description="meanings to give")] = 1
     beam: Annotated[int | None, Query(ge=1, le=MAX_BEAM)] = None
     constraint: Annotated[Constraint | None, Query(description="of decoding")] = None
     task: Annotated[Task | None, Query(description="slu or nlu: meaning; asr: words")] = None
@@ -218,6 +221,7 @@ def _add_understanding(app: FastAPI, service: Service) -> None:
                 request, settings.max_bytes, settings.body_timeout_s
             )
             texts = _texts(body)
+            _check_cost(len(texts), options)
             results = await service.predict_texts(texts, options)
             return JSONResponse(results[0] if isinstance(body["text"], str) else results)
 
@@ -235,6 +239,16 @@ def _texts(body: Any) -> list[str]:
             422, f"got a text of {longest} characters, expected at most {MAX_CHARACTERS}"
         )
     return texts
+
+
+def _check_cost(num_texts: int, options: TextOptions) -> None:
+    for name, most in MAX_TOGETHER.items():
+        if num_texts * (getattr(options, name) or 1) > most:
+            raise HTTPException(
+                422,
+                f"got {num_texts} texts with {name} {getattr(options, name)}, expected at most "
+                f"{most} of both multiplied; ask for fewer texts at once",
+            )
 
 
 def _add_stream(app: FastAPI, service: Service) -> None:

@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 AUDIO_TYPES = ("application/octet-stream", "application/ogg")  # and audio/*, video/* (webm, mp4)
+# More is no request of 64 texts, and the event loop waits while it is parsed.
+MAX_JSON_BYTES = 2**20
 EXPECTED = (
     "expected multipart/form-data with a file, audio/..., application/octet-stream (any audio "
     "file) or audio/L16;rate=16000 (PCM)"
@@ -54,7 +56,7 @@ async def read_audio(request: Request, max_bytes: int, timeout_s: float) -> Audi
 
 
 async def read_json(request: Request, max_bytes: int, timeout_s: float) -> Any:
-    """The value that a request's body holds as JSON.
+    """The value that a request's body, of at most MAX_JSON_BYTES, holds as JSON.
 
     Raises:
         HTTPException: as `read_audio`.
@@ -63,7 +65,10 @@ async def read_json(request: Request, max_bytes: int, timeout_s: float) -> Any:
     _check_encoding(request)
     if kind != "application/json":
         raise HTTPException(415, f"got content type '{kind[:100]}', expected application/json")
-    body = await _read(request, max_bytes, timeout_s)
+    if max_bytes > MAX_JSON_BYTES:
+        body = await _read(request, MAX_JSON_BYTES, timeout_s, "of JSON")
+    else:
+        body = await _read(request, max_bytes, timeout_s)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as e:
@@ -75,8 +80,10 @@ def _check_encoding(request: Request) -> None:
         raise HTTPException(415, f"got content encoding '{encoding[:100]}', expected none")
 
 
-async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
-    return await _in_time(_limited(request, max_bytes).body(), timeout_s)
+async def _read(
+    request: Request, max_bytes: int, timeout_s: float, of: str = "(--max_mb)"
+) -> bytes:
+    return await _in_time(_limited(request, max_bytes, of).body(), timeout_s)
 
 
 async def _file_of_form(request: Request, max_bytes: int, timeout_s: float) -> bytes:
@@ -92,7 +99,7 @@ async def _file_of_form(request: Request, max_bytes: int, timeout_s: float) -> b
         await form.close()
 
 
-def _limited(request: Request, max_bytes: int) -> Request:
+def _limited(request: Request, max_bytes: int, of: str = "(--max_mb)") -> Request:
     """The request, whose body is refused as soon as it is too large.
 
     Of one that is not much too large the rest is read and dropped, as much again at most: a client
@@ -117,7 +124,7 @@ def _limited(request: Request, max_bytes: int) -> Request:
                 message = await next_message()
         raise HTTPException(
             413,
-            f"got more than {max_bytes / 2**20:g} MiB, the limit (--max_mb)",
+            f"got more than {max_bytes / 2**20:g} MiB, the limit {of}",
             {"Connection": "close"},
         )
 

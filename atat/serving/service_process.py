@@ -73,6 +73,8 @@ def server(app: Any) -> uvicorn.Server:
         limit_concurrency=MAX_CONNECTIONS + app.state.service.settings.max_sessions,
         timeout_graceful_shutdown=FINISH_S,
         ws_max_size=MAX_MESSAGE_BYTES,
+        # A pong waits behind audio that is not read yet; who is gone, idle_timeout_s finds.
+        ws_ping_interval=None,
     )
     return _Server(config)
 

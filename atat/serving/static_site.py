@@ -100,10 +100,8 @@ def describe(model: SpeechToSemantics, name: str) -> dict[str, Any]:
     features = asdict(model.settings.features)
     options = model.options("slu")
     confidence = model.confidence
-    if confidence is not None and confidence.options != {
-        key: getattr(options, key) for key in confidence.options
-    }:
-        confidence = None  # fitted for other options than audio is decoded with
+    if confidence is not None:  # it is what audio is decoded with
+        assert confidence.options.items() <= asdict(options).items()
     size = f"{model.network.num_parameters / 1e6:.1f} M parameters"
     return {
         "about": f"{name}: {size}, in this browser",

@@ -32,6 +32,7 @@ UNHEARD = ("alarm", "music", "navigation", "timer", "prose")
 # A sentence with more of its words known may well be meant for the grammar.
 MAX_KNOWN = 0.5
 NEAR = "near"  # the kind of near misses
+CALIBRATION = "calibration"  # in seeds: of draws that training must not share
 MISSES_TRIED = 20  # for one that is found
 NEGATIONS = ("do not", "don't", "never", "please don't", "you must not", "no need to")
 VOICES = {"espeak": 0.4, "nanotts": 0.3, "hibari": 0.3}  # where the recipe names none
@@ -66,14 +67,15 @@ def make(
         ValueError: a synthesiser that is not there; more hours than there are sentences for.
     """
     foreign = sentences(round(SPEECH_SHARE * hours * 3600 / SENTENCE_S), seed, known)
-    requests = synthetic_speech.plan(
-        [*foreign, *misses],
-        settings.voices.get("valid") or VOICES,
-        seed,
-        settings.num_pseudo_speakers,
-        settings.rate_range,
-        settings.pitch_range,
+    said = functools.partial(
+        synthetic_speech.plan,
+        shares=settings.voices.get("valid") or VOICES,
+        num_pseudo_speakers=settings.num_pseudo_speakers,
+        rate_range=settings.rate_range,
+        pitch_range=settings.pitch_range,
     )
+    # Training may say a near miss too, by the same synthesisers: here in another way.
+    requests = [*said(foreign, seed=seed), *said(misses, seed=f"{seed} {CALIBRATION}")]
     rendered = synthetic_speech.render(requests, cache, nj)
     spoken = [path for path in rendered[: len(foreign)] if path is not None]
     files = {f"speech-{number:05d}": path for number, path in enumerate(spoken)}
@@ -99,18 +101,23 @@ def make(
 def find(directories: Iterable[Path]) -> dict[str, Path]:
     """Id -> file of directories of audio files and of splits (which have a wav.scp).
 
+    Directories of one name are one kind; their numbers keep their ids apart.
+
     Raises:
         FileNotFoundError: one has no audio.
     """
     found: dict[str, Path] = {}
-    for directory in directories:
+    directories = list(directories)
+    # A directory is a kind; a `-` in its name would cut that short.
+    kinds = [directory.name.replace("-", "_") for directory in directories]
+    for number, (kind, directory) in enumerate(zip(kinds, directories, strict=True), 1):
         if (directory / "wav.scp").is_file():
             wavs = kaldi_dir.read(directory).wav_scp or {}
             files = {i: Path(path) for i, path in wavs.items()}
         else:
             files = {str(path.relative_to(directory)): path for path in audio.files(directory)}
-        # A directory is a kind; a `-` in its name would cut that short.
-        found |= {f"{directory.name.replace('-', '_')}-{id_}": path for id_, path in files.items()}
+        prefix = f"{kind}-{number}" if kinds.count(kind) > 1 else kind
+        found |= {f"{prefix}-{id_}": path for id_, path in files.items()}
     return found
 
 
@@ -148,7 +155,7 @@ def sentences(
 def near_misses(
     texts: Sequence[str],
     num: int,
-    seed: int,
+    seed: int | str,
     is_meant: Callable[[str], bool],
     *,
     with_slips: bool = False,

@@ -17,6 +17,7 @@ from atat.data import audio
 RATE_HZ = audio.SAMPLE_RATE_HZ
 FRAME = 2048  # samples of a frame, one beginning where another ends: the benchmark's
 MAX_EXCERPT_S = 600.0  # of a recorded noise; a longer file is refused
+MAX_SILENT = 50  # excerpts drawn in vain, of digital silence
 VOICES = (4, 9)  # people of a babble, from and below
 SYLLABLES_HZ = (3.0, 6.0)  # how often a voice that is made of noise swells: syllables a second
 
@@ -121,10 +122,18 @@ def _murmured(draw: Draw, num: int) -> np.ndarray:
 
 
 def recorded(draw: Draw, num: int, files: Sequence[str | Path]) -> np.ndarray:
-    """(N,) an excerpt of one of the files, which begins again where it is too short."""
-    path = files[int(draw.integers(len(files)))]
-    samples_N = audio.read(path, RATE_HZ, MAX_EXCERPT_S)
-    return np.resize(np.roll(samples_N, -draw.integers(len(samples_N))), num)
+    """(N,) an excerpt, not silent, of one of the files, which begins again where it is too short.
+
+    Raises:
+        ValueError, FileNotFoundError: a file that cannot be used, or that is silent wherever tried.
+    """
+    for _ in range(MAX_SILENT):
+        path = files[int(draw.integers(len(files)))]
+        samples_N = audio.read(path, RATE_HZ, MAX_EXCERPT_S)
+        excerpt_N = np.resize(np.roll(samples_N, -draw.integers(len(samples_N))), num)
+        if excerpt_N.any():
+            return excerpt_N
+    raise ValueError(f"{path}: silent in {MAX_SILENT} draws, expected noise; take the file away")
 
 
 def source(kind: str, speech: Sequence[str | Path]) -> Callable[[Draw, int], np.ndarray]:

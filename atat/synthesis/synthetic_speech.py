@@ -66,7 +66,7 @@ class Request:
 def plan(
     texts: Iterable[str],
     shares: Mapping[str, float],
-    seed: int,
+    seed: int | str,
     num_pseudo_speakers: int = 1,
     rate_range: Sequence[float] = (1.0, 1.0),
     pitch_range: Sequence[float] = (1.0, 1.0),
@@ -80,7 +80,7 @@ def plan(
         texts: repetitions among them are different requests.
         shares: engine -> its share of the texts, relative to the others. Its English voices are
             equally likely; `engine/voice` names one, e.g. `{"espeak": 3, "hibari/heart": 1}`.
-        seed: of all draws.
+        seed: of all draws; another says the same text in another way.
         num_pseudo_speakers: every voice becomes that many, by factors spread over FACTOR_RANGE.
         rate_range: lowest and highest factor of the tempo, 0.3 to 3, drawn uniformly on a
             logarithmic scale.

@@ -36,13 +36,13 @@ HEADS = {
 }
 
 
-def muxed(muxer, codec, rate, samples=None, channels=1):
+def muxed(muxer, codec, rate, samples=None, channels=1, options=None):
     """The bytes of a container with a sound in it, by FFmpeg."""
     import av
 
     mono = tone(2.0, rate) if samples is None else samples
     file, layout = io.BytesIO(), "mono" if channels == 1 else "stereo"
-    with av.open(file, "w", format=muxer) as container:
+    with av.open(file, "w", format=muxer, options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         planes = np.ascontiguousarray(np.tile(mono, (channels, 1)))
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
@@ -95,6 +95,25 @@ def test_damage_to_a_container_is_one_line_or_samples(muxer, codec):
             assert str(e).startswith("audio: ") and "\n" not in str(e)
         else:
             assert np.isfinite(samples).all()
+
+
+@needs_av
+@pytest.mark.supports("Audio files", "webm or mkv that is cut", "refused if it says its length")
+@pytest.mark.parametrize(("muxer", "codec"), [("webm", "libopus"), ("matroska", "ac3")])
+def test_a_container_that_is_cut_is_refused_where_it_says_how_long_it_is(muxer, codec):
+    content = muxed(muxer, codec, 48000, tone(4.0, 48000))
+    assert len(read(io.BytesIO(content))) / RATE == pytest.approx(4.0, abs=0.15)
+    with pytest.raises(ValueError, match=r"^audio: truncated: 4\.\d s of audio promised, "):
+        read(io.BytesIO(content[: len(content) // 2]))
+
+
+@needs_av
+@pytest.mark.supports(
+    "Audio files", "webm recorded live", "as far as it goes: its end is not known"
+)
+def test_a_container_without_a_length_is_read_as_far_as_it_goes():
+    content = muxed("webm", "libopus", 48000, tone(4.0, 48000), options={"live": "1"})
+    assert 1 < len(read(io.BytesIO(content[: len(content) // 2]))) / RATE < 3
 
 
 @needs_av

@@ -188,6 +188,19 @@ def test_a_header_of_when_the_recording_began_is_warned_of(tmp_path):
         assert len(read(path)) == 8000
 
 
+@header_supports("wav or aiff files one after the other", "refused")
+@pytest.mark.parametrize("form", ["WAV", "AIFF"])
+@pytest.mark.parametrize("num", [RATE, 1001])
+def test_a_second_file_behind_the_first_is_no_chunk_of_it(form, num):
+    one = file_bytes(tone()[:num], form, "PCM_16")
+    both = one + b"LIST" + struct.pack("<I" if form == "WAV" else ">I", 4) + b"INFO" + one
+    for content in (one + one, both):
+        with pytest.raises(
+            ValueError, match=r"^audio: several files one after the other, of which"
+        ):
+            read(io.BytesIO(content))
+
+
 @pytest.mark.parametrize(
     "rest", [b"LIST" + struct.pack("<I", 9000) + bytes(9000), b"TAG" + bytes(125)]
 )

@@ -56,6 +56,14 @@ def test_what_stands_before_and_after_mp3_frames_is_no_audio(before, after):
     assert len(read(io.BytesIO(before + with_info + after))) == len(varied())
 
 
+@pytest.mark.supports("Audio files", "mp3 with more frames than its header counts", "refused")
+def test_frames_that_a_header_does_not_count_are_not_left_out_silently():
+    content = file_bytes(varied(), "MP3")
+    for rest in (content, ID3 + content, mp3_without_info()):
+        with pytest.raises(ValueError, match=r"^audio: its header counts \d+ frames, more follow"):
+            read(io.BytesIO(content + rest))
+
+
 def test_mp3_goes_on_after_a_few_broken_bytes(capfd):
     content = mp3_without_info()
     samples = read(io.BytesIO(content[:2000] + bytes(500) + content[2000:]))

@@ -43,6 +43,15 @@ def test_a_test_has_no_utterance_of_training_whatever_splits_are_called(tmp_path
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_test_has_no_recording_of_training_by_another_id(tmp_path):
+    kaldi_dir.write(tmp_path / "test", kaldi_dir.DataDir({"t1": "a.wav", "t2": "t.wav"}))
+    with pytest.raises(ValueError) as error:
+        check(tmp_path, training=["a", "b"], written=["w"], dev=["d"])
+    assert "1 recordings of 'test' (decode.runs) are in 'training' (train.sources) too: a.wav" in (
+        str(error.value)
+    )
+
+
 def test_a_split_that_training_lacks_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="training: no such data directory"):
         check(tmp_path, test=["t"])

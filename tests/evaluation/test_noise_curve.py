@@ -3,10 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 
 from atat import noise_curve
+from atat.config.schema import FeaturesConfig
 from atat.data import kaldi_dir
+from atat.evaluation.noise_curve import heard
 
 
 @pytest.fixture
@@ -63,6 +67,27 @@ def test_what_cannot_be_read_is_said_and_left_out(command, toy_experiment, toy_d
     assert f"never right: {held.ids[1]}: " in err and "1 of 3 labels" in err
     clean = json.loads((exp / "noise" / "scores.json").read_text())["scores"][0]
     assert (clean["runs"]["test"]["k"], clean["runs"]["test"]["n"]) == (2, 3)
+
+
+def test_a_noise_file_that_cannot_be_used_is_no_mistake_of_the_model(curve, tmp_path):
+    (tmp_path / "rain").mkdir()
+    for number in range(2):
+        (tmp_path / "rain" / f"broken{number}.wav").write_bytes(b"not audio")
+        noise = 0.1 * np.random.default_rng(number).standard_normal(16000)
+        soundfile.write(tmp_path / "rain" / f"good{number}.wav", noise, 16000)
+    exp, code, _, err = curve("--noise", tmp_path / "rain", "--snr", "40", "--run", "test")
+    (line,) = err.splitlines()
+    assert code == 2 and "rain/broken" in line and not (exp / "noise").exists()
+
+
+def test_what_cannot_be_heard_in_noise_is_counted_aloud(toy_data, tmp_path, capsys):
+    wavs = dict(kaldi_dir.read(toy_data[0] / "test").wav_scp)
+    wavs["gone"] = str(tmp_path / "gone.wav")
+    inputs = heard(wavs, None, 0.0, FeaturesConfig(), None, 1)
+    assert list(inputs.dropped) == ["gone"]
+    assert "clean: 1 of 5 utterances cannot be used and count as wrong; the first: " in (
+        capsys.readouterr().err
+    )
 
 
 def test_results_of_other_data_go_elsewhere(command, toy_experiment, toy_data, tmp_path):

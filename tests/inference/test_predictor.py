@@ -411,6 +411,24 @@ def test_batches_hold_everything_once_within_the_limit(sizes):
         assert len(batch) == 1 or len(batch) * max(sizes[i] for i in batch) <= 100
 
 
+def test_what_is_searched_at_once_shrinks_as_the_beam_widens(model, toy_wavs, monkeypatch):
+    together = []  # padded frames, and how many hypotheses are kept of each
+
+    def found(feats, options):
+        together.append((len(feats) * max(map(len, feats)), options.beam))
+        return search(feats, options)
+
+    search = model.search_features
+    monkeypatch.setattr(model, "search_features", found)
+    sources = list(toy_wavs.values()) * 4
+    model(sources)
+    ((padded, beam),) = together
+    monkeypatch.setattr(model.settings.decode, "batch_frames", padded)
+    together.clear()
+    model(sources, nbest=8)
+    assert len(together) > 1 and all(num * wide <= padded * beam for num, wide in together)
+
+
 @pytest.mark.parametrize("num_threads", [2, 8, 20])
 def test_threads_get_the_answers_that_one_would_get(model, toy_wavs, num_threads):
     """Files of different lengths at once, alone and as batches: a mask of one call, kept on the

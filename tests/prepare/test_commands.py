@@ -84,6 +84,13 @@ def test_stage_one_writes_splits_that_share_no_held_out_sentence(run, tmp_path, 
     ]  # fmt: skip
 
 
+def test_a_split_that_is_no_longer_wanted_goes(run, tmp_path):
+    run("data.num_foreign=2", "data.num_asr=2")
+    assert {"foreign", "asr"} <= set(kaldi_dir.splits(tmp_path / "data"))
+    run()
+    assert kaldi_dir.splits(tmp_path / "data") == ["test", "train", "train_text", "valid"]
+
+
 def test_spoken_splits_have_16_khz_speech_and_voices_of_their_own(run, tmp_path):
     run()
     for split, engine in [("train", "espeak"), ("valid", "espeak"), ("test", "nanotts")]:
@@ -156,7 +163,8 @@ def test_a_small_grammar_is_said_often_and_tested_in_part_with_what_is_trained(g
         num_seen = sum(target_sequence.words(s) in trained for s in drawn[split])
         assert 0 < num_seen < num / 2
         said = f"{num - num_seen} of {num} utterances: sentences not in training; "
-        said += f"{num_seen} of {num} utterances: sentences seen, voices not"
+        said += f"{num_seen} of {num} utterances: sentences seen"
+        said += ", voices not" * (split == "test")
         assert spoken_grammar.seen_or_not(drawn, split) == said
         assert f"{split}: {said}" in capsys.readouterr().err.splitlines() or split == "valid"
 
@@ -170,8 +178,19 @@ def test_one_sentence_is_enough_for_an_intent(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "test: 60 utterances, not 90: 3 sentences, each said at most 20 times",
         "test: 60 of 60 utterances: sentences seen, voices not",
-        "valid: 9 of 9 utterances: sentences seen, voices not",
+        "valid: 9 of 9 utterances: sentences seen",
     ]
+
+
+def test_validation_of_a_small_grammar_hears_no_recording_of_training(run, tmp_path):
+    (tmp_path / "toy.yaml").write_text("context: {expressions: {go: [go, run], stop: [halt]}}")
+    code, _, err = run("data.num_train=8", "data.num_valid=8", "data.num_foreign=6")
+    assert code == 0 and "valid: 8 of 8 utterances: sentences seen\n" in err
+    data = tmp_path / "data"
+    heard = {
+        s: set(kaldi_dir.read(data / s).wav_scp.values()) for s in ("train", "valid", "foreign")
+    }
+    assert not heard["valid"] & (heard["train"] | heard["foreign"])
 
 
 def test_what_a_training_is_too_small_for_is_said(tmp_path, capsys):

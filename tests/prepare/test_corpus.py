@@ -128,6 +128,16 @@ def test_no_recording_is_in_two_of_training_validation_and_test(tmp_path):
     corpus.write_splits(tmp_path / "other", {"train": [said], "test": [Utterance("a", text="x")]})
 
 
+def test_no_recording_is_in_two_of_them_by_another_id(tmp_path):
+    (tmp_path / "a.wav").touch()
+    splits = {split: [Utterance(split, tmp_path / "a.wav", "x")] for split in ("train", "valid")}
+    with pytest.raises(
+        ValueError, match=r"1 recordings are listed in both train and valid: .*a\.wav"
+    ):
+        corpus.write_splits(tmp_path / "data", splits)
+    assert not (tmp_path / "data").exists()
+
+
 def test_splits_of_an_earlier_call_go_and_those_of_others_stay(tmp_path):
     some = [Utterance("a", text="x")]
     corpus.write_splits(tmp_path, {"train": some, "old_test": some})

@@ -75,6 +75,19 @@ def test_a_missing_file_of_sentences_is_named(tmp_path):
         prepare(tmp_path, f"data.asr_texts={tmp_path / 'none.txt'}")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("play caf\u00e9\n".encode("latin-1"), r"lines\.txt: not UTF-8 text: "),
+        (b"play\n" + b"a" * 10**6, r"lines\.txt:2: got more than \d+ characters, expected a sent"),
+    ],
+)
+def test_a_file_that_is_no_sentences_is_named(tmp_path, content, said):
+    (tmp_path / "lines.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        prepare(tmp_path, f"data.asr_texts={tmp_path / 'lines.txt'}")
+
+
 def test_more_sentences_come_by_recombination_and_as_lists_of_words(tmp_path):
     prepare(tmp_path, "data.num_recombined=50", "data.num_word_lists=2")
     found = splits(tmp_path)

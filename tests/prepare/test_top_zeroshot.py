@@ -46,6 +46,9 @@ def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
             found["train_text"].semantics.values()
         )
         assert all(speaker.startswith(engine) for speaker in found[split].utt2spk.values())
+        # `train` and `valid` say the same sentences by the same voices, in other renderings.
+        others = found["train" if split == "valid" else "valid"].wav_scp.values()
+        assert not set(found[split].wav_scp.values()) & set(others)
         for key, sequence in found[split].semantics.items():
             assert found[split].text[key] == target_sequence.words(sequence)
     about = json.loads((tmp_path / "data" / "about.json").read_text())

@@ -153,7 +153,7 @@ def test_what_is_no_audio_is_refused(model, request_, status, said):
     ("query", "said"),
     [
         ("nbest=0", "nbest: got '0'"),
-        ("nbest=33", "nbest: got '33'"),
+        ("nbest=9", "nbest: got '9'"),  # of each, 4 times as many are looked for
         ("beam=1000", "beam"),
         ("threshold=2", "threshold"),
         ("threshold=nan", "threshold"),
@@ -181,14 +181,35 @@ def test_options_that_do_not_exist_are_refused(client, query, said):
         (b'{"text": "a", "more": 1}', 422),
         (json.dumps({"text": ["a"] * 65}).encode(), 422),
         (json.dumps({"text": "a" * 1001}).encode(), 422),
+        (json.dumps({"text": "a" * 2**20}).encode(), 413),  # not parsed
     ],
 )
 def test_what_is_no_text_is_refused(client, body, status):
     headers = {"content-type": "application/json"}
-    refused(client.post("/v1/text", content=body, headers=headers), status)
+    line = refused(client.post("/v1/text", content=body, headers=headers), status)
+    assert status != 413 or line == "got more than 1 MiB, the limit of JSON"
     assert "text/plain" in refused(
         client.post("/v1/text", content=body, headers={"content-type": "text/plain"}), 415
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "num", "said"),
+    [
+        ("nbest=8", 8, None),
+        ("nbest=8", 9, "got 9 texts with nbest 8, expected at most 64 of both multiplied; ask for"),
+        ("nbest=2", 64, "got 64 texts with nbest 2, expected at most 64"),
+        ("beam=32", 32, None),
+        ("beam=32", 33, "got 33 texts with beam 32, expected at most 1024"),
+        ("beam=16", 64, None),
+    ],
+)
+def test_one_request_of_texts_costs_no_more_than_it_may(client, model, query, num, said):
+    answer = client.post(f"/v1/text?{query}", json={"text": ["a"] * num})
+    if said is None:
+        assert len(answer.json()) == num
+    else:
+        assert said in refused(answer, 422) and not model.options
 
 
 def test_no_route_and_no_method_are_one_line(client):

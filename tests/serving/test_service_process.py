@@ -14,6 +14,9 @@ from websockets.sync.client import connect
 
 from atat.serve import main
 from atat.serving import service_process
+from atat.serving.http_server import create_app
+from atat.serving.service_settings import ServiceSettings
+from tests.serving.running import FakeModel, FakeSession
 
 COMMAND = [sys.executable, "-m", "atat.serve", "--port", "0"]
 TOKEN = "correct-horse-battery"
@@ -133,6 +136,12 @@ def test_an_address_that_is_taken_is_one_line(command, tmp_path):
         port = taken.getsockname()[1]
         code, _, err = command(main, "--model", tmp_path, "--port", port)
     assert code == 1 and f"127.0.0.1:{port}: cannot listen there" in err and err.count("\n") == 1
+
+
+def test_a_stream_that_waits_for_us_is_not_cut_for_want_of_a_pong():
+    """uvicorn's ping would be answered behind audio that is not read before it is understood."""
+    app = create_app(FakeModel(), ServiceSettings(), FakeSession)
+    assert service_process.server(app).config.ws_ping_interval is None
 
 
 def test_answers_are_not_held_back_by_nagle():

@@ -218,6 +218,10 @@ def test_a_token_is_asked_for_once_and_opens_the_stream_too(opened):
     page, _ = opened(app)
     page.wait_for_selector("#token:focus")
     assert not page.is_visible("#error")
+    page.fill("#token", "no header has a \u20ac")  # nor is the service to blame
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('#token').validity.patternMismatch")
+    assert page.is_visible("#token-form") and not page.is_visible("#error")
     page.fill("#token", "wrong-wrong-wrong-wrong")
     page.keyboard.press("Enter")
     page.wait_for_selector("#error:has-text('not its token')")

@@ -71,6 +71,16 @@ def test_files_are_found_by_directory(tmp_path):
         negatives.find([tmp_path / "empty"])
 
 
+def test_directories_of_one_name_lose_none_of_their_files(tmp_path):
+    places = [tmp_path / "a" / "my-noise", tmp_path / "b" / "my-noise"]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "x.wav").touch()
+    found = negatives.find(places)
+    assert set(found.values()) == {place / "x.wav" for place in places}
+    assert {id_.partition("-")[0] for id_ in found} == {"my_noise"}
+
+
 def test_near_misses_are_negated_broken_off_and_otherwise_near_but_not_meant():
     texts = ["turn on the light in the kitchen", "set the volume to ten percent", "stop"]
     meant = {*texts, "turn on the light"}  # broken off, and a sentence all the same

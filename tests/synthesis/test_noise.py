@@ -122,6 +122,17 @@ def test_a_kind_that_is_not_known_is_refused():
         noise.source("rain", [])
 
 
+def test_an_excerpt_of_silence_is_drawn_again(tmp_path):
+    samples = np.zeros(60 * RATE)
+    samples[: 20 * RATE] = 0.1 * draw().standard_normal(20 * RATE)
+    soundfile.write(tmp_path / "pauses.wav", samples, RATE)
+    make = noise.source(str(tmp_path), [])
+    assert all(make(draw(seed), RATE).any() for seed in range(10))
+    soundfile.write(tmp_path / "pauses.wav", np.zeros(RATE), RATE)
+    with pytest.raises(ValueError, match=r"pauses\.wav: silent in 50 draws, expected noise"):
+        make(draw(), RATE)
+
+
 @pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.aiff", "a.ogg"])
 def test_a_directory_may_hold_any_audio(tmp_path, name):
     soundfile.write(tmp_path / name, 0.1 * draw().standard_normal(RATE), RATE)

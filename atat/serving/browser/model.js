@@ -12,7 +12,7 @@ import { Tokenizer } from "./tokenizer.js";
 import { TypedText, normalize } from "./typed-text.js";
 
 const RIVALS = 4; // hypotheses looked for, to find one of another meaning
-const MAX_TEXT_TOKENS = 1000;
+const MAX_TEXT_TOKENS = 512; // as length_batches.py has it
 const FOR_SPEECH = ["speech.onnx", "memory.onnx", "step.onnx", "vad.onnx"];
 
 export class Model {

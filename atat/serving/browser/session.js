@@ -2,6 +2,7 @@
 // voice activity is silero-vad's (MIT), https://github.com/snakers4/silero-vad.
 
 import { Resampler, joined } from "./resampler.js";
+import { nothing } from "./result.js";
 
 const RATE = 16000;
 const HOP = 512; // samples of a frame: 32 ms, what the network was trained on
@@ -167,9 +168,19 @@ export class Session {
   async #understood() {
     const samples = this.#utterance();
     this.#start = null;
-    const result = await this.#model.understand(samples, this.#options.nbest);
+    const result = await this.#result(samples);
     const position = this.#firstKept * HOP + this.#frames.reduce((sum, frame) => sum + frame.length, 0);
     return { kind: "result", time_s: Math.min(this.#endpointer.end * HOP, position) / RATE, result };
+  }
+
+  /** The result of an utterance; of one that the model cannot take, why not. */
+  async #result(samples) {
+    try {
+      return await this.#model.understand(samples, this.#options.nbest);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      return { ...nothing(error.message), error: error.message };
+    }
   }
 
   /** An event, where it is time for one and the words have changed; one in a pause at most. */

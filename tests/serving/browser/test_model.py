@@ -11,6 +11,7 @@ import pytest
 from atat import SpeechToSemantics
 from atat.config.schema import Config
 from atat.inference.confidence import CALIBRATED, Confidence, Measures
+from atat.inference.length_batches import MAX_TEXT_TOKENS
 from atat.serving import static_site
 from tests.serving.browser.table_decoder import TABLE_DECODER, TableDecoder, as_json
 from tests.toy import log_softmax
@@ -68,6 +69,23 @@ def models(bare_model):
             about={},
         )
         yield model
+
+
+def test_a_sentence_has_at_most_as_many_tokens_as_python_takes(run, bare_model):
+    said = run(
+        """const { Model } = await import("./model.js");
+        const model = new Model(data.about, {});
+        const understand = (num) => {
+          model.tokenizer = { encode: () => Array(num).fill(1), encodeWord: () => [], unk: 0 };
+          return model.understandText("go on").then((r) => r.reason, (error) => error.message);
+        };
+        return Promise.all(data.nums.map(understand));""",
+        {
+            "about": static_site.describe(bare_model, "toy") | {"files": {}, "grammar": None},
+            "nums": [MAX_TEXT_TOKENS, MAX_TEXT_TOKENS + 1],
+        },
+    )
+    assert said == ["this model takes no typed text", "The text is too long."]
 
 
 def test_results_and_confidence_are_pythons_however_many_are_shown(run, bare_model):

@@ -62,6 +62,20 @@ def test_a_session_has_pythons_events(run, monkeypatch):
     assert kinds == {"speech", "words", "result", "too_long"}
 
 
+def test_an_utterance_that_the_model_cannot_take_does_not_end_the_stream(run):
+    body = SESSION.replace(
+        "async (samples) => samples.length,",
+        "async () => { throw new RangeError('too short'); },",
+    )
+    probabilities = ([0.9] * 10 + [0.0] * 30) * 2
+    given = [{"probabilities": probabilities, "size": 512, "numSamples": 512 * 80}]
+    (events,) = run(body, given)
+    results = [event["result"] for event in events if event["kind"] == "result"]
+    assert [(r["reason"], r["error"], r["intent"]) for r in results] == [
+        ("too short", "too short", None)
+    ] * 2
+
+
 def test_speech_begins_and_ends_where_python_has_it(run):
     rng = np.random.default_rng(3)
     likely = np.repeat(rng.random(60) < 0.5, 10) * 0.7
