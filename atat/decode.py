@@ -24,7 +24,7 @@ from atat.inference.decode_runs import (
 )
 from atat.inference.hypotheses import RunRecord
 from atat.inference.results_place import results_place
-from atat.models.checkpoint import check_experiment
+from atat.models.checkpoint import check_experiment, digest
 
 
 def arguments() -> cli.Parser:
@@ -115,6 +115,7 @@ def main() -> None:
             record = decode_by_another(
                 *(name, run, args.data, options[name].beam, found, directory, args.nj),
                 spelled_out=settings.data.spelled_out,
+                model=digest(args.exp),
             )
         records.append(record)
     decode_shares.remove(args.exp)

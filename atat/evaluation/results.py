@@ -332,6 +332,8 @@ class Results:
             return hint("training not finished" if begun else NOT_TRAINED)
         if not (directory / "hyp.jsonl").is_file():
             return hint("not decoded", "--stage", "5")
+        if hypotheses.is_outdated(directory, exp, self._experiment(place, training).model):
+            return hint("decoded by an earlier model", "--stage", "5")
         is_scored = (directory / _scores_name(subset)).is_file()
         is_whole = subset is not None and (directory / _scores_name(None)).is_file()
         if not is_scored or any("reference" not in line for line in self._read(directory)):

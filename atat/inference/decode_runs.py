@@ -18,6 +18,7 @@ from atat.inference import decode_shares
 from atat.inference.decode_inputs import Inputs
 from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
 from atat.inference.length_batches import batches
+from atat.models import checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,6 +205,8 @@ def decode_run(
         "cpu_seconds": round(cpu_seconds, 3),
         "commit": commit(),
     }
+    if exp is not None:
+        record["model"] = checkpoint.digest(exp)
     write_run(directory, lines.values(), record)
     return record
 

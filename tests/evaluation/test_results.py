@@ -1,6 +1,7 @@
 """Rows with their scores and comparisons, over experiments made up here."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from atat.evaluation import (
     scoring,
 )
 from atat.inference import hypotheses
+from atat.models import checkpoint
 from tests.made_up_recipe import (
     Page,
     load,
@@ -41,6 +43,24 @@ def test_hypotheses_decoded_again_after_scoring_count_as_not_scored(tmp_path):
     fresh = ({key: line[key] for key in ("id", "hypothesis", "score")} for line in lines)
     path.write_text("".join(json.dumps(line) + "\n" for line in fresh))
     assert str(load(paths).rows[1].missing) == "not scored: ./run.sh --experiment atat --stage 6"
+
+
+def test_hypotheses_of_an_earlier_model_count_as_not_decoded(tmp_path):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"] / "e2e"
+    record = exp / "decode_test" / "run.json"
+    about = json.loads(record.read_text())
+    record.write_text(json.dumps(about | {"model": checkpoint.digest(exp)}))
+    assert load(paths).rows[0].missing is None
+    (exp / "model.pth").write_bytes(b"trained anew")
+    again = "decoded by an earlier model: ./run.sh --experiment e2e --stage 5"
+    assert str(load(paths).rows[0].missing) == again
+    assert load(paths).rows[1].comparison is None  # nor is anything compared with it
+    record.write_text(json.dumps(about))  # of before it named its model
+    assert load(paths).rows[0].missing is None
+    trained = (exp / "model.pth").stat().st_mtime
+    os.utime(record, (trained - 1, trained - 1))
+    assert str(load(paths).rows[0].missing) == again
 
 
 def test_a_subset_that_is_another_now_counts_as_not_scored(tmp_path):

@@ -17,6 +17,7 @@ from atat.evaluation import scoring
 from atat.inference import confidence, decode_inputs, decode_runs, hypotheses, whisper_words
 from atat.inference.beam_search import Hypothesis
 from atat.inference.predictor import SpeechToSemantics
+from atat.models import checkpoint
 
 
 @pytest.fixture
@@ -148,6 +149,7 @@ def test_run_json_says_what_was_done(monkeypatch, capfd, exp, toy_data):
     assert about["num_utterances"] == 4 and about["num_dropped"] == 0
     assert about["audio_seconds"] == pytest.approx(1.6 + 3.0 + 2.4 + 2.0, abs=0.1)
     assert about["seconds"] > 0 and about["cpu_seconds"] > 0 and about["commit"]
+    assert about["model"] == checkpoint.digest(exp)
     assert not (exp / "decode_test").exists()
 
 
@@ -315,6 +317,7 @@ def test_in_a_cascade_another_recogniser_hears_and_the_model_understands(
     assert understood == references.semantics
     about = json.loads((exp / "decode_whisper" / "run.json").read_text())
     assert (about["recognizer"], about["beam"]) == ("openai/whisper-tiny.en", 2)
+    assert about["model"] == checkpoint.digest(exp)
     assert about["audio_seconds"] == pytest.approx(sum(heard) / 16000, abs=0.01)
     assert scoring.score_run(exp / "decode_whisper", toy_data[0], {})[None]["wer"]["value"] == 0.0
 

@@ -80,10 +80,16 @@ def test_the_hub_would_take_the_header(exp):
 def test_scores_of_an_earlier_model_are_left_out_and_counted(exp):
     add_run(exp, "test", {"em_hyp": SCORE})
     trained = (exp / checkpoint.FILE).stat().st_mtime
-    os.utime(exp / "decode_test" / "scores.json", (trained - 1, trained - 1))
+    record = exp / "decode_test" / "run.json"
+    os.utime(record, (trained - 1, trained - 1))  # of before it named its model
     text = model_card.card(exp)
     assert "Left out: 1 scored runs" in text and "90.0 %" not in text
     assert "model-index" not in header(text)
+    about = json.loads(record.read_text())
+    for model, is_shown in ((checkpoint.digest(exp), True), ("another", False)):
+        record.write_text(json.dumps(about | {"model": model}))
+        os.utime(record, (trained - is_shown, trained - is_shown))
+        assert ("90.0 %" in model_card.card(exp)) == is_shown
 
 
 @pytest.mark.parametrize("own", [True, False])
