@@ -7,6 +7,7 @@ goes to EXP/.shares (not of runs over hypotheses); the command without it goes o
 of other data than the experiment's own go to --out DIR; `atat.score --exp DIR` scores them there.
 """
 
+import shutil
 from pathlib import Path
 
 from atat.common import cli, shares
@@ -25,6 +26,7 @@ from atat.inference.decode_runs import (
 from atat.inference.hypotheses import RunRecord
 from atat.inference.results_place import results_place
 from atat.models.checkpoint import check_experiment, digest
+from atat.models.experiment_files import ABOUT
 
 
 def arguments() -> cli.Parser:
@@ -118,6 +120,8 @@ def main() -> None:
                 model=digest(args.exp),
             )
         records.append(record)
+    if place != args.exp and (args.exp / ABOUT).is_file():  # by which they are scored
+        shutil.copyfile(args.exp / ABOUT, place / ABOUT)
     decode_shares.remove(args.exp)
     show(records)
 

@@ -288,7 +288,7 @@ def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
             for id_, path in (split.wav_scp or {}).items()
             for heard in [model.extract_features(path)]
         )
-        examples += in_domain(model, options, speech, split.semantics, inside.parent)
+        examples += in_domain(model, options, speech, split.semantics, exp, inside.parent)
     if outside is not None:
         examples += out_of_domain(exp, options, negatives.find([outside]))
     print(table(measure(model.confidence, examples)))
@@ -376,7 +376,7 @@ def _decode(
         files = _made_negatives(exp, semantics, settings, wanted["hours"], num_jobs)
     frame_s = settings.features.frame_shift_ms / 1000
     speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
-    examples = in_domain(model, options, speech, semantics, data)
+    examples = in_domain(model, options, speech, semantics, exp, data)
     examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     examples += out_of_domain(exp, options, files, num_jobs)
     return options, examples

@@ -127,9 +127,12 @@ def test_runs_of_other_data_go_elsewhere_and_are_scored_there(
     feature_store.write_split(data / "test", dump / "test", settings, 1)
     code, _, err = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")
     assert code == 2 and len(err) == 1 and "expected --out DIR" in err[0]
+    (exp / "about.json").write_text('{"hypothesis": "frame"}')
     code, _, err = run(monkeypatch, capfd, exp, (data, dump), "--out", str(tmp_path / "out"))
     assert (code, err) == (0, [])
-    scored = {p.name: scoring.score_run(p, data, {}) for p in sorted((tmp_path / "out").iterdir())}
+    runs = sorted((tmp_path / "out").glob("decode_*"))
+    scored = {path.name: scoring.score_run(path, data, {}) for path in runs}
+    assert (tmp_path / "out" / "about.json").is_file()  # says what was compared
     assert scored["decode_test"][None]["em_hyp"]["n"] == 2 and len(scored) == 3
     assert (exp / "decode_test" / "hyp.jsonl").read_bytes() == own
     assert not (exp / "decode_test_asr").exists()
