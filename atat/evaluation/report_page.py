@@ -5,7 +5,7 @@ import hashlib
 import importlib.resources
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from atat.evaluation.report_utterances import Answers, Pair, Utterance, is_right
 from atat.evaluation.results import Results
 from atat.evaluation.slot_errors import SlotErrors
 from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
 
 MAX_INTENTS = 25
 MAX_UTTERANCES = 3000  # in one page, all rows together
@@ -185,23 +186,25 @@ class Builder:
         """What is shown of a row: of several seeds, the first, as the title says."""
         result = self._answers.rows[number]
         audio = self._results.audio(result.row)
-        slots = slot_errors.count(result.lines)
+        key = scoring.hypothesis_key(self._results.places_of(result.row)[0].data)
+        slots = slot_errors.count(result.lines, key)
         named = [taken.id for slot in slots for taken in slot.taken]
         return Section(
             number=number,
             title=result.row.row + (f", seed {next(iter(result.seeds))}" if result.seeds else ""),
             num_utterances=len(result.lines),
             num_errors=sum(not is_right(line) for line in result.lines),
-            shown=self._shown(number, audio),
+            shown=self._shown(number, audio, key),
             pairs=self._answers.pairs(number),
             confusion=confusion_of(result.lines),
             slots=slots,
             players={i: self._recordings.player(audio[i]) for i in named if i in audio},
         )
 
-    def _shown(self, number: int, audio: dict[str, str]) -> list[Shown]:
+    def _shown(
+        self, number: int, audio: dict[str, str], key: Callable[[str], Frame]
+    ) -> list[Shown]:
         row = self._answers.rows[number].row
-        key = scoring.hypothesis_key(self._results.places_of(row)[0].data)
         words = _words_in_time(self._results, row)
         self.is_aligned |= bool(words)
         lines = self._answers.chosen(number, self._max_errors, self._max_right)
