@@ -295,7 +295,11 @@ class Results:
         counts = [pool.counts for pool in pools]
         scores = seed_pooling.scores(counts, pools[0].speakers)
         seeds = {
-            str(training.seed): {name: seed_pooling.value(one, name) for name in scores}
+            str(training.seed): {
+                name: value
+                for name in scores
+                if (value := seed_pooling.value(one, name)) is not None
+            }
             for training, one in zip(trainings, counts, strict=True)
             if len(trainings) > 1
         }
