@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atat.evaluation import seed_pooling
-from atat.evaluation.report_tables import Table, p_value, percent
+from atat.evaluation.report_tables import Table, number, p_value, percent
 from atat.evaluation.results import Results
 
 _MADE_BY = ("run", "seed", "commit")  # columns of what atat.conditions wrote
@@ -127,17 +127,17 @@ def confidence_table(results: Results) -> Table | None:
         measured = about.get("measured_on_the_other_half")
         if not measured:
             continue
-        false = measured["false_accepts"]
+        accepted, false = measured.get("accepted"), measured.get("false_accepts")
         missed = missed_targets(about)
         right = measured.get("exact_match_accepted")
         rows.append(
             [
                 *(name, "MISSED" if missed else "met", f"{measured['threshold']:.2f}"),
-                *(percent(measured["accepted"]), percent(right) if right else ""),
-                str(measured["accepted"]["n"]),
-                f"{false['value']:.1f} ({false['low']:.1f}\u2013{false['high']:.1f})",
-                f"{false['hours']:.2f}",
-                f"{measured['ece']:.3f}",
+                *(percent(one) if one else "" for one in (accepted, right)),
+                str(accepted["n"]) if accepted else "",
+                _per_hour(false) if false else "",
+                f"{false['hours']:.2f}" if false else "",
+                number(measured.get("ece"), ".3f"),
                 *(str(about["seed"]), str(about["commit"])[:12]),
             ]
         )
@@ -148,6 +148,10 @@ def confidence_table(results: Results) -> Table | None:
     return Table("Confidence", header, rows, note) if rows else None
 
 
+def _per_hour(rate: dict[str, Any]) -> str:
+    return f"{rate['value']:.1f} ({rate['low']:.1f}\u2013{rate['high']:.1f})"
+
+
 def missed_targets(about: dict[str, Any]) -> list[str]:
     """The targets that a calibration misses, on examples that it was not fitted on.
 
@@ -155,12 +159,14 @@ def missed_targets(about: dict[str, Any]) -> list[str]:
         about: of confidence.json.
     """
     measured = about["measured_on_the_other_half"]
-    false, accepted = measured["false_accepts"]["value"], measured["accepted"]["value"]
+    false, accepted = (
+        measured.get(name, {}).get("value") for name in ("false_accepts", "accepted")
+    )
     wanted, least = about.get("false_accepts_per_hour"), about.get("accept")
     missed = []
-    if wanted is not None and false > wanted:
+    if wanted is not None and false is not None and false > wanted:
         missed.append(f"{false:.1f} false accepts an hour, at most {wanted:g} are wanted")
-    if least is not None and accepted < least:
+    if least is not None and accepted is not None and accepted < least:
         missed.append(
             f"{100 * accepted:.1f} % of speech accepted, at least {100 * least:g} % are wanted"
         )

@@ -162,7 +162,7 @@ def differences_table(results: Results) -> Table | None:
             )
         rows.append(cells)
     note = (
-        "Row minus the other, on the same utterances. p, as the interval, of a paired bootstrap over "
+        "Row minus the other, on the same utterances. p, as the interval: a paired bootstrap over "
         "utterances (or speakers, as above); of exact match, where each side was trained with one "
         f"seed and fewer than {metrics.MIN_SPEAKERS} speakers are known, McNemar's exact test. "
         f"Below {SIGNIFICANT} counts as different. No correction is made for the number of metrics "

@@ -258,13 +258,18 @@ def _confidence(record: dict[str, Any]) -> str:
     measured = record.get("about", {}).get("measured_on_the_other_half")
     if not measured:
         return ""
-    accepted, false = measured["accepted"], measured["false_accepts"]
-    text = (
-        f"Confidence: at the threshold {measured['threshold']:.2f}, {_percent(accepted)} of "
-        f"{accepted['n']} utterances of validation speech are accepted, and {false['k']} of other "
-        f"audio (silence, noise, other domains) in {false['hours']:.2f} hours: "
-        f"{false['value']:.1f} an hour ({false['low']:.1f}\u2013{false['high']:.1f})."
-    )
+    said = []
+    if accepted := measured.get("accepted"):
+        said.append(f"{_percent(accepted)} of {accepted['n']} utterances of validation speech are "
+                    "accepted")  # fmt: skip
+    if false := measured.get("false_accepts"):
+        said.append(
+            f"{false['k']} of other audio (silence, noise, other domains) in {false['hours']:.2f} "
+            f"hours: {false['value']:.1f} an hour ({false['low']:.1f}\u2013{false['high']:.1f})"
+        )
+    if not said:
+        return ""
+    text = f"Confidence: at the threshold {measured['threshold']:.2f}, {', and '.join(said)}."
     if right := measured.get("exact_match_accepted"):
         text += f" Of those accepted, {_percent(right)} are right."
     return text + " Measured on the half that nothing was fitted on."

@@ -114,6 +114,33 @@ def test_a_calibration_that_misses_its_target_is_said_loudly(
     assert line in (paths["out"] / "report.html").read_text()
 
 
+@pytest.mark.parametrize("lacking", [["false_accepts"], ["accepted", "ece"]])
+def test_a_calibration_that_had_nothing_to_measure_on_has_empty_cells(
+    tmp_path, monkeypatch, lacking
+):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"] / "atat"
+    measured = {
+        "threshold": 0.25,
+        "accepted": metrics.proportion(19, 20),
+        "false_accepts": {"value": 1.0, "low": 0.2, "high": 70.2, "hours": 1.0},
+        "ece": 0.0125,
+    }
+    measured = {name: one for name, one in measured.items() if name not in lacking}
+    about = {"seed": 3, "commit": "fed", "measured_on_the_other_half": measured}
+    about |= {"false_accepts_per_hour": 2.0, "accept": 0.95}
+    content = {"model": checkpoint.digest(exp), "about": about}
+    (exp / "confidence.json").write_text(json.dumps(content))
+    run_report(paths, monkeypatch)
+    header, row = table_rows((paths["out"] / "RESULTS.md").read_text(), "Confidence")
+    empty = {title for title, cell in zip(header, row, strict=True) if not cell}
+    assert empty == {"of them right"} | (
+        {"false accepts an hour", "hours"}
+        if lacking == ["false_accepts"]
+        else {"accepted", "n", "calibration error"}
+    )
+
+
 def test_noise_of_several_seeds_has_a_row_of_their_mean_and_range(tmp_path, monkeypatch):
     paths = make_recipe(tmp_path)
     paths["tables"].write_text(

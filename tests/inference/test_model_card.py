@@ -92,6 +92,18 @@ def test_scores_of_an_earlier_model_are_left_out_and_counted(exp):
         assert ("90.0 %" in model_card.card(exp)) == is_shown
 
 
+def test_a_calibration_says_what_it_could_measure(exp):
+    half = {"threshold": 0.31, "accepted": SCORE}
+    for measured, said in (
+        (half, "0.31, 90.0 % (78.6\u201395.7) of 50 utterances of validation speech are accepted."),
+        ({"threshold": 0.31}, "Nothing was measured of this model."),
+    ):
+        about = {"measured_on_the_other_half": measured}
+        record = {"model": checkpoint.digest(exp), "about": about}
+        (exp / "confidence.json").write_text(json.dumps(record))
+        assert said in model_card.card(exp)
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_calibration_counts_where_it_is_of_this_model(exp, own):
     false = {"value": 0.9, "k": 1, "hours": 1.1, "low": 0.02, "high": 5.1}
