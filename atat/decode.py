@@ -38,13 +38,6 @@ def arguments() -> cli.Parser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="of results, in place of EXP")
     parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
-    parser.add_argument(
-        "--confidence",
-        type=cli.boolean,
-        default=False,
-        metavar="BOOL",
-        help="write the confidence of speech too, where the experiment is calibrated for a run",
-    )
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     return parser
 
@@ -86,10 +79,12 @@ def main() -> None:
 
     from atat.inference.predictor import SpeechToSemantics
 
-    num_threads = settings.train.num_threads
+    num_threads, wants_confidence = settings.train.num_threads, settings.decode.confidence
     model = SpeechToSemantics.load(
-        args.exp, with_confidence=args.confidence, num_threads=num_threads
+        args.exp, with_confidence=wants_confidence, num_threads=num_threads
     )
+    if wants_confidence and model.confidence is None:
+        print(f"no confidences: {args.exp} is not calibrated (python -m atat.calibrate)")
     model.settings.decode = settings.decode
     options = {
         name: model.options(**search_options(run, model.settings)) for name, run in runs.items()
@@ -98,7 +93,7 @@ def main() -> None:
         num_utterances = sum(
             decode_share(
                 *(model, name, run, options[name], inputs[name], args.exp, args.nj, share),
-                with_confidence=args.confidence,
+                with_confidence=wants_confidence,
             )
             for name, run in runs.items()
             if name in inputs and is_of_the_model(run) and run.source != "hypotheses"
@@ -111,7 +106,7 @@ def main() -> None:
         if is_of_the_model(run):
             record = decode_run(
                 *(model, name, run, options[name], found, directory, args.exp, args.nj),
-                with_confidence=args.confidence,
+                with_confidence=wants_confidence,
             )
         else:
             record = decode_by_another(

@@ -13,6 +13,7 @@ from typing import Any
 from atat.data import ctm
 from atat.evaluation import report_measurements, scoring, slot_errors
 from atat.evaluation.intents import MALFORMED, understood
+from atat.evaluation.missing_results import Driver
 from atat.evaluation.report_recordings import (
     MAX_SPECTROGRAMS,
     Player,
@@ -29,11 +30,8 @@ from atat.semantics.target_sequence import Frame
 MAX_INTENTS = 25
 MAX_UTTERANCES = 3000  # in one page, all rows together
 MAX_CHARACTERS = 12_000_000  # of them, about
-COMMANDS = {
-    "words under spectrograms": "python -m atat.align",
-    "the n best": "./run.sh --stage 5 --set decode.nbest=5",
-    "confidence": "python -m atat.decode --confidence true",
-}
+# What an utterance may have, and the setting of stage 5 that gives it.
+DECODED_WITH = {"the n best": "decode.nbest=5", "confidence": "decode.confidence=true"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def render(
         titles=[section.title for section in sections],
         num_linked=recordings.num_linked,
         num_left_out=builder.num_left_out,
-        lacking=_lacking(sections, builder.is_aligned),
+        lacking=_lacking(sections, builder.is_aligned, results.driver),
         # Files of ours, without data in them.
         style=Markup(style),
         script=Markup(script),
@@ -138,15 +136,20 @@ def render(
     )
 
 
-def _lacking(sections: Sequence[Section], is_aligned: bool) -> list[tuple[str, str]]:
-    """What no utterance of the page has, and how it gets there."""
+def _lacking(
+    sections: Sequence[Section], is_aligned: bool, driver: Driver
+) -> list[tuple[str, str]]:
+    """What no utterance of the page has, and the command that makes it."""
     shown = [one for section in sections for one in section.shown]
     there = {
         "words under spectrograms": is_aligned or not any(one.spectrogram for one in shown),
         "the n best": any(one.utterance.nbest for one in shown),
         "confidence": any(one.utterance.confidence is not None for one in shown),
     }
-    return [(what, COMMANDS[what]) for what, is_there in there.items() if not is_there]
+    commands = {"words under spectrograms": "python -m atat.align"}
+    for what, setting in DECODED_WITH.items():
+        commands[what] = driver.with_options("--stage", "5", "--set", setting)
+    return [(what, commands[what]) for what, is_there in there.items() if not is_there]
 
 
 def _template(name: str) -> str:

@@ -1,5 +1,6 @@
 """What is missing, and the commands that make it."""
 
+import html
 import re
 import shutil
 
@@ -73,7 +74,11 @@ def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeyp
     summary = "not there yet: 3 rows (2 not trained, 1 not decoded): "
     assert f"\n{summary}{again} --experiment e2e\n" in out
     assert "paper" not in text and "91.7" not in text
-    assert "<title>Results: my own</title>" in (paths["out"] / "report.html").read_text()
+    page = (paths["out"] / "report.html").read_text()
+    assert "<title>Results: my own</title>" in page
+    for setting in ("decode.nbest=5", "decode.confidence=true"):
+        wanted = f"{again} --stage 5 --set {setting}"
+        assert wanted in html.unescape(page)
 
 
 @pytest.mark.parametrize("command", ["", "./run.sh --grammar 'mine"])

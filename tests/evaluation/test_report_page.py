@@ -191,7 +191,7 @@ def test_a_page_that_would_be_too_large_leaves_out_utterances_and_says_so(
 
 def test_what_could_be_shown_too_is_said_with_the_command_that_makes_it(written, hostile):
     text = (written["out"] / "report.html").read_text()
-    assert "confidence (<code>python -m atat.decode --confidence true</code>)" in text
+    assert "confidence (<code>./run.sh --stage 5 --set decode.confidence=true</code>)" in text
     assert "the n best (<code>./run.sh --stage 5 --set decode.nbest=5</code>)" in text
     assert "atat.align" not in text  # no recording is there that words could stand under
     assert "the n best (" not in hostile.read_text()

@@ -103,12 +103,17 @@ def test_confidence_is_written_where_it_is_asked_for_and_calibrated(
     assert run(monkeypatch, capfd, exp, toy_data)[0] == 0
     plain = {line["id"]: line for line in lines_of(exp / "decode_test")}
     assert not any("confidence" in line for line in plain.values())
-    assert run(monkeypatch, capfd, exp, toy_data, "--confidence", "true")[0] == 0
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.confidence=true")[0] == 0
     found = {line["id"]: line for line in lines_of(exp / "decode_test")}
     model = SpeechToSemantics.load(exp)
     for key, wav in toy_wavs.items():
         assert found[key].pop("confidence") == pytest.approx(model(wav).confidence, abs=1e-3)
         assert found[key] == plain[key]
+    (exp / "confidence.json").unlink()
+    said = run(monkeypatch, capfd, exp, toy_data, "decode.confidence=true")[1]
+    assert f"no confidences: {exp} is not calibrated" in said
+    confidence.save(made, exp)
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.confidence=true")[0] == 0
     # Not of a run with other options than those that it is calibrated for.
     assert not any("confidence" in line for line in lines_of(exp / "decode_test_grammar"))
 
