@@ -151,7 +151,8 @@ class Results:
         """A sentence on where the speech comes from; None where nothing is known of it.
 
         Stage 1 leaves it in `about.json` (`speech`); else the voices are in the settings, those of
-        the splits that are rendered: a test that has none there may be recorded.
+        the splits that are rendered: a test that has none there may be recorded, and so may
+        splits of one's own.
         """
         parts: list[str] = []
         for place in self.places:
@@ -159,7 +160,8 @@ class Results:
             if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
                 parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
         settings = [e.settings.data for e in self.experiments.values() if e.settings]
-        if not parts and (voices := next((data.voices for data in settings if data.voices), None)):
+        voices = next((data.voices for data in settings if data.voices), None)
+        if not parts and voices and not self.driver.has_own_splits:
             by = "; ".join(f"{s} by {', '.join(sorted(v))}" for s, v in sorted(voices.items()))
             runs = (run for row in self.tables.table for _, run in self.runs_of(row))
             unknown = sorted({run["split"] for run in runs if "split" in run} - voices.keys())

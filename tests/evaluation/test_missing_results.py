@@ -81,6 +81,28 @@ def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeyp
         assert wanted in html.unescape(page)
 
 
+@pytest.mark.parametrize("is_own", [True, False])
+def test_splits_that_somebody_wrote_have_no_numbers_of_others_and_hints_that_use_them(
+    tmp_path, monkeypatch, is_own
+):
+    paths = make_recipe(tmp_path / "mine")
+    shutil.rmtree(paths["expdir"] / "e2e")
+    (paths["expdir"] / "atat" / "decode_test_asr" / "hyp.jsonl").unlink()
+    if is_own:
+        (paths["data"] / "about.json").unlink()
+    command = "./run.sh --recipe commands --expdir mine"
+    run_report(paths, monkeypatch, "--command", f"{command} --stage 2")
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert ("99.5 %" in text, "| paper |" in text) == (not is_own, not is_own)
+    assert f"AT-AT, transcript: not decoded: `{command} --experiment atat --stage 5`" in text
+    if is_own:
+        assert text.startswith("# Results: mine\n")
+        names = "2 rows, of experiments e2e, later: not trained"
+        assert f"- {names}: `{command} --experiment e2e --stage 4`" in text
+    else:
+        assert f"not trained: `{command} --table true`" in text
+
+
 @pytest.mark.parametrize("command", ["", "./run.sh --grammar 'mine"])
 def test_a_command_that_is_none_is_one_line(recipe, monkeypatch, capsys, command):
     with pytest.raises(SystemExit) as stop:

@@ -21,6 +21,7 @@ from atat.evaluation import (
     results,
     scoring,
 )
+from atat.evaluation.missing_results import Driver
 from atat.inference import hypotheses
 from atat.models import checkpoint
 from tests.made_up_recipe import (
@@ -133,6 +134,18 @@ def test_rendered_speech_is_said_from_the_settings_too(tmp_path):
     assert load(paths).speech == (
         "Speech: rendered by synthesisers, not recorded: test by nanotts; train by espeak, hibari."
     )
+
+
+def test_of_splits_of_ones_own_the_settings_do_not_know_who_speaks(tmp_path):
+    paths = make_recipe(tmp_path)
+    (paths["data"] / "about.json").unlink()
+    (paths["expdir"] / "atat" / "config.yaml").write_text(
+        "data: {voices: {test: {espeak: 1}}}\ndecode: {runs: {}}\n"
+    )
+    place = results.Place(paths["expdir"], paths["data"])
+    tables, own = experiment_tables.load(paths["tables"]), Driver(has_own_splits=True)
+    assert results.Results(tables, [place]).speech is not None
+    assert results.Results(tables, [place], own).speech is None
 
 
 def test_a_test_whose_speaker_is_not_on_record_is_not_said_to_be_rendered(tmp_path):
