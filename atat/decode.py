@@ -91,10 +91,7 @@ def main() -> None:
     }
     if (share := shares.mine()) is not None:
         num_utterances = sum(
-            decode_share(
-                *(model, name, run, options[name], inputs[name], args.exp, args.nj, share),
-                with_confidence=wants_confidence,
-            )
+            decode_share(model, name, run, options[name], inputs[name], args.exp, args.nj, share)
             for name, run in runs.items()
             if name in inputs and is_of_the_model(run) and run.source != "hypotheses"
         )
@@ -105,8 +102,7 @@ def main() -> None:
         directory = place / f"decode_{name}"
         if is_of_the_model(run):
             record = decode_run(
-                *(model, name, run, options[name], found, directory, args.exp, args.nj),
-                with_confidence=wants_confidence,
+                model, name, run, options[name], found, directory, args.exp, args.nj
             )
         else:
             record = decode_by_another(

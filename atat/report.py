@@ -9,11 +9,10 @@ too. `--command` is the driver's, of which hints and title are made. `--publish 
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from atat.common import cli, stage_files
+from atat.common import cli
 from atat.config import experiment_tables
 from atat.evaluation import report_measurements, report_page, report_tables
 from atat.evaluation.missing_results import Driver
@@ -21,23 +20,12 @@ from atat.evaluation.report_files import check_published, learning_curves, measu
 from atat.evaluation.report_tables import Table
 from atat.evaluation.report_text import markdown, terminal
 from atat.evaluation.results import Place, Results
-from atat.models.experiment_files import ABOUT
 
 
 def of_own_data(found: experiment_tables.Tables) -> experiment_tables.Tables:
     """The same rows of a grammar or splits of one's own: others' numbers are of another corpus."""
     rows = (replace(row, paper={}) for row in found.table if row.experiment is not None)
     return replace(found, table=tuple(rows))
-
-
-def are_own_splits(places: Sequence[Place]) -> bool:
-    """Whether somebody wrote the splits: stage 1 has not, which leaves a marker and about.json."""
-    return all(
-        place.data.is_dir()
-        and not (place.data / ABOUT).is_file()
-        and not Path(stage_files.done(str(place.data), 1)).is_file()
-        for place in places
-    )
 
 
 def all_tables(results: Results, out: Path) -> list[Table]:
@@ -94,7 +82,7 @@ def main() -> None:
         parser.error("got neither --part nor --expdir and --data, expected some of them")
     driver, found = Driver.of(args.command), experiment_tables.load(args.tables)
     title = args.tables.resolve().parent.name
-    if are_own_splits(places):
+    if all(place.has_own_splits for place in places):
         driver, title = replace(driver, has_own_splits=True), places[0].data.resolve().parent.name
     if driver.grammar is not None:
         title = driver.grammar.stem

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from atat.common import json_file
+from atat.common import json_file, stage_files
 from atat.config.experiment_tables import Row, Tables, Training
 from atat.data import ctm, kaldi_dir, split_overlap
 from atat.evaluation import metrics, scoring, seed_pooling
@@ -17,6 +17,7 @@ from atat.evaluation.missing_results import NOT_TRAINED, Driver, Hint
 from atat.evaluation.seed_pooling import Counts
 from atat.inference import hypotheses
 from atat.models.checkpoint import is_trained
+from atat.models.experiment_files import ABOUT
 
 SIGNIFICANT = 0.05
 STAND_IN = (
@@ -36,6 +37,12 @@ class Place:
     expdir: Path
     data: Path
     part: str | None = None
+
+    @property
+    def has_own_splits(self) -> bool:
+        """Whether somebody wrote the splits: stage 1 leaves `about.json` and a marker."""
+        left = self.data / ABOUT, Path(stage_files.done(str(self.data), 1))
+        return self.data.is_dir() and not any(path.is_file() for path in left)
 
     def name(self, what: str) -> str:
         """A name of an experiment or utterance that no other part has."""
@@ -156,7 +163,7 @@ class Results:
         """
         parts: list[str] = []
         for place in self.places:
-            about = place.data / "about.json"
+            about = place.data / ABOUT
             if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
                 parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
         settings = [e.settings.data for e in self.experiments.values() if e.settings]

@@ -81,15 +81,16 @@ def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeyp
         assert wanted in html.unescape(page)
 
 
-@pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.parametrize("left", ["about.json", ".done.1", ""])
 def test_splits_that_somebody_wrote_have_no_numbers_of_others_and_hints_that_use_them(
-    tmp_path, monkeypatch, is_own
+    tmp_path, monkeypatch, left
 ):
-    paths = make_recipe(tmp_path / "mine")
+    paths, is_own = make_recipe(tmp_path / "mine"), not left
     shutil.rmtree(paths["expdir"] / "e2e")
     (paths["expdir"] / "atat" / "decode_test_asr" / "hyp.jsonl").unlink()
-    if is_own:
+    if left != "about.json":
         (paths["data"] / "about.json").unlink()
+        (paths["data"] / (left or "notes.txt")).touch()
     command = "./run.sh --recipe commands --expdir mine"
     run_report(paths, monkeypatch, "--command", f"{command} --stage 2")
     text = (paths["out"] / "RESULTS.md").read_text()
