@@ -77,7 +77,7 @@ def main() -> None:
     held = kaldi_dir.read(args.data / args.split)
     if not held.wav_scp or not held.semantics:
         raise ValueError(f"{args.data / args.split}: expected speech with semantics")
-    key = hypothesis_key(args.data)
+    key = hypothesis_key(args.exp, args.data)
 
     import torch
 

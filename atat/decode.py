@@ -7,6 +7,7 @@ goes to EXP/.shares (not of runs over hypotheses); the command without it goes o
 of other data than the experiment's own go to --out DIR; `atat.score --exp DIR` scores them there.
 """
 
+import shutil
 from pathlib import Path
 
 from atat.common import cli, shares
@@ -24,7 +25,8 @@ from atat.inference.decode_runs import (
 )
 from atat.inference.hypotheses import RunRecord
 from atat.inference.results_place import results_place
-from atat.models.checkpoint import check_experiment
+from atat.models.checkpoint import check_experiment, digest
+from atat.models.experiment_files import ABOUT
 
 
 def arguments() -> cli.Parser:
@@ -36,13 +38,6 @@ def arguments() -> cli.Parser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="of results, in place of EXP")
     parser.add_argument("--run", help="decode this run of decode.runs only; all by default")
     parser.add_argument("--nj", type=cli.positive_int, default=1, help="processes")
-    parser.add_argument(
-        "--confidence",
-        type=cli.boolean,
-        default=False,
-        metavar="BOOL",
-        help="write the confidence of speech too, where the experiment is calibrated for a run",
-    )
     parser.add_argument("overrides", nargs="*", metavar="decode.NAME=value", help="settings")
     return parser
 
@@ -84,20 +79,19 @@ def main() -> None:
 
     from atat.inference.predictor import SpeechToSemantics
 
-    num_threads = settings.train.num_threads
+    num_threads, wants_confidence = settings.train.num_threads, settings.decode.confidence
     model = SpeechToSemantics.load(
-        args.exp, with_confidence=args.confidence, num_threads=num_threads
+        args.exp, with_confidence=wants_confidence, num_threads=num_threads
     )
+    if wants_confidence and model.confidence is None:
+        print(f"no confidences: {args.exp} is not calibrated (python -m atat.calibrate)")
     model.settings.decode = settings.decode
     options = {
         name: model.options(**search_options(run, model.settings)) for name, run in runs.items()
     }
     if (share := shares.mine()) is not None:
         num_utterances = sum(
-            decode_share(
-                *(model, name, run, options[name], inputs[name], args.exp, args.nj, share),
-                with_confidence=args.confidence,
-            )
+            decode_share(model, name, run, options[name], inputs[name], args.exp, args.nj, share)
             for name, run in runs.items()
             if name in inputs and is_of_the_model(run) and run.source != "hypotheses"
         )
@@ -108,15 +102,17 @@ def main() -> None:
         directory = place / f"decode_{name}"
         if is_of_the_model(run):
             record = decode_run(
-                *(model, name, run, options[name], found, directory, args.exp, args.nj),
-                with_confidence=args.confidence,
+                model, name, run, options[name], found, directory, args.exp, args.nj
             )
         else:
             record = decode_by_another(
                 *(name, run, args.data, options[name].beam, found, directory, args.nj),
                 spelled_out=settings.data.spelled_out,
+                model=digest(args.exp),
             )
         records.append(record)
+    if place != args.exp and (args.exp / ABOUT).is_file():  # by which they are scored
+        shutil.copyfile(args.exp / ABOUT, place / ABOUT)
     decode_shares.remove(args.exp)
     show(records)
 

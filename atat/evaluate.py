@@ -24,7 +24,7 @@ def main() -> None:
     args = parser.parse_args()
     check_experiment(args.exp)
     recordings = read_recordings(args.recordings)
-    key = hypothesis_key(args.recordings.parent)
+    key = hypothesis_key(args.exp, args.recordings.parent)
 
     from atat.inference.predictor import SpeechToSemantics
 

@@ -47,7 +47,7 @@ def main() -> None:
         for num in sorted(set(args.shots or SHOTS))
         for n, tested in enumerate(parts, 1)
     }
-    key = hypothesis_key(args.data)
+    key = hypothesis_key(args.exp, args.data)
 
     import torch
 

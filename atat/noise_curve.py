@@ -73,7 +73,7 @@ def main() -> None:
     if "babble" in kinds:
         speech = others_speech(args.data, settings.train.valid_splits[:1])
     makers = {kind: noise.source(kind, speech) for kind in kinds}
-    key = hypothesis_key(args.data)
+    key = hypothesis_key(args.exp, args.data)
 
     import torch
 

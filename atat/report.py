@@ -22,8 +22,8 @@ from atat.evaluation.report_text import markdown, terminal
 from atat.evaluation.results import Place, Results
 
 
-def of_grammar(found: experiment_tables.Tables) -> experiment_tables.Tables:
-    """The same rows of a grammar of one's own: others' numbers are of another corpus."""
+def of_own_data(found: experiment_tables.Tables) -> experiment_tables.Tables:
+    """The same rows of a grammar or splits of one's own: others' numbers are of another corpus."""
     rows = (replace(row, paper={}) for row in found.table if row.experiment is not None)
     return replace(found, table=tuple(rows))
 
@@ -82,8 +82,12 @@ def main() -> None:
         parser.error("got neither --part nor --expdir and --data, expected some of them")
     driver, found = Driver.of(args.command), experiment_tables.load(args.tables)
     title = args.tables.resolve().parent.name
+    if all(place.has_own_splits for place in places):
+        driver, title = replace(driver, has_own_splits=True), places[0].data.resolve().parent.name
     if driver.grammar is not None:
-        found, title = of_grammar(found), driver.grammar.stem
+        title = driver.grammar.stem
+    if not driver.is_of_recipe:
+        found = of_own_data(found)
     results = Results(found, places, driver)
     if not results.rows:
         raise ValueError(f"{args.tables}: has no rows under 'table', expected at least one")

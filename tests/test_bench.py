@@ -1,6 +1,7 @@
 """The benches against ESPnet: its search and ours find the same, and both models train."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -59,3 +60,24 @@ def test_a_step_of_training_is_timed(config):
     assert about.startswith("8x subsampling, 8 utterances, ") and about.endswith(" s, 1 steps")
     assert [row.split("  ")[0] for row in rows] == ["ours", "ESPnet, conv2d8", "ESPnet, conv2d"]
     assert rows[0].endswith("1.00")
+
+
+def test_a_grammar_whose_calibration_had_no_negatives_left_has_an_empty_cell(tmp_path, monkeypatch):
+    grammars = bench("grammars")
+    monkeypatch.setattr(grammars, "ROOT", tmp_path)
+    exp = tmp_path / "egs" / "commands" / "exp_tiny" / "atat"
+    score = {"value": 0.5, "low": 0.2, "high": 0.8, "n": 6}
+    measured = {"threshold": 0.5, "accepted": score}
+    for path, content in {
+        "decode_test_grammar/scores.json": {"em_hyp": score},
+        "env.json": {"commit": "fed"},
+        "confidence.json": {"about": {"measured_on_the_other_half": measured}},
+        "conditions/scores.json": {"scores": [{"condition": "8 kHz", "em_hyp": score}]},
+    }.items():
+        (exp / path).parent.mkdir(parents=True, exist_ok=True)
+        (exp / path).write_text(json.dumps(content))
+    (exp / "train.jsonl").write_text('{"epoch": 1, "step": 9, "minutes": 1, "cpu_minutes": 1}\n')
+    grammar = ROOT / "egs" / "commands" / "grammars" / "form.yaml"
+    (tmp_path / "tiny.yaml").write_bytes(grammar.read_bytes())
+    cells = dict(zip(grammars.HEADER, grammars.row(Path("tiny.yaml")), strict=True))
+    assert cells["accepted"] == "50.0 (20.0-80.0)" and cells["false accepts an hour"] == ""

@@ -327,6 +327,21 @@ def test_every_recipe_is_thin_and_has_help(recipe):
     assert f"\n{recipe}: " in result.stdout
 
 
+def test_what_starts_from_a_pretraining_finds_it_where_the_command_before_has_left_it(tmp_path):
+    header = (REPO / "egs" / "pretrain" / "run.sh").read_text()
+    header = re.sub(r" \\\n# *", " ", header)  # of a line that goes on
+    commands = re.findall(r"^#   ./run.sh (.*?)(?: {3,}.*)?$", header, re.MULTILINE)
+    _, train, start = map(shlex.split, commands)
+    train[train.index("--corpus_dir") + 1] = str(tmp_path)
+    printed = subprocess.run(
+        ["./run.sh", *train, "--dry_run", "true", "--python", sys.executable],
+        **dict(cwd=REPO, capture_output=True, text=True, timeout=240),
+    )
+    assert printed.returncode == 0, printed.stderr
+    left = re.findall(r" -m atat.train .* --exp (\S+)", printed.stdout)
+    assert [start[start.index("--init_from") + 1]] == [os.path.relpath(p, REPO) for p in left]
+
+
 # Stages and their commands
 
 

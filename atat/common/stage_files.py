@@ -16,7 +16,7 @@ from typing import Any
 MODELS = ("model.safetensors", "model.pth")  # of an experiment, now and before 0.2
 # What a training leaves, but for its checkpoints.
 TRAINED = (
-    *(MODELS[0], "config.yaml", "env.json", "train.jsonl"),
+    *(MODELS[0], "config.yaml", "env.json", "about.json", "train.jsonl"),
     *("grammar.yaml", "nesting.json", "tokenizer", "text_encoder"),
 )
 ALIGNED = ("ctm", "ctm.by")  # what atat.align adds to a split

@@ -427,6 +427,7 @@ class DecodeConfig:
     max_length: int = setting(80, "tokens", up_to(100000))
     length_bonus: float = setting(0.0, "added to the score for every token")
     batch_frames: int = setting(20000, "feature frames decoded at once", AT_LEAST_1)
+    confidence: bool = setting(False, "of speech, in runs for which the model is calibrated")
     negative_hours: float = setting(
         2.0, "of audio without meaning, on which atat.calibrate fits and measures", ABOVE_0
     )

@@ -13,11 +13,11 @@ from atat.deployment import onnx_export
 from atat.grammar.grammar import Grammar
 from atat.inference import confidence, constraints, hub, model_card
 from atat.inference.predictor import SpeechToSemantics
-from atat.models import exported_model
+from atat.models import experiment_files, exported_model
 from atat.serving import voice_activity
 
 PRECISIONS = ("int8", "float32")
-COPIED = ("config.yaml", "grammar.yaml", "nesting.json", "tokenizer")
+COPIED = ("config.yaml", "grammar.yaml", "nesting.json", experiment_files.ABOUT, "tokenizer")
 # Products with weights. Convolutions stay float32: in integers they are slower (docs/log.md).
 QUANTIZED = ["MatMul", "Gemm", "Gather"]
 

@@ -81,7 +81,39 @@ def check_split(settings: Config, split: str) -> None:
 
 def is_for_fitting(example: Example) -> bool:
     """Whether an example is fitted on; figures come from the rest. Parts of a file go together."""
-    return int(sha256("calibrate", example.id.partition("#")[0])[:8], 16) % 2 == 0
+    return int(sha256("calibrate", _file(example))[:8], 16) % 2 == 0
+
+
+def halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """The examples that are fitted on, and the rest, as `is_for_fitting` says.
+
+    Where that leaves a half without speech of the domain, without near misses or without other
+    negatives (a single long file), these go by turns; if both halves get parts of a file, that is
+    said.
+    """
+    is_fitted_on = [is_for_fitting(example) for example in examples]
+    inside, outside = by_domain(examples)
+    near = [example for example in examples if example.kind == negatives.NEAR]
+    for group in (inside, outside, near):
+        ids = {example.id for example in group}
+        numbers = [number for number, example in enumerate(examples) if example.id in ids]
+        if len({is_fitted_on[number] for number in numbers}) == 1:
+            for turn, number in enumerate(numbers):
+                is_fitted_on[number] = turn % 2 == 0
+    pairs = list(zip(is_fitted_on, examples, strict=True))
+    fitted_on, rest = ([e for is_fitted, e in pairs if is_fitted is x] for x in (True, False))
+    if shared := {_file(example) for example in fitted_on} & {_file(example) for example in rest}:
+        print(
+            f"atat.calibrate: WARNING: {', '.join(sorted(shared)[:3])}: parts of it are fitted on "
+            "and others measured on, there being too few files: figures of other sounds may be "
+            "worse",
+            file=sys.stderr,
+        )
+    return fitted_on, rest
+
+
+def _file(example: Example) -> str:
+    return example.id.partition("#")[0]
 
 
 def fit(
@@ -288,7 +320,7 @@ def evaluate(exp: Path, inside: Path | None, outside: Path | None) -> None:
             for id_, path in (split.wav_scp or {}).items()
             for heard in [model.extract_features(path)]
         )
-        examples += in_domain(model, options, speech, split.semantics, inside.parent)
+        examples += in_domain(model, options, speech, split.semantics, exp, inside.parent)
     if outside is not None:
         examples += out_of_domain(exp, options, negatives.find([outside]))
     print(table(measure(model.confidence, examples)))
@@ -327,8 +359,7 @@ def calibrate(
     check_split(settings, wanted["split"])
     chosen = chosen_run(settings, run)
     options, examples = _decode(exp, data, dump, settings, chosen, wanted, negative_files, num_jobs)
-    fitted_on = [example for example in examples if is_for_fitting(example)]
-    rest = [example for example in examples if not is_for_fitting(example)]
+    fitted_on, rest = halves(examples)
     named = [str(path) for path in negative_files] or "made from the seed"
     about = wanted | {"negatives": named, "seed": settings.seed} | _amounts(fitted_on)
     targets = {name: wanted[name] for name in WANTED}
@@ -376,7 +407,7 @@ def _decode(
         files = _made_negatives(exp, semantics, settings, wanted["hours"], num_jobs)
     frame_s = settings.features.frame_shift_ms / 1000
     speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
-    examples = in_domain(model, options, speech, semantics, data)
+    examples = in_domain(model, options, speech, semantics, exp, data)
     examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
     examples += out_of_domain(exp, options, files, num_jobs)
     return options, examples

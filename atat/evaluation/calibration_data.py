@@ -91,6 +91,7 @@ def in_domain(
     options: "SearchOptions",
     speech: Iterable[Speech],
     references: dict[str, str] | None,
+    exp: Path,
     data: Path,
 ) -> list[Example]:
     """Decode speech of a split and compare it with its references.
@@ -100,14 +101,15 @@ def in_domain(
         options: of the search.
         speech: of the split, as `observe` takes it.
         references: utterance id -> target sequence; None where the split has none.
-        data: the directory of the splits, whose about.json says what EM Hyp compares.
+        exp: directory of the experiment.
+        data: that of the splits.
 
     Raises:
         ValueError: the split has no semantics.
     """
     if references is None:
         raise ValueError(f"{data}: the split has no 'semantics' to compare with")
-    key = scoring.hypothesis_key(data)
+    key = scoring.hypothesis_key(exp, data)
     examples = []
     observed = cli.progress(observe(model, options, speech), desc="decoding")
     for id_, duration_s, examined in observed:

@@ -62,13 +62,14 @@ class Experiment:
         return self._of_this_model("few_shot/scores.json")
 
     @cached_property
-    def _digest(self) -> str | None:
+    def model(self) -> str | None:
+        """Digest of the model that is there now; None where there is none."""
         return digest(self.directory) if is_trained(self.directory) else None
 
     def _of_this_model(self, name: str) -> dict[str, Any]:
         path = self.directory / name
         record = json_file.read_json(path) if path.is_file() else {}
-        return record if record and record.get("model") == self._digest else {}
+        return record if record and record.get("model") == self.model else {}
 
     def last(self, key: str) -> float | None:
         """The newest number of that name in `train.jsonl`."""

@@ -355,6 +355,7 @@ def difference(
     first: tuple[np.ndarray, np.ndarray],
     second: tuple[np.ndarray, np.ndarray],
     speakers: Sequence[Hashable] | None = None,
+    highest: float = inf,
 ) -> Metric:
     """How much larger a ratio of sums is in the first system: paired bootstrap, two-sided p.
 
@@ -362,6 +363,7 @@ def difference(
         first: numerators and denominators, float (n,). For a proportion: 0 or 1, and 1.
         second: those of the same utterances in the same order.
         speakers: as for `ratio`.
+        highest: the largest value the ratio can take.
 
     Returns:
         {"n", "value", "low", "high", "p"}; a difference of fractions, so not in percent.
@@ -388,7 +390,7 @@ def difference(
         (low, high), drawn = resampled.interval, resampled.values
         tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
         p = min(1.0, 2.0 * (tail + 1) / (len(drawn) + 1))
-    numbers = {"value": value, "low": low, "high": high, "p": p}
+    numbers = {"value": value, "low": max(low, -highest), "high": min(high, highest), "p": p}
     return {"n": len(first[0]), **{key: float(number) for key, number in numbers.items()}}
 
 

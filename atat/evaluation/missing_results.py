@@ -29,9 +29,11 @@ class Driver:
 
     Attributes:
         words: the program and its options, but those of one run.
+        has_own_splits: whether somebody wrote the splits, and stage 1 would ask for another corpus.
     """
 
     words: tuple[str, ...] = ("./run.sh",)
+    has_own_splits: bool = False
 
     @classmethod
     def of(cls, command: str) -> "Driver":
@@ -63,8 +65,18 @@ class Driver:
         return shlex.join(self.words)
 
     def with_options(self, *more: str) -> str:
-        """The same command with more options, to be pasted."""
-        return shlex.join([*self.words, *more])
+        """The same command with more options, to be pasted.
+
+        Splits that somebody wrote are used from stage 4 on, unless the options say from where:
+        --stage 2 would make anew what other experiments were trained on.
+        """
+        later = ("--stage", "4") if self.has_own_splits and "--stage" not in more else ()
+        return shlex.join([*self.words, *more, *later])
+
+    @property
+    def is_of_recipe(self) -> bool:
+        """Whether the data are those that the recipe is about."""
+        return self.grammar is None and not self.has_own_splits
 
     @property
     def grammar(self) -> Path | None:
@@ -87,7 +99,7 @@ class Lacking(Protocol):
 def of(results: Lacking) -> list[Hint]:
     """What rows of the table lack, in a few lines, and the commands that make it.
 
-    With a grammar of one's own, rows about intents of the recipe's are left out.
+    With a grammar or splits of one's own, rows about intents of the recipe's are left out.
     """
     driver, found = results.driver, []
     for hint, rows in _lacking(results).items():
@@ -96,7 +108,7 @@ def of(results: Lacking) -> list[Hint]:
         if hint.what.startswith(NOT_TRAINED):
             names = list(dict.fromkeys(row.experiment for row in rows if row.experiment))
             command = driver.with_options("--experiment", names[0])
-            if len(names) > 1 and driver.grammar is None:
+            if len(names) > 1 and driver.is_of_recipe:
                 command = driver.with_options("--table", "true")
             elif len(names) > 1:
                 which += f", of experiments {', '.join(names)}"
@@ -117,7 +129,7 @@ def summary(results: Lacking) -> Hint | None:
         what = ", ".join(f"{num} {reason}" for reason, num in reasons.items())
     commands = list(dict.fromkeys(hint.command for hint in of(results) if hint.command))
     command = commands[0] if commands else ""
-    if len(commands) > 1 and results.driver.grammar is None:
+    if len(commands) > 1 and results.driver.is_of_recipe:
         command = results.driver.with_options("--table", "true")
     num = sum(reasons.values())
     return Hint(f"{num} row{'s' * (num > 1)} ({what})", command)
@@ -128,7 +140,8 @@ def _lacking(results: Lacking) -> dict[Hint, list[Row]]:
     lacking: dict[Hint, list[Row]] = {}
     for result in results.rows:
         hint, row = result.missing, result.row
-        if hint is None or (results.driver.grammar and _names_intents(results.tables, row)):
+        is_ours = results.driver.is_of_recipe or not _names_intents(results.tables, row)
+        if hint is None or not is_ours:
             continue
         # With the number of missing seeds and parts, where a row has several.
         key = Hint(hint.what) if hint.what.startswith(NOT_TRAINED) else hint

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from atat.common.files import atomic_write
-from atat.evaluation import plots
+from atat.evaluation import plots, report_measurements
 from atat.evaluation.experiment_records import Experiment
 from atat.evaluation.missing_results import Driver
 from atat.evaluation.report_text import CURVES
@@ -33,14 +33,19 @@ def learning_curves(results: Results) -> bytes | None:
 def measured_pictures(results: Results) -> dict[str, bytes]:
     """Title -> PNG, of what other commands measured of the experiments.
 
-    Noise curves of several seeds are drawn as one.
+    Noise curves of several seeds are drawn as one, if they are of the same noise and utterances.
     """
     found = {}
     for name, seeds in results.trained.items():
-        if records := [training.noise for training in seeds if training.noise]:
-            picture = io.BytesIO()
-            plots.noise_curves({name: records}, picture)
-            found[f"Noise: {name}"] = picture.getvalue()
+        measured = [training for training in seeds if training.noise]
+        curves = {name: [training.noise for training in measured]}
+        if not report_measurements.are_alike(curves[name]):
+            curves = {training.name: [training.noise] for training in measured}
+        for title, records in curves.items():
+            if records:
+                picture = io.BytesIO()
+                plots.noise_curves({title: records}, picture)
+                found[f"Noise: {title}"] = picture.getvalue()
     for name, experiment in results.experiments.items():
         path = experiment.directory / "coverage.png"
         if experiment.confidence and path.is_file():

@@ -4,14 +4,16 @@ Those are `atat.conditions`, `atat.noise_curve`, `atat.calibrate` and `atat.few_
 """
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from atat.evaluation import seed_pooling
-from atat.evaluation.report_tables import Table, p_value, percent
+from atat.evaluation.report_tables import Table, number, p_value, percent
 from atat.evaluation.results import Results
 
-_MADE_BY = ("run", "seed", "commit")  # columns of what atat.conditions wrote
+# Columns of what was measured; left out are utterances that could not be read.
+_MADE_BY = ("split", "left out", "seed", "commit")
 
 
 def all_tables(results: Results) -> list[Table]:
@@ -38,7 +40,8 @@ def conditions_table(results: Results) -> Table | None:
         "EM Hyp is of the best hypothesis, accepted or not; understood is what is accepted "
         "(atat.calibrate)."
     )
-    return Table("Conditions", [*header, *_MADE_BY], _made(rows, results), note) if rows else None
+    header += ["run", *_MADE_BY]
+    return Table("Conditions", header, _made(rows, results), note) if rows else None
 
 
 def nothing_said_table(results: Results) -> Table | None:
@@ -49,22 +52,21 @@ def nothing_said_table(results: Results) -> Table | None:
         for name, experiment in results.experiments.items()
         for line in experiment.conditions.get("nothing_said", [])
     ]
-    header = ["Experiment", "sound", "refused", "n", *_MADE_BY]
+    header = ["Experiment", "sound", "refused", "n", "run", *_MADE_BY]
     return Table("Nothing said", header, _made(rows, results)) if rows else None
 
 
 def _made(rows: list[list[str]], results: Results) -> list[list[str]]:
     """Rows of `atat.conditions` with what was run."""
     about = {name: e.conditions for name, e in results.experiments.items()}
-    return [
-        [
-            *row,
-            about[row[0]]["run"] or "as parse",
-            str(about[row[0]]["seed"]),
-            about[row[0]]["commit"][:12],
-        ]
-        for row in rows
-    ]
+    return [[*row, about[row[0]]["run"] or "as parse", *_made_by(about[row[0]])] for row in rows]
+
+
+def _made_by(record: dict[str, Any]) -> list[str]:
+    """The cells of _MADE_BY; "" what a record of before 0.2 does not say."""
+    about = (record.get(name, "") for name in ("split", "num_left_out", "seed", "commit"))
+    split, left_out, seed, commit = map(str, about)
+    return [split, left_out, seed, commit[:12]]
 
 
 def noise_table(results: Results) -> Table | None:
@@ -75,26 +77,37 @@ def noise_table(results: Results) -> Table | None:
         return None
     ratios = sorted(known, reverse=True)
     header = ["Experiment", "run", "noise", "clean", "mean in noise"]
-    header += [*(f"{ratio:g} dB" for ratio in ratios), "n", "seed", "commit"]
+    header += [*(f"{ratio:g} dB" for ratio in ratios), "n", *_MADE_BY]
     rows = []
     for name, record in found.items():
-        about = str(record["seed"]), record["commit"][:12]
-        rows += _noise_rows(name, [record], ratios, about)
+        rows += _noise_rows(name, [record], ratios, _made_by(record))
     several = {name: [e.noise for e in seeds if e.noise] for name, seeds in results.trained.items()}
+    other = []
     for name, records in several.items():
-        if len(records) > 1:
-            rows += _noise_rows(f"{name}: mean of {len(records)} seeds", records, ratios, ("", ""))
+        if not are_alike(records):
+            other.append(name)
+        elif len(records) > 1:
+            about = [*_made_by(records[0])[:-1], ""]
+            rows += _noise_rows(f"{name}: mean of {len(records)} seeds", records, ratios, about)
     note = (
         "EM Hyp, by the ratio of speech to noise (of their loudest frames); the mean is of those "
         "shown."
     )
-    if any(len(records) > 1 for records in several.values()):
+    if any(" seeds" in row[0] for row in rows):
         note += " In brackets beside a mean of seeds: the lowest and the highest."
+    for name in other:
+        note += f" No mean of the seeds of {name}: they were measured on different noise or splits."
     return Table("Noise", header, rows, note)
 
 
+def are_alike(records: Sequence[dict[str, Any]]) -> bool:
+    """Whether what `atat.noise_curve` wrote of several seeds is of one noise and one split."""
+    found = {(r.get("split"), r.get("num_left_out", 0), r.get("seed")) for r in records}
+    return len(found) <= 1
+
+
 def _noise_rows(
-    name: str, records: list[dict[str, Any]], ratios: list[float], about: tuple[str, str]
+    name: str, records: list[dict[str, Any]], ratios: list[float], about: list[str]
 ) -> list[list[str]]:
     """A row a run and a kind of noise, of one seed or of several together."""
     curves = seed_pooling.in_noise([record["scores"] for record in records])
@@ -127,17 +140,17 @@ def confidence_table(results: Results) -> Table | None:
         measured = about.get("measured_on_the_other_half")
         if not measured:
             continue
-        false = measured["false_accepts"]
+        accepted, false = measured.get("accepted"), measured.get("false_accepts")
         missed = missed_targets(about)
         right = measured.get("exact_match_accepted")
         rows.append(
             [
                 *(name, "MISSED" if missed else "met", f"{measured['threshold']:.2f}"),
-                *(percent(measured["accepted"]), percent(right) if right else ""),
-                str(measured["accepted"]["n"]),
-                f"{false['value']:.1f} ({false['low']:.1f}\u2013{false['high']:.1f})",
-                f"{false['hours']:.2f}",
-                f"{measured['ece']:.3f}",
+                *(percent(one) if one else "" for one in (accepted, right)),
+                str(accepted["n"]) if accepted else "",
+                _per_hour(false) if false else "",
+                f"{false['hours']:.2f}" if false else "",
+                number(measured.get("ece"), ".3f"),
                 *(str(about["seed"]), str(about["commit"])[:12]),
             ]
         )
@@ -148,6 +161,10 @@ def confidence_table(results: Results) -> Table | None:
     return Table("Confidence", header, rows, note) if rows else None
 
 
+def _per_hour(rate: dict[str, Any]) -> str:
+    return f"{rate['value']:.1f} ({rate['low']:.1f}\u2013{rate['high']:.1f})"
+
+
 def missed_targets(about: dict[str, Any]) -> list[str]:
     """The targets that a calibration misses, on examples that it was not fitted on.
 
@@ -155,12 +172,14 @@ def missed_targets(about: dict[str, Any]) -> list[str]:
         about: of confidence.json.
     """
     measured = about["measured_on_the_other_half"]
-    false, accepted = measured["false_accepts"]["value"], measured["accepted"]["value"]
+    false, accepted = (
+        measured.get(name, {}).get("value") for name in ("false_accepts", "accepted")
+    )
     wanted, least = about.get("false_accepts_per_hour"), about.get("accept")
     missed = []
-    if wanted is not None and false > wanted:
+    if wanted is not None and false is not None and false > wanted:
         missed.append(f"{false:.1f} false accepts an hour, at most {wanted:g} are wanted")
-    if least is not None and accepted < least:
+    if least is not None and accepted is not None and accepted < least:
         missed.append(
             f"{100 * accepted:.1f} % of speech accepted, at least {100 * least:g} % are wanted"
         )
@@ -179,7 +198,8 @@ def warnings(results: Results) -> list[str]:
 
 def few_shot_table(results: Results) -> Table | None:
     """What `atat.few_shot` measured; None where it was not run."""
-    header = ["Experiment", "recordings", "run", "EM Hyp", "p", "n", "parts", "seed", "commit"]
+    header = ["Experiment", "recordings", "run", "EM Hyp", "p", "n", "parts", "split"]
+    header += ["seed", "commit"]
     rows = []
     for name, experiment in results.experiments.items():
         record = experiment.few_shot
@@ -189,12 +209,12 @@ def few_shot_table(results: Results) -> Table | None:
                 [
                     *(name, str(line["shots"]), line["run"], percent(score)),
                     p_value(line["p"]).removeprefix("= ") if line["shots"] else "",
-                    *(str(score["n"]), str(record["folds"]), str(record["seed"])),
-                    record["commit"][:12],
+                    *(str(score["n"]), str(record["folds"]), record.get("split", "")),
+                    *(str(record["seed"]), record["commit"][:12]),
                 ]
             )
     note = (
         "Adapted to so many recordings of the other parts of the split; p: McNemar's exact test "
-        "against none."
+        "against none. One that cannot be used counts as wrong."
     )
     return Table("A few recordings", header, rows, note) if rows else None

@@ -5,7 +5,7 @@ import hashlib
 import importlib.resources
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from atat.data import ctm
 from atat.evaluation import report_measurements, scoring, slot_errors
 from atat.evaluation.intents import MALFORMED, understood
+from atat.evaluation.missing_results import Driver
 from atat.evaluation.report_recordings import (
     MAX_SPECTROGRAMS,
     Player,
@@ -24,15 +25,13 @@ from atat.evaluation.report_utterances import Answers, Pair, Utterance, is_right
 from atat.evaluation.results import Results
 from atat.evaluation.slot_errors import SlotErrors
 from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
 
 MAX_INTENTS = 25
 MAX_UTTERANCES = 3000  # in one page, all rows together
 MAX_CHARACTERS = 12_000_000  # of them, about
-COMMANDS = {
-    "words under spectrograms": "python -m atat.align",
-    "the n best": "./run.sh --stage 5 --set decode.nbest=5",
-    "confidence": "python -m atat.decode --confidence true",
-}
+# What an utterance may have, and the setting of stage 5 that gives it.
+DECODED_WITH = {"the n best": "decode.nbest=5", "confidence": "decode.confidence=true"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def render(
         titles=[section.title for section in sections],
         num_linked=recordings.num_linked,
         num_left_out=builder.num_left_out,
-        lacking=_lacking(sections, builder.is_aligned),
+        lacking=_lacking(sections, builder.is_aligned, results.driver),
         # Files of ours, without data in them.
         style=Markup(style),
         script=Markup(script),
@@ -137,15 +136,20 @@ def render(
     )
 
 
-def _lacking(sections: Sequence[Section], is_aligned: bool) -> list[tuple[str, str]]:
-    """What no utterance of the page has, and how it gets there."""
+def _lacking(
+    sections: Sequence[Section], is_aligned: bool, driver: Driver
+) -> list[tuple[str, str]]:
+    """What no utterance of the page has, and the command that makes it."""
     shown = [one for section in sections for one in section.shown]
     there = {
         "words under spectrograms": is_aligned or not any(one.spectrogram for one in shown),
         "the n best": any(one.utterance.nbest for one in shown),
         "confidence": any(one.utterance.confidence is not None for one in shown),
     }
-    return [(what, COMMANDS[what]) for what, is_there in there.items() if not is_there]
+    commands = {"words under spectrograms": "python -m atat.align"}
+    for what, setting in DECODED_WITH.items():
+        commands[what] = driver.with_options("--stage", "5", "--set", setting)
+    return [(what, commands[what]) for what, is_there in there.items() if not is_there]
 
 
 def _template(name: str) -> str:
@@ -185,23 +189,25 @@ class Builder:
         """What is shown of a row: of several seeds, the first, as the title says."""
         result = self._answers.rows[number]
         audio = self._results.audio(result.row)
-        slots = slot_errors.count(result.lines)
+        key = scoring.hypothesis_key(self._results.places_of(result.row)[0].data)
+        slots = slot_errors.count(result.lines, key)
         named = [taken.id for slot in slots for taken in slot.taken]
         return Section(
             number=number,
             title=result.row.row + (f", seed {next(iter(result.seeds))}" if result.seeds else ""),
             num_utterances=len(result.lines),
             num_errors=sum(not is_right(line) for line in result.lines),
-            shown=self._shown(number, audio),
+            shown=self._shown(number, audio, key),
             pairs=self._answers.pairs(number),
             confusion=confusion_of(result.lines),
             slots=slots,
             players={i: self._recordings.player(audio[i]) for i in named if i in audio},
         )
 
-    def _shown(self, number: int, audio: dict[str, str]) -> list[Shown]:
+    def _shown(
+        self, number: int, audio: dict[str, str], key: Callable[[str], Frame]
+    ) -> list[Shown]:
         row = self._answers.rows[number].row
-        key = scoring.hypothesis_key(self._results.places_of(row)[0].data)
         words = _words_in_time(self._results, row)
         self.is_aligned |= bool(words)
         lines = self._answers.chosen(number, self._max_errors, self._max_right)

@@ -113,8 +113,8 @@ def scores_table(results: Results) -> Table:
         note += " Macro EM: the mean of EM Hyp over intents, each as much as any other."
     if any(result.seeds for result in results.there):
         note += (
-            " Of several seeds: the mean, with a bootstrap over utterances of each one's mean; the "
-            "seeds' own values are below."
+            " Of several seeds: the mean, with a bootstrap, for shares too, over utterances (over "
+            "speakers, as above), each with the mean of its seeds; the seeds' own values are below."
         )
     if any(len(results.places_of(result.row)) > 1 for result in results.there):
         note += " Parts of the corpus (folds) are pooled: n counts the utterances of all."
@@ -128,9 +128,14 @@ def seeds_table(results: Results) -> Table | None:
         for seed, values in result.seeds.items():
             rows.append([result.row.row, seed, *_values(values, results.shown)])
         if result.seeds:
-            spread = {
-                name: statistics.stdev(values[name] for values in result.seeds.values())
+            of_name = {
+                name: [values[name] for values in result.seeds.values() if name in values]
                 for name in result.scores
+            }
+            spread = {
+                name: statistics.stdev(values)
+                for name, values in of_name.items()
+                if len(values) > 1
             }
             rows.append([result.row.row, "deviation", *_values(spread, results.shown)])
     header = ["Row", "seed", *(metrics.TITLES[name] for name in results.shown)]
@@ -157,10 +162,11 @@ def differences_table(results: Results) -> Table | None:
             )
         rows.append(cells)
     note = (
-        "Row minus the other, on the same utterances. p: McNemar's exact test for exact match "
-        "where each side was trained with one seed, else (and for all other metrics) paired "
-        f"bootstrap over utterances (or speakers, as above); below {SIGNIFICANT} counts as "
-        "different. No correction is made for the number of metrics and rows."
+        "Row minus the other, on the same utterances. p, as the interval: a paired bootstrap over "
+        "utterances (or speakers, as above); of exact match, where each side was trained with one "
+        f"seed and fewer than {metrics.MIN_SPEAKERS} speakers are known, McNemar's exact test. "
+        f"Below {SIGNIFICANT} counts as different. No correction is made for the number of metrics "
+        "and rows."
     )
     return Table("Differences", header, rows, note)
 

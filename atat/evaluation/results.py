@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from atat.common import json_file
+from atat.common import json_file, stage_files
 from atat.config.experiment_tables import Row, Tables, Training
 from atat.data import ctm, kaldi_dir, split_overlap
 from atat.evaluation import metrics, scoring, seed_pooling
@@ -17,6 +17,7 @@ from atat.evaluation.missing_results import NOT_TRAINED, Driver, Hint
 from atat.evaluation.seed_pooling import Counts
 from atat.inference import hypotheses
 from atat.models.checkpoint import is_trained
+from atat.models.experiment_files import ABOUT
 
 SIGNIFICANT = 0.05
 STAND_IN = (
@@ -36,6 +37,12 @@ class Place:
     expdir: Path
     data: Path
     part: str | None = None
+
+    @property
+    def has_own_splits(self) -> bool:
+        """Whether somebody wrote the splits: stage 1 leaves `about.json` and a marker."""
+        left = self.data / ABOUT, Path(stage_files.done(str(self.data), 1))
+        return self.data.is_dir() and not any(path.is_file() for path in left)
 
     def name(self, what: str) -> str:
         """A name of an experiment or utterance that no other part has."""
@@ -151,15 +158,17 @@ class Results:
         """A sentence on where the speech comes from; None where nothing is known of it.
 
         Stage 1 leaves it in `about.json` (`speech`); else the voices are in the settings, those of
-        the splits that are rendered: a test that has none there may be recorded.
+        the splits that are rendered: a test that has none there may be recorded, and so may
+        splits of one's own.
         """
         parts: list[str] = []
         for place in self.places:
-            about = place.data / "about.json"
+            about = place.data / ABOUT
             if not parts and about.is_file() and (said := json_file.read_json(about).get("speech")):
                 parts = [f"Speech{f' of {place.part}' if place.part else ''}: {said}"]
         settings = [e.settings.data for e in self.experiments.values() if e.settings]
-        if not parts and (voices := next((data.voices for data in settings if data.voices), None)):
+        voices = next((data.voices for data in settings if data.voices), None)
+        if not parts and voices and not self.driver.has_own_splits:
             by = "; ".join(f"{s} by {', '.join(sorted(v))}" for s, v in sorted(voices.items()))
             runs = (run for row in self.tables.table for _, run in self.runs_of(row))
             unknown = sorted({run["split"] for run in runs if "split" in run} - voices.keys())
@@ -295,7 +304,11 @@ class Results:
         counts = [pool.counts for pool in pools]
         scores = seed_pooling.scores(counts, pools[0].speakers)
         seeds = {
-            str(training.seed): {name: seed_pooling.value(one, name) for name in scores}
+            str(training.seed): {
+                name: value
+                for name in scores
+                if (value := seed_pooling.value(one, name)) is not None
+            }
             for training, one in zip(trainings, counts, strict=True)
             if len(trainings) > 1
         }
@@ -332,6 +345,8 @@ class Results:
             return hint("training not finished" if begun else NOT_TRAINED)
         if not (directory / "hyp.jsonl").is_file():
             return hint("not decoded", "--stage", "5")
+        if hypotheses.is_outdated(directory, exp, self._experiment(place, training).model):
+            return hint("decoded by an earlier model", "--stage", "5")
         is_scored = (directory / _scores_name(subset)).is_file()
         is_whole = subset is not None and (directory / _scores_name(None)).is_file()
         if not is_scored or any("reference" not in line for line in self._read(directory)):

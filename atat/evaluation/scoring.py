@@ -17,6 +17,7 @@ from atat.evaluation import entity_metrics, intents, metrics
 from atat.evaluation.metrics import Metric
 from atat.inference.hypotheses import read_hypotheses
 from atat.models.checkpoint import models_below
+from atat.models.experiment_files import ABOUT
 from atat.semantics import target_sequence
 from atat.semantics.target_sequence import Frame
 
@@ -46,15 +47,19 @@ class NoReference(ValueError):
     """A split has nothing that a run's task could be compared with."""
 
 
-def hypothesis_key(data: Path) -> Callable[[str], Frame]:
-    """What EM Hyp compares in these data: as `about.json` says, else intent and slots.
+def hypothesis_key(*places: Path) -> Callable[[str], Frame]:
+    """What EM Hyp compares: as the first `about.json` says, else intent and slots.
+
+    Args:
+        places: directories that may have one: an experiment (or an exported model), splits. A
+            user's own recordings have none, and are judged as the experiment's data are.
 
     Raises:
         ValueError: about.json names something else.
     """
-    path = data / "about.json"
-    name = read_json(path).get("hypothesis", "frame") if path.is_file() else "frame"
-    if name not in metrics.HYPOTHESES:
+    path = next((path for p in places if (path := p / ABOUT).is_file()), None)
+    name = "frame" if path is None else read_json(path).get("hypothesis", "frame")
+    if not isinstance(name, str) or name not in metrics.HYPOTHESES:
         known = ", ".join(metrics.HYPOTHESES)
         raise ValueError(f"{path}: hypothesis is {name!r}, expected one of {known}; rerun stage 1")
     return metrics.HYPOTHESES[name]
@@ -102,7 +107,7 @@ def compare(
     split = data / run["split"]
     references = with_known_words(kaldi_dir.read(split), run["task"])
     _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
-    key = hypothesis_key(data)
+    key = hypothesis_key(data, directory.parent)
     outcomes = judge(lines, run["task"], references, split, key)
 
     sequences = references.semantics or {}

@@ -94,15 +94,15 @@ def scores(runs: Sequence[Counts], speakers: Sequence[Hashable] | None = None) -
         elif name == "em_hyp_macro":
             found[name] = intents.macro(numerators, denominators)
         elif denominators.any():
-            highest = inf if name in ERROR_RATES else 1.0
-            found[name] = metrics.ratio(numerators, denominators, speakers, highest)
+            found[name] = metrics.ratio(numerators, denominators, speakers, _highest(name))
     return found
 
 
-def value(run: Counts, name: str) -> float:
-    """A metric of one run, without interval."""
+def value(run: Counts, name: str) -> float | None:
+    """A metric of one run, without interval; None where it has nothing to count: precision where
+    nothing was found."""
     numerators, denominators = run[name]
-    return float(numerators.sum() / denominators.sum())
+    return float(numerators.sum() / denominators.sum()) if denominators.any() else None
 
 
 def differences(
@@ -113,8 +113,9 @@ def differences(
 ) -> dict[str, Metric]:
     """Ours minus theirs on the same utterances, the main metric first, each with interval and p.
 
-    Exact match of one run a side has McNemar's p. All else, and exact match where seeds are pooled,
-    has that of the paired bootstrap (`metrics.difference`).
+    Exact match of one run a side has McNemar's p, unless the interval is over speakers: utterances
+    of one speaker are not independent. All else, and exact match where seeds are pooled, has that
+    of the paired bootstrap (`metrics.difference`).
 
     Args:
         ours: one a seed.
@@ -130,10 +131,12 @@ def differences(
     if "em_full" in names and "em_hyp" not in published:
         names.sort(key=lambda name: name != "em_full")
     found = {
-        name: metrics.difference(mean(ours, name), mean(theirs, name), speakers) for name in names
+        name: metrics.difference(mean(ours, name), mean(theirs, name), speakers, _highest(name))
+        for name in names
     }
+    is_over_speakers = speakers is not None and len(set(speakers)) >= metrics.MIN_SPEAKERS
     for name in ("em_hyp", "em_full"):
-        if name in found and len(ours) == len(theirs) == 1:
+        if name in found and len(ours) == len(theirs) == 1 and not is_over_speakers:
             right = [run[name][0] > 0 for run in (*ours, *theirs)]
             found[name]["p"] = metrics.mcnemar(*right)
     return found
@@ -187,6 +190,11 @@ def in_noise(
         point = InNoise(ratio or 0.0, float(np.mean(values)), *band)
         found.setdefault((None if ratio is None else kind, run), []).append(point)
     return {key: sorted(line) for key, line in found.items()}
+
+
+def _highest(name: str) -> float:
+    """The largest value of a metric."""
+    return inf if name in ERROR_RATES else 1.0
 
 
 def _array(values: Iterable[float]) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Slot errors of a run, and the most frequent confusions of values, for the report."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from atat.semantics import target_sequence
+from atat.semantics.target_sequence import Frame
 
 NOTHING = "(nothing)"
 MAX_TAKEN = 5  # mistakes shown of a slot
@@ -34,10 +35,16 @@ class SlotErrors:
     taken: list[Taken]
 
 
-def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
+def count(
+    lines: Sequence[dict[str, Any]], key: Callable[[str], Frame] = target_sequence.frame
+) -> list[SlotErrors]:
     """The slots that were got wrong, the worst first; none for transcripts.
 
     Slots of a wrong intent are compared too; a malformed hypothesis has no slots.
+
+    Args:
+        lines: of one run, scored.
+        key: what EM Hyp compares, see `metrics.judge`.
 
     >>> said, understood = "go( to( rome )to )go", "go( to( oslo )to )go"
     >>> (to,) = count([{"id": "a", "em_hyp": False, "reference": said, "hypothesis": understood}])
@@ -50,8 +57,8 @@ def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
     for line in lines:
         if "em_hyp" not in line:
             continue
-        said = target_sequence.frame(line["reference"]).slots
-        understood = _slots(line["hypothesis"])
+        said = key(line["reference"]).slots
+        understood = _slots(line["hypothesis"], key)
         num_said.update(slot for slot, _ in said)
         for slot, value, other in _differences(said, understood):
             mistakes.setdefault(slot, Counter())[value, other] += 1
@@ -71,9 +78,9 @@ def count(lines: Sequence[dict[str, Any]]) -> list[SlotErrors]:
     return sorted(found, key=lambda errors: (-errors.num_wrong, errors.slot))
 
 
-def _slots(sequence: str) -> tuple[tuple[str, str], ...]:
+def _slots(sequence: str, key: Callable[[str], Frame]) -> tuple[tuple[str, str], ...]:
     try:
-        return target_sequence.frame(sequence).slots
+        return key(sequence).slots
     except ValueError:
         return ()
 

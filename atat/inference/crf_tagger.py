@@ -184,6 +184,8 @@ def tag(train_split: Path, texts: dict[str, str], about: RunInput, directory: Pa
         "cpu_seconds": round(time.process_time() - cpu_start, 3),
         "commit": commit(),
     }
+    if "model" in about:
+        record["model"] = about["model"]
     write_run(directory, lines, record)
     return record
 

@@ -22,6 +22,7 @@ def decode_by_another(
     directory: Path,
     num_jobs: int,
     spelled_out: bool,
+    model: str,
 ) -> RunRecord:
     """Decode it, and write `hyp.jsonl` and `run.json`.
 
@@ -34,6 +35,7 @@ def decode_by_another(
         directory: `decode_<run>/`, which is replaced.
         num_jobs: processes.
         spelled_out: as of `whisper_words.recognize`.
+        model: digest of the experiment's, whose results these stand among.
 
     Raises:
         FileNotFoundError, ValueError: as `whisper_words.recognize` and `crf_tagger.tag`.
@@ -41,7 +43,8 @@ def decode_by_another(
     if run.recognizer is not None:
         from atat.inference.whisper_words import recognize  # with torch
 
-        return recognize(name, run, data, beam, directory, num_jobs, spelled_out)
+        return recognize(name, run, data, beam, directory, num_jobs, spelled_out, model)
     assert found.texts is not None, "open_inputs has text for a tagger"
-    where: RunInput = {"run": name, "split": run.split, "source": run.source, "input": run.input}
-    return crf_tagger.tag(data / crf_tagger.SPLIT, found.texts, where, directory)
+    about: RunInput = {"run": name, "split": run.split, "source": run.source, "input": run.input}
+    about["model"] = model
+    return crf_tagger.tag(data / crf_tagger.SPLIT, found.texts, about, directory)

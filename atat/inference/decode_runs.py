@@ -18,6 +18,7 @@ from atat.inference import decode_shares
 from atat.inference.decode_inputs import Inputs
 from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
 from atat.inference.length_batches import batches
+from atat.models import checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,12 +165,13 @@ def decode_run(
     directory: Path,
     exp: Path | None = None,
     num_jobs: int = 1,
-    with_confidence: bool = False,
 ) -> RunRecord:
     """Decode one run and write `hyp.jsonl` and `run.json` into its directory.
 
     Args:
-        model: trained.
+        model: trained. With `decode.confidence` in its settings, and where it is calibrated for
+            these options, a line of speech has its `confidence`, 0 to 1, too; a second, greedy
+            search is needed.
         name: the run's, a key of decode.runs.
         run: its settings; split, source and input are recorded.
         options: of the search.
@@ -177,13 +179,11 @@ def decode_run(
         directory: `decode_<run>/`, which is replaced, scores of an earlier decoding included.
         exp: the directory of the model, which other processes load it from; None: only this one.
         num_jobs: processes, where there is enough to decode for them.
-        with_confidence: of speech, and where the model is calibrated for these options: a line has
-            its `confidence`, 0 to 1, too; a second, greedy search is needed.
 
     Returns:
         The content of `run.json`.
     """
-    judged = with_confidence and inputs.reader is not None
+    judged = model.settings.decode.confidence and inputs.reader is not None
     lines, seconds, cpu_seconds = _decode_all(
         model, name, run.task, options, inputs, exp, num_jobs, judged
     )
@@ -204,6 +204,8 @@ def decode_run(
         "cpu_seconds": round(cpu_seconds, 3),
         "commit": commit(),
     }
+    if exp is not None:
+        record["model"] = checkpoint.digest(exp)
     write_run(directory, lines.values(), record)
     return record
 
@@ -217,7 +219,6 @@ def decode_share(
     exp: Path,
     num_jobs: int,
     share: Share,
-    with_confidence: bool = False,
 ) -> int:
     """Decode one of several jobs' share of a run; `decode_run` takes it from there.
 
@@ -226,7 +227,7 @@ def decode_share(
     Returns:
         The number of utterances in this share.
     """
-    judged = with_confidence and inputs.reader is not None
+    judged = model.settings.decode.confidence and inputs.reader is not None
     digest = _digest(model, options, inputs, exp, judged)
     lines, *seconds = _decode_all(
         *(model, name, run.task, options, inputs, exp, num_jobs, judged), share=share

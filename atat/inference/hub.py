@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Names of a model's files, as paths in its directory: of an experiment, and of an exported model.
 FILES = re.compile(
-    r"README\.md|(?:model|nesting|confidence|env)\.json|(?:config|grammar)\.yaml|model\.safetensors"
+    r"README\.md|(?:model|nesting|confidence|env|about)\.json|(?:config|grammar)\.yaml|model\.safetensors"
     r"|[\w-][\w.-]*\.onnx|grammar_(?:semantics|words)\.npz"
     rf"|(?:tokenizer|{experiment_files.TEXT_ENCODER})/[\w-][\w.-]*\.(?:json|txt|model|vocab|yaml)"
 )

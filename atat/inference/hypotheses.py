@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from atat.common.files import atomic_directory
+from atat.common.json_file import read_json
+from atat.models import checkpoint
 
 
 class Scored(TypedDict):
@@ -33,12 +35,17 @@ class Line(TypedDict):
 
 
 class RunInput(TypedDict):
-    """What was decoded: the run's name, and its split, source and input as in `decode.runs`."""
+    """What was decoded: the run's name, and its split, source and input as in `decode.runs`.
+
+    Attributes:
+        model: digest of the one that the experiment had then (`checkpoint.digest`).
+    """
 
     run: str
     split: str
     source: str
     input: str | None
+    model: NotRequired[str]
 
 
 class RunRecord(RunInput):
@@ -86,6 +93,24 @@ def write_run(directory: Path, lines: Iterable[Line], record: RunRecord) -> None
         with (temporary / "hyp.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (temporary / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def is_outdated(directory: Path, exp: Path, model: str | None) -> bool:
+    """Whether a run was decoded by another model than the experiment has now.
+
+    A record of before 0.2 does not name its model: then it is outdated where it is the older one.
+
+    Args:
+        directory: `decode_<run>/`, with its `run.json`.
+        exp: directory of the experiment, or of the exported model.
+        model: digest of what it has now; None: nothing.
+    """
+    record = directory / "run.json"
+    if model is None or not record.is_file():
+        return False
+    if (decoded_by := read_json(record).get("model")) is not None:
+        return bool(decoded_by != model)
+    return record.stat().st_mtime_ns < checkpoint.last_written(exp).stat().st_mtime_ns
 
 
 def read_hypotheses(path: Path) -> list[dict[str, Any]]:

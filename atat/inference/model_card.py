@@ -13,7 +13,8 @@ from typing import Any
 from atat.common.json_file import read_json
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.models import checkpoint, exported_model
+from atat.inference.hypotheses import is_outdated
+from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
 
 FILE = "README.md"
@@ -182,13 +183,12 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _runs(exp_dir: Path) -> tuple[list[dict[str, Any]], int]:
-    """Scored runs (run.json, with `scores`), and how many are left out, being older than the
+    """Scored runs (run.json, with `scores`), and how many are left out, being of an earlier
     model."""
     found, outdated = [], 0
-    trained = checkpoint.last_written(exp_dir)
-    since = trained.stat().st_mtime_ns if trained.is_file() else 0
+    model = _model(exp_dir)
     for path in sorted(exp_dir.glob("decode_*/scores.json")):
-        if path.stat().st_mtime_ns < since:
+        if is_outdated(path.parent, exp_dir, model):
             outdated += 1
             continue
         about = read_json(path.parent / "run.json")
@@ -215,7 +215,7 @@ def _measured(
             0, f"Measured of the model as trained; this is its export, with {precision} weights."
         )
     if outdated:
-        parts.append(f"Left out: {outdated} scored runs that are older than the model.")
+        parts.append(f"Left out: {outdated} scored runs of an earlier model.")
     if runs and (voices := settings.data.voices):
         by = "; ".join(f"{split} by {', '.join(sorted(v))}" for split, v in sorted(voices.items()))
         parts.append(f"Speech of these splits is rendered by synthesisers, not recorded: {by}.")
@@ -241,30 +241,35 @@ def _scores(runs: Sequence[dict[str, Any]]) -> str:
 
 def _of_model(exp_dir: Path) -> Iterable[str]:
     """What `atat.calibrate` and `atat.conditions` wrote of the model that is there now."""
-    if exported_model.is_exported(exp_dir):
-        digest = exported_model.digest(exp_dir)
-    elif checkpoint.is_trained(exp_dir):
-        digest = checkpoint.digest(exp_dir)
-    else:
-        return
+    digest = _model(exp_dir)
     for name, show in ((CONFIDENCE, _confidence), ("conditions/scores.json", _conditions)):
         if (exp_dir / name).is_file():
             record = read_json(exp_dir / name)
-            if record.get("model") == digest:
+            if digest is not None and record.get("model") == digest:
                 yield show(record)
+
+
+def _model(exp_dir: Path) -> str | None:
+    """Digest of the model, trained or exported; None where there is none."""
+    return checkpoint.digest(exp_dir) if checkpoint.last_written(exp_dir).is_file() else None
 
 
 def _confidence(record: dict[str, Any]) -> str:
     measured = record.get("about", {}).get("measured_on_the_other_half")
     if not measured:
         return ""
-    accepted, false = measured["accepted"], measured["false_accepts"]
-    text = (
-        f"Confidence: at the threshold {measured['threshold']:.2f}, {_percent(accepted)} of "
-        f"{accepted['n']} utterances of validation speech are accepted, and {false['k']} of other "
-        f"audio (silence, noise, other domains) in {false['hours']:.2f} hours: "
-        f"{false['value']:.1f} an hour ({false['low']:.1f}\u2013{false['high']:.1f})."
-    )
+    said = []
+    if accepted := measured.get("accepted"):
+        said.append(f"{_percent(accepted)} of {accepted['n']} utterances of validation speech are "
+                    "accepted")  # fmt: skip
+    if false := measured.get("false_accepts"):
+        said.append(
+            f"{false['k']} of other audio (silence, noise, other domains) in {false['hours']:.2f} "
+            f"hours: {false['value']:.1f} an hour ({false['low']:.1f}\u2013{false['high']:.1f})"
+        )
+    if not said:
+        return ""
+    text = f"Confidence: at the threshold {measured['threshold']:.2f}, {', and '.join(said)}."
     if right := measured.get("exact_match_accepted"):
         text += f" Of those accepted, {_percent(right)} are right."
     return text + " Measured on the half that nothing was fitted on."

@@ -29,6 +29,7 @@ def recognize(
     directory: Path,
     num_jobs: int,
     spelled_out: bool = False,
+    model: str | None = None,
 ) -> RunRecord:
     """Recognise a split, and write `hyp.jsonl` and `run.json` as stage 5 does.
 
@@ -40,6 +41,7 @@ def recognize(
         directory: `decode_<run>/`, which is replaced.
         num_jobs: processes.
         spelled_out: numbers become words, as in the texts of the split (data.spelled_out).
+        model: digest of the experiment's, whose results these stand among; None: of none.
 
     Returns:
         What `run.json` says.
@@ -79,6 +81,8 @@ def recognize(
         "cpu_seconds": round(cpu_s, 3),
         "commit": commit(),
     }
+    if model is not None:
+        record["model"] = model
     write_run(directory, lines, record)
     return record
 

@@ -17,9 +17,10 @@ from atat.common.json_file import WRONG_JSON
 
 TEXT_ENCODER = "text_encoder"  # directory of a pretrained text encoder's description
 CONFIDENCE = "confidence.json"
+ABOUT = "about.json"  # of stage 1, beside the splits too: who speaks, and what EM Hyp compares
 KEY = "files"  # of the header: JSON, name -> its content, deflated, in base64
 OF_MODEL = ("config.yaml", "grammar.yaml", "nesting.json")
-OF_REPORT = ("env.json", "train.jsonl")  # a model is the same without them
+OF_REPORT = ("env.json", "train.jsonl", ABOUT)  # a model is the same without them
 DIRECTORIES = ("tokenizer", TEXT_ENCODER)
 MAX_SIZE = 100_000_000  # bytes of one: a model from somebody else shall not fill the memory
 

@@ -16,7 +16,7 @@ from atat.config.stage_inputs import learned
 from atat.data import kaldi_dir, text_tokenization
 from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
-from atat.models.experiment_files import CONFIDENCE, TEXT_ENCODER
+from atat.models.experiment_files import ABOUT, CONFIDENCE, TEXT_ENCODER
 from atat.semantics import tag_nesting
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ BYTES_A_PARAMETER = 16  # of itself, its gradient, and Adam's two means
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
     *(checkpoint.FILE, checkpoint.EARLIER_FILE, CONFIDENCE, "train.jsonl", "checkpoints"),
-    *("config.yaml", "env.json"),
+    *("config.yaml", "env.json", ABOUT),
     *("tokenizer", "grammar.yaml", "nesting.json", TEXT_ENCODER),
 )
 
@@ -86,6 +86,9 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
         with atomic_write(exp / "grammar.yaml") as file:
             file.write((data / "grammar.yaml").read_text(encoding="utf-8"))
     tag_nesting.save(nested, exp)
+    if (data / ABOUT).is_file():
+        with atomic_write(exp / ABOUT) as file:
+            file.write((data / ABOUT).read_text(encoding="utf-8"))
     if settings.model.text_encoder == "pretrained":
         text_tokenization.keep_description(settings.model, exp / TEXT_ENCODER)
     about |= environment(settings.seed) | {"num_parameters": size}

@@ -4,7 +4,8 @@
 # (data.asr_corpus), or sentences of your own (data.asr_texts).
 #
 #   ./run.sh --recipe pretrain --corpus_dir nlu-benchmark --check true        what is in that directory
-#   ./run.sh --recipe pretrain --corpus_dir nlu-benchmark --set data.asr_texts=lm.txt            train
+#   ./run.sh --recipe pretrain --corpus_dir nlu-benchmark --set data.asr_texts=lm.txt \
+#     --expdir egs/pretrain/exp                                                                  train
 #   ./run.sh --recipe top_zeroshot --corpus_dir TOP --config egs/top_zeroshot/conf/tuned.yaml \
 #     --init_from egs/pretrain/exp/atat --experiment atat_tuned                      and start from it
 #

@@ -44,6 +44,7 @@ print(json.dumps([r.to_dict() for r in results]))
 @pytest.fixture(scope="module")
 def calibrated(toy_experiment, tmp_path_factory):
     exp = shutil.copytree(toy_experiment, tmp_path_factory.mktemp("calibrated") / "exp")
+    (exp / "about.json").write_text('{"hypothesis": "frame"}')
     confidence.save(toy_confidence(SpeechToSemantics.load(exp)), exp)
     return exp
 
@@ -108,6 +109,10 @@ def test_it_runs_without_what_training_needs(exported, calibrated, toy_wavs, tmp
     assert run.returncode == 0, run.stderr
     expected = SpeechToSemantics.load(calibrated)(wavs)
     assert [r["semantics"] for r in json.loads(run.stdout)[:4]] == [r.semantics for r in expected]
+
+
+def test_what_exact_match_compares_goes_with_it(exported, calibrated):
+    assert (exported / "about.json").read_bytes() == (calibrated / "about.json").read_bytes()
 
 
 def test_it_has_the_grammar_compiled_and_a_voice_activity_detector(exported, monkeypatch):

@@ -151,6 +151,17 @@ def test_what_cannot_be_had_is_said_in_a_line(command, exp, corpus):
     assert "the threshold is a compromise" in err and "wanted at most 0" in err
 
 
+def test_one_long_file_of_negatives_is_fitted_and_measured_on(command, exp, corpus, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "long").mkdir()
+    soundfile.write(tmp_path / "long" / "street.wav", rng.normal(0, 0.1, 16000 * 60), 16000)
+    code, _, err = calibrated(command, exp, corpus, "--negatives", tmp_path / "long")
+    assert code == 0, err
+    about = json.loads((exp / "confidence.json").read_text())["about"]
+    assert about["num_negatives"] == 4  # of 8 parts
+    assert about["measured_on_the_other_half"]["false_accepts"]["hours"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -195,6 +206,24 @@ def test_parts_of_a_file_are_in_one_half():
     ]
     assert all(len(half) == 1 for half in halves)
     assert {True} in halves and {False} in halves
+
+
+def test_a_half_that_would_have_none_takes_turns(capsys):
+    def examples(*ids: str) -> list[Example]:
+        kinds = {"anna": calibration.IN_DOMAIN, "near": negatives.NEAR}
+        return [Example(i, kinds.get(i.split("-")[0], "street"), 8.0, None) for i in ids]
+
+    one = examples(*(f"anna-{n}" for n in range(40)), *(f"street-1#{n}" for n in range(9)))
+    fitted_on, rest = calibration.halves(one)
+    assert sorted(e.id for e in fitted_on + rest) == sorted(e.id for e in one)
+    speech = [e for e in one if e.id.startswith("anna")]
+    assert [e for e in fitted_on if e in speech] == [e for e in speech if is_for_fitting(e)]
+    parts = ([int(e.id[9:]) for e in half if e not in speech] for half in (fitted_on, rest))
+    assert list(parts) == [[0, 2, 4, 6, 8], [1, 3, 5, 7]]
+    assert "street-1: parts of it are fitted on and others measured on" in capsys.readouterr().err
+    many = examples(*(f"street-{n}#0" for n in range(20)), *(f"near-{n}#0" for n in range(20)))
+    fitted_on, _ = calibration.halves(many)
+    assert fitted_on == [e for e in many if is_for_fitting(e)] and not capsys.readouterr().err
 
 
 def test_a_measure_that_never_varies_in_the_domain_still_tells_what_is_foreign(toy_experiment):

@@ -1,5 +1,6 @@
 """What is missing, and the commands that make it."""
 
+import html
 import re
 import shutil
 
@@ -73,7 +74,34 @@ def test_hints_and_title_are_those_of_the_command_that_was_run(tmp_path, monkeyp
     summary = "not there yet: 3 rows (2 not trained, 1 not decoded): "
     assert f"\n{summary}{again} --experiment e2e\n" in out
     assert "paper" not in text and "91.7" not in text
-    assert "<title>Results: my own</title>" in (paths["out"] / "report.html").read_text()
+    page = (paths["out"] / "report.html").read_text()
+    assert "<title>Results: my own</title>" in page
+    for setting in ("decode.nbest=5", "decode.confidence=true"):
+        wanted = f"{again} --stage 5 --set {setting}"
+        assert wanted in html.unescape(page)
+
+
+@pytest.mark.parametrize("left", ["about.json", ".done.1", ""])
+def test_splits_that_somebody_wrote_have_no_numbers_of_others_and_hints_that_use_them(
+    tmp_path, monkeypatch, left
+):
+    paths, is_own = make_recipe(tmp_path / "mine"), not left
+    shutil.rmtree(paths["expdir"] / "e2e")
+    (paths["expdir"] / "atat" / "decode_test_asr" / "hyp.jsonl").unlink()
+    if left != "about.json":
+        (paths["data"] / "about.json").unlink()
+        (paths["data"] / (left or "notes.txt")).touch()
+    command = "./run.sh --recipe commands --expdir mine"
+    run_report(paths, monkeypatch, "--command", f"{command} --stage 2")
+    text = (paths["out"] / "RESULTS.md").read_text()
+    assert ("99.5 %" in text, "| paper |" in text) == (not is_own, not is_own)
+    assert f"AT-AT, transcript: not decoded: `{command} --experiment atat --stage 5`" in text
+    if is_own:
+        assert text.startswith("# Results: mine\n")
+        names = "2 rows, of experiments e2e, later: not trained"
+        assert f"- {names}: `{command} --experiment e2e --stage 4`" in text
+    else:
+        assert f"not trained: `{command} --table true`" in text
 
 
 @pytest.mark.parametrize("command", ["", "./run.sh --grammar 'mine"])

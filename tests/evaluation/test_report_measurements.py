@@ -18,6 +18,7 @@ def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
     paths = make_recipe(tmp_path)
     exp = paths["expdir"] / "atat"
     about = {"model": checkpoint.digest(exp), "seed": 3, "commit": "fedcba987654321"}
+    about |= {"split": "test_far", "num_left_out": 4}
 
     def right(num: int) -> dict:
         return {"test": metrics.proportion(num, 60)}
@@ -63,16 +64,17 @@ def test_what_other_commands_measured_stands_there_while_the_model_is_that_one(
     fan, kitchen = (line for line in text.splitlines() if line.startswith("| atat | test | "))
     assert "| fan | 95.0 %" in fan and ") | 85.0 % | 90.0 %" in fan
     assert "| kitchen | 95.0 %" in kitchen and ") | 50.0 % |  | 50.0 %" in kitchen
-    assert fan.endswith(" | 60 | 3 | fedcba987654 |")
+    assert fan.endswith(" | 60 | test_far | 4 | 3 | fedcba987654 |")
     assert "| atat | met | 0.25 | 95.0 %" in text and "MISSED" not in text
     assert "2.0 (0.2\u20137.2) | 1.00 | 0.013 |" in text
     as_it_is, narrow = table_rows(text, "Conditions")[1:]
     assert as_it_is[:2] == ["atat", "as it is"] and narrow[1] == "8 kHz"
     assert [cell.split()[0] for cell in as_it_is[2:5]] == ["95.0", "90.0", "5.0"]
-    assert as_it_is[5:] == ["60", "as parse", "3", "fedcba987654"]
+    assert as_it_is[5:] == ["60", "as parse", "test_far", "4", "3", "fedcba987654"]
     (hum,) = table_rows(text, "Nothing said")[1:]
     assert hum[1] == "hum" and hum[2].startswith("95.0 % (") and hum[3] == "20"
     assert "| atat | 0 | test | 83.3 %" in text and "| atat | 5 | test | 91.7 %" in text
+    assert table_rows(text, "A few recordings")[1][-3:] == ["test_far", "3", "fedcba987654"]
     page = (paths["out"] / "report.html").read_text()
     assert base64.b64encode(b"a picture").decode() in page
     assert re.search('alt="Noise: atat" src="data:image/png;base64,iVBOR', page)
@@ -114,7 +116,37 @@ def test_a_calibration_that_misses_its_target_is_said_loudly(
     assert line in (paths["out"] / "report.html").read_text()
 
 
-def test_noise_of_several_seeds_has_a_row_of_their_mean_and_range(tmp_path, monkeypatch):
+@pytest.mark.parametrize("lacking", [["false_accepts"], ["accepted", "ece"]])
+def test_a_calibration_that_had_nothing_to_measure_on_has_empty_cells(
+    tmp_path, monkeypatch, lacking
+):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"] / "atat"
+    measured = {
+        "threshold": 0.25,
+        "accepted": metrics.proportion(19, 20),
+        "false_accepts": {"value": 1.0, "low": 0.2, "high": 70.2, "hours": 1.0},
+        "ece": 0.0125,
+    }
+    measured = {name: one for name, one in measured.items() if name not in lacking}
+    about = {"seed": 3, "commit": "fed", "measured_on_the_other_half": measured}
+    about |= {"false_accepts_per_hour": 2.0, "accept": 0.95}
+    content = {"model": checkpoint.digest(exp), "about": about}
+    (exp / "confidence.json").write_text(json.dumps(content))
+    run_report(paths, monkeypatch)
+    header, row = table_rows((paths["out"] / "RESULTS.md").read_text(), "Confidence")
+    empty = {title for title, cell in zip(header, row, strict=True) if not cell}
+    assert empty == {"of them right"} | (
+        {"false accepts an hour", "hours"}
+        if lacking == ["false_accepts"]
+        else {"accepted", "n", "calibration error"}
+    )
+
+
+@pytest.mark.parametrize("changed", [{}, {"seed": 2}, {"split": "far"}, {"num_left_out": 3}])
+def test_noise_of_several_seeds_has_a_row_of_their_mean_where_they_are_alike(
+    tmp_path, monkeypatch, changed
+):
     paths = make_recipe(tmp_path)
     paths["tables"].write_text(
         """
@@ -130,14 +162,20 @@ table: [{row: AT-AT, experiment: atat, run: test}]
             for kind, ratio, num in (("clean", None, 57), ("fan", 12, right), ("fan", 6, 30))
         ]
         record = {"model": checkpoint.digest(exp), "seed": 1, "commit": "fed", "scores": scores}
+        record |= {"split": "test", "num_left_out": 0} | (changed if seed == 2 else {})
         (exp / "noise" / "scores.json").write_text(json.dumps(record))
     run_report(paths, monkeypatch)
     text = (paths["out"] / "RESULTS.md").read_text()
     rows = table_rows(text, "Noise")[1:]
+    page = (paths["out"] / "report.html").read_text()
+    if changed:
+        assert [row[0] for row in rows] == ["atat.seed1", "atat.seed2"]
+        assert "No mean of the seeds of atat: they were measured on different noise" in page
+        assert page.count('alt="Noise: ') == 2
+        return
     assert [row[0] for row in rows] == ["atat.seed1", "atat.seed2", "atat: mean of 2 seeds"]
     assert rows[2][3:7] == [
         "95.0 % (95.0\u201395.0)", "67.5 %", "85.0 % (80.0\u201390.0)", "50.0 % (50.0\u201350.0)"
     ]  # fmt: skip
     assert rows[2][7] == "60" and "the lowest and the highest" in text
-    page = (paths["out"] / "report.html").read_text()
     assert page.count('alt="Noise: ') == 1  # one picture of both

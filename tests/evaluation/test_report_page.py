@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from atat.evaluation import report_page
 from atat.evaluation.report_recordings import Recordings
 from atat.evaluation.report_utterances import Answers
 from tests.made_up_recipe import Page, load, make_recipe, run_report
+from tests.serving.browser.javascript import javascript
 
 
 def test_the_page_is_one_file_and_escapes_what_it_shows(written):
@@ -143,6 +145,37 @@ def test_a_view_is_filtered_sorted_and_compared_with_another_row(written, tmp_pa
     assert lengths == sorted(lengths, reverse=True) and lengths[0] > lengths[-1]
 
 
+# A table of one column, as far as sorting it asks for one.
+TABLE = """
+const element = (textContent) => ({
+  textContent, replaceChildren() {}, getAttribute: () => null, setAttribute() {},
+  removeAttribute() {}, addEventListener(_, click) { this.click = click; },
+});
+const rows = data.cells.map((cell) => ({ cells: [element(cell)] }));
+const button = element("");
+let sorted;
+const table = {
+  tBodies: [{ rows, append: (...all) => { sorted = all.map((row) => row.cells[0].textContent); } }],
+  querySelectorAll: () => [element("p")],
+};
+globalThis.document = {
+  getElementById: () => null,
+  createElement: () => button,
+  querySelectorAll: (selector) => (selector === "table.data" ? [table] : []),
+};
+new Function(data.script)();
+button.click();
+return sorted;
+"""
+
+
+def test_a_p_below_all_others_is_sorted_as_the_smallest(tmp_path):
+    script = Path(report_page.__file__).parent / "templates" / "report.js"
+    data = {"cells": ["0.5", "< 0.001", "", "0.001", "1,200"], "script": script.read_text()}
+    found = javascript(tmp_path / "node", TABLE, data)
+    assert found == ["< 0.001", "0.001", "0.5", "1,200", ""]
+
+
 def test_a_search_keeps_what_has_all_its_words(written, tmp_path):
     page = browse(written["out"] / "report.html", "row=0&show=wrong&search=TIMER+twenty", tmp_path)
     path = written["expdir"] / "e2e" / "decode_test" / "hyp.jsonl"
@@ -191,7 +224,7 @@ def test_a_page_that_would_be_too_large_leaves_out_utterances_and_says_so(
 
 def test_what_could_be_shown_too_is_said_with_the_command_that_makes_it(written, hostile):
     text = (written["out"] / "report.html").read_text()
-    assert "confidence (<code>python -m atat.decode --confidence true</code>)" in text
+    assert "confidence (<code>./run.sh --stage 5 --set decode.confidence=true</code>)" in text
     assert "the n best (<code>./run.sh --stage 5 --set decode.nbest=5</code>)" in text
     assert "atat.align" not in text  # no recording is there that words could stand under
     assert "the n best (" not in hostile.read_text()

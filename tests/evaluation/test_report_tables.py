@@ -1,6 +1,7 @@
 """Tables of what stage 6 scored, against the files it left."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,3 +148,15 @@ def test_scores_of_before_there_was_a_macro_average_are_read(tmp_path, monkeypat
     text = (paths["out"] / "RESULTS.md").read_text()
     assert "Macro EM" not in text and "By intent" not in text
     assert len(table_rows(text, "Scores")) == 6
+
+
+def test_a_seed_without_anything_to_count_has_an_empty_cell_and_no_part_in_the_deviation():
+    seeds = {"1": {"em_hyp": 0.0}, "2": {"em_hyp": 0.5, "tree_precision": 0.5}}
+    seeds["3"] = {"em_hyp": 1.0, "tree_precision": 0.75}
+    scores = dict.fromkeys(("em_hyp", "tree_precision"), metrics.proportion(1, 2))
+    rows = [results.Result(experiment_tables.Row("x", "atat", "test"), scores, None, [], None)]
+    for left_out, deviation in ((), "17.7"), (("3",), ""):
+        rows = [replace(rows[0], seeds={k: v for k, v in seeds.items() if k not in left_out})]
+        table = report_tables.seeds_table(SimpleNamespace(rows=rows, shown=list(scores)))
+        assert table.rows[0] == ["x", "1", "0.0", ""]
+        assert table.rows[-1][3] == deviation

@@ -1,6 +1,7 @@
 """Rows with their scores and comparisons, over experiments made up here."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -20,7 +21,9 @@ from atat.evaluation import (
     results,
     scoring,
 )
+from atat.evaluation.missing_results import Driver
 from atat.inference import hypotheses
+from atat.models import checkpoint
 from tests.made_up_recipe import (
     Page,
     load,
@@ -43,6 +46,24 @@ def test_hypotheses_decoded_again_after_scoring_count_as_not_scored(tmp_path):
     assert str(load(paths).rows[1].missing) == "not scored: ./run.sh --experiment atat --stage 6"
 
 
+def test_hypotheses_of_an_earlier_model_count_as_not_decoded(tmp_path):
+    paths = make_recipe(tmp_path)
+    exp = paths["expdir"] / "e2e"
+    record = exp / "decode_test" / "run.json"
+    about = json.loads(record.read_text())
+    record.write_text(json.dumps(about | {"model": checkpoint.digest(exp)}))
+    assert load(paths).rows[0].missing is None
+    (exp / "model.pth").write_bytes(b"trained anew")
+    again = "decoded by an earlier model: ./run.sh --experiment e2e --stage 5"
+    assert str(load(paths).rows[0].missing) == again
+    assert load(paths).rows[1].comparison is None  # nor is anything compared with it
+    record.write_text(json.dumps(about))  # of before it named its model
+    assert load(paths).rows[0].missing is None
+    trained = (exp / "model.pth").stat().st_mtime
+    os.utime(record, (trained - 1, trained - 1))
+    assert str(load(paths).rows[0].missing) == again
+
+
 def test_a_subset_that_is_another_now_counts_as_not_scored(tmp_path):
     paths = make_recipe(tmp_path)
     assert load(paths).rows[3].missing is None
@@ -52,7 +73,11 @@ def test_a_subset_that_is_another_now_counts_as_not_scored(tmp_path):
     assert missing == "scored when 'unseen' was another: ./run.sh --experiment e2e --stage 6"
 
 
-def test_the_comparison_is_mcnemars_on_the_same_utterances(recipe):
+def test_the_comparison_is_mcnemars_on_the_same_utterances(tmp_path):
+    recipe = make_recipe(tmp_path)
+    of_speakers = load(recipe).rows[1].comparison.differences
+    for name in ("utt2spk", "spk2utt"):
+        (recipe["data"] / "test" / name).unlink()
     comparison = load(recipe).rows[1].comparison
     right = []
     for experiment in ("atat", "e2e"):
@@ -72,6 +97,9 @@ def test_the_comparison_is_mcnemars_on_the_same_utterances(recipe):
     assert comparison.differences["semer"]["value"] == pytest.approx(
         scores[0]["value"] - scores[1]["value"]
     )
+    # Of 12 speakers, p is theirs, as the interval is.
+    assert of_speakers["em_hyp"]["value"] == change["value"]
+    assert of_speakers["em_hyp"]["p"] != pytest.approx(change["p"])
 
 
 def test_a_run_that_the_other_lacks_is_compared_with_the_one_the_table_shows_of_it(recipe):
@@ -106,6 +134,18 @@ def test_rendered_speech_is_said_from_the_settings_too(tmp_path):
     assert load(paths).speech == (
         "Speech: rendered by synthesisers, not recorded: test by nanotts; train by espeak, hibari."
     )
+
+
+def test_of_splits_of_ones_own_the_settings_do_not_know_who_speaks(tmp_path):
+    paths = make_recipe(tmp_path)
+    (paths["data"] / "about.json").unlink()
+    (paths["expdir"] / "atat" / "config.yaml").write_text(
+        "data: {voices: {test: {espeak: 1}}}\ndecode: {runs: {}}\n"
+    )
+    place = results.Place(paths["expdir"], paths["data"])
+    tables, own = experiment_tables.load(paths["tables"]), Driver(has_own_splits=True)
+    assert results.Results(tables, [place]).speech is not None
+    assert results.Results(tables, [place], own).speech is None
 
 
 def test_a_test_whose_speaker_is_not_on_record_is_not_said_to_be_rendered(tmp_path):

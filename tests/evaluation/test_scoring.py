@@ -1,8 +1,10 @@
 """Stage 6 on split directories and hypotheses written here."""
 
 import json
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import jiwer
 import pytest
@@ -13,7 +15,10 @@ from atat.config.experiment_tables import Subset
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring, seed_pooling
+from atat.inference import confidence
+from atat.inference.predictor import SpeechToSemantics
 from atat.semantics import target_sequence
+from tests.toy_calibration import toy_confidence
 
 SEMANTICS = {
     "anna-1": "play( play song( jazz )song )play",
@@ -212,6 +217,38 @@ def test_about_json_says_what_exact_match_compares(tmp_path):
     (data / "about.json").write_text('{"hypothesis": "guess"}')
     with pytest.raises(ValueError, match=r"about.json: hypothesis is 'guess', expected one of"):
         scoring.score_run(directory, data, {})
+
+
+@pytest.mark.parametrize("name", ["evaluate", "conditions", "noise_curve", "few_shot", "calibrate"])
+def test_what_is_compared_is_the_experiments_where_recordings_are_a_users_own(
+    name, command, toy_experiment, toy_data, tmp_path
+):
+    exp, mine = shutil.copytree(toy_experiment, tmp_path / "exp"), tmp_path / "mine"
+    (exp / "about.json").write_text('{"hypothesis": "guess"}')
+    held = kaldi_dir.read(toy_data[0] / "test")
+    held.utt2spk = {i: i for i in held.ids}
+    kaldi_dir.write(mine / "test", held)
+    options = {
+        "evaluate": ["--recordings", mine / "test"],
+        "conditions": ["--data", mine, "--out", tmp_path / "out"],
+        "noise_curve": ["--data", mine, "--out", tmp_path / "out"],
+        "few_shot": ["--data", mine, "--dump", toy_data[1], "--shots", 1],
+        "calibrate": ["--evaluate_in", mine / "test"],
+    }[name]
+    if name == "calibrate":
+        confidence.save(toy_confidence(SpeechToSemantics.load(exp)), exp)
+    code, _, error = command(import_module(f"atat.{name}").main, "--exp", exp, *options)
+    assert code == 2 and error.count("\n") == 1
+    assert f"{exp / 'about.json'}: hypothesis is 'guess', expected one of" in error
+
+
+def test_results_elsewhere_are_scored_as_the_experiments_own(tmp_path):
+    write_split(tmp_path / "mine", semantics={"x-1": "Activate( Object( lamp )Object )Activate"})
+    hypotheses = {"x-1": "Activate( Lamp( switch it on )Lamp )Activate"}
+    directory = write_run(tmp_path / "out", hypotheses=hypotheses)
+    assert scoring.score_run(directory, tmp_path / "mine", {})[None]["em_hyp"]["k"] == 0
+    (tmp_path / "out" / "about.json").write_text('{"hypothesis": "triple"}')
+    assert scoring.score_run(directory, tmp_path / "mine", {})[None]["em_hyp"]["k"] == 1
 
 
 def test_nested_references_have_tree_scores(tmp_path):

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, bootstrap
 from atat.config import experiment_tables
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import scoring, seed_pooling
+from atat.evaluation import metrics, scoring, seed_pooling
 from atat.inference import hypotheses
 from atat.semantics import target_sequence
 
@@ -184,3 +184,31 @@ def test_transcripts_are_compared_by_wer():
     )
     ((name, change),) = seed_pooling.differences([ours], [theirs]).items()
     assert name == "wer" and change["value"] == pytest.approx(-2 / 3) and change["p"] < 0.05
+
+
+def test_p_of_exact_match_is_over_speakers_where_the_interval_is():
+    # Ten speakers of ten utterances: one is right throughout, one wrong, in one system alone.
+    right = {"a": np.zeros(100), "b": np.zeros(100)}
+    right["a"][:10] = 1
+    ones = np.ones(100)
+    runs = [{"em_hyp": (right[name], ones), "semer": (right[name], ones)} for name in "ab"]
+    speakers = [f"s{i // 10}" for i in range(100)]
+    (found,) = (seed_pooling.differences(*([run] for run in runs), s) for s in [speakers])
+    assert found["em_hyp"] == metrics.difference(*(run["em_hyp"] for run in runs), speakers)
+    assert found["em_hyp"]["low"] <= 0 and found["em_hyp"]["p"] > 0.05
+    few = seed_pooling.differences(*([run] for run in runs), ["s0"] * 100)
+    assert few["em_hyp"]["p"] == metrics.mcnemar(right["a"], right["b"]) < 0.01
+
+
+def test_a_difference_of_shares_is_at_most_1():
+    ones, zeros = np.ones(8), np.zeros(8)
+    runs = [{"em_hyp": (right, ones), "semer": (3 * right, ones)} for right in (ones, zeros)]
+    found = seed_pooling.differences(runs[:1], runs[1:])
+    assert (found["em_hyp"]["value"], found["em_hyp"]["high"]) == (1.0, 1.0)
+    assert found["semer"]["high"] > found["semer"]["value"] == 3.0  # an error rate has no end
+    assert seed_pooling.differences(runs[1:], runs[:1])["em_hyp"]["low"] == -1.0
+
+
+def test_a_metric_without_anything_to_count_has_no_value():
+    counts = {"tree_precision": (np.zeros(3), np.zeros(3))}
+    assert seed_pooling.value(counts, "tree_precision") is None

@@ -17,6 +17,7 @@ from atat.evaluation import scoring
 from atat.inference import confidence, decode_inputs, decode_runs, hypotheses, whisper_words
 from atat.inference.beam_search import Hypothesis
 from atat.inference.predictor import SpeechToSemantics
+from atat.models import checkpoint
 
 
 @pytest.fixture
@@ -102,12 +103,17 @@ def test_confidence_is_written_where_it_is_asked_for_and_calibrated(
     assert run(monkeypatch, capfd, exp, toy_data)[0] == 0
     plain = {line["id"]: line for line in lines_of(exp / "decode_test")}
     assert not any("confidence" in line for line in plain.values())
-    assert run(monkeypatch, capfd, exp, toy_data, "--confidence", "true")[0] == 0
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.confidence=true")[0] == 0
     found = {line["id"]: line for line in lines_of(exp / "decode_test")}
     model = SpeechToSemantics.load(exp)
     for key, wav in toy_wavs.items():
         assert found[key].pop("confidence") == pytest.approx(model(wav).confidence, abs=1e-3)
         assert found[key] == plain[key]
+    (exp / "confidence.json").unlink()
+    said = run(monkeypatch, capfd, exp, toy_data, "decode.confidence=true")[1]
+    assert f"no confidences: {exp} is not calibrated" in said
+    confidence.save(made, exp)
+    assert run(monkeypatch, capfd, exp, toy_data, "decode.confidence=true")[0] == 0
     # Not of a run with other options than those that it is calibrated for.
     assert not any("confidence" in line for line in lines_of(exp / "decode_test_grammar"))
 
@@ -126,9 +132,12 @@ def test_runs_of_other_data_go_elsewhere_and_are_scored_there(
     feature_store.write_split(data / "test", dump / "test", settings, 1)
     code, _, err = run(monkeypatch, capfd, exp, (data, dump), "--run", "test")
     assert code == 2 and len(err) == 1 and "expected --out DIR" in err[0]
+    (exp / "about.json").write_text('{"hypothesis": "frame"}')
     code, _, err = run(monkeypatch, capfd, exp, (data, dump), "--out", str(tmp_path / "out"))
     assert (code, err) == (0, [])
-    scored = {p.name: scoring.score_run(p, data, {}) for p in sorted((tmp_path / "out").iterdir())}
+    runs = sorted((tmp_path / "out").glob("decode_*"))
+    scored = {path.name: scoring.score_run(path, data, {}) for path in runs}
+    assert (tmp_path / "out" / "about.json").is_file()  # says what was compared
     assert scored["decode_test"][None]["em_hyp"]["n"] == 2 and len(scored) == 3
     assert (exp / "decode_test" / "hyp.jsonl").read_bytes() == own
     assert not (exp / "decode_test_asr").exists()
@@ -148,6 +157,7 @@ def test_run_json_says_what_was_done(monkeypatch, capfd, exp, toy_data):
     assert about["num_utterances"] == 4 and about["num_dropped"] == 0
     assert about["audio_seconds"] == pytest.approx(1.6 + 3.0 + 2.4 + 2.0, abs=0.1)
     assert about["seconds"] > 0 and about["cpu_seconds"] > 0 and about["commit"]
+    assert about["model"] == checkpoint.digest(exp)
     assert not (exp / "decode_test").exists()
 
 
@@ -315,6 +325,7 @@ def test_in_a_cascade_another_recogniser_hears_and_the_model_understands(
     assert understood == references.semantics
     about = json.loads((exp / "decode_whisper" / "run.json").read_text())
     assert (about["recognizer"], about["beam"]) == ("openai/whisper-tiny.en", 2)
+    assert about["model"] == checkpoint.digest(exp)
     assert about["audio_seconds"] == pytest.approx(sum(heard) / 16000, abs=0.01)
     assert scoring.score_run(exp / "decode_whisper", toy_data[0], {})[None]["wer"]["value"] == 0.0
 

@@ -82,6 +82,7 @@ def stub(monkeypatch, tmp_path):
 def exp(toy_experiment, tmp_path):
     """A copy, with what else lies in an experiment's directory."""
     exp = shutil.copytree(toy_experiment, tmp_path / "exp")
+    (exp / "about.json").write_text('{"hypothesis": "frame"}')
     for name in ("checkpoints/1epoch.pth", "decode_test/hyp.jsonl", ".done.4", "notes.txt"):
         (exp / name).parent.mkdir(exist_ok=True)
         (exp / name).write_text("not of the model")
@@ -97,7 +98,7 @@ def test_a_saved_model_has_the_models_files_and_a_card_and_no_others(exp, tmp_pa
     Loaded.load(exp).save_pretrained(tmp_path / "saved", license="apache-2.0")
     saved = contents(tmp_path / "saved")
     assert saved.keys() == {
-        *("README.md", "config.yaml", "grammar.yaml", "model.safetensors"),
+        *("README.md", "about.json", "config.yaml", "grammar.yaml", "model.safetensors"),
         *(f"tokenizer/{path.name}" for path in (exp / "tokenizer").iterdir()),
     }
     assert all(saved[name] == (exp / name).read_bytes() for name in saved.keys() - {"README.md"})

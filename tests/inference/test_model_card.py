@@ -80,10 +80,28 @@ def test_the_hub_would_take_the_header(exp):
 def test_scores_of_an_earlier_model_are_left_out_and_counted(exp):
     add_run(exp, "test", {"em_hyp": SCORE})
     trained = (exp / checkpoint.FILE).stat().st_mtime
-    os.utime(exp / "decode_test" / "scores.json", (trained - 1, trained - 1))
+    record = exp / "decode_test" / "run.json"
+    os.utime(record, (trained - 1, trained - 1))  # of before it named its model
     text = model_card.card(exp)
     assert "Left out: 1 scored runs" in text and "90.0 %" not in text
     assert "model-index" not in header(text)
+    about = json.loads(record.read_text())
+    for model, is_shown in ((checkpoint.digest(exp), True), ("another", False)):
+        record.write_text(json.dumps(about | {"model": model}))
+        os.utime(record, (trained - is_shown, trained - is_shown))
+        assert ("90.0 %" in model_card.card(exp)) == is_shown
+
+
+def test_a_calibration_says_what_it_could_measure(exp):
+    half = {"threshold": 0.31, "accepted": SCORE}
+    for measured, said in (
+        (half, "0.31, 90.0 % (78.6\u201395.7) of 50 utterances of validation speech are accepted."),
+        ({"threshold": 0.31}, "Nothing was measured of this model."),
+    ):
+        about = {"measured_on_the_other_half": measured}
+        record = {"model": checkpoint.digest(exp), "about": about}
+        (exp / "confidence.json").write_text(json.dumps(record))
+        assert said in model_card.card(exp)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -104,7 +104,10 @@ def test_an_ended_training_goes_on_as_if_nothing_had_been(num_processes, number,
 def test_other_settings_and_a_finished_training_start_anew(corpus):
     c = settings()
     exp = corpus / "exp" / "atat"
+    (corpus / "data" / "about.json").write_text('{"hypothesis": "tree"}')
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
+    assert (exp / "about.json").read_text() == '{"hypothesis": "tree"}'
+    (corpus / "data" / "about.json").unlink()  # nor is it there of another training
     launch.train(c, corpus / "data", corpus / "dump", exp)
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     torch.save({}, exp / "checkpoints" / "checkpoint.pth")
@@ -113,6 +116,7 @@ def test_other_settings_and_a_finished_training_start_anew(corpus):
     c.train.learning_rate = 1e-4
     assert run_directory.prepare_experiment(c, corpus / "data", exp, True) == "started"
     assert not (exp / "confidence.json").exists()  # it judged the model that is gone
+    assert not (exp / "about.json").exists()
     assert not (exp / "checkpoints" / "checkpoint.pth").exists()
 
 

@@ -185,7 +185,7 @@ def main() -> None:
     ids = sorted(held.wav_scp)[: args.limit]
     speech = others_speech(args.data, ["valid"]) if args.snr and args.noise == "babble" else []
     make = noise.source(args.noise, speech) if args.snr else None
-    by = hypothesis_key(args.data)
+    by = hypothesis_key(*args.exp, args.data)
     grammar = Grammar.load(args.grammar or args.data / "grammar.yaml")
     opponent = Opponent(args.checkpoint, grammar, args.padding)
     understands, sizes = systems(opponent, args.beam, args.exp)

@@ -137,7 +137,10 @@
         all("thead th", table).forEach((one) => one.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
         const text = (one) => one.cells[column].textContent.trim();
-        const number = (one) => parseFloat(text(one).replaceAll(",", ""));
+        const number = (one) => {
+          const [, below, rest] = text(one).match(/^(< )?(.*)$/s);
+          return parseFloat(rest.replaceAll(",", "")) - (below ? 1e-6 : 0); // "< 0.001" before 0.001
+        };
         const compare = (a, b) => {
           const [x, y] = [number(a), number(b)];
           if (Number.isNaN(x) && Number.isNaN(y)) return sign * text(a).localeCompare(text(b));
