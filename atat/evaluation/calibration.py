@@ -404,7 +404,7 @@ def _decode(
     if negative_files:
         files = negatives.find(negative_files)
     else:
-        files = _made_negatives(exp, semantics, settings, wanted["hours"], num_jobs)
+        files = _made_negatives(exp, data, semantics, settings, wanted["hours"], num_jobs)
     frame_s = settings.features.frame_shift_ms / 1000
     speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
     examples = in_domain(model, options, speech, semantics, exp, data)
@@ -414,12 +414,12 @@ def _decode(
 
 
 def _made_negatives(
-    exp: Path, semantics: dict[str, str], settings: Config, hours: float, num_jobs: int
+    exp: Path, data: Path, semantics: dict[str, str], settings: Config, hours: float, num_jobs: int
 ) -> dict[str, Path]:
     """Id -> file of negatives from the seed, and near misses of what the references say."""
     known = {word for s in semantics.values() for word in target_sequence.words(s).split()}
     cache = ROOT / settings.data.cache
-    misses = near_misses(exp, semantics, settings.seed, hours)
+    misses = near_misses(exp, data, semantics, settings.seed, hours)
     return negatives.make(hours, settings.seed, known, settings.data, cache, num_jobs, misses)
 
 

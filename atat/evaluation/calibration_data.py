@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atat.common import cli, parallel
-from atat.data import audio
+from atat.data import audio, kaldi_dir
 from atat.evaluation import metrics, scoring
 from atat.grammar.grammar import Grammar
 from atat.inference.decode_runs import model_of
@@ -164,13 +164,19 @@ def _decode_files(
     ]
 
 
-def near_misses(exp: Path, references: dict[str, str], seed: int, hours: float) -> list[str]:
+def near_misses(
+    exp: Path, data: Path, references: dict[str, str], seed: int, hours: float
+) -> list[str]:
     """Near misses of validation's sentences, to stand beside so many hours of other negatives; none
-    where the experiment has no grammar. Their draws are not those of training's."""
+    where the experiment has no grammar, and none that the split `foreign` of `data` says."""
     if not (exp / "grammar.yaml").is_file():
         return []
     grammar = Grammar.load(exp / "grammar.yaml")
     texts = [target_sequence.words(references[id_]) for id_ in sorted(references)]
     num = min(math.ceil(NEAR_PER_HOUR * hours), MAX_NEAR)
     seed_here = f"{seed} {negatives.CALIBRATION}"
-    return negatives.near_misses(texts, num, seed_here, lambda text: bool(grammar.parse(text)))
+    foreign = data / "foreign"  # of spoken_grammar, trained on
+    trained = set(kaldi_dir.texts(foreign)) if foreign.is_dir() else set()
+    return negatives.near_misses(
+        texts, num, seed_here, lambda text: text in trained or bool(grammar.parse(text))
+    )

@@ -24,18 +24,22 @@ def grammar(tmp_path):
     return Grammar.load(tmp_path / "grammar.yaml")
 
 
-def test_near_misses_are_other_recordings_than_training_has(tmp_path, grammar):
+def test_near_misses_are_other_texts_and_recordings_than_training_has(tmp_path, grammar):
     settings = config_file.load([], [*SETTINGS, f"data.cache={tmp_path / 'cache'}"])
     drawn = spoken_grammar.draw(grammar, settings.data, settings.seed)
     texts = spoken_grammar.texts_alone(grammar, drawn, settings)
     spoken_grammar.write_spoken(tmp_path / "data", texts, settings, 1)
     trained = kaldi_dir.read(tmp_path / "data" / "foreign")
     references = {str(number): sequence for number, sequence in enumerate(drawn["valid"])}
-    misses = calibration_data.near_misses(tmp_path, references, settings.seed, hours=0.1)
+    misses = calibration_data.near_misses(
+        tmp_path, tmp_path / "none", references, settings.seed, hours=0.1
+    )
     assert len(misses) == 15
     # Of a grammar as small as this, other draws find the same words.
     again = [text for text in misses if text in trained.text.values()]
     assert again
+    left = calibration_data.near_misses(tmp_path, tmp_path / "data", references, settings.seed, 0.1)
+    assert left and not set(left) & set(trained.text.values())
     known = {
         word for sequence in drawn["valid"] for word in target_sequence.words(sequence).split()
     }
