@@ -14,6 +14,7 @@ from atat.data.audio_mixdown import Mixdown, Part
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SUFFIXES = (".webm", ".mka", ".mkv", ".m4a", ".mp4", ".3gp", ".wma", ".amr", ".aac", ".aifc")
 TELLING = ("matroska", "mov")  # demuxers whose length is written down, not estimated
 SLACK_S = 0.2  # of a container's length: what coders add and take away
 CONVERT = "ffmpeg -i IN OUT.wav"

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from atat.data import audio_containers
+from atat.data import audio, audio_containers
 from atat.data.audio import read
 from tests.data.sounds import RATE, file_bytes, tone
 
@@ -55,6 +55,13 @@ def muxed(muxer, codec, rate, samples=None, channels=1, options=None):
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
     return file.getvalue()
+
+
+def test_a_directory_lists_what_telephones_record(tmp_path):
+    names = [f"a{suffix}" for suffix in audio_containers.SUFFIXES] + ["B.M4A"]
+    for name in [*names, "notes.txt"]:
+        (tmp_path / name).touch()
+    assert {path.name for path in audio.files(tmp_path)} == set(names)
 
 
 @needs_av
