@@ -15,7 +15,7 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -97,23 +97,20 @@ def cached_states(
         if not (dump / split).is_dir():
             continue  # it is written, or what wants its speech says that it has none
         features = read_json(dump / split / "stage.json")["inputs"]
-        function = functools.partial(_states_of, directory=dump / split, base=base)
-        _write(directory / split, dump / split, sha256(features, weights), function, num_jobs)
+        where: dict[str, Any] = {"directory": dump / split, "base": base, "num_jobs": num_jobs}
+        _write(
+            directory / split,
+            dump / split,
+            sha256(features, weights),
+            functools.partial(_as_it_is, **where),
+        )
         for number in range(settings.augment.copies if split in training else 0):
             how = Augmentation.of(settings, number)
             _write(
                 copy_of(directory, number) / split,
                 dump / split,
                 sha256(features, weights, json.dumps(asdict(how), sort_keys=True)),
-                functools.partial(
-                    _states_of_group,
-                    directory=dump / split,
-                    base=base,
-                    how=how,
-                    wavs=data / split / "wav.scp",
-                ),
-                num_jobs,
-                groups_of=how,
+                functools.partial(_of_copy, how=how, wavs=data / split / "wav.scp", **where),
             )
     return directory
 
@@ -146,12 +143,10 @@ def _write(
     directory: Path,
     features: Path,
     inputs: str,
-    function: Callable[[Any], Any],
-    num_jobs: int,
-    groups_of: Augmentation | None = None,
+    states: Callable[[list[str], Path], Iterable[np.ndarray]],
 ) -> None:
-    """The states that `function` gives of each utterance, or of a copy's groups of them, unless
-    those of `inputs` are there."""
+    """What `states` gives of a split's utterances, in their order (it may put files into a
+    directory meanwhile), unless those of `inputs` are there."""
     about = {"inputs": inputs}
     try:
         made_of = read_json(directory / "stage.json")
@@ -159,55 +154,65 @@ def _write(
     except (ValueError, FileNotFoundError):  # not there, or damaged
         made_of = {}
     if made_of != about:
-        ids = list(FeatureReader(features).ids)
-        _write_states(directory, ids, about, function, num_jobs, groups_of)
+        directory.parent.mkdir(exist_ok=True)
+        _write_states(directory, list(FeatureReader(features).ids), about, states)
 
 
 def _write_states(
     directory: Path,
     ids: list[str],
     about: dict[str, str],
-    function: Callable[[Any], Any],
-    num_jobs: int,
-    groups_of: Augmentation | None,
+    states: Callable[[list[str], Path], Iterable[np.ndarray]],
 ) -> None:
-    run = functools.partial(
-        parallel.run,
-        function,
-        num_jobs=num_jobs,
-        desc=f"states {directory.parent.name}/{directory.name}",
-    )
-    directory.parent.mkdir(exist_ok=True)
     with atomic_directory(directory) as new:
         with FeatureWriter(new) as writer:
-            if groups_of is None:
-                for key, states_SD in zip(ids, run(ids, total=len(ids)), strict=True):
-                    writer.write(key, states_SD)
-            else:
-                _write_groups(new, ids, groups_of, run, writer)
+            for key, states_SD in zip(ids, states(ids, new), strict=True):
+                writer.write(key, states_SD)
         (new / "stage.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _write_groups(
-    place: Path,
+def _as_it_is(
+    ids: list[str], _: Path, directory: Path, base: WhichEncoder, num_jobs: int
+) -> Iterator[np.ndarray]:
+    """States of a split."""
+    function = functools.partial(_states_of, directory=directory, base=base)
+    desc = f"states {directory.name}"
+    return parallel.run(function, ids, num_jobs, total=len(ids), desc=desc)
+
+
+def _of_copy(
     ids: list[str],
+    place: Path,
+    directory: Path,
+    base: WhichEncoder,
+    num_jobs: int,
     how: Augmentation,
-    run: Callable[..., Iterator[list[np.ndarray]]],
-    writer: FeatureWriter,
-) -> None:
-    """Groups of any utterances of a split, which come in another order than an archive has."""
+    wavs: Path,
+) -> Iterator[np.ndarray]:
+    """States of a copy. Its groups are of any utterances of the split, so that who speaks behind
+    one is another person; they are put into the order of the ids in a directory below `place`."""
     order = rng(how.seed, "copy", how.number).permutation(len(ids))
     groups = [
         tuple(ids[i] for i in order[first : first + GROUP]) for first in range(0, len(ids), GROUP)
     ]
+    function = functools.partial(
+        _states_of_group, directory=directory, base=base, how=how, wavs=wavs
+    )
+    found = parallel.run(
+        function,
+        groups,
+        num_jobs,
+        total=len(groups),
+        desc=f"states copy{how.number}/{directory.name}",
+        chunk_size=2,
+    )
     with TemporaryDirectory(dir=place) as unsorted:
-        with FeatureWriter(Path(unsorted)) as first_writer:
-            found = itertools.chain.from_iterable(run(groups, total=len(groups), chunk_size=2))
-            for number, states_SD in enumerate(found):
-                first_writer.write(f"{number:09d}", states_SD)
+        with FeatureWriter(Path(unsorted)) as writer:
+            for number, states_SD in enumerate(itertools.chain.from_iterable(found)):
+                writer.write(f"{number:09d}", states_SD)
         reader = FeatureReader(unsorted)
-        for key, number in zip(ids, np.argsort(order), strict=True):
-            writer.write(key, reader[f"{number:09d}"])
+        for number in np.argsort(order):
+            yield reader[f"{number:09d}"]
 
 
 @functools.cache
