@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import soundfile
 
 from atat import noise_curve
 from atat.config.schema import FeaturesConfig
@@ -69,12 +68,23 @@ def test_what_cannot_be_read_is_said_and_left_out(command, toy_experiment, toy_d
     assert (clean["runs"]["test"]["k"], clean["runs"]["test"]["n"]) == (2, 3)
 
 
-def test_a_noise_file_that_cannot_be_used_is_no_mistake_of_the_model(curve, tmp_path):
+def test_a_noise_file_that_cannot_be_used_is_no_mistake_of_the_model(toy_data):
+    wavs = dict(kaldi_dir.read(toy_data[0] / "test").wav_scp)
+    drawn = []
+
+    def make(draw: np.random.Generator, num: int) -> np.ndarray:
+        drawn.append(num)
+        if len(drawn) == 2:  # others are good
+            raise ValueError("rain/broken.wav: no audio")
+        return 0.1 * draw.standard_normal(num)
+
+    with pytest.raises(ValueError, match=r"^rain/broken\.wav"):
+        heard(wavs, "rain", 40.0, FeaturesConfig(), make, 1)
+
+
+def test_noise_that_cannot_be_used_is_one_line_and_nothing_is_written(curve, tmp_path):
     (tmp_path / "rain").mkdir()
-    for number in range(2):
-        (tmp_path / "rain" / f"broken{number}.wav").write_bytes(b"not audio")
-        noise = 0.1 * np.random.default_rng(number).standard_normal(16000)
-        soundfile.write(tmp_path / "rain" / f"good{number}.wav", noise, 16000)
+    (tmp_path / "rain" / "broken.wav").write_bytes(b"not audio")
     exp, code, _, err = curve("--noise", tmp_path / "rain", "--snr", "40", "--run", "test")
     (line,) = err.splitlines()
     assert code == 2 and "rain/broken" in line and not (exp / "noise").exists()

@@ -277,7 +277,7 @@ def test_the_api_is_described_on_a_page_of_our_own(opened):
     page.click("text=API")
     page.wait_for_selector("h2:has-text('/v1/stream')")
     shown = page.inner_text("#routes")
-    assert "POST/v1/understand" in shown.replace(" ", "") and "nbest: integer, 1 to 32" in shown
+    assert "POST/v1/understand" in shown.replace(" ", "") and "nbest: integer, 1 to 8" in shown
     assert errors == []
 
 
