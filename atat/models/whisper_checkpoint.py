@@ -253,7 +253,7 @@ def _read_hugging_face(source: str, directory: Path | None) -> tuple[dict[str, T
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError) as e:
         raise ValueError(
-            f"model.speech_pretrained: got '{source}', expected a directory of Whisper "
+            f"weights of Whisper: got '{source}', expected a directory of Whisper "
             "(CTranslate2's or Hugging Face's), an installed package that has one, or a Hugging "
             f"Face name that has been downloaded before ({str(e).splitlines()[0]})"
         ) from e

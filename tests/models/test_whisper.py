@@ -184,6 +184,10 @@ def test_rows_of_the_embedding_go_over_by_symbol(started, checkpoint, tokenizer)
     assert 0 < start.std() < 0.2 * rows.std()  # a little noise, by the scale of the rows
     own = {tokenizer.symbols[i] for i in model.pretrained["decoder.embedding.weight"].tolist()}
     assert own >= {"<eos>", piece} and not own & {*tokenizer.tags, "<slu>", "<pad>"}
+    # What is read has the mean and scale of what is heard.
+    norm = model.text_encoder.layers.after_norm
+    assert torch.equal(norm.bias, checkpoint.weights["speech_encoder.norm.bias"])
+    assert torch.equal(norm.weight, checkpoint.weights["speech_encoder.norm.weight"])
     assert not torch.equal(row["<slu>"], row["<nlu>"])  # they start alike, but for some noise
     assert not torch.equal(row["Order("], row[")Order"])
     torch.testing.assert_close(row["<slu>"], row["<nlu>"], atol=0.2, rtol=0)
