@@ -167,13 +167,7 @@ class Tokenizer:
         Raises:
             ValueError: there are no words.
         """
-        tags: set[str] = set()
-        words: set[str] = set()
-        for sequence in sequences:
-            tags.update(target_sequence.tags(sequence))
-            words.update(target_sequence.words(sequence).split())
-        if not words:
-            raise ValueError("no words to cut into pieces: the training splits hold no text")
+        tags, words = _tags_and_words(sequences)
         return cls(tags, bpe_pieces.word_model(words, vocabulary))
 
     def with_tags(self, sequences: Iterable[str]) -> "Tokenizer":
@@ -182,13 +176,7 @@ class Tokenizer:
         Raises:
             ValueError: there are no words in them.
         """
-        tags: set[str] = set()
-        some = False
-        for sequence in sequences:
-            tags.update(target_sequence.tags(sequence))
-            some = some or bool(target_sequence.words(sequence))
-        if not some:
-            raise ValueError("no words to encode: the training splits hold no text")
+        tags, _ = _tags_and_words(sequences)
         return Tokenizer(tags, self._word_model)
 
     @classmethod
@@ -275,6 +263,18 @@ class Tokenizer:
         return [
             self._ids.get(piece, self.unk) for piece in self._pieces.encode(token, out_type=str)
         ]
+
+
+def _tags_and_words(sequences: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Each once; ValueError where there are no words."""
+    tags: set[str] = set()
+    words: set[str] = set()
+    for sequence in sequences:
+        tags.update(target_sequence.tags(sequence))
+        words.update(target_sequence.words(sequence).split())
+    if not words:
+        raise ValueError("no words to encode: the training splits hold no text")
+    return tags, words
 
 
 def _again(directory: Path) -> str:
