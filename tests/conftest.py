@@ -119,6 +119,8 @@ def overfit(settings, tokenizer, wavs):
     model.set_cmvn(np.concatenate(feats).mean(0), np.concatenate(feats).std(0))
     targets = [tokenizer.encode(s) for s in SEQUENCES]
     words = [tokenizer.encode(target_sequence.words(s)) for s in SEQUENCES]
+    if settings.model.transcript_first:
+        targets = [w + t for w, t in zip(words, targets, strict=True)]
     batch = {}
     for name, rows in {
         "speech": feats,

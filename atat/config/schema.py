@@ -149,9 +149,7 @@ class ModelConfig:
     num_heads: int = setting(4, "of attention; paper", up_to(1024))
     dropout: float = setting(0.1, "probability; paper", BELOW_1)
     front: str = setting(
-        "stride",
-        "stride: convolutions skip; max: max-pooling (paper)",
-        one_of("max", "stride"),
+        "stride", "stride: convolutions skip; max: max-pooling (paper)", one_of("max", "stride")
     )
     front_channels: int = setting(16, "of the two 2-D convolutions; paper: 256", up_to(4096))
     subsampling: int = setting(8, "input frames an encoder frame: 4 (paper) or 8", one_of(4, 8))
@@ -223,6 +221,11 @@ class ModelConfig:
         "semantics of speech and of text start with one task token, <slu>, so that a domain that "
         "was only read is no other task when it is heard; paper: false",
     )
+    transcript_first: bool = setting(
+        False,
+        "the decoder writes what is said before its semantics, `turn it on turnOn( ... )turnOn`, "
+        "which then follow from written words, heard or read; needs ctc_weight 0; paper: false",
+    )
 
 
 @dataclass
@@ -231,10 +234,7 @@ class AugmentConfig:
 
     enabled: bool = setting(True, "whether anything below is done")
     low_strength_fraction: float = setting(
-        0.15,
-        "of the steps, at first, with lower augmentation strength",
-        SHARE,
-        was="mild_fraction",
+        0.15, "of the steps, at first, with lower strength", SHARE, was="mild_fraction"
     )
     tempo: list[float] = setting([0.7, 1.1], "factor of speaking rate", RANGE_ABOVE_0)
     time_warp: float = setting(

@@ -135,7 +135,8 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
         if not found:
             examined.append(Examined([], None, {}))
             continue
-        best, num_tokens = found[0], len(found[0].tokens) + 1
+        best = found[0]
+        num_tokens = len(best.transcript) + len(best.tokens) + 1
         readings = [
             read(tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS) for h in found
         ]

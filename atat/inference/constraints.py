@@ -261,6 +261,42 @@ class Table:
         return np.where(self._key[arc_N] == key_N, self._target[arc_N], DEAD)
 
 
+class AfterTranscript:
+    """Accepts any words, then what another acceptor does, which begins with a tag
+    (`model.transcript_first`)."""
+
+    start = -2  # no state of the other
+
+    def __init__(self, semantics: Acceptor, tokenizer: Tokenizer) -> None:
+        """
+        Args:
+            semantics: the other.
+            tokenizer: has the words.
+        """
+        self._semantics = semantics
+        self._is_word_V = np.zeros(len(tokenizer), bool)
+        self._is_word_V[_word_ids(tokenizer)] = True
+
+    def allowed(self, state_N: np.ndarray, room: int = ANY_ROOM) -> np.ndarray:
+        """As `Acceptor.allowed`."""
+        before_N = state_N == self.start
+        inner_N = np.where(before_N, self._semantics.start, state_N)
+        allowed_NV = self._semantics.allowed(inner_N, room)
+        if before_N.any():
+            # A word more, if the semantics still fit behind it.
+            begin_N = np.array([self._semantics.start])
+            if room > 0 and self._semantics.allowed(begin_N, room - 1).any():
+                allowed_NV[before_N] |= self._is_word_V
+        return allowed_NV
+
+    def advance(self, state_N: np.ndarray, token_N: np.ndarray) -> np.ndarray:
+        """As `Acceptor.advance`."""
+        before_N = state_N == self.start
+        inner_N = np.where(before_N, self._semantics.start, state_N)
+        next_N = self._semantics.advance(inner_N, token_N)
+        return np.where(before_N & self._is_word_V[token_N], self.start, next_N)
+
+
 class WellFormed:
     """Accepts every target sequence with one root and matching tags that stand where they may,
     whatever the words.

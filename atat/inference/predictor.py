@@ -27,7 +27,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference import confidence, constraints, recorded_audio, threads
-from atat.inference.beam_search import Hypothesis, search
+from atat.inference.beam_search import MAX_LENGTH, Hypothesis, search, without_transcripts
 from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, encoder_frames, search_batches, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
@@ -97,8 +97,7 @@ class SpeechToSemantics(HubModel):
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what is made again when it is needed."""
         made_again = {"typed", "_encode_text"}
-        state = {k: v for k, v in self.__dict__.items() if k not in made_again}
-        return state | {"_acceptors": {}}
+        return {k: v for k, v in self.__dict__.items() if k not in made_again} | {"_acceptors": {}}
 
     @classmethod
     def load(
@@ -192,7 +191,6 @@ class SpeechToSemantics(HubModel):
         Raises:
             ValueError, OSError: a single input, or an option, that cannot be used, by name.
         """
-
         return one_or_several(
             source,
             text,
@@ -410,6 +408,10 @@ class SpeechToSemantics(HubModel):
             accepted: of constrained decoding, instead of the constraint of the options.
         """
         tokenizer = self.tokenizer
+        two_parts = self.settings.model.transcript_first and options.task in TAGGED_TASKS
+        acceptor = accepted or self._acceptor(options)
+        if two_parts and acceptor is not None:
+            acceptor = constraints.AfterTranscript(acceptor, tokenizer)
         banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
         if options.task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
             banned |= set(tokenizer.tag_ids)
@@ -418,7 +420,7 @@ class SpeechToSemantics(HubModel):
         memory_mask_BT = mask_BT
         if ctc_BTV is not None and options.task in self.network.ctc_tasks:
             memory_BTD, memory_mask_BT = self.network.encode_posteriors(ctc_BTV, mask_BT)
-        return search(
+        found = search(
             self.network.decoder,
             memory_BTD,
             memory_mask_BT,
@@ -426,9 +428,9 @@ class SpeechToSemantics(HubModel):
             eos=tokenizer.eos,
             beam=options.beam,
             nbest=options.nbest,
-            max_length=options.max_length,
+            max_length=min((1 + two_parts) * options.max_length, MAX_LENGTH),
             banned=banned,
-            acceptor=accepted or self._acceptor(options),
+            acceptor=acceptor,
             ctc_log_probs_BTV=ctc_BTV,
             ctc_mask_BT=mask_BT,
             ctc_weight=options.ctc_weight,
@@ -436,6 +438,7 @@ class SpeechToSemantics(HubModel):
             blank=tokenizer.blank,
             length_bonus=options.length_bonus,
         )
+        return [without_transcripts(f, tokenizer.tag_ids) for f in found] if two_parts else found
 
     def _acceptor(self, options: SearchOptions) -> constraints.Acceptor | None:
         """The acceptor of a constraint; made once."""

@@ -128,6 +128,11 @@ def _check(model: SpeechToSemantics, directory: Path) -> None:
             f"{directory}: speech is understood by CTC's posteriors (model.ctc_to_text_share: 1), "
             "which the page cannot do; `atat.serve` can"
         )
+    if model.settings.model.transcript_first:
+        raise ValueError(
+            f"{directory}: writes what is said before its semantics (model.transcript_first), "
+            "which the page cannot do; `atat.serve` can"
+        )
     for name in NETWORKS:
         if not (directory / name).is_file():
             raise ValueError(

@@ -39,7 +39,7 @@ class MixedBatchSampler:
             self.speech_frames *= whisper.FRAMES_PER_STATE
         rows = [self._num_rows(part) for part in examples.speech]
         self.speech_rows = np.concatenate([nothing, *rows])
-        tokens = [part.targets.lengths_N for part in examples.text]
+        tokens = [part.lengths_U for part in examples.text]
         self.text_tokens = np.concatenate([nothing, *tokens])
         # Steps before each pass, as far as it is known: a pass need not be planned to be left out.
         self._before: dict[str, list[int]] = {"speech": [0], "text": [0]}

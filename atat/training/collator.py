@@ -102,7 +102,7 @@ class Collator:
                 ids.append(row.part.ids[row.u])
                 for task in row.tasks:
                     token = self.tokenizer.task_ids[task]
-                    targets.append((number, token, row.part.targets[task][row.u]))
+                    targets.append((number, token, row.part.target(task, row.u)))
             place = (0, 1) if is_filler else (begin, end)
             batch |= self._speech_tensors(step, progress, rows, *place)
             batch["words"], batch["words_lengths"] = _pad(
@@ -118,7 +118,7 @@ class Collator:
                 ids.append(part.ids[u])
                 sources.append(self._read(part.sources[u], step, part.ids[u]))
                 if own_text:
-                    targets.append((number, self.tokenizer.task_ids["nlu"], part.targets[u]))
+                    targets.append((number, self.tokenizer.task_ids["nlu"], part.target(u)))
             batch["text"], batch["text_lengths"] = _pad(sources, self.tokenizer.pad)
         batch["target"], batch["target_lengths"] = _pad(
             [t for *_, t in targets], self.tokenizer.pad

@@ -227,6 +227,7 @@ class AtatTask(AbsTask):
             settings.features.allow_drops,
             settings.augment.copies if training else 0,
             settings.train.ctm,
+            settings.model.transcript_first,
         )
         world = cls.trainer.world
         place = "together" if cls.trainer.sync_every is None else "apart"

@@ -13,7 +13,7 @@ from torch import Tensor
 from atat.common.ragged import Names, Ragged, Selection
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
-from atat.config.tasks import SPEECH_TASKS, TEXT_TASKS
+from atat.config.tasks import SPEECH_TASKS, TAGGED_TASKS, TEXT_TASKS
 from atat.data import audio_segment, ctm, kaldi_dir
 from atat.data.feature_archive import FeatureReader
 from atat.data.tokenizer import Tokenizer
@@ -31,11 +31,12 @@ TextTokenizer = Callable[[str], list[int]]
 class SpeechPart:
     """The spoken utterances of one split, with the targets of each task.
 
-    `targets[task]` has one entry an utterance, empty where it is not to be trained on the task.
-    `heard` are the token ids of its text, `understood` of the words in its semantics, both empty
-    where it has none. `copies` read the states of augmented versions (`frozen_states.copy_of`), in
-    training alone. For MLM, `wavs` are the audio files and `ticks`
-    (atat/training/word_masking.py) say where the words are.
+    `targets[task]` has one entry an utterance, empty where it is not to be trained on the task; of
+    semantics without the transcript that `transcript_first` puts before them (`target`). `heard`
+    are the token ids of its text, `understood` of the words in its semantics, both empty where it
+    has none. `copies` read the states of augmented versions (`frozen_states.copy_of`), in training
+    alone. For MLM, `wavs` are the audio files and `ticks` (atat/training/word_masking.py) say where
+    the words are.
     """
 
     ids: Names
@@ -47,10 +48,18 @@ class SpeechPart:
     wavs: list[str]
     ticks: Ragged
     copies: list[FeatureReader] = field(default_factory=list)
+    transcript_first: bool = False
 
     def tasks_of(self, u: int) -> list[str]:
         """Those that an utterance has a target of."""
         return [task for task, sequences in self.targets.items() if len(sequences[u])]
+
+    def target(self, task: str, u: int) -> np.ndarray:
+        """What the decoder is to write of an utterance for a task that it serves."""
+        target_L = self.targets[task][u]
+        if self.transcript_first and task in TAGGED_TASKS:
+            return np.concatenate([self.words(u), target_L])
+        return target_L
 
     def words(self, u: int) -> np.ndarray:
         """What CTC hears in an utterance: its text, whatever its tasks are (semantics may have
@@ -66,11 +75,26 @@ class SpeechPart:
 
 @dataclass
 class TextPart:
-    """Written sentences: source tokens and the targets of NLU."""
+    """Written sentences: source tokens and the targets of NLU, before which `transcripts` stand
+    where there are some (`model.transcript_first`)."""
 
     ids: Names
     sources: Ragged | Selection
     targets: Selection
+    transcripts: Selection | None = None
+
+    def target(self, u: int) -> np.ndarray:
+        """What the decoder is to write of a sentence."""
+        if self.transcripts is None:
+            return self.targets[u]
+        return np.concatenate([self.transcripts[u], self.targets[u]])
+
+    @property
+    def lengths_U(self) -> np.ndarray:
+        """Tokens of each target."""
+        if self.transcripts is None:
+            return self.targets.lengths_N
+        return self.transcripts.lengths_N + self.targets.lengths_N
 
 
 def fraction_of(num: int, fraction: float, seed: int) -> np.ndarray:
@@ -92,6 +116,7 @@ class TrainingData:
         allow_drops: go on when more than 1 % of a split's utterances have no alignment for MLM.
         num_copies: how many augmented versions of the speech to read too.
         ctm_dir: `train.ctm`.
+        transcript_first: `model.transcript_first`.
 
     Attributes:
         notes: what was left out, a sentence each.
@@ -113,6 +138,7 @@ class TrainingData:
         allow_drops: bool = False,
         num_copies: int = 0,
         ctm_dir: str | None = None,
+        transcript_first: bool = False,
     ) -> None:
         _check_tasks(sources, {*SPEECH_TASKS, *TEXT_TASKS})
         self._data, self._dump = data, dump
@@ -127,10 +153,15 @@ class TrainingData:
             if any(wanted[task].any() for task in SPEECH_TASKS):
                 part = self._spoken(split, encoded, wanted, repeat, allow_drops, ctm_dir)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
+                part.transcript_first = transcript_first
                 self.speech.append(part)
             if wanted["nlu"].any():
                 other = text_tokenizer if text_tokenizer != tokenizer.encode else None
-                self.text.append(self._written(split, encoded, wanted["nlu"], repeat, other))
+                written = self._written(split, encoded, wanted["nlu"], repeat, other)
+                if transcript_first:
+                    assert encoded.text is not None  # `_written` has looked
+                    written.transcripts = Selection(encoded.text, written.targets.rows_N)
+                self.text.append(written)
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.speech_index = _index_of(self.speech)
         self.text_index = _index_of(self.text)

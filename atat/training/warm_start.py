@@ -45,7 +45,10 @@ MAY_DIFFER = (
 # No reason to refuse, since training adapts to it, but worth a line: which part of a recording is
 # heard and how loud it is, and by which way the decoder gets words.
 HEARING = ("features.trim_db", "features.level_db")
-READING = ("model.token_residual", "model.ctc_to_text_share", "model.shared_semantics_token")
+READING = (
+    *("model.token_residual", "model.ctc_to_text_share", "model.shared_semantics_token"),
+    "model.transcript_first",
+)
 
 
 @dataclass
@@ -77,11 +80,13 @@ class Start:
                 state[name][self.rows_K] = values.to(state[name])
             else:
                 state[name].copy_(values)
-        model.pretrained |= {
-            name: self.rows_K if name in BY_SYMBOL else None
-            for name, _ in model.named_parameters()
-            if name in self.weights
-        }
+        for name, _ in model.named_parameters():
+            if name in self.weights:
+                rows_K = self.rows_K if name in BY_SYMBOL else None
+                earlier = model.pretrained.get(name)  # rows of Whisper's, where it has others
+                if rows_K is not None and earlier is not None:
+                    rows_K = torch.cat([earlier, rows_K]).unique()
+                model.pretrained[name] = rows_K
 
     def summary(self) -> dict[str, object]:
         """For `env.json`; another model in the same directory has another digest."""

@@ -199,6 +199,38 @@ def test_a_split_can_be_met_more_often(made):
         examples(made, Source("train", ["asr"]), Source("train", ["slu"], repeat=2))
 
 
+def test_semantics_may_follow_what_is_said(made):
+    data, tokenizer = made
+    e = TrainingData([BOTH, TEXT], data, data, tokenizer, transcript_first=True)
+    b = Batches(e, Config(), tokenizer, training=False)
+    _, batch = b.collate(0, [0], [0])
+    targets = [
+        tokenizer.decode(row[:length].tolist())
+        for row, length in zip(batch["target"], batch["target_lengths"], strict=True)
+    ]
+    tasks = [tokenizer.symbols[t] for t in batch["target_task"].tolist()]
+    found = dict(zip(tasks, targets, strict=True))
+    words = found["<asr>"]
+    assert "(" not in words
+    assert found["<slu>"] == f"{words} turnOff( the room( kitchen )room light )turnOff"
+    assert found["<nlu>"] == found["<slu>"]
+    (text,) = e.text
+    assert text.lengths_U.tolist() == [len(text.target(u)) for u in range(NUM)]
+    assert tokenizer.decode(batch["text"][0].tolist()) == words  # what is read has no tree
+
+
+def test_a_transcript_is_of_what_is_heard_not_of_how_values_are_written(tmp_path):
+    data, dump = toy.write(tmp_path, ["set( to time( 7 seven )time )set"])
+    split = kaldi_dir.read(data / "train")
+    split.text = dict.fromkeys(split.ids, "to seven seven")
+    kaldi_dir.write(data / "train", split)
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    sources = [Source("train", ["slu"])]
+    (part,) = TrainingData(sources, data, dump, tokenizer, transcript_first=True).speech
+    target = tokenizer.decode(part.target("slu", 0).tolist())
+    assert target == "to seven seven set( to time( 7 seven )time )set"
+
+
 def test_intents_can_be_kept_from_a_task(made):
     e = examples(
         made, Source("train", ["asr"]), Source("train", ["slu"], exclude_intents=["turnOn"])

@@ -135,6 +135,17 @@ def test_a_shared_token_was_trained_by_text_alone(tmp_path):
     assert start.new_symbols == ["<asr>", "<mlm>", "<nlu>"]
 
 
+def test_rows_that_whisper_has_given_before_stay_slow(tmp_path):
+    exp = experiment(tmp_path / "exp", settings(sources=[Source("train", ["asr", "slu"])]))
+    start, model, _ = started(asking(exp), NEW)
+    name, own = "decoder.embedding.weight", start.rows_K.tolist()
+    other = next(row for row in range(len(NEW)) if row not in own)
+    model.pretrained = {name: torch.tensor([other, own[0]]), "decoder.output_bias": None}
+    start.fill(model)
+    assert model.pretrained[name].tolist() == sorted([*own, other])
+    assert model.pretrained["speech_encoder.layers.after_norm.weight"] is None
+
+
 @pytest.mark.parametrize(
     ("parts", "prefixes"),
     [

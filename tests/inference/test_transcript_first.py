@@ -1,0 +1,116 @@
+"""A model that writes what is said, then what it means (`model.transcript_first`)."""
+
+from dataclasses import replace
+
+import pytest
+
+from atat import SpeechToSemantics
+from atat.config import config_file
+from atat.data.tokenizer import Tokenizer
+from atat.deployment.export import export
+from atat.inference import confidence, constraints
+from atat.inference.beam_search import Hypothesis, without_transcripts
+from atat.models import checkpoint
+from atat.models.espnet_model import build
+from atat.serving import static_site
+from tests.conftest import GRAMMAR, SEQUENCES, overfit, toy_settings
+
+
+def settings_of():
+    settings = toy_settings()
+    settings.model.transcript_first = True
+    settings.model.ctc_weight, settings.model.token_residual = 0.0, False
+    return settings
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory, toy_wavs):
+    """As `toy_experiment`, of the same four sounds."""
+    exp = tmp_path_factory.mktemp("transcript") / "exp"
+    settings, tokenizer = settings_of(), Tokenizer.train(SEQUENCES, vocab_size=60)
+    config_file.save(settings, exp / "config.yaml")
+    tokenizer.save(exp / "tokenizer")
+    (exp / "grammar.yaml").write_text(GRAMMAR)
+    model = overfit(settings, tokenizer, list(toy_wavs.values()))
+    checkpoint.write(model.state_dict(), settings.model, tokenizer, exp)
+    return exp
+
+
+@pytest.fixture(scope="module")
+def model(experiment):
+    return SpeechToSemantics.load(experiment)
+
+
+@pytest.mark.parametrize("constraint", ["none", "well_formed", "grammar"])
+def test_the_semantics_are_what_is_given_back(model, toy_wavs, constraint):
+    beam = 1 if constraint == "none" else 3  # what is free rambles, with so little training
+    results = model(list(toy_wavs.values()), constraint=constraint, beam=beam)
+    assert [r.semantics for r in results] == SEQUENCES
+    read = model.search_texts(
+        [model.tokenizer.decode(transcript_of(model, path)) for path in toy_wavs.values()],
+        model.options("nlu", constraint=constraint, beam=beam),
+    )
+    assert [model.tokenizer.decode(found[0].tokens) for found in read] == SEQUENCES
+
+
+def transcript_of(model, path):
+    feats = model.extract_features(path).feats_TF
+    ((best, *_),) = model.search_features([feats], model.options("slu"))
+    return best.transcript
+
+
+def test_what_was_said_is_kept_beside_them_and_words_alone_have_no_second_part(model, toy_wavs):
+    for path in toy_wavs.values():
+        words = model(path, task="asr")
+        assert model.tokenizer.decode(transcript_of(model, path)) == words.semantics
+
+
+def test_the_longest_output_is_that_of_the_semantics(model, toy_wavs):
+    path = toy_wavs["anna-1"]
+    length = len(model.tokenizer.encode(SEQUENCES[1]))
+    assert model(path, max_length=length).semantics == SEQUENCES[1]
+
+
+def test_another_acceptor_begins_behind_the_transcript_too(model, toy_wavs):
+    accepted = constraints.from_sequences([SEQUENCES[3]], model.tokenizer)
+    encoded = model.encode_features([model.extract_features(toy_wavs["anna-0"]).feats_TF])
+    (found,) = model.search_encoded(*encoded, model.options("slu"), accepted)
+    assert model.tokenizer.decode(found[0].tokens) == SEQUENCES[3]
+
+
+def test_semantics_of_two_transcripts_are_one_result():
+    one, two = Hypothesis((5, 1, 6, 2), -1.0), Hypothesis((7, 1, 6, 2), -2.0)
+    other, nothing = Hypothesis((7, 3), -3.0), Hypothesis((7, 8), -4.0)
+    assert without_transcripts([one, two, other, nothing], {1, 2, 3}) == [
+        Hypothesis((1, 6, 2), -1.0, (5,)),
+        Hypothesis((3,), -3.0, (7,)),
+        nothing,
+    ]
+
+
+def test_its_cost_is_a_token_of_both_parts(model, toy_wavs):
+    feats = [model.extract_features(toy_wavs["anna-2"]).feats_TF]
+    options = replace(model.options("slu"), constraint="none")
+    (examined,) = confidence.examine(model, feats, options)
+    best = examined.hypotheses[0]
+    assert best.transcript
+    cost = -best.score / (len(best.transcript) + len(best.tokens) + 1)
+    assert examined.measures.cost == pytest.approx(confidence.log_cost(cost))
+
+
+def test_exported_it_gives_the_same(experiment, model, toy_wavs, tmp_path):
+    export(experiment, tmp_path / "out", "float32")
+    exported = SpeechToSemantics.load(tmp_path / "out")
+    for path in toy_wavs.values():
+        ours, theirs = model(path, nbest=3), exported(path, nbest=3)
+        assert [r.semantics for r in theirs.nbest] == [r.semantics for r in ours.nbest]
+        assert theirs.score == pytest.approx(ours.score, abs=1e-3)
+    with pytest.raises(ValueError, match=r"writes what is said before its semantics"):
+        static_site.write(tmp_path / "out", tmp_path / "site", tmp_path)
+
+
+def test_words_that_are_heard_once_are_not_scored_twice():
+    settings = settings_of()
+    settings.model.ctc_weight = 1.0
+    with pytest.raises(ValueError, match=r"model\.ctc_weight: got 1\.0 with transcript_first"):
+        build(settings, Tokenizer.train(SEQUENCES, vocab_size=60))
