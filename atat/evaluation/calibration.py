@@ -29,7 +29,7 @@ from atat.training.adaptation import check_recordings
 
 if TYPE_CHECKING:
     from atat.inference.confidence import Confidence
-    from atat.inference.options import SearchOptions
+    from atat.inference.search_options import SearchOptions
 
 ROOT = config_file.ROOT
 NEAR_REFUSED = 0.95  # of near misses, where that costs little

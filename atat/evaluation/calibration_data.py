@@ -22,8 +22,8 @@ from atat.synthesis import negatives
 
 if TYPE_CHECKING:
     from atat.inference.confidence import Examined, Measures
-    from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.search_options import SearchOptions
 
 # Near misses to make (half of them are fitted on): so many for an hour of other negatives, at most.
 NEAR_PER_HOUR, MAX_NEAR = 150, 300

@@ -18,7 +18,7 @@ from atat.evaluation import metrics
 from atat.evaluation.scoring import percent
 from atat.inference.decode_inputs import Inputs
 from atat.inference.decode_runs import decoded
-from atat.inference.options import SearchOptions
+from atat.inference.search_options import SearchOptions
 from atat.semantics.target_sequence import Frame
 from atat.synthesis import noise
 

@@ -18,7 +18,7 @@ from itertools import cycle, islice, zip_longest
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from atat.grammar.equal_shares import level, share_out, weights_by_values
+from atat.grammar.apportionment import level, share_out, weights_by_values
 from atat.grammar.expressions import Choice, Expression, Phrase, Slot, Word
 from atat.grammar.grammar import Grammar, slots_of
 

@@ -23,8 +23,8 @@ from atat.data.tokenizer import Tokenizer
 from atat.inference.beam_search import CTC_FLOOR, Hypothesis
 from atat.inference.ctc_prefix_score import log_likelihood
 from atat.inference.network import Encoded
-from atat.inference.options import SearchOptions
 from atat.inference.result import About, Reading, read, score_of
+from atat.inference.search_options import SearchOptions
 from atat.models import checkpoint
 from atat.models.experiment_files import CONFIDENCE
 

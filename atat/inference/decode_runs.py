@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from atat.inference.beam_search import Hypothesis
-    from atat.inference.options import SearchOptions
     from atat.inference.predictor import SpeechToSemantics
+    from atat.inference.search_options import SearchOptions
 
 # The n best of a batch's utterances, their confidences or None, and CPU seconds.
 Found = tuple[list[list["Hypothesis"]], list[float | None], float]

@@ -17,7 +17,7 @@ from atat.inference.hypotheses import Line
 from atat.models import checkpoint
 
 if TYPE_CHECKING:
-    from atat.inference.options import SearchOptions
+    from atat.inference.search_options import SearchOptions
 
 
 class DecodedShares:

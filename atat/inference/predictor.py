@@ -32,9 +32,9 @@ from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, encoder_frames, search_batches, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
 from atat.inference.one_or_several import one_or_several
-from atat.inference.options import SearchOptions, of_call
 from atat.inference.recorded_audio import Recording
 from atat.inference.result import About, Result
+from atat.inference.search_options import SearchOptions, of_call
 from atat.inference.search_results import best_first, result_of
 from atat.inference.typed_text import NBEST, TypedText, said
 from atat.models import exported_model

@@ -8,8 +8,8 @@ from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.inference import confidence
 from atat.inference.beam_search import Hypothesis
-from atat.inference.options import SearchOptions
 from atat.inference.result import About, Reading, Result, read
+from atat.inference.search_options import SearchOptions
 from atat.inference.typed_text import as_written
 
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException  # and that o
 
 from atat.common import cli
 from atat.config.tasks import Constraint, Task
-from atat.inference.options import RIVALS, did_you_mean
+from atat.inference.search_options import RIVALS, did_you_mean
 from atat.serving import api_description, request_body, service_metrics, stream_socket, web_page
 from atat.serving.api_description import MAX_CHARACTERS, MAX_TEXTS
 from atat.serving.example_sentences import ExampleSentences

@@ -6,7 +6,7 @@ import numpy as np
 
 from atat.grammar.grammar import Grammar
 from atat.inference.beam_search import Hypothesis
-from atat.inference.options import SearchOptions
+from atat.inference.search_options import SearchOptions
 from atat.inference.search_results import result_of
 from atat.semantics.text_normalization import normalize
 
