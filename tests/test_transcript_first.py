@@ -1,18 +1,23 @@
 """A model that writes what is said, then what it means (`model.transcript_first`)."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from atat import SpeechToSemantics
-from atat.config import config_file
+from atat.config import config_file, validation
+from atat.config.schema import Source
 from atat.data.tokenizer import Tokenizer
 from atat.deployment.export import export
-from atat.inference import confidence, constraints
-from atat.inference.beam_search import Hypothesis, without_transcripts
+from atat.inference import confidence, constraints, decode_inputs, decode_runs, transcripts
+from atat.inference.beam_search import Hypothesis
 from atat.models import checkpoint
-from atat.models.espnet_model import build
+from atat.semantics import target_sequence
 from atat.serving import static_site
+from atat.training.training_data import TrainingData
+from tests import toy
 from tests.conftest import GRAMMAR, SEQUENCES, overfit, toy_settings
 
 
@@ -81,7 +86,7 @@ def test_another_acceptor_begins_behind_the_transcript_too(model, toy_wavs):
 def test_semantics_of_two_transcripts_are_one_result():
     one, two = Hypothesis((5, 1, 6, 2), -1.0), Hypothesis((7, 1, 6, 2), -2.0)
     other, nothing = Hypothesis((7, 3), -3.0), Hypothesis((7, 8), -4.0)
-    assert without_transcripts([one, two, other, nothing], {1, 2, 3}) == [
+    assert transcripts.taken_off([one, two, other, nothing], {1, 2, 3}) == [
         Hypothesis((1, 6, 2), -1.0, (5,)),
         Hypothesis((3,), -3.0, (7,)),
         nothing,
@@ -111,6 +116,56 @@ def test_exported_it_gives_the_same(experiment, model, toy_wavs, tmp_path):
 
 def test_words_that_are_heard_once_are_not_scored_twice():
     settings = settings_of()
+    validation.check(settings)
     settings.model.ctc_weight = 1.0
-    with pytest.raises(ValueError, match=r"model\.ctc_weight: got 1\.0 with transcript_first"):
-        build(settings, Tokenizer.train(SEQUENCES, vocab_size=60))
+    with pytest.raises(ValueError, match=r"model\.ctc_weight: got 1\.0, expected 0 with model\.tr"):
+        validation.check(settings)
+
+
+def test_words_are_the_transcript_where_asr_was_not_taught(experiment, toy_wavs):
+    untaught = SpeechToSemantics.load(experiment)
+    untaught.settings.train.sources = [Source("train", ["slu"])]
+    path = toy_wavs["anna-1"]
+    for constraint in ("none", "well_formed"):
+        words = untaught(path, task="asr", constraint=constraint, beam=1)
+        assert words.semantics == untaught.tokenizer.decode(transcript_of(untaught, path))
+    assert words.intent is None and words.score == untaught(path, beam=1).score
+    # Where it was, by its own token: without that, another answer.
+    untaught.settings.train.sources = [Source("train", ["slu", "asr"])]
+    token = untaught.tokenizer.task_ids["asr"]
+    with torch.no_grad():
+        untaught.model.decoder.embedding.weight[token].zero_()
+    assert untaught(path, task="asr", beam=1).score != words.score
+
+
+def test_what_is_said_stands_in_the_lines_of_a_run(experiment, model, toy_data, tmp_path):
+    run, options = model.settings.decode.runs["test"], model.options("slu")
+    inputs = decode_inputs.open_inputs(run, *toy_data, experiment)
+    decode_runs.decode_run(model, "test", run, options, inputs, tmp_path / "decode_test")
+    lines = map(json.loads, (tmp_path / "decode_test" / "hyp.jsonl").read_text().splitlines())
+    found = {line["hypothesis"]: line["transcript"] for line in lines}
+    assert found == {s: target_sequence.words(s) for s in SEQUENCES}
+
+
+def test_the_free_search_of_confidence_has_room_for_a_long_transcript(model, toy_wavs, monkeypatch):
+    feats = [model.extract_features(toy_wavs["anna-2"]).feats_TF]
+    asked = []
+
+    def search(self, *encoded_and_options):
+        asked.append(encoded_and_options[-1])
+        return [[Hypothesis(tuple(tag_ids[:2]), -1.0, tuple(range(20)))]]
+
+    tag_ids = sorted(model.tokenizer.tag_ids)
+    monkeypatch.setattr(SpeechToSemantics, "search_encoded", search)
+    confidence.examine(model, feats, model.options("slu"))
+    assert 2 * asked[1].max_length >= 20 + 2 + confidence.FREE_ROOM
+
+
+def test_a_split_without_words_cannot_teach_it(tmp_path):
+    data, dump = toy.write(tmp_path, ["go( to( rome )to )go"])
+    (data / "train" / "text").unlink()
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    sources = [Source("train", ["slu"])]
+    assert len(TrainingData(sources, data, dump, tokenizer).speech) == 1
+    with pytest.raises(ValueError, match=r"transcript_first: it has no text of what is said"):
+        TrainingData(sources, data, dump, tokenizer, transcript_first=True)

@@ -315,9 +315,8 @@ class TrainConfig:
         "[[steps, factor], ...] of the rate of what init_from or speech_pretrained gave; paper: "
         "[[500, 0], [100, 0.2], [100, 0.5], [100, 0.7]]",
     )
-    mlm_share: float = setting(
-        0.15, "of the words whose audio is masked for the task mlm; paper", SHARE_ABOVE_0
-    )
+    whisper_factor: float = setting(1.0, "of the rate of what speech_pretrained gave", ABOVE_0)
+    mlm_share: float = setting(0.15, "of the words that the task mlm masks; paper", SHARE_ABOVE_0)
     mlm_fill: str = setting(
         "zero",
         "what stands in their place: zero, or noise (white, as loud)",

@@ -116,6 +116,11 @@ CONDITIONS = (
         "there is no train.init_from or model.speech_pretrained",
     ),
     Condition(
+        ("train.whisper_factor",),
+        lambda c: c.model.speech_pretrained is not None,
+        "there is no model.speech_pretrained",
+    ),
+    Condition(
         ("train.learning_rate", "train.warmup_fraction", "train.weight_decay"),
         lambda c: c.train.schedule == "cosine",
         "train.schedule is {c.train.schedule}",

@@ -59,6 +59,12 @@ def _check_together(settings: Config) -> None:
         "0 with a pretrained text encoder, whose tokens are not CTC's",
     )
     expect(
+        m.ctc_weight == 0 or not m.transcript_first,
+        "model.ctc_weight",
+        m.ctc_weight,
+        "0 with model.transcript_first: words that are heard once are written twice",
+    )
+    expect(
         t.num_epochs <= t.num_steps,
         "train.num_epochs",
         t.num_epochs,

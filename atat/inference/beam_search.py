@@ -11,7 +11,7 @@ utterance is done when none that goes on can beat the worst of its n best.
 # M = 2 K candidates, N best finished hypotheses. An unused place among them has the score -inf.
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Protocol, Self, TypeVar
@@ -34,32 +34,13 @@ class Hypothesis:
     Attributes:
         tokens: without the task token before and the end of sequence after.
         score: log-probability of tokens and end: (1 - w) decoder + w CTC, plus the length bonus.
-        transcript: what was written before the semantics (`without_transcripts`), of which the
+        transcript: what was written before the semantics (`transcripts.taken_off`), of which the
             score is too.
     """
 
     tokens: tuple[int, ...]
     score: float
     transcript: tuple[int, ...] = ()
-
-
-def without_transcripts(found: list[Hypothesis], tags: Container[int]) -> list[Hypothesis]:
-    """Hypotheses whose words before the first tag are their transcript; of those that are then
-    alike, the best. One without any tag stays as it is.
-
-    Args:
-        found: best first, of a model with `model.transcript_first`.
-        tags: ids of the tags.
-
-    >>> without_transcripts([Hypothesis((7, 1, 7), -1.0), Hypothesis((8, 1, 7), -2.0)], {1})
-    [Hypothesis(tokens=(1, 7), score=-1.0, transcript=(7,))]
-    """
-    kept: dict[tuple[int, ...], Hypothesis] = {}
-    for h in found:
-        begin = next((place for place, token in enumerate(h.tokens) if token in tags), 0)
-        tokens = h.tokens[begin:]
-        kept.setdefault(tokens, Hypothesis(tokens, h.score, h.tokens[:begin]))
-    return list(kept.values())
 
 
 class CachedState(Protocol):

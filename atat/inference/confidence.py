@@ -112,7 +112,9 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
     found_B = model.search_encoded(*encoded, replace(options, nbest=max(NBEST, options.nbest)))
     free_B = found_B
     if options.constraint != "none":
-        longest = max((len(found[0].tokens) for found in found_B if found), default=0)
+        # Of both parts the search takes twice as many (`transcripts`).
+        halves = (-(-(len(f[0].transcript) + len(f[0].tokens)) // 2) for f in found_B if f)
+        longest = max(*(len(f[0].tokens) for f in found_B if f), *halves, 0)
         unconstrained = replace(
             options,
             constraint="none",

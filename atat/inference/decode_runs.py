@@ -287,6 +287,8 @@ def _decode_all(
             if line["nbest"]:
                 best = line["nbest"][0]
                 line["hypothesis"], line["score"] = best["hypothesis"], best["score"]
+                if hypotheses[0].transcript:
+                    line["transcript"] = model.tokenizer.decode(hypotheses[0].transcript)
             else:
                 line["reason"] = f"nothing that '{options.constraint}' accepts was found"
     for i, reason in inputs.dropped.items():

@@ -22,6 +22,7 @@ class Line(TypedDict):
 
     Attributes:
         hypothesis: the best; "" where there is none, and `reason` says why.
+        transcript: what was said, where the model writes it first (`model.transcript_first`).
         confidence: 0 to 1, where it was asked for.
     """
 
@@ -30,6 +31,7 @@ class Line(TypedDict):
     hypothesis: str
     score: float | None
     nbest: list[Scored]
+    transcript: NotRequired[str]
     confidence: NotRequired[float]
     reason: NotRequired[str]
 

@@ -37,6 +37,10 @@ class Network(Protocol):
         """The tasks of speech that go by CTC's posteriors (`model.ctc_to_text_share`)."""
 
     @property
+    def max_tokens(self) -> int:
+        """Most tokens of an output: as many positions as the decoder knows, or `MAX_LENGTH`."""
+
+    @property
     def num_parameters(self) -> int:
         """Of all parts."""
 

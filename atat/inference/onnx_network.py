@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atat.inference.beam_search import MAX_LENGTH
 from atat.inference.network import Encoded, padded
 from atat.inference.onnx_graph import Graph
 from atat.models import exported_model
@@ -183,6 +184,12 @@ class OnnxNetwork:
             ValueError: always.
         """
         raise ValueError(f"{self._directory}: is exported and cannot be trained on or changed")
+
+    @property
+    def max_tokens(self) -> int:
+        """As `Network.max_tokens`."""
+        positions = self._about["max_positions"]
+        return MAX_LENGTH if positions is None else positions - 1
 
     @cached_property
     def decoder(self) -> OnnxDecoder:

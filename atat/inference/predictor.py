@@ -21,13 +21,14 @@ import numpy as np
 
 from atat.config import config_file
 from atat.config.schema import Config
-from atat.config.tasks import TAGGED_TASKS, token_of
+from atat.config.tasks import TAGGED_TASKS
 from atat.data.text_tokenization import punctuation, text_tokenizer
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference import confidence, constraints, recorded_audio, threads
-from atat.inference.beam_search import MAX_LENGTH, Hypothesis, search, without_transcripts
+from atat.inference.beam_search import Hypothesis
+from atat.inference.encoded_search import search_encoded, searched_task
 from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, encoder_frames, search_batches, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
@@ -407,38 +408,9 @@ class SpeechToSemantics(HubModel):
             options: of the search.
             accepted: of constrained decoding, instead of the constraint of the options.
         """
-        tokenizer = self.tokenizer
-        two_parts = self.settings.model.transcript_first and options.task in TAGGED_TASKS
-        acceptor = accepted or self._acceptor(options)
-        if two_parts and acceptor is not None:
-            acceptor = constraints.AfterTranscript(acceptor, tokenizer)
-        banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
-        if options.task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
-            banned |= set(tokenizer.tag_ids)
-        first = token_of(options.task, self.settings.model.shared_semantics_token)
-        first_B = np.full(len(memory_BTD), tokenizer.task_ids[first])
-        memory_mask_BT = mask_BT
-        if ctc_BTV is not None and options.task in self.network.ctc_tasks:
-            memory_BTD, memory_mask_BT = self.network.encode_posteriors(ctc_BTV, mask_BT)
-        found = search(
-            self.network.decoder,
-            memory_BTD,
-            memory_mask_BT,
-            first_B,
-            eos=tokenizer.eos,
-            beam=options.beam,
-            nbest=options.nbest,
-            max_length=min((1 + two_parts) * options.max_length, MAX_LENGTH),
-            banned=banned,
-            acceptor=acceptor,
-            ctc_log_probs_BTV=ctc_BTV,
-            ctc_mask_BT=mask_BT,
-            ctc_weight=options.ctc_weight,
-            ctc_silent_tokens=tokenizer.tag_ids,
-            blank=tokenizer.blank,
-            length_bonus=options.length_bonus,
-        )
-        return [without_transcripts(f, tokenizer.tag_ids) for f in found] if two_parts else found
+        acceptor = accepted or self._acceptor(searched_task(self.settings, options))
+        about = (self.network, self.tokenizer, self.settings)
+        return search_encoded(*about, (memory_BTD, mask_BT, ctc_BTV), options, acceptor)
 
     def _acceptor(self, options: SearchOptions) -> constraints.Acceptor | None:
         """The acceptor of a constraint; made once."""

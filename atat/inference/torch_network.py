@@ -15,6 +15,7 @@ from atat.config.schema import Config
 from atat.config.tasks import TASKS
 from atat.data.tokenizer import Tokenizer
 from atat.inference import devices
+from atat.inference.beam_search import MAX_LENGTH
 from atat.inference.network import Encoded, padded
 from atat.models.checkpoint import fill, model_path, read_weights
 from atat.models.decoder import DecoderState
@@ -92,6 +93,12 @@ class TorchNetwork:
         """As `Network.ctc_tasks`."""
         share = self.model.config.ctc_to_text_share
         return TASKS if share == 1 else ("nlu",) if share > 0 else ()
+
+    @property
+    def max_tokens(self) -> int:
+        """As `Network.max_tokens`."""
+        positions = self.model.decoder.positions
+        return MAX_LENGTH if positions is None else len(positions) - 1
 
     @property
     def num_parameters(self) -> int:

@@ -25,7 +25,7 @@ from atat.grammar.grammar import Grammar
 from atat.inference import audio_arguments, constraints
 from atat.inference.one_or_several import one_or_several
 from atat.inference.result import Reading, Result, read
-from atat.inference.typed_text import TypedText, as_written
+from atat.inference.typed_text import TypedText, as_written, said
 
 if TYPE_CHECKING:
     from atat.inference.audio_arguments import AudioSource
@@ -231,14 +231,14 @@ class WhisperGrammar:
         """The best sentences of the grammar, whether they are accepted or not."""
         states = listener.encode(listener.features(samples_N))
         (free,) = listener.search(states, 1, banned=listener.not_plain)
-        words = listener.words.decode(free.tokens)
+        words = said(listener.words.decode(free.tokens))
         num = max(options.nbest, options.beam)
         held = listener.search(states, options.beam, num, self._accepted)
         # A sentence's log-probability falls with its length: whole ones would lose to cut ones.
         readings = [
             (per_token(h), reading)
             for h in held
-            for reading in self._meanings(listener.words.decode(h.tokens), h.score)
+            for reading in self._meanings(said(listener.words.decode(h.tokens)), h.score)
         ]
         readings.sort(key=lambda pair: -pair[0])
         # What unconstrained decoding gives may be a sentence of the grammar in other spelling.

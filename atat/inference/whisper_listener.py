@@ -13,7 +13,6 @@ from atat.data import audio, filter_bank
 from atat.inference import constraints, devices
 from atat.inference.beam_search import Hypothesis, search
 from atat.inference.torch_network import TorchDecoder
-from atat.inference.typed_text import said
 from atat.models import whisper, whisper_checkpoint
 from atat.models.decoder import Decoder, DecoderState
 
@@ -44,8 +43,8 @@ class Words:
         return self._tokenizer.encode(f" {word}", add_special_tokens=False).ids
 
     def decode(self, tokens: tuple[int, ...]) -> str:
-        """The words as a grammar has them: lower case, numbers spelled out, no punctuation."""
-        return said(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        """What Whisper writes, with its capitals, digits and punctuation."""
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
 
 
 class Prompted:

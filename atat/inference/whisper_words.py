@@ -14,9 +14,10 @@ from atat.common import parallel
 from atat.common.provenance import commit
 from atat.config.schema import DecodeRun
 from atat.data import audio, kaldi_dir
-from atat.grammar.spelling import spell_out
 from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
+from atat.inference.typed_text import said
 from atat.inference.whisper_listener import WINDOW_S, Listener
+from atat.semantics.text_normalization import normalize
 
 Heard = tuple[str, float, float, float]  # words, their score, seconds of audio, CPU seconds
 
@@ -47,7 +48,8 @@ def recognize(
         What `run.json` says.
 
     Raises:
-        FileNotFoundError, ValueError: there are no such weights, or no such audio.
+        FileNotFoundError, ValueError: there are no such weights. A recording that cannot be read
+            has a line without words, as stage 2 leaves it out.
     """
     assert run.recognizer is not None, "a run by the model"
     wavs = kaldi_dir.column(data / run.split, "wav.scp")
@@ -58,12 +60,16 @@ def recognize(
     audio_s = cpu_s = 0.0
     keys: Sequence[str] = sorted(wavs)
     found = parallel.run(find, (wavs[key] for key in keys), num_jobs, total=len(keys), desc=name)
-    for key, (heard, score, seconds, spent) in zip(keys, found, strict=True):
-        words = spell_out(heard) if spelled_out else heard
+    for key, one in zip(keys, found, strict=True):
         line = empty_line(key, run.task)
+        lines.append(line)
+        if isinstance(one, str):
+            line["reason"] = one
+            continue
+        heard, score, seconds, spent = one
+        words = said(heard) if spelled_out else normalize(heard)
         line["hypothesis"], line["score"] = words, round(score, 4)
         line["nbest"] = [{"hypothesis": words, "score": round(score, 4)}]
-        lines.append(line)
         audio_s, cpu_s = audio_s + seconds, cpu_s + spent
     record: RunRecord = {
         "run": name,
@@ -75,7 +81,7 @@ def recognize(
         "beam": beam,
         "constraint": "none",
         "num_utterances": len(lines),
-        "num_dropped": 0,
+        "num_dropped": sum("reason" in line for line in lines),
         "audio_seconds": round(audio_s, 2),
         "seconds": round(time.perf_counter() - start, 3),
         "cpu_seconds": round(cpu_s, 3),
@@ -93,10 +99,13 @@ def listener(source: str) -> Listener:
     return Listener(source)
 
 
-def _hear(wav: str, source: str, beam: int) -> Heard:
-    """One recording, as much of it as Whisper hears at a time."""
+def _hear(wav: str, source: str, beam: int) -> Heard | str:
+    """One recording, as much of it as Whisper hears at a time; or why it cannot be read."""
     start = time.process_time()
-    samples_N = audio.read(wav, audio.SAMPLE_RATE_HZ, math.inf)
+    try:
+        samples_N = audio.read(wav, audio.SAMPLE_RATE_HZ, math.inf)
+    except (OSError, ValueError) as error:
+        return str(error)
     whisper = listener(source)
     states = whisper.encode(whisper.features(samples_N))
     best = whisper.search(states, beam)[0]

@@ -78,6 +78,7 @@ class AtatModel(AbsESPnetModel):
         self.shared = False
         # Warm-started parameters (atat/training/warm_start.py): name -> rows, None for all.
         self.pretrained: dict[str, Tensor | None] = {}
+        self.from_whisper: dict[str, Tensor | None] = {}  # some of these, by train.whisper_factor
 
         self.register_buffer("cmvn_mean_F", torch.zeros(num_bins))
         self.register_buffer("cmvn_std_F", torch.ones(num_bins))
@@ -383,9 +384,6 @@ def _check_parts(c: ModelConfig) -> None:
         )
     if not 0 <= c.ctc_to_text_share <= 1:
         raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
-    if c.transcript_first and c.ctc_weight > 0:
-        # Its words are heard once and written twice.
-        raise ValueError(f"model.ctc_weight: got {c.ctc_weight} with transcript_first, expected 0")
     for name in ("token_residual", "ctc_to_text_share"):
         if getattr(c, name) > 0 and (c.ctc_weight <= 0 or c.text_encoder != "transformer"):
             raise ValueError(f"model.{name} needs ctc_weight > 0 and text_encoder transformer")

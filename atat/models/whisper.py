@@ -177,7 +177,7 @@ def normalize(speech_BTF: Tensor, lengths_B: Tensor) -> Tensor:
 
 def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
     """Warm-start an `AtatModel` from `c.speech_pretrained`, and note the parameters in
-    `model.pretrained`. Arguments and errors as of `match`."""
+    `model.pretrained` and `model.from_whisper`. Arguments and errors as of `match`."""
     found, state = match(model, c, tokenizer), model.state_dict()
     with torch.no_grad():
         for name, value in found.weights.items():
@@ -186,11 +186,13 @@ def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
             # The decoder attends to what has the mean and the scale of Whisper's states.
             for name, value in found.memory_norm.items():
                 state[f"text_encoder.layers.after_norm.{name}"].copy_(value)
-    model.pretrained |= {
+    given = {
         name: found.rows_K if name == EMBEDDING else None
         for name, _ in model.named_parameters()
         if name in found.weights
     }
+    model.pretrained |= given
+    model.from_whisper |= given
 
 
 class Found(NamedTuple):

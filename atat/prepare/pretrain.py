@@ -134,6 +134,7 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     Raises:
         FileNotFoundError, ValueError: a corpus, settings or synthesisers that cannot give them.
     """
+    check_asr(settings)
     spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
     times = top_splits.renderings(settings)
     sentences = sentences_of(settings, corpus_dir)
@@ -147,6 +148,17 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     )
 
 
+def check_asr(settings: Config) -> None:
+    """Raise ValueError where the split asr is trained on and nothing would be in it."""
+    data = settings.data
+    wanted = any(source.split == "asr" for source in settings.train.sources)
+    if wanted and not (data.asr_corpus or data.asr_texts or data.num_word_lists):
+        raise ValueError(
+            "data.asr_texts: got none, and no data.asr_corpus or data.num_word_lists, expected one "
+            "of them: train.sources has the split asr"
+        )
+
+
 def _distinct(sentences: list[Sentence], taken: set[str]) -> list[Sentence]:
     """Each text once, and none of `taken`."""
     first = {s.text: s for s in reversed(sentences) if s.text not in taken}
@@ -158,6 +170,7 @@ def main() -> None:
     args = corpus.parser(__doc__).parse_args()
     settings = config_file.load(args.config, args.overrides)
     if args.check:
+        check_asr(settings)
         snips_nlu.check(args.corpus_dir)
         return
     voices = prepare(settings, args.corpus_dir, args.data, args.nj)

@@ -23,6 +23,7 @@ from atat.training import distributed, learning_rate, local_sgd, warm_start
 from atat.training.batching import Batches, Epoch, IterFactory
 from atat.training.collator import Batch
 from atat.training.distributed import ALONE
+from atat.training.learning_rate import Followers
 from atat.training.preemption import EpochCheckpoint
 from atat.training.train_log import TrainLog
 from atat.training.training_data import TrainingData, validation_sources
@@ -194,11 +195,17 @@ class AtatTask(AbsTask):
     def build_optimizers(cls, args: argparse.Namespace, model: AtatModel) -> list[Optimizer]:
         """ESPnet's hook; warm-started parameters get their learning-rate factors (section 3.4)."""
         optimizers = super().build_optimizers(args, model)
-        schedule = _load(args)[0].train.pretrained_schedule
-        if model.pretrained and schedule:
-            parameters = dict(model.named_parameters())
-            slow = [(parameters[name], rows) for name, rows in model.pretrained.items()]
-            learning_rate.follow(optimizers[0], slow, schedule)
+        train, parameters = _load(args)[0].train, dict(model.named_parameters())
+        followers = [
+            Followers([(parameters[name], rows) for name, rows in given.items()], schedule)
+            for given, schedule in (
+                (model.pretrained, train.pretrained_schedule),
+                (model.from_whisper, learning_rate.always(train.whisper_factor)),
+            )
+            if given and schedule
+        ]
+        if followers:
+            learning_rate.follow(optimizers[0], *followers)
         return optimizers
 
     @classmethod

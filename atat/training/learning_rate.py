@@ -9,6 +9,7 @@ embedding learn beside old ones that stand still.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,35 +46,52 @@ def factor(schedule: Schedule, update: int) -> float:
     return 1.0
 
 
-def follow(
-    optimizer: Optimizer, parameters: list[tuple[Parameter, Tensor | None]], schedule: Schedule
-) -> None:
-    """Let these parameters follow the schedule at every step of the optimizer from now on.
+def always(value: float) -> Schedule:
+    """A factor that stays.
+
+    >>> [factor(always(0.25), update) for update in (0, 10**9)], always(1.0)
+    ([0.25, 0.25], [])
+    """
+    return [] if value == 1.0 else [[math.inf, value]]
+
+
+class Followers(NamedTuple):
+    """Parameters, each with the indices of its rows that are meant (None for all of it), and the
+    schedule that they follow: factors of the rate, as `factor` takes them, after its last step 1.
+    """
+
+    parameters: list[tuple[Parameter, Tensor | None]]
+    schedule: Schedule
+
+
+def follow(optimizer: Optimizer, *followers: Followers) -> None:
+    """Let parameters follow their schedules at every step of the optimizer from now on.
 
     Args:
         optimizer: whose steps are proportional to its rate.
-        parameters: each with the indices of its rows that are meant, None for all of it.
-        schedule: factors of the rate, as `factor` takes them; after its last step it is 1.
+        followers: of a parameter that is in several, the factors are multiplied.
     """
-    parameters = [(p, None if rows is None else rows.to(p.device)) for p, rows in parameters]
-    held: list[Tensor] = []  # values before the step, while the factor is not 1
+    held: list[tuple[Parameter, Tensor | None, Tensor, float]] = []  # with the values before a step
 
     def before(optimizer: Optimizer, *_: object) -> None:
-        if factor(schedule, optimizer.param_groups[0].setdefault(COUNT, 0)) != 1.0:
-            held.extend((p if rows is None else p[rows]).detach().clone() for p, rows in parameters)
+        update = optimizer.param_groups[0].setdefault(COUNT, 0)
+        for parameters, schedule in followers:
+            share = factor(schedule, update)
+            if share != 1.0:
+                for p, rows in parameters:
+                    place = None if rows is None else rows.to(p.device)
+                    old = (p if place is None else p[place]).detach().clone()
+                    held.append((p, place, old, share))
 
     @torch.no_grad()
     def after(optimizer: Optimizer, *_: object) -> None:
-        group = optimizer.param_groups[0]
-        if held:
-            share = factor(schedule, group[COUNT])
-            for (p, rows), old in zip(parameters, held, strict=True):
-                if rows is None:
-                    p.copy_(torch.lerp(old, p, share))
-                else:
-                    p[rows] = torch.lerp(old, p[rows], share)
-            held.clear()
-        group[COUNT] += 1
+        for p, rows, old, share in held:
+            if rows is None:
+                p.copy_(torch.lerp(old, p, share))
+            else:
+                p[rows] = torch.lerp(old, p[rows], share)
+        held.clear()
+        optimizer.param_groups[0][COUNT] += 1
 
     optimizer.register_step_pre_hook(before)
     optimizer.register_step_post_hook(after)

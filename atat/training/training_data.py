@@ -150,6 +150,11 @@ class TrainingData:
             repeat = _repeat(here)
             encoded = encoded_split.read(data, split, tokenizer)
             wanted = _wanted(data / split, here, len(encoded), seed)
+            if transcript_first and wanted["slu"].any() and encoded.text is None:
+                raise ValueError(
+                    f"split '{split}' cannot serve task 'slu' with model.transcript_first: it has "
+                    "no text of what is said"
+                )
             if any(wanted[task].any() for task in SPEECH_TASKS):
                 part = self._spoken(split, encoded, wanted, repeat, allow_drops, ctm_dir)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
@@ -349,6 +354,11 @@ def _chosen(path: Path, source: Source, num: int, seed: int) -> np.ndarray:
     rows = np.flatnonzero(able_N)
     chosen_N = np.zeros(num, dtype=bool)
     chosen_N[rows[fraction_of(len(rows), source.fraction, seed)]] = True
+    if not chosen_N.any():
+        raise ValueError(
+            f"train.sources: takes none of the {num} utterances of split '{source.split}' "
+            f"(fraction {source.fraction}, {len(rows)} that nothing excludes), expected some"
+        )
     return chosen_N
 
 

@@ -56,6 +56,12 @@ CASES = [
         "there is no train.init_from or model.speech_pretrained",
         ["model.speech_pretrained=tiny"],
     ),
+    (
+        "train.whisper_factor=0.5",
+        [],
+        "there is no model.speech_pretrained",
+        ["model.speech_pretrained=tiny"],
+    ),
     ("train.init_parts=[decoder]", [], "there is no train.init_from", [STARTED]),
     ("train.mlm_share=0.5", [HEARD], "no source has mlm", [MASKED]),
     ("train.mlm_fill=noise", [HEARD], "no source has mlm", [MASKED]),

@@ -10,6 +10,7 @@ import torch
 from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
 from atat.deployment import onnx_export
+from atat.inference import beam_search
 from atat.inference.beam_search import search
 from atat.inference.onnx_network import OnnxDecoder, OnnxNetwork, OnnxState
 from atat.inference.torch_network import TorchNetwork
@@ -81,6 +82,12 @@ def test_speech_of_any_length_is_encoded_alike(networks):
         assert (mask == mask2).all()
         close(memory2, memory, mask)
         close(ctc2, ctc, mask)
+
+
+def test_an_output_is_no_longer_than_the_decoder_has_positions(networks):
+    decoder = networks[0].model.decoder
+    expected = beam_search.MAX_LENGTH if decoder.positions is None else 447
+    assert [network.max_tokens for network in networks] == [expected, expected]
 
 
 def test_text_of_any_length_is_encoded_alike(networks, tokenizer):

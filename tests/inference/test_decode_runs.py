@@ -339,7 +339,7 @@ def test_another_recognisers_numbers_are_spelled_where_the_texts_are(
     settings.decode.runs = {"whisper": DecodeRun(task="asr", recognizer="w")}
     config_file.save(settings, exp / "config.yaml")
     wavs = kaldi_dir.read(toy_data[0] / "test").wav_scp.values()
-    heard = {len(audio.read(wav)): "set it to 7 30 pm" for wav in wavs}
+    heard = {len(audio.read(wav)): "Set it to 7 30 PM!" for wav in wavs}
     monkeypatch.setattr(whisper_words, "listener", lambda source: Whisper(heard))
     monkeypatch.setattr(
         sys, "argv", ["", "--exp", str(exp), "--data", str(toy_data[0]), "--dump", str(toy_data[1])]
@@ -347,6 +347,29 @@ def test_another_recognisers_numbers_are_spelled_where_the_texts_are(
     decode.main()
     words = {line["hypothesis"] for line in lines_of(exp / "decode_whisper")}
     assert words == {"set it to seven thirty pm" if spelled_out else "set it to 7 30 pm"}
+
+
+def test_what_another_recogniser_cannot_read_has_a_line_that_says_so(
+    monkeypatch, capfd, exp, toy_data, tmp_path
+):
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    split = kaldi_dir.read(data / "test")
+    bad, *others = split.ids
+    heard = {len(audio.read(split.wav_scp[i])): split.text[i] for i in others}
+    (tmp_path / "b.wav").write_bytes(b"RIFF")
+    split.wav_scp[bad] = str(tmp_path / "b.wav")
+    kaldi_dir.write(data / "test", split)
+    monkeypatch.setattr(whisper_words, "listener", lambda source: Whisper(heard))
+    settings = config_file.load_resolved(exp / "config.yaml")
+    settings.decode.runs = {"whisper": DecodeRun(task="asr", recognizer="w")}
+    config_file.save(settings, exp / "config.yaml")
+    code, _, err = run(monkeypatch, capfd, exp, (data, toy_data[1]))
+    assert (code, err) == (0, [])
+    lines = {line["id"]: line for line in lines_of(exp / "decode_whisper")}
+    assert {i: lines[i]["hypothesis"] for i in others} == {i: split.text[i] for i in others}
+    assert lines[bad]["hypothesis"] == "" and "b.wav" in lines[bad]["reason"]
+    about = json.loads((exp / "decode_whisper" / "run.json").read_text())
+    assert (about["num_utterances"], about["num_dropped"]) == (4, 1)
 
 
 @pytest.mark.parametrize(

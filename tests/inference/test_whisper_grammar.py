@@ -244,12 +244,17 @@ def hear(grammar, noise):
     return hear
 
 
-def test_recognised_words_are_written_as_a_grammar_has_them():
+def test_recognised_words_are_whispers_own():
     words = whisper_listener.Words.__new__(whisper_listener.Words)
     words._tokenizer = SimpleNamespace(
         decode=lambda tokens, skip_special_tokens: " Set the X-ray's timer to 7:30 p.m., 50%!"
     )
-    assert words.decode((1, 2)) == "set the x-ray's timer to seven thirty pm fifty percent"
+    assert words.decode((1, 2)) == " Set the X-ray's timer to 7:30 p.m., 50%!"
+
+
+def test_and_are_read_as_a_grammar_writes_them(hear):
+    result = hear((" Get me a Small, iced latte!", -1.0), (" Get me a small iced latte.", -1.0))
+    assert result.is_understood and result.slots["drink"] == "iced latte"
 
 
 def test_a_whole_sentence_does_not_lose_to_a_cut_one(hear):

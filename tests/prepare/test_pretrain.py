@@ -70,6 +70,15 @@ def test_validation_leaves_something_to_train_on(tmp_path, num):
         prepare(tmp_path, f"data.num_valid={num}")
 
 
+def test_a_split_that_nothing_fills_is_said_before_anything_is_spoken(tmp_path):
+    wanted = "train.sources=[{split: train, tasks: [slu]}, {split: asr, tasks: [asr]}]"
+    with pytest.raises(
+        ValueError, match=r"asr_texts: got none, .* train\.sources has the split asr"
+    ):
+        prepare(tmp_path, wanted)
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "data").exists()
+
+
 def test_a_missing_file_of_sentences_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"data\.asr_texts: .*none\.txt is no file"):
         prepare(tmp_path, f"data.asr_texts={tmp_path / 'none.txt'}")

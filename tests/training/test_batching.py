@@ -276,6 +276,11 @@ def test_ctc_hears_the_text_and_without_one_the_words_of_the_semantics(tmp_path,
     [
         (Source("train", ["sul"]), "got task 'sul', expected"),
         (Source("train", ["slu"], fraction=0.0), "fraction is 0.0"),
+        (Source("train", ["slu"], fraction=0.001), "takes none of the 30 utterances of split 'tr"),
+        (
+            Source("train", ["slu"], exclude_intents=["turnOn", "turnOff"]),
+            "0 that nothing excludes\\), expected some",
+        ),
         (Source("train", ["slu"], exclude_intents=["fly"]), "exclude_intents names \\['fly'\\]"),
         (Source("train", ["slu"], exclude_pairs=1.0), "exclude_pairs is 1.0"),
         (Source("elsewhere", ["slu"]), "elsewhere"),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from atat.training import learning_rate
+from atat.training.learning_rate import Followers
 
 PAPER = [[500, 0.0], [100, 0.2], [100, 0.5], [100, 0.7]]
 
@@ -47,7 +48,7 @@ def test_it_is_the_optimizer_with_that_rate_for_those_values(kind, options):
     old, new, embedding = parameters = values()
     optimizer = kind(parameters, lr=0.1, betas=(0.9, 0.98), **options)
     rows = torch.tensor([0, 3])
-    learning_rate.follow(optimizer, [(old, None), (embedding, rows)], schedule)
+    learning_rate.follow(optimizer, Followers([(old, None), (embedding, rows)], schedule))
 
     others = torch.tensor([1, 2, 4])
     copies = copy.deepcopy(parameters)
@@ -77,7 +78,7 @@ def test_it_is_the_optimizer_with_that_rate_for_those_values(kind, options):
 def test_a_checkpoint_of_the_optimizer_has_the_place_in_the_schedule(tmp_path):
     def made(parameters):
         optimizer = torch.optim.Adam(parameters, lr=0.1)
-        learning_rate.follow(optimizer, [(parameters[0], None)], [[4, 0.5], [4, 0.1]])
+        learning_rate.follow(optimizer, Followers([(parameters[0], None)], [[4, 0.5], [4, 0.1]]))
         return optimizer
 
     whole, parts = values(), values()
@@ -96,3 +97,19 @@ def test_a_checkpoint_of_the_optimizer_has_the_place_in_the_schedule(tmp_path):
         optimizer.step()
     for one, other in zip(whole, parts, strict=True):
         assert torch.equal(one, other)
+
+
+def test_factors_of_one_parameter_are_multiplied():
+    """What Whisper gave and a start has again: slow throughout, and at first slower still."""
+    both, one = values()[:2], values()[:2]
+    optimizers = [torch.optim.Adam(parameters, lr=0.1) for parameters in (both, one)]
+    slow = Followers([(both[0], None)], learning_rate.always(0.5))
+    learning_rate.follow(optimizers[0], Followers([(both[0], None)], [[2, 0.0], [3, 0.4]]), slow)
+    product = [[2, 0.0], [3, 0.2], [100, 0.5]]
+    learning_rate.follow(optimizers[1], Followers([(one[0], None)], product))
+    for update in range(8):
+        for parameters, optimizer in zip((both, one), optimizers, strict=True):
+            set_gradients(parameters, update)
+            optimizer.step()
+        torch.testing.assert_close(both[0], one[0], rtol=1e-5, atol=1e-6)
+    assert optimizers[0].param_groups[0][learning_rate.COUNT] == 8

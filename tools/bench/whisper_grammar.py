@@ -55,7 +55,7 @@ class Opponent:
         states = self.listener.encode(self.listener.features(samples_N))
         accepted = self.acceptor if constrained else None
         found = self.listener.search(states, beam, accepted=accepted)
-        return self.listener.words.decode(found[0].tokens) if found else ""
+        return said(self.listener.words.decode(found[0].tokens)) if found else ""
 
 
 def nearest(letters: Automaton, text: str) -> str:
