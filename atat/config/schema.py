@@ -423,7 +423,7 @@ class DecodeConfig:
 
     beam: int = setting(4, "hypotheses that are followed at once; paper", up_to(10000))
     nbest: int = setting(1, "hypotheses to keep", up_to(10000))
-    max_length: int = setting(80, "tokens", up_to(100000))
+    max_length: int = setting(80, "tokens; behind a transcript, of each part", up_to(100000))
     length_bonus: float = setting(0.0, "added to the score for every token")
     batch_frames: int = setting(20000, "feature frames decoded at once", AT_LEAST_1)
     confidence: bool = setting(False, "of speech, in runs for which the model is calibrated")

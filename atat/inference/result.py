@@ -14,7 +14,8 @@ class Reading:
         intent: None where the sequence has no tags or is not well formed.
         slots: name -> value; a list of values for a slot that is there more than once.
         semantics: the sequence itself (words only for the task asr).
-        score: its log-probability (with the length bonus, mixed with CTC's); None by a grammar.
+        score: its log-probability (with the length bonus, mixed with CTC's, and of the transcript
+            that a model may write before it); None by a grammar.
         reason: why there is no intent, else None.
     """
 
