@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from atat.grammar.grammar import Grammar
-from atat.grammar.sentence_splits import Dealer
+from atat.grammar.sentence_dealer import Dealer
 from atat.semantics import target_sequence
 from tests.random_grammars import INTENTS, load, render
 

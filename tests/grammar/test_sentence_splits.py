@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from atat.grammar import sentence_splits
 from atat.grammar.grammar import Grammar
+from atat.grammar.sentence_dealer import Dealer
 from atat.semantics import target_sequence
 from tests.random_grammars import INTENTS, load, render
 
@@ -254,7 +255,7 @@ def test_huge_grammars_are_drawn_in_seconds(tmp_path):
 
 def test_a_dealer_makes_a_sentence_with_what_is_asked_for(tmp_path):
     grammar = load(tmp_path, DEEP)
-    dealer = sentence_splits.Dealer(grammar, random.Random(0))
+    dealer = Dealer(grammar, random.Random(0))
     assert len(dealer.units) == len(set(dealer.units)) > 30
     for unit in dealer.units:
         for intent, expressions in dealer.expressions_with(unit).items():
