@@ -20,10 +20,13 @@ from operator import attrgetter
 from atat.grammar.apportionment import level, share_out, weights_by_values
 from atat.grammar.grammar import Grammar, slots_of
 from atat.grammar.sentence_dealer import Dealer, Group, Sentence, Unit
+from atat.semantics import target_sequence
 
 HELD_OUT = 0.2  # of an intent's sentences, at most, for each of valid and test
 MAX_REPEATS = 20  # of a sentence in valid and test, or in training while there are others
 USUAL_REPEATS = 4  # of held-out sentences, before the test says training sentences too
+MIN_OF_INTENT = 50  # utterances of training, before all values have one; `_least_of_intent`
+ENOUGH_OF_INTENT = 150  # utterances of training, where as many as are advised are drawn
 MIN_USES = 3  # of an alternative or a value in training, where an intent's share has room for it
 
 
@@ -32,14 +35,41 @@ class Splits:
     """Target sequences of each split, in random order, and what is not as it was asked for.
 
     Attributes:
-        num_units: alternatives and slot values of the grammar; num_needed: utterances that have
-            them all; num_uncovered: how many train and train_text are too small for.
+        num_units: alternatives and slot values of the grammar; num_uncovered: how many of them
+            train and train_text are too small for.
+        num_enough: utterances that have them all, and ENOUGH_OF_INTENT or so of each intent.
     """
 
     sequences: dict[str, list[str]]
     num_units: int
-    num_needed: int
     num_uncovered: dict[str, int]
+    num_enough: int
+
+    def warnings(self, name: str, setting: str) -> list[str]:
+        """What a split of training has too few utterances for: values, or intents beside those.
+
+        Args:
+            name: train or train_text.
+            setting: has its number, for the advice.
+        """
+        sequences = self.sequences[name]
+        num_enough = math.ceil(self.num_enough / 100) * 100
+        if not 0 < len(sequences) < num_enough:
+            return []
+        advice = f"expected more: --set {setting}={num_enough}"
+        lines = []
+        if num_uncovered := self.num_uncovered[name]:
+            lines.append(
+                f"{name}: {num_uncovered:,} of {self.num_units:,} slot values and alternatives of "
+                f"the grammar are in none of its {len(sequences):,} utterances, {advice}"
+            )
+        counts = Counter(target_sequence.frame(sequence).intent for sequence in sequences)
+        few = min(ENOUGH_OF_INTENT, len(sequences) / len(counts) / 2)
+        rare = [f"'{one}' has {count}" for one, count in counts.items() if count < few]
+        if rare:
+            found = ", ".join(sorted(rare))
+            lines.append(f"{name}: of {len(sequences):,} utterances {found}, {advice}")
+        return lines
 
 
 def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
@@ -55,11 +85,10 @@ def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
         seed: of all draws.
     """
     cover = _cover(Dealer(grammar, random.Random(f"{seed} cover")))
-    num_needed = len(cover)
     first = {name: _num_of_cover(cover, num, grammar.intents) for name, num in wanted.items()}
     made_of = {
         name: {unit for sentence in cover[:num] for unit in sentence.units}
-        for name, num in (first | {"all": num_needed}).items()
+        for name, num in (first | {"all": len(cover)}).items()
     }
     spoken = "train" if wanted["train"] else "train_text"
     trained = _Trained(cover, first[spoken], made_of[spoken])
@@ -75,10 +104,10 @@ def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
     return Splits(
         {name: [one.sequence for one in found] for name, found in sentences.items()},
         num_units=len(made_of["all"]),
-        num_needed=num_needed,
         num_uncovered={
             name: len(made_of["all"] - made_of[name]) for name in ("train", "train_text")
         },
+        num_enough=len(cover) + _num_lacking(cover, grammar.intents, ENOUGH_OF_INTENT),
     )
 
 
@@ -160,12 +189,33 @@ def _cover(dealer: Dealer) -> list[Sentence]:
     return cover
 
 
+def _least_of_intent(num: int, num_intents: int) -> int:
+    """Utterances of `num` that an intent has before all values have one: a fifth of even shares."""
+    return min(MIN_OF_INTENT, num // (5 * num_intents))
+
+
+def _num_lacking(cover: list[Sentence], intents: Collection[str], least: int) -> int:
+    """How many utterances bring each intent of a cover to `least`."""
+    have = Counter(sentence.intent for sentence in cover)
+    return sum(max(0, least - have[intent]) for intent in intents)
+
+
 def _num_of_cover(cover: list[Sentence], num: int, intents: Collection[str]) -> int:
     """How many sentences of the cover `num` utterances have room for, each intent said often."""
-    if len(cover) <= num:
+    least = _least_of_intent(num, len(intents))
+    if len(cover) + _num_lacking(cover, intents, least) <= num:
         return num
-    have = Counter(sentence.intent for sentence in cover)
-    return max(num // 2, num - sum(max(0, MAX_REPEATS - have[intent]) for intent in intents))
+    least = max(least, MAX_REPEATS)
+    missing = dict.fromkeys(intents, least)
+    room = num - least * len(intents)
+    for place, sentence in enumerate(cover):
+        if missing[sentence.intent] > 0:
+            missing[sentence.intent] -= 1
+        elif room > 0:
+            room -= 1
+        else:
+            return max(num // 2, place)
+    return num
 
 
 def _hold_out(dealer: Dealer, num: int, trained: _Trained) -> list[Sentence]:
@@ -230,8 +280,12 @@ def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) 
     for sentence in cover:
         add(sentence)
     have = {intent: -count for intent, count in missing.items()}
-    least = {intent: max(count, MAX_REPEATS) for intent, count in have.items()}
-    start = least if sum(least.values()) <= num else have
+    least = _least_of_intent(num, len(have))
+    starts = (
+        {intent: max(count, floor) for intent, count in have.items()}
+        for floor in (max(least, MAX_REPEATS), least)
+    )
+    start = next((one for one in starts if sum(one.values()) <= num), have)
     missing.update(level(start, num, weights_by_values(_values(dealer.grammar))))
     for unit in dealer.units:
         while dealer.uses[unit] < MIN_USES:

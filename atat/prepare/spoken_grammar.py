@@ -69,14 +69,8 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
     splits = sentence_splits.split(grammar, wanted, seed)
     drawn = splits.sequences
     for split in ("train", "train_text"):
-        if 0 < wanted[split] < splits.num_needed:
-            print(
-                f"{split}: {splits.num_needed} utterances have all words, slot values and "
-                f"alternatives of the grammar, data.num_{split} is {wanted[split]}: "
-                f"{splits.num_uncovered[split]} of {splits.num_units} values and alternatives are "
-                "not in it",
-                file=sys.stderr,
-            )
+        for warning in splits.warnings(split, f"data.num_{split}"):
+            print(f"warning: {warning}", file=sys.stderr)
     trained = set(map(target_sequence.words, drawn["train"] + drawn["train_text"]))
     for split in ("test", "valid"):
         texts = list(map(target_sequence.words, drawn[split]))

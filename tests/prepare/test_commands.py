@@ -202,8 +202,8 @@ def test_what_a_training_is_too_small_for_is_said(tmp_path, capsys):
     spoken_grammar.draw(Grammar.load(tmp_path / "g.yaml"), settings, seed=1)
     first = capsys.readouterr().err.splitlines()[0]
     assert first == (
-        "train: 50 utterances have all words, slot values and alternatives of the grammar, "
-        "data.num_train is 40: 10 of 51 values and alternatives are not in it"
+        "warning: train: 10 of 51 slot values and alternatives of the grammar are in none of its "
+        "40 utterances, expected more: --set data.num_train=200"
     )
 
 
