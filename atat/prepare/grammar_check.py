@@ -1,12 +1,16 @@
 """`--check` of recipes that learn from a grammar: what it holds, what is trained and tested."""
 
+import sys
 from collections import Counter
+from collections.abc import Collection
 
 from atat.config.schema import Config
-from atat.grammar.grammar import Grammar
+from atat.grammar.grammar import Grammar, slots_of
 from atat.prepare import spoken_grammar
 from atat.semantics import target_sequence
 from atat.synthesis import pronunciation
+
+MAX_ALIKE = 5  # lines on values that sound the same
 
 
 def print_check(grammar: Grammar, settings: Config, rendered: tuple[str, ...]) -> None:
@@ -27,6 +31,8 @@ def print_check(grammar: Grammar, settings: Config, rendered: tuple[str, ...]) -
         f"{grammar.path}: intents {len(grammar.intents)}, slots {len(grammar.slots)}, "
         f"sentences {grammar.count():,}"
     )
+    for warning in _alike(grammar, settings.data.pronunciations):
+        print(f"warning: {warning}", file=sys.stderr)
     drawn = spoken_grammar.draw(grammar, settings.data, settings.seed)
     trained = {target_sequence.words(s) for split in ("train", "train_text") for s in drawn[split]}
     frames = {
@@ -52,3 +58,29 @@ def print_check(grammar: Grammar, settings: Config, rendered: tuple[str, ...]) -
             f"\nnot in the pronunciation dictionary, so that synthesisers guess how they sound "
             f"(data.pronunciations can help): {', '.join(guessed)}"
         )
+
+
+def _alike(grammar: Grammar, other: Collection[str]) -> list[str]:
+    """A line for the values of a slot that sound the same and mean another; `other` words have a
+    pronunciation that is not the dictionary's."""
+    slots = {
+        slot: intent
+        for intent, many in grammar.expressions.items()
+        for one in many
+        for slot in slots_of(one)
+    }
+    found: dict[str, None] = {}  # in order
+    for slot, intent in slots.items():
+        by_sound: dict[str, list[str]] = {}
+        for value in grammar.slot_types[slot.type]:
+            by_sound.setdefault(pronunciation.sound(value, other), []).append(value)
+        for values in by_sound.values():
+            if len({grammar.written(intent, slot.name, value) for value in values}) > 1:
+                found[
+                    f"{', '.join(map(repr, values))} of slot {slot.name} sound the same: drop one, "
+                    "or give all of them one 'out'"
+                ] = None
+    lines = list(found)
+    if len(lines) > MAX_ALIKE:
+        lines[MAX_ALIKE:] = [f"{len(lines) - MAX_ALIKE} more slot values sound the same as others"]
+    return lines

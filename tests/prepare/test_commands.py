@@ -305,3 +305,27 @@ def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_p
     code, out, err = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert (code, out) == (2, "") and len(err.splitlines()) == 1
     assert "'|' in 'a|b'" in err and "'1' in '12345'" in err
+
+
+def test_check_names_values_that_sound_the_same(run, tmp_path):
+    def warnings(values, *arguments):
+        text = f"context: {{expressions: {{go: [go $n:n]}}, slots: {{n: [{values}]}}}}"
+        (tmp_path / "a.yaml").write_text(text)
+        code, _, err = run(*arguments, "--check", "true", "--grammar", tmp_path / "a.yaml")
+        assert code == 0
+        return [line for line in err.splitlines() if "sound the same" in line]
+
+    said = "of slot n sound the same: drop one, or give all of them one 'out'"
+    assert warnings("four, for, two, three, to, too") == [
+        f"warning: 'four', 'for' {said}",
+        f"warning: 'two', 'to', 'too' {said}",
+    ]
+    assert warnings("ice cream, i scream, kitchen, chicken") == [
+        f"warning: 'ice cream', 'i scream' {said}"
+    ]
+    assert warnings("zorbulate four, zorbulate for, zorb") == [
+        f"warning: 'zorbulate four', 'zorbulate for' {said}"
+    ]
+    # Both mean the same; another sound is given to one.
+    assert warnings("{in: four, out: 4}, {in: for, out: 4}, red, read") == []
+    assert warnings("four, for", "data.pronunciations={for: [fur]}") == []
