@@ -45,7 +45,7 @@ from atat.grammar.expressions import (
 from atat.grammar.spelling import NotAWordError, spell_out, word
 from atat.grammar.yaml_nodes import NAME, NodeReader, YamlNode
 
-MAX_SPELLED = 3  # notes of numbers that are read in words; a slot may have a hundred
+MAX_NOTES = 3  # of numbers that are read in words, and the like; a slot may have a hundred
 
 _SLOT = re.compile(rf"\$((?:pv\.)?{NAME}):({NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
@@ -96,6 +96,7 @@ class _Reader(NodeReader):
         self.used: set[str] = set()
         self.written: dict[str, dict[str, str]] = {}
         self.spelled: list[str] = []  # notes on what was spelled out
+        self.one_choice: list[str] = []  # notes on brackets that choose nothing
         self.not_english: dict[str, None] = {}  # words
         self.bad_words: list[str] = []  # errors
 
@@ -129,12 +130,8 @@ class _Reader(NodeReader):
             for name, node in nodes.items():
                 if prefix + name not in self.used:
                     result.notes.append(f"{self.where(node)} {prefix}{name} is used nowhere")
-        result.notes += self.spelled[:MAX_SPELLED]
-        if len(self.spelled) > MAX_SPELLED:
-            result.notes.append(
-                f"{self.path}: {len(self.spelled) - MAX_SPELLED} more numbers and signs are read "
-                "as they are said"
-            )
+        result.notes += self.first_of(self.one_choice, "brackets have one choice")
+        result.notes += self.first_of(self.spelled, "numbers and signs are read as they are said")
         if self.not_english:
             result.notes.append(
                 f"{self.path}: not English, as voices and models are: {', '.join(self.not_english)}"
@@ -142,6 +139,12 @@ class _Reader(NodeReader):
         result.slot_types = {k: v for k, v in self.slots.items() if f"${k}" in self.used}
         result.written = {kind: self.written[kind] for kind in result.slot_types}
         return result
+
+    def first_of(self, notes: list[str], more: str) -> list[str]:
+        """The first of many notes of a kind, and how many more there are."""
+        if (left := len(notes) - MAX_NOTES) > 0:
+            return [*notes[:MAX_NOTES], f"{self.path}: {left} more {more}"]
+        return notes
 
     # Slots and macros ------------------------------------------------------------------------
 
@@ -283,6 +286,12 @@ class _Reader(NodeReader):
                     break
             else:
                 parts.append(self.part(item, token, tokens, depth))
+        if bracket == "[" and len(options) == 1:
+            text = _plain_text(options[0])
+            self.one_choice.append(
+                f"{self.where(item)} '[{text}]' has one choice and must be said; ({text}) may be "
+                "left out"
+            )
         chosen = options[0] if len(options) == 1 else Choice(tuple(options))
         return Choice((Phrase(()), chosen)) if bracket == "(" else chosen
 
@@ -353,6 +362,16 @@ class _Reader(NodeReader):
 
 def _is_text(token: str) -> bool:
     return token not in "[]()," and not token.isspace()
+
+
+def _plain_text(expression: Expression) -> str:
+    """The words of an expression, for messages; what has more than words is cut short."""
+    match expression:
+        case Word(text):
+            return text
+        case Phrase(parts) if all(isinstance(part, Word) for part in parts):
+            return " ".join(map(_plain_text, parts))
+    return "..."
 
 
 def _known(name: str, names: Collection[str]) -> str:
