@@ -132,7 +132,8 @@ class TypedText:
     def second(self, text: str, guess: Result) -> Result:
         """A model's result for a text that is no sentence of the grammar, accepted or rejected.
 
-        It is accepted where the text is near a sentence that means what the model predicts.
+        It is accepted where the text is near a sentence that means what the model predicts; its
+        semantics are that sentence's, as the model may have copied the words badly.
         """
         near = self.near(text)
         meant = None if near is None else self.of_sentence(near)
@@ -140,7 +141,14 @@ class TypedText:
         confidence = round(share(guess.nbest), 4) if is_meant else 0.0
         judged = replace(guess, confidence=confidence, accepted=confidence >= MIN_SHARE)
         if meant is not None and judged.accepted:
-            return replace(judged, slots=meant.slots, spoken_slots=meant.spoken_slots)
+            best = replace(guess.nbest[0], semantics=meant.semantics)
+            return replace(
+                judged,
+                slots=meant.slots,
+                semantics=meant.semantics,
+                spoken_slots=meant.spoken_slots,
+                nbest=(best, *guess.nbest[1:]),
+            )
         why = f"the model does not take it for '{near}'" if near else self.why_not(text)
         return replace(judged, intent=None, slots={}, spoken_slots=None, reason=why)
 

@@ -179,6 +179,20 @@ def test_a_model_is_believed_where_the_grammar_seconds_it(own):
     assert not nothing.accepted
 
 
+def test_semantics_of_a_sentence_that_is_near_are_the_grammar_s(own):
+    # The model copies what is typed, and badly; intent and slots are right.
+    garbled = "ask( what's on on on in room( bathroom )room )ask"
+    reading = Reading("ask", {"room": "bathroom"}, garbled, -1.0)
+    other = Reading("tell", {}, "tell( do not stop )tell", -3.0)
+    result = Result("ask", reading.slots, garbled, -1.0, nbest=(reading, other))
+    accepted = own.second("what's on in our bathroom", result)
+    assert accepted.accepted and accepted.score == -1.0
+    said = "ask( what's on in the room( bathroom )room )ask"
+    assert accepted.semantics == accepted.nbest[0].semantics == said
+    assert accepted.nbest[1] == other
+    assert own.second("in bathroom what's on", result).semantics == garbled
+
+
 def test_slots_that_an_intent_implies_are_among_those_that_were_said(load):
     text = GRAMMAR + "  fixed_slots: {turnOn: {domain: light}}\n"
     turned, loud = (
