@@ -995,7 +995,9 @@ def test_features_that_were_removed_are_not_made_with_other_settings(finished):
     finished.run("--expdir", "e", "--clean", "true")
     other = ["--expdir", "e", "--set", "features.num_mel_bins=40"]
     error = finished.run(*other, "--stage", "5", code=3).stderr
-    assert "needs stage 2 features, which is wanted anew, since now features.num_mel_bins=40" in error
+    assert (
+        "needs stage 2 features, which is wanted anew, since now features.num_mel_bins=40" in error
+    )
     assert finished.modules() == []
 
 

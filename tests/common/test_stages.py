@@ -306,7 +306,9 @@ def test_features_that_were_removed_are_made_again_where_they_are_needed(finishe
     assert "== stage 2 features: made again" in capsys.readouterr().out
     (finished.root / "dump").rmdir()
     finished.change("features.kind", "features.other")
-    assert "stage 2 features, which is wanted anew, since now features.other" in str(finished.stops(stage=5))
+    assert "stage 2 features, which is wanted anew, since now features.other" in str(
+        finished.stops(stage=5)
+    )
     assert finished.run(stage=6) == ["score", "report"]
 
 
