@@ -49,6 +49,8 @@ MAX_NOTES = 3  # of numbers that are read in words, and the like; a slot may hav
 
 _SLOT = re.compile(rf"\$((?:pv\.)?{NAME}):({NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
+_RANGE = re.compile(r"(\d{1,3}) ?(?:\.\.\.?|[-\u2013\u2026]) ?(\d{1,3})")
+_OTHER_CHOICE = set("{|}")  # of other template languages
 _CLOSING = {"[": "]", "(": ")"}
 _NOT_SAID = re.compile(r"([\[\](),]|[$@][^\s\[\](),]*)")  # what stands between the words
 
@@ -78,7 +80,7 @@ def read(path: str | Path) -> GrammarFile:
     if reader.bad_words:
         raise ValueError(
             f"{'; '.join(reader.bad_words)}: words have letters, apostrophes and hyphens; spell "
-            "them as they are said (AC/DC -> ac dc, 007 -> double oh seven)"
+            f"them as they are said (AC/DC -> ac dc, 007 -> double oh seven){''.join(reader.hints)}"
         )
     result.notes[:0] = notes
     return result
@@ -99,6 +101,7 @@ class _Reader(NodeReader):
         self.one_choice: list[str] = []  # notes on brackets that choose nothing
         self.not_english: dict[str, None] = {}  # words
         self.bad_words: list[str] = []  # errors
+        self.hints: dict[str, None] = {}  # what else can be done about them
 
     def read(self, root: YamlNode, text: str) -> GrammarFile:
         """The grammar of a file's root node and content."""
@@ -112,6 +115,8 @@ class _Reader(NodeReader):
             raise self.error(root, "the grammar is empty: no intents under 'context: expressions'")
         slot_nodes = self.section(context, "slots")
         self.macro_nodes = self.section(context, "macros")
+        for name, node in slot_nodes.items():
+            self.refuse_range(name, node)
         self.check_slot_cycles(slot_nodes)
         for name, node in slot_nodes.items():
             self.slots[name] = self.slot_values(name, node)
@@ -172,13 +177,15 @@ class _Reader(NodeReader):
     def slot_values(self, name: str, node: YamlNode) -> tuple[str, ...]:
         """The values of a slot type, as they are said; how the file has them goes to `written`."""
         values: dict[str, str] = {}
+        num_bad = len(self.bad_words)
         for item, written in self.values(node, f"slot '{name}'"):
             if bracket := re.search(r"[\[\](),$@]", item.value):
                 raise self.error(
                     item,
                     f"slot '{name}': '{bracket.group()}' in '{item.value}' is not supported: a "
-                    "slot's values are plain phrases, one an entry",
+                    "slot's values are plain phrases, one an entry, or {in: five dollars, out: $5}",
                 )
+            self.refuse_range(name, item)
             words = self.spell_out(item, item.value).split()
             value = " ".join(self.word(item, word) for word in words)
             if not value:
@@ -188,8 +195,24 @@ class _Reader(NodeReader):
             if len(words) > MAX_WORDS:
                 raise self.error(item, f"slot '{name}': a value of more than {MAX_WORDS} words")
             values[value] = " ".join(written.split())
+        if len(self.bad_words) > num_bad:
+            self.hints[", or {in: five kilograms, out: 5kg}"] = None
         self.written[name] = values
         return tuple(values)
+
+    def refuse_range(self, name: str, node: YamlNode) -> None:
+        """ValueError for the values of a slot, or one of them, where these are a range."""
+        text = ""
+        if isinstance(node, yaml.ScalarNode) and (match := _RANGE.fullmatch(node.value)):
+            text = node.value if int(match[1]) < int(match[2]) else ""
+        elif isinstance(node, yaml.MappingNode):
+            text = next((key.value for key, _ in node.value if key.value == "range"), "")
+        if text:
+            raise self.error(
+                node,
+                f"slot '{name}': '{text}' is a range, expected a list, $pv.TwoDigitInteger:{name} "
+                "or Home Assistant's form, which has ranges",
+            )
 
     def values(self, node: YamlNode, what: str) -> list[tuple[yaml.ScalarNode, str]]:
         """Values of a slot type: what is said, and how it is written."""
@@ -354,6 +377,8 @@ class _Reader(NodeReader):
             said = word(text)
         except NotAWordError as error:
             self.bad_words.append(f"{self.where(item)} {error}")
+            if not _OTHER_CHOICE.isdisjoint(text):
+                self.hints["; choices are [a, b]"] = None
             return text
         if not said.isascii():
             self.not_english[said] = None

@@ -118,8 +118,27 @@ WRONG = [
         grammar("go", macros="{}\n  fixed_slots: {i: {a b: c}}"),
         "g.yaml:7: name 'a b' in 'fixed_slots'",
     ),
-    (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported"),
-    (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported"),
+    (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported.*; choices are \[a, b\]$"),
+    (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported.*; choices are \[a, b\]$"),
+    (grammar("call 12345"), r"007 -> double oh seven\)$"),
+    *(
+        (
+            grammar("go $t:x", slots=f"{{t: [a, {value}]}}"),
+            r"g.yaml:5: '.' in '.*' is not supp.* or \{in: five kilograms, out: 5kg\}$",
+        )
+        for value in ("5kg", "100ml", "5 \u20ac", "1/2", "10000", "MP3")
+    ),
+    *(
+        (
+            grammar("go $t:x", slots=f"{{t: {value}}}"),
+            r"g.yaml:5: slot 't': '.*1.*12.*' is a range, .* a list, \$pv.TwoDigitInteger:t or",
+        )
+        for value in ("[1-12]", "[1..12]", "1..12", "'1-12'", "['1 \u2013 12']", "[a, 1...12]")
+    ),
+    (
+        grammar("go $t:x", slots="{t: {range: {from: 1, to: 12}}}"),
+        r"g.yaml:5: slot 't': 'range' is a range, .* a list, \$pv.TwoDigitInteger:t or",
+    ),
     (grammar("a - b"), "g.yaml:4: '-' in '-' is not supported"),
     (grammar("a <s>"), "g.yaml:4: '<' .* is not supported"),
     (grammar("go " * 101), "g.yaml:4: a sentence can have 101 words, at most 100"),
@@ -128,6 +147,10 @@ WRONG = [
     (grammar("go $t:x", slots="{t: [a, A]}"), "g.yaml:5: slot 't' has the value 'a' twice"),
     (grammar("go $t:x", slots="{t: ['']}"), "g.yaml:5: slot 't' has an empty value"),
     (grammar("go $t:x", slots="{t: ['a (b)']}"), r"g.yaml:5: slot 't': '\(' in 'a \(b\)' is not s"),
+    (
+        grammar("go $t:x", slots="{t: [$5]}"),
+        r"slot 't': '\$' in '\$5' is .* plain phrases, .*, or \{in: five dollars, out: \$5\}$",
+    ),
     (grammar("go $t:x", slots="{t: ['$t:x']}"), "g.yaml:5: slots form a cycle: t -> t"),
     (
         grammar("go $t:x", slots="{t: ['a $u:x'], u: ['$t:x b']}"),

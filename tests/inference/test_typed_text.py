@@ -203,6 +203,16 @@ def test_slots_that_an_intent_implies_are_among_those_that_were_said(load):
     assert (loud.slots, loud.spoken_slots) == ({"level": "ten"}, None)
 
 
+def test_degrees_are_written_and_typed_with_their_scale(load):
+    typed = load(
+        "context: {expressions: {a: ['heat to $t:t']}, slots: {t: [180\u00b0C, 350 \u00b0F]}}"
+    )
+    for text in ("heat to 180\u00b0C", "Heat to 180 \u2103!", "heat to 180 degrees celsius"):
+        assert typed.read(text).slots == {"t": "180\u00b0C"}
+    assert typed.read("heat to 350\u00b0f").slots == {"t": "350 \u00b0F"}
+    assert typed.read("heat to 180\u00b0F") is None
+
+
 def test_slots_are_as_the_grammar_writes_them_and_as_they_are_said(load):
     typed = load(
         "context: {expressions: {a: ['wait $pv.TwoDigitInteger:n minutes (at $at:at)']},"
