@@ -15,9 +15,10 @@ listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name`
 no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet. Numbers, times, signs and titles are
 read as they are said (atat/grammar/spelling.py).
 
-Two things Rhino does not have: a value `{in: lounge, out: living room}` is said in one way and
-written in another, and `fixed_slots: {setLight: {device: light}}`, beside `slots`, gives an intent
-slots that nobody says. Templates of Home Assistant and of Rhasspy are translated into this form.
+Two things Rhino does not have: a value `{in: lounge, out: living room}` is said in one way (or, as
+`in: [lounge, den]`, in several) and written in another, and `fixed_slots: {setLight: {device:
+light}}`, beside `slots`, gives an intent slots that nobody says. Templates of Home Assistant and of
+Rhasspy are translated into this form.
 """
 
 import re
@@ -226,8 +227,10 @@ class _Reader(NodeReader):
                 both = self.mapping(entry, f"a value of {what}", {"in", "out"})
                 if set(both) != {"in", "out"}:
                     raise self.error(entry, f"a value of {what}: expected 'in' and 'out'")
-                said, written = self.scalar(both["in"], what), self.scalar(both["out"], what)
-                values.append((said, written.value))
+                many = isinstance(both["in"], yaml.SequenceNode)
+                said = self.items(both["in"], what) if many else [self.scalar(both["in"], what)]
+                written = self.scalar(both["out"], what).value
+                values += [(one, written) for one in said]
             else:
                 values.append((self.scalar(entry, what), entry.value))
         return values

@@ -101,6 +101,12 @@ WRONG = [
         grammar("go $t:x", slots="{t: [{in: a, out: [b]}]}"),
         "g.yaml:5: slot 't': an entry is a list",
     ),
+    (grammar("go $t:x", slots="{t: [{in: [], out: b}]}"), "g.yaml:5: .*slot 't' is an empty list"),
+    (grammar("go $t:x", slots="{t: [{in: [a, [b]], out: c}]}"), "g.yaml:5: slot 't': an entry is"),
+    (
+        grammar("go $t:x", slots="{t: [{in: [a, A], out: c}]}"),
+        "g.yaml:5: slot 't' has the value 'a'",
+    ),
     (grammar("go $t:x", slots="{t: [{in: '007', out: a}]}"), "g.yaml:5: '0' in '007' is not supp"),
     (
         grammar("go $t:x", slots="{t: [a, {in: A, out: c}]}"),
@@ -283,8 +289,18 @@ def test_files_of_other_template_languages_are_read(name, count):
 
 
 @pytest.mark.supports(
-    "Grammars", "a value said in several ways", "`{in: lounge, out: living room}`"
+    "Grammars", "a value said in several ways", "`{in: [lounge, den], out: living room}`"
 )
+def test_a_value_may_be_said_in_several_ways(tmp_path):
+    path = tmp_path / "g.yaml"
+    slots = "{t: [{in: [one eighty, 180], out: 180\u00b0C}, {in: [hot], out: 250\u00b0C}, cold]}"
+    path.write_text(grammar("go $t:heat", slots), encoding="utf-8")
+    read = Grammar.load(path)
+    assert read.slots == {"heat": ("one eighty", "one hundred eighty", "hot", "cold")}
+    written = [read.written("i", "heat", value) for value in read.slots["heat"]]
+    assert written == ["180\u00b0C", "180\u00b0C", "250\u00b0C", "cold"]
+
+
 def test_a_value_is_written_as_its_out_says_and_fixed_slots_belong_to_an_intent(tmp_path):
     path = tmp_path / "g.yaml"
     slots = "{t: [bed, {in: the lounge, out: living_room}, {in: 2, out: two}]}"
