@@ -52,7 +52,7 @@ def print_check(grammar: Grammar, settings: Config, rendered: tuple[str, ...]) -
         print(f"  {sequence}")
     words = {word for symbols in grammar.automaton(with_tags=False).arcs for word in symbols}
     spoken_grammar.say_unused_pronunciations(settings, words)
-    guessed = pronunciation.not_in_dictionary(words)
+    guessed = pronunciation.not_in_dictionary(words - settings.data.pronunciations.keys())
     if guessed:
         print(
             f"\nnot in the pronunciation dictionary, so that synthesisers guess how they sound "

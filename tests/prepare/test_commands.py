@@ -299,6 +299,9 @@ def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_p
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [zorbulate the kitchens, b c]}}")
     code, out, _ = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert code == 0 and out.splitlines()[-1].endswith("(data.pronunciations can help): zorbulate")
+    given = "data.pronunciations={zorbulate: [zorb you late]}"
+    _, out, _ = run(given, "--check", "true", "--grammar", tmp_path / "a.yaml")
+    assert "not in the pronunciation dictionary" not in out  # it has one now
     *_, err = run("data.pronunciations={mocha: [mocka]}", "--check", "true")
     assert "'mocha' is in no sentence that is spoken" in err
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [a|b, c], stop: [12345]}}")
