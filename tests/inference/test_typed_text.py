@@ -1,6 +1,7 @@
 """Typed text by a grammar: its sentences however they are written, and nothing else."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -127,14 +128,34 @@ def test_near_is_what_differs_by_determiners_and_means_one_thing(own):
 
 
 def test_a_refusal_says_why(own):
+    assert own.why_not("do not panic 9 times, panic!") == (
+        "the grammar has no words 'panic', '9' (read 'nine'), 'times'"
+    )
+    assert own.why_not("is it 185%?") == (
+        "the grammar has no word '185%' (read 'one hundred eighty five percent')"
+    )
+    # Words that are read together stand as they are read.
     assert (
-        own.why_not("do not panic 9 times") == "the grammar has no words 'panic', 'nine', 'times'"
+        own.why_not("do not stop in 1999")
+        == "the grammar has no words 'nineteen', 'ninety', 'nine'"
     )
     assert own.why_not("never stop") == "the grammar has no word 'never'"
     assert own.why_not("stop to") == "not a sentence of the grammar"
     assert own.why_not("what's on in my bathroom") == (
         "not a sentence of the grammar; near it: 'what's on in the bathroom'"
     )
+
+
+def test_unknown_are_the_typed_words_that_no_sentence_has(own):
+    bathroom = guess(own, "what's on in the bathroom")
+    bathroom = replace(bathroom, unknown=("bath-room",))  # characters that the model has not
+    for found in (
+        own.second("set Bathroom to 9 \u00fceggs", bathroom),
+        own.refused("9, \u00fceggs"),
+    ):
+        assert found.unknown == ("9", "\u00fceggs") and not found.accepted
+    assert own.second("what's on in our bath-room", bathroom).unknown == ()
+    assert own.refused("stop to").unknown == ()
 
 
 def test_a_text_of_a_book_is_refused_at_once(own):
