@@ -200,6 +200,16 @@ def _num_lacking(cover: list[Sentence], intents: Collection[str], least: int) ->
     return sum(max(0, least - have[intent]) for intent in intents)
 
 
+def _at_least(have: dict[str, int], num: int) -> dict[str, int]:
+    """What each intent has of `num` utterances, brought to the least where there is room."""
+    least = _least_of_intent(num, len(have))
+    for floor in (max(least, MAX_REPEATS), least):
+        start = {intent: max(count, floor) for intent, count in have.items()}
+        if sum(start.values()) <= num:
+            return start
+    return have
+
+
 def _num_of_cover(cover: list[Sentence], num: int, intents: Collection[str]) -> int:
     """How many sentences of the cover `num` utterances have room for, each intent said often."""
     least = _least_of_intent(num, len(intents))
@@ -280,13 +290,8 @@ def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) 
     for sentence in cover:
         add(sentence)
     have = {intent: -count for intent, count in missing.items()}
-    least = _least_of_intent(num, len(have))
-    starts = (
-        {intent: max(count, floor) for intent, count in have.items()}
-        for floor in (max(least, MAX_REPEATS), least)
-    )
-    start = next((one for one in starts if sum(one.values()) <= num), have)
-    missing.update(level(start, num, weights_by_values(_values(dealer.grammar))))
+    weights = weights_by_values(_values(dealer.grammar))
+    missing.update(level(_at_least(have, num), num, weights))
     for unit in dealer.units:
         while dealer.uses[unit] < MIN_USES:
             expressions = dealer.expressions_with(unit)
