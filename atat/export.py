@@ -17,7 +17,11 @@ def main() -> None:
     add = parser.add_argument
     add("--exp", type=Path, required=True, metavar="DIR", help="a trained experiment")
     add(
-        "--out", type=Path, required=True, metavar="DIR", help="new, or an exported model: replaced"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="new, empty, or an exported model: replaced",
     )
     add(
         "--precision",

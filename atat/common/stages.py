@@ -155,11 +155,14 @@ def first_changed_input(old: Sequence[str], new: Sequence[str], of_settings: boo
     'seed=2'
     >>> first_changed_input(["seed=1", "stage 2 (data) finished today"], ["seed=1"])
     'no stage 2 (data) finished today'
+    >>> first_changed_input(['grammar="c33f81bdf186080c"'], ['grammar="5b0f9d0d1c5a4b1e"'])
+    'the grammar differs'
     """
     if of_settings:
         old, new = ([x for x in lines if not x.startswith("stage ")] for lines in (old, new))
     added, removed = Counter(new) - Counter(old), Counter(old) - Counter(new)
-    return next(iter([*added, *(f"no {line}" for line in removed)]), "")
+    changed = next(iter([*added, *(f"no {line}" for line in removed)]), "")
+    return "the grammar differs" if changed.startswith("grammar=") else changed
 
 
 def read_done(path: str) -> list[str] | None:
@@ -232,7 +235,7 @@ def _use(step: Step, order: Order, done: list[str] | None, changed: str) -> str:
     if number == 2 and is_read and not os.path.isdir(part.dump):
         other = first_changed_input(done, depends_on(step), of_settings=True)
         if other:
-            raise _missing(step, order, f"is wanted with {other}")
+            raise _missing(step, order, f"is wanted anew, since now {other}")
     return f"used as it is, though now {changed}" if changed else ""
 
 

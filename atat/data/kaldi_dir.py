@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from atat.common.files import atomic_directory, sha256_of_files
 from atat.data import audio_segment, kaldi_file
-from atat.data.kaldi_file import RERUN
+from atat.data.kaldi_file import AGAIN, RERUN
 from atat.semantics import target_sequence
 
 SEGMENTS = "segments"
@@ -259,7 +259,7 @@ _FILES: dict[str, Callable[[str], str]] = {
     "semantics": _semantics,
     "utt2spk": _speaker,
 }
-_NOTHING = "has none of wav.scp, text, semantics; rerun stage 1"
+_NOTHING = "has none of wav.scp, text, semantics"
 
 
 def _write_file(path: Path, entries: dict[str, str]) -> None:
@@ -288,7 +288,9 @@ def _there(path: Path, shown: Path) -> list[str]:
         raise FileNotFoundError(f"{shown}: no such data directory{_beside(path)}")
     there = [name for name in _FILES if (path / name).is_file()]
     if not there or there == ["utt2spk"]:
-        raise ValueError(f"{shown}: {_NOTHING}")
+        below = sorted(shown / one.parent.name for one in path.glob("*/wav.scp"))
+        meant = f"did you mean {' or '.join(map(str, below[:3]))}?" if below else AGAIN
+        raise ValueError(f"{shown}: {_NOTHING}; {meant}")
     return there
 
 
@@ -332,7 +334,7 @@ def _check_spk2utt(expected: dict[str, str], path: Path, shown: Path) -> None:
     if (path / "spk2utt").is_file():
         found = kaldi_file.read(path / "spk2utt", shown / "spk2utt", _sorted)
         if found != expected:
-            raise ValueError(f"{shown / 'spk2utt'}: does not agree with utt2spk (rerun stage 1)")
+            raise ValueError(f"{shown / 'spk2utt'}: does not agree with utt2spk ({AGAIN})")
 
 
 def _is_of(utterance: str, speaker: str) -> bool:
@@ -404,5 +406,5 @@ def _raise_missing(path: Path, shown: Path, names: list[str]) -> None:
                 key = min(missing)
                 raise ValueError(
                     f"{shown / one}:{numbers[one][key]}: id '{kaldi_file.visible(key)}' is not in "
-                    f"{two} ({len(missing)} such; rerun stage 1)"
+                    f"{two} ({len(missing)} such; {AGAIN})"
                 )

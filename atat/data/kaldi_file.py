@@ -7,7 +7,9 @@ as what they are meant to be. Messages show characters that nobody sees: `a-1<U+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-RERUN = "(correct the line, or rerun stage 1)"
+# Recordings of a user's own are written by hand, and in no stage.
+AGAIN = "if a recipe wrote it, rerun stage 1"
+RERUN = f"(correct the line; {AGAIN})"
 BOM = "\ufeff"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -47,7 +49,7 @@ def entries(path: Path, shown: Path, parse: Callable[[str], str]) -> Iterator[tu
     except UnicodeDecodeError as error:
         raise ValueError(_undecoded(path, shown)) from error
     if not previous:
-        raise ValueError(f"{shown}: is empty; rerun stage 1")
+        raise ValueError(f"{shown}: is empty; {AGAIN}")
 
 
 def read(path: Path, shown: Path, parse: Callable[[str], str]) -> dict[str, str]:

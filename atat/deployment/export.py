@@ -74,7 +74,8 @@ def _check(exp: Path, out: Path, precision: str) -> None:
         raise ValueError(f"precision: got '{precision}', expected {' or '.join(PRECISIONS)}")
     if exported_model.is_exported(exp):
         raise ValueError(f"{exp}: is exported already; expected an experiment")
-    if out.exists() and not exported_model.is_exported(out):
+    is_empty = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not is_empty and not exported_model.is_exported(out):
         raise ValueError(f"{out}: is there and not an exported model; expected a new directory")
     own = {Path(name).parts[0] for name in hub.model_files(out)}
     own |= {path.name for path in out.glob("decode_*")}  # of atat.decode

@@ -90,8 +90,8 @@ class Grammar:
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant, or read in another way: one line each.
 
-        Ambiguity, slots that a sentence has twice, then names unused, numbers and signs spelled
-        out, words that are not English.
+        Ambiguity, slots that a sentence has twice, then names unused, brackets of one choice,
+        numbers and signs spelled out, words that are not English.
         """
         lines = []
         extra = self.count(with_tags=True) - self.count()

@@ -15,9 +15,10 @@ listed under its type, `@name` one phrase of a macro. `$pv.TwoDigitInteger:name`
 no list. Source: picovoice.ai/docs/tips/syntax-cheat-sheet. Numbers, times, signs and titles are
 read as they are said (atat/grammar/spelling.py).
 
-Two things Rhino does not have: a value `{in: lounge, out: living room}` is said in one way and
-written in another, and `fixed_slots: {setLight: {device: light}}`, beside `slots`, gives an intent
-slots that nobody says. Templates of Home Assistant and of Rhasspy are translated into this form.
+Two things Rhino does not have: a value `{in: lounge, out: living room}` is said in one way (or, as
+`in: [lounge, den]`, in several) and written in another, and `fixed_slots: {setLight: {device:
+light}}`, beside `slots`, gives an intent slots that nobody says. Templates of Home Assistant and of
+Rhasspy are translated into this form.
 """
 
 import re
@@ -45,10 +46,12 @@ from atat.grammar.expressions import (
 from atat.grammar.spelling import NotAWordError, spell_out, word
 from atat.grammar.yaml_nodes import NAME, NodeReader, YamlNode
 
-MAX_SPELLED = 3  # notes of numbers that are read in words; a slot may have a hundred
+MAX_NOTES = 3  # of numbers that are read in words, and the like; a slot may have a hundred
 
 _SLOT = re.compile(rf"\$((?:pv\.)?{NAME}):({NAME})")
 _TOKEN = re.compile(r"\s+|[\[\](),]|[^\s\[\](),]+")
+_RANGE = re.compile(r"(\d{1,3}) ?(?:\.\.\.?|[-\u2013\u2026]) ?(\d{1,3})")
+_OTHER_CHOICE = set("{|}")  # of other template languages
 _CLOSING = {"[": "]", "(": ")"}
 _NOT_SAID = re.compile(r"([\[\](),]|[$@][^\s\[\](),]*)")  # what stands between the words
 
@@ -78,7 +81,7 @@ def read(path: str | Path) -> GrammarFile:
     if reader.bad_words:
         raise ValueError(
             f"{'; '.join(reader.bad_words)}: words have letters, apostrophes and hyphens; spell "
-            "them as they are said (AC/DC -> ac dc, 007 -> double oh seven)"
+            f"them as they are said (AC/DC -> ac dc, 007 -> double oh seven){''.join(reader.hints)}"
         )
     result.notes[:0] = notes
     return result
@@ -96,8 +99,10 @@ class _Reader(NodeReader):
         self.used: set[str] = set()
         self.written: dict[str, dict[str, str]] = {}
         self.spelled: list[str] = []  # notes on what was spelled out
+        self.one_choice: list[str] = []  # notes on brackets that choose nothing
         self.not_english: dict[str, None] = {}  # words
         self.bad_words: list[str] = []  # errors
+        self.hints: dict[str, None] = {}  # what else can be done about them
 
     def read(self, root: YamlNode, text: str) -> GrammarFile:
         """The grammar of a file's root node and content."""
@@ -111,6 +116,8 @@ class _Reader(NodeReader):
             raise self.error(root, "the grammar is empty: no intents under 'context: expressions'")
         slot_nodes = self.section(context, "slots")
         self.macro_nodes = self.section(context, "macros")
+        for name, node in slot_nodes.items():
+            self.refuse_range(name, node)
         self.check_slot_cycles(slot_nodes)
         for name, node in slot_nodes.items():
             self.slots[name] = self.slot_values(name, node)
@@ -129,12 +136,8 @@ class _Reader(NodeReader):
             for name, node in nodes.items():
                 if prefix + name not in self.used:
                     result.notes.append(f"{self.where(node)} {prefix}{name} is used nowhere")
-        result.notes += self.spelled[:MAX_SPELLED]
-        if len(self.spelled) > MAX_SPELLED:
-            result.notes.append(
-                f"{self.path}: {len(self.spelled) - MAX_SPELLED} more numbers and signs are read "
-                "as they are said"
-            )
+        result.notes += self.first_of(self.one_choice, "brackets have one choice")
+        result.notes += self.first_of(self.spelled, "numbers and signs are read as they are said")
         if self.not_english:
             result.notes.append(
                 f"{self.path}: not English, as voices and models are: {', '.join(self.not_english)}"
@@ -142,6 +145,12 @@ class _Reader(NodeReader):
         result.slot_types = {k: v for k, v in self.slots.items() if f"${k}" in self.used}
         result.written = {kind: self.written[kind] for kind in result.slot_types}
         return result
+
+    def first_of(self, notes: list[str], more: str) -> list[str]:
+        """The first of many notes of a kind, and how many more there are."""
+        if (left := len(notes) - MAX_NOTES) > 0:
+            return [*notes[:MAX_NOTES], f"{self.path}: {left} more {more}"]
+        return notes
 
     # Slots and macros ------------------------------------------------------------------------
 
@@ -169,13 +178,15 @@ class _Reader(NodeReader):
     def slot_values(self, name: str, node: YamlNode) -> tuple[str, ...]:
         """The values of a slot type, as they are said; how the file has them goes to `written`."""
         values: dict[str, str] = {}
+        num_bad = len(self.bad_words)
         for item, written in self.values(node, f"slot '{name}'"):
             if bracket := re.search(r"[\[\](),$@]", item.value):
                 raise self.error(
                     item,
                     f"slot '{name}': '{bracket.group()}' in '{item.value}' is not supported: a "
-                    "slot's values are plain phrases, one an entry",
+                    "slot's values are plain phrases, one an entry, or {in: five dollars, out: $5}",
                 )
+            self.refuse_range(name, item)
             words = self.spell_out(item, item.value).split()
             value = " ".join(self.word(item, word) for word in words)
             if not value:
@@ -185,8 +196,24 @@ class _Reader(NodeReader):
             if len(words) > MAX_WORDS:
                 raise self.error(item, f"slot '{name}': a value of more than {MAX_WORDS} words")
             values[value] = " ".join(written.split())
+        if len(self.bad_words) > num_bad:
+            self.hints[", or {in: five kilograms, out: 5kg}"] = None
         self.written[name] = values
         return tuple(values)
+
+    def refuse_range(self, name: str, node: YamlNode) -> None:
+        """ValueError for the values of a slot, or one of them, where these are a range."""
+        text = ""
+        if isinstance(node, yaml.ScalarNode) and (match := _RANGE.fullmatch(node.value)):
+            text = node.value if int(match[1]) < int(match[2]) else ""
+        elif isinstance(node, yaml.MappingNode):
+            text = next((key.value for key, _ in node.value if key.value == "range"), "")
+        if text:
+            raise self.error(
+                node,
+                f"slot '{name}': '{text}' is a range, expected a list, $pv.TwoDigitInteger:{name} "
+                "or Home Assistant's form, which has ranges",
+            )
 
     def values(self, node: YamlNode, what: str) -> list[tuple[yaml.ScalarNode, str]]:
         """Values of a slot type: what is said, and how it is written."""
@@ -200,8 +227,10 @@ class _Reader(NodeReader):
                 both = self.mapping(entry, f"a value of {what}", {"in", "out"})
                 if set(both) != {"in", "out"}:
                     raise self.error(entry, f"a value of {what}: expected 'in' and 'out'")
-                said, written = self.scalar(both["in"], what), self.scalar(both["out"], what)
-                values.append((said, written.value))
+                many = isinstance(both["in"], yaml.SequenceNode)
+                said = self.items(both["in"], what) if many else [self.scalar(both["in"], what)]
+                written = self.scalar(both["out"], what).value
+                values += [(one, written) for one in said]
             else:
                 values.append((self.scalar(entry, what), entry.value))
         return values
@@ -283,6 +312,12 @@ class _Reader(NodeReader):
                     break
             else:
                 parts.append(self.part(item, token, tokens, depth))
+        if bracket == "[" and len(options) == 1:
+            text = _plain_text(options[0])
+            self.one_choice.append(
+                f"{self.where(item)} '[{text}]' has one choice and must be said; ({text}) may be "
+                "left out"
+            )
         chosen = options[0] if len(options) == 1 else Choice(tuple(options))
         return Choice((Phrase(()), chosen)) if bracket == "(" else chosen
 
@@ -345,6 +380,8 @@ class _Reader(NodeReader):
             said = word(text)
         except NotAWordError as error:
             self.bad_words.append(f"{self.where(item)} {error}")
+            if not _OTHER_CHOICE.isdisjoint(text):
+                self.hints["; choices are [a, b]"] = None
             return text
         if not said.isascii():
             self.not_english[said] = None
@@ -353,6 +390,16 @@ class _Reader(NodeReader):
 
 def _is_text(token: str) -> bool:
     return token not in "[]()," and not token.isspace()
+
+
+def _plain_text(expression: Expression) -> str:
+    """The words of an expression, for messages; what has more than words is cut short."""
+    match expression:
+        case Word(text):
+            return text
+        case Phrase(parts) if all(isinstance(part, Word) for part in parts):
+            return " ".join(map(_plain_text, parts))
+    return "..."
 
 
 def _known(name: str, names: Collection[str]) -> str:

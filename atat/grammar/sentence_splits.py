@@ -11,52 +11,23 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import cycle, islice, zip_longest
 from operator import attrgetter
-from typing import Any, TypeVar
 
 from atat.grammar.apportionment import level, share_out, weights_by_values
-from atat.grammar.expressions import Choice, Expression, Phrase, Slot, Word
 from atat.grammar.grammar import Grammar, slots_of
+from atat.grammar.sentence_dealer import Dealer, Group, Sentence, Unit
+from atat.semantics import target_sequence
 
 HELD_OUT = 0.2  # of an intent's sentences, at most, for each of valid and test
 MAX_REPEATS = 20  # of a sentence in valid and test, or in training while there are others
 USUAL_REPEATS = 4  # of held-out sentences, before the test says training sentences too
+MIN_OF_INTENT = 50  # utterances of training, before all values have one; `_least_of_intent`
+ENOUGH_OF_INTENT = 150  # utterances of training, where as many as are advised are drawn
 MIN_USES = 3  # of an alternative or a value in training, where an intent's share has room for it
-PATIENCE = 200  # draws in a row that gave nothing new
-
-# A value of a slot, or an option of a choice by its place.
-Option = tuple[Choice | Slot, Any]
-# One of these, or an expression of an intent: what is covered and counted.
-Unit = tuple[Hashable, Hashable]
-Item = TypeVar("Item", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence of the grammar, and the alternatives and slot values that it has."""
-
-    intent: str
-    sequence: str  # target sequence
-    words: str
-    units: tuple[Unit, ...]  # what it is made of
-
-    @property
-    def group(self) -> "Group":
-        """Its intent, and the slots that its expression can have."""
-        return self.intent, _group(self.units[0][1])
-
-    @property
-    def slots(self) -> tuple[str, frozenset[str]]:
-        """Its combination of slots, within its intent."""
-        names = (place.name for place, _ in self.units if isinstance(place, Slot))
-        return self.intent, frozenset(names)
-
-
-Group = tuple[str, tuple[str, ...]]  # an intent, and the slots that an expression can have
 
 
 @dataclass
@@ -64,14 +35,41 @@ class Splits:
     """Target sequences of each split, in random order, and what is not as it was asked for.
 
     Attributes:
-        num_units: alternatives and slot values of the grammar; num_needed: utterances that have
-            them all; num_uncovered: how many train and train_text are too small for.
+        num_units: alternatives and slot values of the grammar; num_uncovered: how many of them
+            train and train_text are too small for.
+        num_enough: utterances that have them all, and ENOUGH_OF_INTENT or so of each intent.
     """
 
     sequences: dict[str, list[str]]
     num_units: int
-    num_needed: int
     num_uncovered: dict[str, int]
+    num_enough: int
+
+    def warnings(self, name: str, setting: str) -> list[str]:
+        """What a split of training has too few utterances for: values, or intents beside those.
+
+        Args:
+            name: train or train_text.
+            setting: has its number, for the advice.
+        """
+        sequences = self.sequences[name]
+        num_enough = math.ceil(self.num_enough / 100) * 100
+        if not 0 < len(sequences) < num_enough:
+            return []
+        advice = f"expected more: --set {setting}={num_enough}"
+        lines = []
+        if num_uncovered := self.num_uncovered[name]:
+            lines.append(
+                f"{name}: {num_uncovered:,} of {self.num_units:,} slot values and alternatives of "
+                f"the grammar are in none of its {len(sequences):,} utterances, {advice}"
+            )
+        counts = Counter(target_sequence.frame(sequence).intent for sequence in sequences)
+        few = min(ENOUGH_OF_INTENT, len(sequences) / len(counts) / 2)
+        rare = [f"'{one}' has {count}" for one, count in counts.items() if count < few]
+        if rare:
+            found = ", ".join(sorted(rare))
+            lines.append(f"{name}: of {len(sequences):,} utterances {found}, {advice}")
+        return lines
 
 
 def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
@@ -87,11 +85,10 @@ def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
         seed: of all draws.
     """
     cover = _cover(Dealer(grammar, random.Random(f"{seed} cover")))
-    num_needed = len(cover)
     first = {name: _num_of_cover(cover, num, grammar.intents) for name, num in wanted.items()}
     made_of = {
         name: {unit for sentence in cover[:num] for unit in sentence.units}
-        for name, num in (first | {"all": num_needed}).items()
+        for name, num in (first | {"all": len(cover)}).items()
     }
     spoken = "train" if wanted["train"] else "train_text"
     trained = _Trained(cover, first[spoken], made_of[spoken])
@@ -107,142 +104,11 @@ def split(grammar: Grammar, wanted: dict[str, int], seed: int) -> Splits:
     return Splits(
         {name: [one.sequence for one in found] for name, found in sentences.items()},
         num_units=len(made_of["all"]),
-        num_needed=num_needed,
         num_uncovered={
             name: len(made_of["all"] - made_of[name]) for name in ("train", "train_text")
         },
+        num_enough=len(cover) + _num_lacking(cover, grammar.intents, ENOUGH_OF_INTENT),
     )
-
-
-class Dealer:
-    """Draws sentences; rather of what was used less, so that all is used about equally often.
-
-    Attributes:
-        units: the alternatives and then the slot values of the grammar.
-        groups: intent -> its combinations of slots -> the expressions that can have these.
-    """
-
-    def __init__(self, grammar: Grammar, rng: random.Random) -> None:
-        self.grammar = grammar
-        self.rng = rng
-        self.uses: Counter[Unit] = Counter()
-        self._is_fair = True
-        self.groups: dict[str, dict[tuple[str, ...], list[Expression]]] = {}
-        for intent, expressions in grammar.expressions.items():
-            groups = self.groups[intent] = {}
-            for expression in expressions:
-                groups.setdefault(_group(expression), []).append(expression)
-        self._above: dict[Expression, set[Expression]] = {}
-        self._expressions_with: dict[Expression, dict[str, list[Expression]]] = {}
-        nodes = _nodes(grammar)
-        self._parents: dict[Expression, list[Expression]] = {}
-        for node in nodes:
-            for part in _parts(node):
-                self._parents.setdefault(part, []).append(node)
-        self.units: list[Option] = [
-            (node, place)
-            for node in nodes
-            if isinstance(node, Choice)
-            for place in range(len(node.options))
-        ]
-        slots = [node for node in nodes if isinstance(node, Slot)]
-        self.units += [(slot, value) for slot in slots for value in grammar.slot_types[slot.type]]
-
-    def draw(self, intent: str, group: tuple[str, ...] | None = None) -> Sentence:
-        """A sentence of an intent; with a group, of an expression that can have these slots."""
-        if group is None:
-            group = self.rng.choice(list(self.groups[intent]))
-        return self.say(intent, self._pick(intent, self.groups[intent][group]))
-
-    def use(self, sentence: Sentence) -> None:
-        """Count what a sentence is made of."""
-        self.uses.update(sentence.units)
-
-    def expressions_with(self, unit: Option) -> dict[str, list[Expression]]:
-        """The expressions that can have an alternative or a slot value, by intent."""
-        node = unit[0]
-        if node not in self._expressions_with:
-            above = self._all_above(node)
-            found = {
-                intent: [one for one in expressions if one in above]
-                for intent, expressions in self.grammar.expressions.items()
-            }
-            self._expressions_with[node] = {i: many for i, many in found.items() if many}
-        return self._expressions_with[node]
-
-    def say(self, intent: str, expression: Expression, unit: Option | None = None) -> Sentence:
-        """A sentence of an expression; with a unit that it can have, one that has it."""
-        units: list[Unit] = [(intent, expression)]
-        missing = [unit] if unit else []
-        above = self._all_above(unit[0]) if unit else set()
-
-        tokens: list[str] = []
-        words: list[str] = []
-
-        def walk(one: Expression) -> None:
-            match one:
-                case Word(text):
-                    tokens.append(text)
-                    words.append(text)
-                case Phrase(parts):
-                    for part in parts:
-                        walk(part)
-                case Choice(options):
-                    if one not in above:
-                        place = self._pick(one, range(len(options)))
-                    elif unit and one is unit[0]:
-                        place = unit[1]
-                    else:
-                        leading = [i for i, option in enumerate(options) if option in above]
-                        place = self.rng.choice(leading)
-                    units.append((one, place))
-                    walk(options[place])
-                case Slot(kind, name):
-                    if missing and one == missing[0][0]:
-                        value = missing.pop()[1]
-                    else:
-                        value = self._pick(one, self.grammar.slot_types[kind])
-                    units.append((one, value))
-                    tokens.extend((f"{name}(", value, f"){name}"))
-                    words.append(value)
-
-        walk(expression)
-        sequence = " ".join([f"{intent}(", *tokens, f"){intent}"])
-        return Sentence(intent, sequence, " ".join(words), tuple(units))
-
-    def search(
-        self, draw: Callable[[], Sentence], is_wanted: Callable[[Sentence], bool]
-    ) -> Sentence | None:
-        """The first of some draws that is wanted; None after PATIENCE in vain.
-
-        What was used less may have no more sentences that are wanted: half the draws disregard it.
-        """
-        for number in range(PATIENCE):
-            self._is_fair = number < PATIENCE // 2
-            if is_wanted(sentence := draw()):
-                break
-        else:
-            sentence = None
-        self._is_fair = True
-        return sentence
-
-    def _pick(self, place: Hashable, items: Sequence[Item]) -> Item:
-        """Of two items drawn, the less used."""
-        if len(items) == 1:
-            return items[0]
-        one, other = (items[int(self.rng.random() * len(items))] for _ in range(2))
-        return other if self._is_fair and self.uses[place, other] < self.uses[place, one] else one
-
-    def _all_above(self, node: Expression) -> set[Expression]:
-        """The expressions that a node is part of, itself too."""
-        if node not in self._above:
-            above, stack = {node}, [node]
-            while stack:
-                new = set(self._parents.get(stack.pop(), ())) - above
-                above |= new
-                stack.extend(new)
-            self._above[node] = above
-        return self._above[node]
 
 
 @dataclass
@@ -323,12 +189,43 @@ def _cover(dealer: Dealer) -> list[Sentence]:
     return cover
 
 
+def _least_of_intent(num: int, num_intents: int) -> int:
+    """Utterances of `num` that an intent has before all values have one: a fifth of even shares."""
+    return min(MIN_OF_INTENT, num // (5 * num_intents))
+
+
+def _num_lacking(cover: list[Sentence], intents: Collection[str], least: int) -> int:
+    """How many utterances bring each intent of a cover to `least`."""
+    have = Counter(sentence.intent for sentence in cover)
+    return sum(max(0, least - have[intent]) for intent in intents)
+
+
+def _at_least(have: dict[str, int], num: int) -> dict[str, int]:
+    """What each intent has of `num` utterances, brought to the least where there is room."""
+    least = _least_of_intent(num, len(have))
+    for floor in (max(least, MAX_REPEATS), least):
+        start = {intent: max(count, floor) for intent, count in have.items()}
+        if sum(start.values()) <= num:
+            return start
+    return have
+
+
 def _num_of_cover(cover: list[Sentence], num: int, intents: Collection[str]) -> int:
     """How many sentences of the cover `num` utterances have room for, each intent said often."""
-    if len(cover) <= num:
+    least = _least_of_intent(num, len(intents))
+    if len(cover) + _num_lacking(cover, intents, least) <= num:
         return num
-    have = Counter(sentence.intent for sentence in cover)
-    return max(num // 2, num - sum(max(0, MAX_REPEATS - have[intent]) for intent in intents))
+    least = max(least, MAX_REPEATS)
+    missing = dict.fromkeys(intents, least)
+    room = num - least * len(intents)
+    for place, sentence in enumerate(cover):
+        if missing[sentence.intent] > 0:
+            missing[sentence.intent] -= 1
+        elif room > 0:
+            room -= 1
+        else:
+            return max(num // 2, place)
+    return num
 
 
 def _hold_out(dealer: Dealer, num: int, trained: _Trained) -> list[Sentence]:
@@ -393,9 +290,8 @@ def _train(dealer: Dealer, cover: list[Sentence], num: int, held_out: set[str]) 
     for sentence in cover:
         add(sentence)
     have = {intent: -count for intent, count in missing.items()}
-    least = {intent: max(count, MAX_REPEATS) for intent, count in have.items()}
-    start = least if sum(least.values()) <= num else have
-    missing.update(level(start, num, weights_by_values(_values(dealer.grammar))))
+    weights = weights_by_values(_values(dealer.grammar))
+    missing.update(level(_at_least(have, num), num, weights))
     for unit in dealer.units:
         while dealer.uses[unit] < MIN_USES:
             expressions = dealer.expressions_with(unit)
@@ -420,27 +316,3 @@ def _values(grammar: Grammar) -> dict[str, list[str]]:
         intent: [v for one in many for slot in slots_of(one) for v in grammar.slot_types[slot.type]]
         for intent, many in grammar.expressions.items()
     }
-
-
-@cache
-def _group(expression: Expression) -> tuple[str, ...]:
-    return tuple(sorted({slot.name for slot in slots_of(expression)}))
-
-
-def _parts(expression: Expression) -> tuple[Expression, ...]:
-    match expression:
-        case Phrase(parts) | Choice(parts):
-            return parts
-    return ()
-
-
-def _nodes(grammar: Grammar) -> list[Expression]:
-    """Every part of every expression once, in the order of the file."""
-    found: dict[Expression, None] = {}
-    stack = [one for many in grammar.expressions.values() for one in many][::-1]
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found[node] = None
-            stack.extend(reversed(_parts(node)))
-    return list(found)

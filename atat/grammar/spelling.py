@@ -24,13 +24,16 @@ _ORDINAL = re.compile(r"(?<![\w.,:-])([1-9]\d{0,3})(?:st|nd|rd|th)(?!\w)", re.IG
 # Up to 9999; other digits (a telephone number, 007) stay.
 _NUMBER = re.compile(r"(?<![\w.,:-])(0|[1-9]\d{0,3}|[1-9],\d{3})(?:\.(\d+))?(?![\w:-]|[.,]\d)")
 _SIGN = re.compile(rf"(?<=\d) ?([%\u00b0])(?![\w%])|(?<!\S)([{''.join(_SIGNS)}])(?!\S)")
+_SCALES = {"c": "celsius", "\u2103": "celsius", "f": "fahrenheit", "\u2109": "fahrenheit"}
+_SCALE = re.compile(r"(?<=\d) ?(?:\u00b0 ?([cf])|([\u2103\u2109]))(?!\w)", re.IGNORECASE)
 _MINUS = re.compile(r"(?<!\w)[-\u2212\u2013] ?(?=\d)")
 # What a number may stand behind without being another for it: brackets, quotes, commas, #.
 _PARTING = r".,;:!?()\[\]{}\"'`#\u00a1\u00ab\u00b4\u00bb\u00bf\u2018-\u201f\u2026"
 _DASH = r"-\u2010-\u2015\u2212"
 _LEFT_SIGN = re.compile(
-    rf"(?:(?<=\d)(?: ?[ap]m| percent| degrees)? ?([{_DASH}])|(?<!\w)([{_DASH}])"
-    rf"|([^{_DASH}\w\s{_PARTING}])) ?(?=(?:minus )?\d)|(?<=\d)([\"'\u2018-\u201f])(?=\d)"
+    r"(?:(?<=\d)(?: ?[ap]m| percent| degrees(?: celsius| fahrenheit)?)? ?"
+    rf"([{_DASH}])|(?<!\w)([{_DASH}])|([^{_DASH}\w\s{_PARTING}])) ?(?=(?:minus )?\d)"
+    r"|(?<=\d)([\"'\u2018-\u201f])(?=\d)"
 )
 _COMPOUND = re.compile(
     r"(?<![\w-])((?:twen|thir|for|fif|six|seven|eigh|nine)ty)-((?:one|two|three|four|five|six|seven"
@@ -47,8 +50,8 @@ _BEFORE_YEAR = re.compile(
 def spell_out(text: str) -> str:
     """Write a text as it is said.
 
-    Whole numbers up to 9999, decimals, ordinals, times, money, percent and degrees, a minus before
-    a number, signs that stand alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a
+    Whole numbers up to 9999, decimals, ordinals, times, money, percent and degrees (of Celsius and
+    Fahrenheit too), a minus before a number, signs that stand alone, titles, and twenty-one without its hyphen. 1100 to 2099 are a
     year after "in", "since", "until", "year" or a month. What is not known stays as it is, as do
     letter case and all that is in words already.
 
@@ -84,6 +87,7 @@ def _spell_signs(text: str) -> str:
     text = _MONEY.sub(_money, text)
     text = _MINUS.sub("minus ", text)
     text = _HALF_DAY.sub(lambda match: f" {match[1].lower()}m", text)
+    text = _SCALE.sub(lambda m: f" degrees {_SCALES[m[1].lower() if m[1] else m[2]]}", text)
     return _SIGN.sub(lambda m: f" {_SIGNS[m[1]]}" if m[1] else _SIGNS[m[2]], text)
 
 

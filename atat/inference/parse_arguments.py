@@ -80,8 +80,15 @@ def check(args: argparse.Namespace, error: Callable[[str], NoReturn]) -> None:
         error("got --rate or --pause_s without --stream, expected it with one")
     if args.threshold is not None and not has_speech(args):
         error("got --threshold for text alone, which has none; expected audio")
+    if args.files and not (args.text or args.mic) and not any(map(_is_file, args.files)):
+        error(f'{args.files[0]}: no such file; a sentence? --text "{" ".join(args.files)}"')
     if args.files.count("-") > 1:
         error("got - twice: there is one standard input")
+
+
+def _is_file(name: str) -> bool:
+    """Whether it may be meant as a file, there or not; "turn" of a sentence is not."""
+    return name == "-" or not {".", "/"}.isdisjoint(name) or Path(name).exists()
 
 
 def is_endless(args: argparse.Namespace) -> bool:

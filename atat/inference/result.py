@@ -47,7 +47,8 @@ class Result(Reading):
     Attributes:
         nbest: predictions of different meanings, this one and the others by score; may be fewer
             than asked for.
-        unknown: words of a text input with characters that the model does not know.
+        unknown: words of a text input, as typed, that are in no sentence of the grammar, where it
+            is not understood; without a grammar, those with characters that the model has not.
         duration_s: of audio.
         seconds: that it took, feature extraction included; the share of one in a batch.
         confidence: probability that intent and slots are all right; None where the experiment is

@@ -48,6 +48,7 @@ MAX_CHARACTERS = 1000  # as a service takes them
 MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
 NBEST = 2  # predictions of the model: the best, and another meaning
 MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
+PUNCTUATION = ".,;:!?()\"'"  # around a typed word
 HYPHEN = "-"  # stays inside of a grammar's words
 MAX_STEPS = 20_000  # of a search for what is near
 
@@ -108,8 +109,8 @@ class TypedText:
                     found.setdefault(frame.key, sentence)
         return next(iter(found.values())) if len(found) == 1 else None
 
-    def unknown(self, text: str) -> list[str]:
-        """Words that are in no sentence of the grammar, as the text has them; each once."""
+    def unknown(self, text: str) -> dict[str, str]:
+        """Words that are in no sentence of the grammar, as they are typed -> as they are read."""
         known = self._words | DETERMINERS | set(" ".join((*FILLERS, *OPENINGS)).split())
 
         def is_known(word: str) -> bool:
@@ -117,14 +118,21 @@ class TypedText:
                 set(part) <= known for _, part, _ in self._ways((word,), 0) if part
             )
 
-        return list(dict.fromkeys(w for w in spellings(text)[-1] if not is_known(w)))
+        return {
+            typed: " ".join(words)
+            for typed, words in as_typed(text)
+            if not all(map(is_known, words))
+        }
 
     def why_not(self, text: str) -> str:
         """Why a text that is no sentence of the grammar is refused, in one line."""
         if sign := left_sign(visible(text)):
             return f"'{sign}' before a number is not read, expected it in words"
         if unknown := self.unknown(text):
-            words = ", ".join(f"'{word}'" for word in unknown)
+            words = ", ".join(
+                f"'{typed}'" if typed == words else f"'{typed}' (read '{words}')"
+                for typed, words in unknown.items()
+            )
             return f"the grammar has no word{'s' if len(unknown) > 1 else ''} {words}"
         near = self.near(text)
         return "not a sentence of the grammar" + (f"; near it: '{near}'" if near else "")
@@ -132,7 +140,8 @@ class TypedText:
     def second(self, text: str, guess: Result) -> Result:
         """A model's result for a text that is no sentence of the grammar, accepted or rejected.
 
-        It is accepted where the text is near a sentence that means what the model predicts.
+        It is accepted where the text is near a sentence that means what the model predicts; its
+        semantics are that sentence's, as the model may have copied the words badly.
         """
         near = self.near(text)
         meant = None if near is None else self.of_sentence(near)
@@ -140,16 +149,26 @@ class TypedText:
         confidence = round(share(guess.nbest), 4) if is_meant else 0.0
         judged = replace(guess, confidence=confidence, accepted=confidence >= MIN_SHARE)
         if meant is not None and judged.accepted:
-            return replace(judged, slots=meant.slots, spoken_slots=meant.spoken_slots)
+            best = replace(guess.nbest[0], semantics=meant.semantics)
+            return replace(
+                judged,
+                unknown=(),
+                slots=meant.slots,
+                semantics=meant.semantics,
+                spoken_slots=meant.spoken_slots,
+                nbest=(best, *guess.nbest[1:]),
+            )
         why = f"the model does not take it for '{near}'" if near else self.why_not(text)
-        return replace(judged, intent=None, slots={}, spoken_slots=None, reason=why)
+        none = replace(judged, intent=None, slots={}, spoken_slots=None, reason=why)
+        return replace(none, unknown=tuple(self.unknown(text)))
 
     def refused(self, text: str) -> Result:
         """The result of a text that is no sentence of the grammar, where there is no model."""
         near = self.near(text)
         nbest = self.of_sentence(near).nbest if near else ()
         why = self.why_not(text)
-        return Result(None, {}, "", None, why, nbest=nbest, confidence=0.0, accepted=False)
+        about = About(unknown=tuple(self.unknown(text)), confidence=0.0, accepted=False)
+        return Result(None, {}, "", None, why, nbest=nbest, **about)
 
     def _add(self, words: Iterable[str], other: Iterable[str]) -> None:
         self._equal.setdefault(tuple(words), []).append(tuple(other))
@@ -252,6 +271,30 @@ def said(text: str) -> str:
     'set the x-ray for seven thirty pm please'
     """
     return normalize(spell_out(visible(text)), HYPHEN)
+
+
+def as_typed(text: str) -> list[tuple[str, Words]]:
+    """The words of a text as they are typed, each with those that it is read as.
+
+    Of a text with words that are read together, as "in 1999", only what they are read as.
+
+    Raises:
+        ValueError: as `spellings`.
+
+    >>> as_typed("Uh, 25% at 7:30!"), as_typed("in 1999")[1:]
+    ([('uh', ('uh',)), ('25%', ('twenty', 'five', 'percent')), ('at', ('at',)), \
+('7:30', ('seven', 'thirty'))], [('nineteen', ('nineteen',)), ('ninety', ('ninety',)), \
+('nine', ('nine',))])
+    """
+    read = spellings(text)[-1]
+    found = []
+    for token in visible(text).split():
+        words = tuple(said(token).split())
+        typed = words[0] if words == (normalize(token, HYPHEN),) else token.strip(PUNCTUATION)
+        found += [(typed, words)] if words else []
+    if tuple(itertools.chain.from_iterable(words for _, words in found)) == read:
+        return found
+    return [(word, (word,)) for word in read]
 
 
 def beside_number(words: Words, place: int) -> bool:

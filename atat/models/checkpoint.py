@@ -11,7 +11,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ EARLIER_FORMAT = 1
 # Parts of a model by their names in earlier versions.
 EARLIER_PARTS = {"speech_base.": "frozen_encoder.", "bridge_": "residual_"}
 AGAIN = "rerun stage 4"
+MAX_NAMED = 3  # models that may be meant
 
 
 def model_path(exp_dir: Path) -> Path:
@@ -63,7 +64,8 @@ def check_experiment(exp_dir: Path) -> None:
             training left it. Both say what to do.
     """
     if not exp_dir.is_dir():
-        raise FileNotFoundError(f"{exp_dir}: no such experiment directory; ./run.sh trains one")
+        meant = models_near(exp_dir) or "./run.sh trains one"
+        raise FileNotFoundError(f"{exp_dir}: no such experiment directory; {meant}")
     if exported_model.is_exported(exp_dir):
         exported_model.check(exp_dir)
         return
@@ -78,22 +80,32 @@ def check_experiment(exp_dir: Path) -> None:
             )
         if meant := models_below(exp_dir):
             raise FileNotFoundError(f"{exp_dir}: nothing is trained here; {meant}")
-        raise FileNotFoundError(
-            f"{exp_dir / FILE}: nothing is trained here; `./run.sh --stage 4` in a recipe "
-            "trains a model"
-        )
+        raise FileNotFoundError(f"{exp_dir / FILE}: nothing is trained here; `./run.sh` trains one")
     if (exp_dir / FILE).is_file():
         experiment_files.check(exp_dir, experiment_files.copies(read_header(exp_dir / FILE)))
 
 
 def models_below(exp_dir: Path) -> str:
-    """Whether another directory is meant: names the models that are right below one, "" for none.
+    """Whether another directory is meant: names the models that are below one, "" for none.
 
-    A directory of experiments is easily given for an experiment.
+    A directory of experiments is easily given for an experiment, as is a recipe's.
     """
+    return _did_you_mean(exp_dir, exp_dir, ("[!.]*", "[!.]*/[!.]*", "[!.]*/exp*/[!.]*"))
+
+
+def models_near(exp_dir: Path) -> str:
+    """As `models_below`, of a directory that is not there: names the models that are near it."""
+    there = next((place for place in exp_dir.parents if place.is_dir()), exp_dir)
+    places = ("[!.]*", "exp*/[!.]*", "[!.]*/exp*/[!.]*", "egs/*/exp*/[!.]*")
+    return _did_you_mean(exp_dir, there, places)
+
+
+def _did_you_mean(asked: Path, top: Path, places: Iterable[str]) -> str:
+    """Names models at some places below a directory, first those that are called as was asked."""
     names = (FILE, EARLIER_FILE, exported_model.FILE)
-    found = {path.parent for name in names for path in exp_dir.glob(f"[!.]*/{name}")}
-    return f"did you mean {' or '.join(map(str, sorted(found)))}?" if found else ""
+    found = {path.parent for at in places for name in names for path in top.glob(f"{at}/{name}")}
+    likely = sorted(found, key=lambda path: (path.name != asked.name, path))[:MAX_NAMED]
+    return f"did you mean {' or '.join(map(str, likely))}?" if likely else ""
 
 
 def read_header(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from atat.config.schema import Config
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.grammar.grammar import Grammar
-from atat.prepare import corpus, spoken_grammar
+from atat.prepare import corpus, grammar_check, spoken_grammar
 from atat.semantics import target_sequence
 
 LABELS, WAVS = Path("data/label/label.json"), Path("data/speech/clean")
@@ -81,7 +81,7 @@ def check(corpus_dir: Path, grammar: Grammar, settings: Config) -> None:
         ("labels that the grammar can express", _num_expressible(sequences, grammar), None),
     ]
     corpus.print_check(f"{corpus_dir}: speech-to-intent benchmark", lines, [])
-    spoken_grammar.print_check(grammar, settings, RENDERED)
+    grammar_check.print_check(grammar, settings, RENDERED)
 
 
 def read_recordings(corpus_dir: Path, grammar: Grammar) -> DataDir:

@@ -6,7 +6,7 @@ from atat.common import cli
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.grammar.grammar import Grammar
-from atat.prepare import corpus, spoken_grammar
+from atat.prepare import corpus, grammar_check, spoken_grammar
 
 
 def prepare(settings: Config, grammar: Grammar, data: Path, num_jobs: int) -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         raise ValueError("no grammar: give --grammar FILE or set data.grammar")
     grammar = spoken_grammar.load_grammar(spoken_grammar.ROOT / path if not args.grammar else path)
     if args.check:
-        spoken_grammar.print_check(grammar, settings, spoken_grammar.SPOKEN)
+        grammar_check.print_check(grammar, settings, spoken_grammar.SPOKEN)
         return
     prepare(settings, grammar, args.data, args.nj)
     voices = spoken_grammar.voices_by_split(settings.data, spoken_grammar.SPOKEN)

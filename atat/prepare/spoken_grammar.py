@@ -24,7 +24,7 @@ from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import cardinal
 from atat.prepare import corpus
 from atat.semantics import target_sequence
-from atat.synthesis import disfluency, negatives, pronunciation, synthetic_speech
+from atat.synthesis import disfluency, negatives, synthetic_speech
 
 ROOT = config_file.ROOT
 SPOKEN = ("train", "valid", "test")
@@ -51,51 +51,6 @@ def load_grammar(path: str | Path) -> Grammar:
     return grammar
 
 
-def print_check(grammar: Grammar, settings: Config, rendered: tuple[str, ...]) -> None:
-    """Print what a grammar holds and what of it would be trained and tested; writes nothing.
-
-    Args:
-        grammar: of all that is said.
-        settings: `data` and `seed` are used.
-        rendered: the splits that synthesisers speak.
-
-    Raises:
-        ValueError: as `check_voices`; a synthesiser that is not there.
-    """
-    check_voices(settings.data.voices, rendered)
-    for split in rendered:
-        _plan([], split, settings)
-    print(
-        f"{grammar.path}: intents {len(grammar.intents)}, slots {len(grammar.slots)}, "
-        f"sentences {grammar.count():,}"
-    )
-    drawn = draw(grammar, settings.data, settings.seed)
-    trained = {target_sequence.words(s) for split in ("train", "train_text") for s in drawn[split]}
-    frames = {
-        split: [(target_sequence.frame(s).intent, s) for s in drawn[split]] for split in drawn
-    }
-    per_intent = {split: Counter(intent for intent, _ in found) for split, found in frames.items()}
-    held_out = Counter(i for i, s in frames["test"] if target_sequence.words(s) not in trained)
-    width = max(map(len, [*grammar.intents, "intent"])) + 2
-    print(
-        f"\n{'intent':<{width}}{'sentences':>20}{'train':>8}{'valid':>8}{'test':>8}{'held out':>10}"
-    )
-    for intent, count in grammar.count_by_intent().items():
-        train, valid, test = (per_intent[split][intent] for split in SPOKEN)
-        print(f"{intent:<{width}}{count:>20,}{train:>8}{valid:>8}{test:>8}{held_out[intent]:>10}")
-    print("\nten sentences of training:")
-    for sequence in drawn["train"][:10]:
-        print(f"  {sequence}")
-    words = {word for symbols in grammar.automaton(with_tags=False).arcs for word in symbols}
-    _say_unused_pronunciations(settings, words)
-    guessed = pronunciation.not_in_dictionary(words)
-    if guessed:
-        print(
-            f"\nnot in the pronunciation dictionary, so that synthesisers guess how they sound "
-            f"(data.pronunciations can help): {', '.join(guessed)}"
-        )
-
-
 def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[str]]:
     """Target sequences of each split, as `sentence_splits.split` draws them.
 
@@ -114,14 +69,8 @@ def draw(grammar: Grammar, settings: DataConfig, seed: int) -> dict[str, list[st
     splits = sentence_splits.split(grammar, wanted, seed)
     drawn = splits.sequences
     for split in ("train", "train_text"):
-        if 0 < wanted[split] < splits.num_needed:
-            print(
-                f"{split}: {splits.num_needed} utterances have all words, slot values and "
-                f"alternatives of the grammar, data.num_{split} is {wanted[split]}: "
-                f"{splits.num_uncovered[split]} of {splits.num_units} values and alternatives are "
-                "not in it",
-                file=sys.stderr,
-            )
+        for warning in splits.warnings(split, f"data.num_{split}"):
+            print(f"warning: {warning}", file=sys.stderr)
     trained = set(map(target_sequence.words, drawn["train"] + drawn["train_text"]))
     for split in ("test", "valid"):
         texts = list(map(target_sequence.words, drawn[split]))
@@ -233,7 +182,17 @@ def voice_seed(seed: int, split: str) -> int | str:
     return f"{seed} {split}" if split == "valid" else seed
 
 
-def _plan(texts: list[str], split: str, settings: Config) -> list[synthetic_speech.Request]:
+def plan_speech(texts: list[str], split: str, settings: Config) -> list[synthetic_speech.Request]:
+    """Who says the texts of a split, and how.
+
+    Args:
+        texts: as synthesisers read them.
+        split: has the voices; those of TEXT_ALONE are training's.
+        settings: `data` and `seed` are used.
+
+    Raises:
+        ValueError: a synthesiser that is not there.
+    """
     return synthetic_speech.plan(
         texts,
         settings.data.voices["train" if split in TEXT_ALONE else split],
@@ -244,7 +203,13 @@ def _plan(texts: list[str], split: str, settings: Config) -> list[synthetic_spee
     )
 
 
-def _say_unused_pronunciations(settings: Config, words: Set[str]) -> None:
+def say_unused_pronunciations(settings: Config, words: Set[str]) -> None:
+    """Say, on stderr, of which words of data.pronunciations none is spoken.
+
+    Args:
+        settings: `data` is used.
+        words: all that are spoken.
+    """
     for word in sorted(settings.data.pronunciations.keys() - words):
         print(f"data.pronunciations: '{word}' is in no sentence that is spoken", file=sys.stderr)
 
@@ -270,10 +235,12 @@ def write_spoken(
         for s in sequences[split]
         for word in target_sequence.words(s).split()
     }
-    _say_unused_pronunciations(settings, spoken)
+    say_unused_pronunciations(settings, spoken)
     # All is planned before anything is spoken: a voice that is missing shows at once.
     plans = {
-        split: _plan(said(split, list(map(aloud, sequences[split])), settings), split, settings)
+        split: plan_speech(
+            said(split, list(map(aloud, sequences[split])), settings), split, settings
+        )
         for split in sequences
     }
     requests = [request for plan in plans.values() for request in plan]

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 from atat.grammar.grammar import Grammar
-from atat.grammar.sentence_splits import Dealer
+from atat.grammar.sentence_dealer import Dealer
 
 
 class ExampleSentences:

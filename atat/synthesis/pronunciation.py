@@ -1,9 +1,11 @@
-"""Which words a pronunciation dictionary has: of others, a synthesiser guesses the sound."""
+"""What a pronunciation dictionary has: which words, of others a synthesiser guesses the sound, and
+how they sound."""
 
 import gzip
 import importlib.resources
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 
 
@@ -15,8 +17,7 @@ def not_in_dictionary(words: Iterable[str]) -> list[str]:
     >>> not_in_dictionary(["turn", "kitchens", "o'clock", "i'd", "zorbulate", "b"])
     ['zorbulate']
     """
-    known = _dictionary()
-    if not known:
+    if not _dictionary():
         return []
     return sorted(word for word in set(words) if not all(map(_is_known, _pieces(word))))
 
@@ -32,15 +33,39 @@ def _is_known(word: str) -> bool:
     return len(word) == 1 or any(stem in _dictionary() for stem in stems)
 
 
+def sound(words: str, other: Collection[str] = ()) -> str:
+    """How words are pronounced, in the dictionary's signs without stress: equal where they sound
+    the same. A word that the dictionary has not stands as it is, in brackets.
+
+    Args:
+        words: in lower case.
+        other: words that are said in another way than the dictionary has.
+
+    >>> sound("two") == sound("too"), sound("i scream") == sound("ice cream"), sound("a zorbulate")
+    (True, True, 'A<zorbulate>')
+    """
+    known = _dictionary()
+    return "".join(
+        known[word] if word in known and word not in other else f"<{word}>"
+        for word in words.split()
+    )
+
+
 @cache
-def _dictionary() -> frozenset[str]:
+def _dictionary() -> Mapping[str, str]:
+    """Word in lower case -> how it sounds; {} where hibari is not installed."""
     try:
         assets = importlib.resources.files("hibari") / "assets"
     except ModuleNotFoundError:
-        return frozenset()
-    words: set[str] = set()
+        return {}
+    words: dict[str, str] = {}
     for name in ("lexicon_us_gold.json.gz", "lexicon_us_silver.json.gz"):
         file = assets / name
         if file.is_file():
-            words.update(map(str.lower, json.loads(gzip.decompress(file.read_bytes()))))
-    return frozenset(words)
+            entries = json.loads(gzip.decompress(file.read_bytes()))
+            # What is in lower case first: "polish" is not said like "Polish".
+            for word in sorted(entries, key=lambda word: word != word.lower()):
+                entry = entries[word]
+                usual = entry["DEFAULT"] if isinstance(entry, dict) else entry
+                words.setdefault(word.lower(), re.sub("[\u02c8\u02cc]", "", usual))
+    return words

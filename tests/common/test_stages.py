@@ -223,6 +223,11 @@ def test_data_are_not_replaced_under_what_is_trained(finished):
     assert finished.run() == ALL
 
 
+def test_a_grammar_that_was_edited_is_no_hash(finished):
+    finished.change("1 - seed=1", '1 - grammar="c33f81bdf186080c"')
+    assert "exp/atat is trained, and now the grammar differs; give" in str(finished.stops())
+
+
 def test_a_training_whose_marker_is_gone_is_not_repeated_by_itself(finished):
     (finished.root / "exp/atat/.done.4").unlink()
     assert "and now stage 4 train (atat) is to be run anew" in str(finished.stops())
@@ -301,7 +306,9 @@ def test_features_that_were_removed_are_made_again_where_they_are_needed(finishe
     assert "== stage 2 features: made again" in capsys.readouterr().out
     (finished.root / "dump").rmdir()
     finished.change("features.kind", "features.other")
-    assert "stage 2 features, which is wanted with features.other" in str(finished.stops(stage=5))
+    assert "stage 2 features, which is wanted anew, since now features.other" in str(
+        finished.stops(stage=5)
+    )
     assert finished.run(stage=6) == ["score", "report"]
 
 

@@ -288,6 +288,23 @@ def test_read_names_the_file_and_line_of_what_is_wrong(tmp_path, changes, reason
     assert "\n" not in str(error.value)
 
 
+def test_what_is_written_by_hand_is_not_made_by_stage_1(tmp_path):
+    """Only what a recipe wrote can be written again."""
+    (tmp_path / "mine").mkdir()
+    make(tmp_path / "mine" / "test", text="b-1 on\na-1 off\n")
+    with pytest.raises(
+        ValueError, match=r"mine: has none of wav.scp, .*; did you mean (.*)\?"
+    ) as e:
+        kaldi_dir.read(tmp_path / "mine")
+    assert str(e.value).endswith(f"did you mean {tmp_path / 'mine' / 'test'}?")
+    with pytest.raises(ValueError, match="sorted by code point") as e:
+        kaldi_dir.read(tmp_path / "mine" / "test")
+    assert str(e.value).endswith("(correct the line; if a recipe wrote it, rerun stage 1)")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match=r"has none of wav.scp, .*; if a recipe wrote it, rerun"):
+        kaldi_dir.read(tmp_path / "none")
+
+
 def test_read_refuses_bytes_that_are_not_text(tmp_path):
     path = make(tmp_path / "train") / "text"
     for content, reason in [

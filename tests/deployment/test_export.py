@@ -141,6 +141,7 @@ def test_int8_is_smaller(calibrated, tmp_path):
 
 def test_commands_export_and_parse(calibrated, toy_wavs, tmp_path, command):
     out = tmp_path / "model"
+    out.mkdir()  # empty: nothing is lost
     code, said, error = command(command_module.main, "--exp", calibrated, "--out", out)
     assert (code, error) == (0, "") and f"--exp {out} FILE" in said
     code, said, error = command(parse_module.main, "--exp", out, toy_wavs["anna-0"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from atat.grammar.grammar import Grammar
-from atat.grammar.sentence_splits import Dealer
+from atat.grammar.sentence_dealer import Dealer
 from atat.semantics import target_sequence
 from tests.random_grammars import INTENTS, load, render
 
@@ -180,6 +180,27 @@ def test_unused_names_are_warned_of_with_their_line(tmp_path):
         ":15: @polite is used nowhere",
     ]
     assert "spare" not in grammar.slot_types
+
+
+def test_brackets_of_one_choice_are_warned_of(tmp_path):
+    text = """
+context:
+  expressions:
+    light:
+      - "turn on [the] [kitchen, hall] light"
+      - "turn off [every single] light (the)"
+      - "[$room:room] light"
+  slots:
+    room: [kitchen, hall]
+"""
+    grammar = load(tmp_path, text)
+    assert [re.sub(".*yaml", "", line) for line in grammar.warnings()] == [
+        ":5: '[the]' has one choice and must be said; (the) may be left out",
+        ":6: '[every single]' has one choice and must be said; (every single) may be left out",
+        ":7: '[...]' has one choice and must be said; (...) may be left out",
+    ]
+    more = text.replace("light (the)", "[light] [now]")
+    assert load(tmp_path, more).warnings()[-1].endswith("yaml: 2 more brackets have one choice")
 
 
 def test_same_type_may_fill_two_slots(tmp_path):

@@ -101,6 +101,12 @@ WRONG = [
         grammar("go $t:x", slots="{t: [{in: a, out: [b]}]}"),
         "g.yaml:5: slot 't': an entry is a list",
     ),
+    (grammar("go $t:x", slots="{t: [{in: [], out: b}]}"), "g.yaml:5: .*slot 't' is an empty list"),
+    (grammar("go $t:x", slots="{t: [{in: [a, [b]], out: c}]}"), "g.yaml:5: slot 't': an entry is"),
+    (
+        grammar("go $t:x", slots="{t: [{in: [a, A], out: c}]}"),
+        "g.yaml:5: slot 't' has the value 'a'",
+    ),
     (grammar("go $t:x", slots="{t: [{in: '007', out: a}]}"), "g.yaml:5: '0' in '007' is not supp"),
     (
         grammar("go $t:x", slots="{t: [a, {in: A, out: c}]}"),
@@ -118,8 +124,27 @@ WRONG = [
         grammar("go", macros="{}\n  fixed_slots: {i: {a b: c}}"),
         "g.yaml:7: name 'a b' in 'fixed_slots'",
     ),
-    (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported"),
-    (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported"),
+    (grammar("a | b"), r"g.yaml:4: '\|' .* is not supported.*; choices are \[a, b\]$"),
+    (grammar("a {b}"), r"g.yaml:4: '\{' .* is not supported.*; choices are \[a, b\]$"),
+    (grammar("call 12345"), r"007 -> double oh seven\)$"),
+    *(
+        (
+            grammar("go $t:x", slots=f"{{t: [a, {value}]}}"),
+            r"g.yaml:5: '.' in '.*' is not supp.* or \{in: five kilograms, out: 5kg\}$",
+        )
+        for value in ("5kg", "100ml", "5 \u20ac", "1/2", "10000", "MP3")
+    ),
+    *(
+        (
+            grammar("go $t:x", slots=f"{{t: {value}}}"),
+            r"g.yaml:5: slot 't': '.*1.*12.*' is a range, .* a list, \$pv.TwoDigitInteger:t or",
+        )
+        for value in ("[1-12]", "[1..12]", "1..12", "'1-12'", "['1 \u2013 12']", "[a, 1...12]")
+    ),
+    (
+        grammar("go $t:x", slots="{t: {range: {from: 1, to: 12}}}"),
+        r"g.yaml:5: slot 't': 'range' is a range, .* a list, \$pv.TwoDigitInteger:t or",
+    ),
     (grammar("a - b"), "g.yaml:4: '-' in '-' is not supported"),
     (grammar("a <s>"), "g.yaml:4: '<' .* is not supported"),
     (grammar("go " * 101), "g.yaml:4: a sentence can have 101 words, at most 100"),
@@ -128,6 +153,10 @@ WRONG = [
     (grammar("go $t:x", slots="{t: [a, A]}"), "g.yaml:5: slot 't' has the value 'a' twice"),
     (grammar("go $t:x", slots="{t: ['']}"), "g.yaml:5: slot 't' has an empty value"),
     (grammar("go $t:x", slots="{t: ['a (b)']}"), r"g.yaml:5: slot 't': '\(' in 'a \(b\)' is not s"),
+    (
+        grammar("go $t:x", slots="{t: [$5]}"),
+        r"slot 't': '\$' in '\$5' is .* plain phrases, .*, or \{in: five dollars, out: \$5\}$",
+    ),
     (grammar("go $t:x", slots="{t: ['$t:x']}"), "g.yaml:5: slots form a cycle: t -> t"),
     (
         grammar("go $t:x", slots="{t: ['a $u:x'], u: ['$t:x b']}"),
@@ -260,8 +289,18 @@ def test_files_of_other_template_languages_are_read(name, count):
 
 
 @pytest.mark.supports(
-    "Grammars", "a value said in several ways", "`{in: lounge, out: living room}`"
+    "Grammars", "a value said in several ways", "`{in: [lounge, den], out: living room}`"
 )
+def test_a_value_may_be_said_in_several_ways(tmp_path):
+    path = tmp_path / "g.yaml"
+    slots = "{t: [{in: [one eighty, 180], out: 180\u00b0C}, {in: [hot], out: 250\u00b0C}, cold]}"
+    path.write_text(grammar("go $t:heat", slots), encoding="utf-8")
+    read = Grammar.load(path)
+    assert read.slots == {"heat": ("one eighty", "one hundred eighty", "hot", "cold")}
+    written = [read.written("i", "heat", value) for value in read.slots["heat"]]
+    assert written == ["180\u00b0C", "180\u00b0C", "250\u00b0C", "cold"]
+
+
 def test_a_value_is_written_as_its_out_says_and_fixed_slots_belong_to_an_intent(tmp_path):
     path = tmp_path / "g.yaml"
     slots = "{t: [bed, {in: the lounge, out: living_room}, {in: 2, out: two}]}"

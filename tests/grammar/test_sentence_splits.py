@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from atat.grammar import sentence_splits
 from atat.grammar.grammar import Grammar
+from atat.grammar.sentence_dealer import Dealer
 from atat.semantics import target_sequence
 from tests.random_grammars import INTENTS, load, render
 
@@ -225,14 +226,38 @@ def test_a_training_too_small_for_a_grammar_says_what_would_do(tmp_path):
     text = f"context: {{expressions: {known}, slots: {{who: [{names}]}}}}"
     grammar = load(tmp_path, text)
     found = sentence_splits.split(
-        grammar, {"train": 50, "train_text": 101, "valid": 10, "test": 10}, 1
+        grammar, {"train": 50, "train_text": 111, "valid": 10, "test": 10}, 1
     )
     trained = {value for _, value in values(found.sequences["train"])}
-    assert (found.num_units, found.num_needed) == (102, 101)
+    assert (found.num_units, found.num_enough) == (102, 101 + 50 + 149)
     assert found.num_uncovered == {"train": 100 - len(trained), "train_text": 0}
     # No intent is lost for the values of another.
     assert intents(found.sequences["train"])["stop"] == sentence_splits.MAX_REPEATS
     assert {value for _, value in values(found.sequences["test"])} <= trained
+
+
+def test_values_never_take_an_intent_s_utterances(tmp_path):
+    songs = ", ".join(f"{a}{b} {c}o" for a in "bcdfghjklm" for b in "aeiou" for c in "klmnopqrst")
+    known = "play: [play $song:song], stop: [stop it, stop the music], louder: [make it louder]"
+    text = f"context: {{expressions: {{{known}}}, slots: {{song: [{songs}]}}}}"
+    grammar = load(tmp_path, text)
+    for num in (400, 503, 600):  # fewer than songs; all songs and little else; more
+        found = sentence_splits.split(grammar, {**RECIPE, "train": num}, 1)
+        counts = intents(found.sequences["train"])
+        assert min(counts["stop"], counts["louder"]) >= min(50, num // 15)
+        assert sum(counts.values()) == num
+        assert (found.num_uncovered["train"] == 0) is (num == 600)
+        warnings = found.warnings("train", "data.num_train")
+        assert warnings and "--set data.num_train=" in warnings[-1]
+    assert warnings == [
+        "train: of 600 utterances 'louder' has 50, 'stop' has 50, expected more: "
+        "--set data.num_train=800"
+    ]
+    found = sentence_splits.split(grammar, {**RECIPE, "train": 800}, 1)
+    counts = intents(found.sequences["train"])
+    assert min(counts["stop"], counts["louder"]) >= 130
+    assert found.warnings("train", "data.num_train") == []
+    assert sentence_splits.split(load(tmp_path, ONE), RECIPE, 1).warnings("train", "") == []
 
 
 def test_huge_grammars_are_drawn_in_seconds(tmp_path):
@@ -254,7 +279,7 @@ def test_huge_grammars_are_drawn_in_seconds(tmp_path):
 
 def test_a_dealer_makes_a_sentence_with_what_is_asked_for(tmp_path):
     grammar = load(tmp_path, DEEP)
-    dealer = sentence_splits.Dealer(grammar, random.Random(0))
+    dealer = Dealer(grammar, random.Random(0))
     assert len(dealer.units) == len(set(dealer.units)) > 30
     for unit in dealer.units:
         for intent, expressions in dealer.expressions_with(unit).items():

@@ -19,6 +19,11 @@ from atat.grammar.spelling import left_sign, spell_out
         ("0", "zero"),
         ("to 20 degrees", "to twenty degrees"),
         ("21\u00b0", "twenty one degrees"),
+        ("180\u00b0C", "one hundred eighty degrees celsius"),
+        (
+            "-5 \u00b0C or 75 \u00b0 f",
+            "minus five degrees celsius or seventy five degrees fahrenheit",
+        ),
         ("twenty-one", "twenty one"),
         ("the twenty-first", "the twenty first"),
         ("9999", "nine thousand nine hundred ninety nine"),
@@ -96,6 +101,7 @@ def test_any_text_is_spelled_once_and_for_all(text):
         ),
         *(
             ("10%-20%", "%"),
+            ("5\u00b0C-9\u00b0C", "-"),
             ("\u20145", "\u2014"),
             ("10--5", "-"),
             ("\uff0d5", "\uff0d"),

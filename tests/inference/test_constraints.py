@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
-from atat.grammar.sentence_splits import Dealer
+from atat.grammar.sentence_dealer import Dealer
 from atat.inference import constraints
 from atat.inference.constraints import DEAD, AfterTranscript, Table, WellFormed
 from atat.semantics import target_sequence

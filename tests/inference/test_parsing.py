@@ -165,6 +165,11 @@ def test_unknown_words_are_reported(monkeypatch, capfd, toy_experiment):
         (["a.wav", "--mic", "nan"], "expected seconds above 0"),
         (["a.wav", "--ctc_weight", "7"], "ctc_weight: got 7.0, expected 0 to 1"),
         (["a.wav", "--bean", "3"], "unrecognized arguments: --bean"),
+        (
+            ["turn", "on", "the", "lights"],
+            'turn: no such file; a sentence? --text "turn on the lights"',
+        ),
+        (["what's on"], """what's on: no such file; a sentence? --text "what's on\""""),
     ],
 )
 def test_wrong_arguments_are_one_line(monkeypatch, capfd, toy_experiment, arguments, message):

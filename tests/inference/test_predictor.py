@@ -294,7 +294,7 @@ def test_no_experiment_and_no_model_say_what_to_do(copy):
     with pytest.raises(FileNotFoundError, match=rf"trained here; did you mean {copy}\?"):
         SpeechToSemantics.load(copy.parent)
     (copy / checkpoint.FILE).unlink()
-    with pytest.raises(FileNotFoundError, match=r"nothing is trained here; `./run.sh --stage 4`"):
+    with pytest.raises(FileNotFoundError, match=r"nothing is trained here; `./run.sh` trains one"):
         SpeechToSemantics.load(copy)
     (copy / "checkpoints").mkdir()
     (copy / "checkpoints" / "checkpoint.pth").touch()

@@ -1,6 +1,7 @@
 """Typed text by a grammar: its sentences however they are written, and nothing else."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -127,14 +128,34 @@ def test_near_is_what_differs_by_determiners_and_means_one_thing(own):
 
 
 def test_a_refusal_says_why(own):
+    assert own.why_not("do not panic 9 times, panic!") == (
+        "the grammar has no words 'panic', '9' (read 'nine'), 'times'"
+    )
+    assert own.why_not("is it 185%?") == (
+        "the grammar has no word '185%' (read 'one hundred eighty five percent')"
+    )
+    # Words that are read together stand as they are read.
     assert (
-        own.why_not("do not panic 9 times") == "the grammar has no words 'panic', 'nine', 'times'"
+        own.why_not("do not stop in 1999")
+        == "the grammar has no words 'nineteen', 'ninety', 'nine'"
     )
     assert own.why_not("never stop") == "the grammar has no word 'never'"
     assert own.why_not("stop to") == "not a sentence of the grammar"
     assert own.why_not("what's on in my bathroom") == (
         "not a sentence of the grammar; near it: 'what's on in the bathroom'"
     )
+
+
+def test_unknown_are_the_typed_words_that_no_sentence_has(own):
+    bathroom = guess(own, "what's on in the bathroom")
+    bathroom = replace(bathroom, unknown=("bath-room",))  # characters that the model has not
+    for found in (
+        own.second("set Bathroom to 9 \u00fceggs", bathroom),
+        own.refused("9, \u00fceggs"),
+    ):
+        assert found.unknown == ("9", "\u00fceggs") and not found.accepted
+    assert own.second("what's on in our bath-room", bathroom).unknown == ()
+    assert own.refused("stop to").unknown == ()
 
 
 def test_a_text_of_a_book_is_refused_at_once(own):
@@ -179,6 +200,20 @@ def test_a_model_is_believed_where_the_grammar_seconds_it(own):
     assert not nothing.accepted
 
 
+def test_semantics_of_a_sentence_that_is_near_are_the_grammar_s(own):
+    # The model copies what is typed, and badly; intent and slots are right.
+    garbled = "ask( what's on on on in room( bathroom )room )ask"
+    reading = Reading("ask", {"room": "bathroom"}, garbled, -1.0)
+    other = Reading("tell", {}, "tell( do not stop )tell", -3.0)
+    result = Result("ask", reading.slots, garbled, -1.0, nbest=(reading, other))
+    accepted = own.second("what's on in our bathroom", result)
+    assert accepted.accepted and accepted.score == -1.0
+    said = "ask( what's on in the room( bathroom )room )ask"
+    assert accepted.semantics == accepted.nbest[0].semantics == said
+    assert accepted.nbest[1] == other
+    assert own.second("in bathroom what's on", result).semantics == garbled
+
+
 def test_slots_that_an_intent_implies_are_among_those_that_were_said(load):
     text = GRAMMAR + "  fixed_slots: {turnOn: {domain: light}}\n"
     turned, loud = (
@@ -187,6 +222,16 @@ def test_slots_that_an_intent_implies_are_among_those_that_were_said(load):
     assert turned.slots == {"domain": "light", "room": "kitchen"}
     assert turned.spoken_slots == {"room": "kitchen"}
     assert (loud.slots, loud.spoken_slots) == ({"level": "ten"}, None)
+
+
+def test_degrees_are_written_and_typed_with_their_scale(load):
+    typed = load(
+        "context: {expressions: {a: ['heat to $t:t']}, slots: {t: [180\u00b0C, 350 \u00b0F]}}"
+    )
+    for text in ("heat to 180\u00b0C", "Heat to 180 \u2103!", "heat to 180 degrees celsius"):
+        assert typed.read(text).slots == {"t": "180\u00b0C"}
+    assert typed.read("heat to 350\u00b0f").slots == {"t": "350 \u00b0F"}
+    assert typed.read("heat to 180\u00b0F") is None
 
 
 def test_slots_are_as_the_grammar_writes_them_and_as_they_are_said(load):

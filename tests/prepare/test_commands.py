@@ -202,8 +202,8 @@ def test_what_a_training_is_too_small_for_is_said(tmp_path, capsys):
     spoken_grammar.draw(Grammar.load(tmp_path / "g.yaml"), settings, seed=1)
     first = capsys.readouterr().err.splitlines()[0]
     assert first == (
-        "train: 50 utterances have all words, slot values and alternatives of the grammar, "
-        "data.num_train is 40: 10 of 51 values and alternatives are not in it"
+        "warning: train: 10 of 51 slot values and alternatives of the grammar are in none of its "
+        "40 utterances, expected more: --set data.num_train=200"
     )
 
 
@@ -299,9 +299,36 @@ def test_check_names_words_whose_sound_is_a_guess_and_all_word_errors(run, tmp_p
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [zorbulate the kitchens, b c]}}")
     code, out, _ = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert code == 0 and out.splitlines()[-1].endswith("(data.pronunciations can help): zorbulate")
+    given = "data.pronunciations={zorbulate: [zorb you late]}"
+    _, out, _ = run(given, "--check", "true", "--grammar", tmp_path / "a.yaml")
+    assert "not in the pronunciation dictionary" not in out  # it has one now
     *_, err = run("data.pronunciations={mocha: [mocka]}", "--check", "true")
     assert "'mocha' is in no sentence that is spoken" in err
     (tmp_path / "a.yaml").write_text("context: {expressions: {go: [a|b, c], stop: [12345]}}")
     code, out, err = run("--check", "true", "--grammar", tmp_path / "a.yaml")
     assert (code, out) == (2, "") and len(err.splitlines()) == 1
     assert "'|' in 'a|b'" in err and "'1' in '12345'" in err
+
+
+def test_check_names_values_that_sound_the_same(run, tmp_path):
+    def warnings(values, *arguments):
+        text = f"context: {{expressions: {{go: [go $n:n]}}, slots: {{n: [{values}]}}}}"
+        (tmp_path / "a.yaml").write_text(text)
+        code, _, err = run(*arguments, "--check", "true", "--grammar", tmp_path / "a.yaml")
+        assert code == 0
+        return [line for line in err.splitlines() if "sound the same" in line]
+
+    said = "of slot n sound the same: drop one, or give all of them one 'out'"
+    assert warnings("four, for, two, three, to, too") == [
+        f"warning: 'four', 'for' {said}",
+        f"warning: 'two', 'to', 'too' {said}",
+    ]
+    assert warnings("ice cream, i scream, kitchen, chicken") == [
+        f"warning: 'ice cream', 'i scream' {said}"
+    ]
+    assert warnings("zorbulate four, zorbulate for, zorb") == [
+        f"warning: 'zorbulate four', 'zorbulate for' {said}"
+    ]
+    # Both mean the same; another sound is given to one.
+    assert warnings("{in: four, out: 4}, {in: for, out: 4}, red, read") == []
+    assert warnings("four, for", "data.pronunciations={for: [fur]}") == []

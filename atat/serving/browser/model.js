@@ -88,7 +88,9 @@ export class Model {
     if (parsed.length) return resultOf(parsed, nbest, written, { ...time(), confidence: 1, accepted: true });
     const ids = this.tokenizer.encode(sentence);
     if (ids.length > MAX_TEXT_TOKENS) throw new Error("The text is too long.");
-    const unknown = sentence.split(" ").filter((word) => this.tokenizer.encodeWord(word).includes(this.tokenizer.unk));
+    const unknown =
+      this.typed?.unknown(sentence) ??
+      sentence.split(" ").filter((word) => this.tokenizer.encodeWord(word).includes(this.tokenizer.unk));
     const refused = this.typed && { doubt: this.typed.whyNot(sentence), confidence: 0, accepted: false };
     if (!this.about.files["text.onnx"]) {
       return { ...nothing(refused?.doubt ?? "this model takes no typed text"), ...time(), unknown };

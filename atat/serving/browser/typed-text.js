@@ -50,9 +50,14 @@ export class TypedText {
     return found;
   }
 
+  /** The words that are in no sentence of the grammar. */
+  unknown(sentence) {
+    return [...new Set(sentence.split(" "))].filter((word) => !this.#words.has(word));
+  }
+
   /** Why a sentence is refused. */
   whyNot(sentence) {
-    const unknown = [...new Set(sentence.split(" "))].filter((word) => !this.#words.has(word));
+    const unknown = this.unknown(sentence);
     if (unknown.length === 0) return "not a sentence of the grammar";
     const words = unknown.map((word) => `'${word}'`).join(", ");
     return `the grammar has no word${unknown.length > 1 ? "s" : ""} ${words}`;
