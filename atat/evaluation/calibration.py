@@ -12,18 +12,15 @@ from atat.common.files import atomic_write, sha256
 from atat.common.provenance import commit
 from atat.config import config_file, tasks
 from atat.config.schema import Config, DecodeRun
-from atat.data import feature_store, kaldi_dir
 from atat.evaluation import calibration_metrics, metrics, plots, scoring
 from atat.evaluation.calibration_data import (
     IN_DOMAIN,
     Example,
+    decoded_examples,
     in_domain,
-    near_misses,
     out_of_domain,
 )
 from atat.evaluation.metrics import Metric
-from atat.inference import decode_inputs, decode_runs
-from atat.semantics import target_sequence
 from atat.synthesis import negatives
 from atat.training.adaptation import check_recordings
 
@@ -358,7 +355,9 @@ def calibrate(
 
     check_split(settings, wanted["split"])
     chosen = chosen_run(settings, run)
-    options, examples = _decode(exp, data, dump, settings, chosen, wanted, negative_files, num_jobs)
+    options, examples = decoded_examples(
+        exp, data, dump, settings, chosen, wanted, negative_files, num_jobs
+    )
     fitted_on, rest = halves(examples)
     named = [str(path) for path in negative_files] or "made from the seed"
     about = wanted | {"negatives": named, "seed": settings.seed} | _amounts(fitted_on)
@@ -377,50 +376,6 @@ def calibrate(
     if problem:
         print(f"atat.calibrate: WARNING: the threshold is a compromise: {problem}", file=sys.stderr)
     print(f"python -m atat.parse --exp {exp} FILE has confidences now")
-
-
-def _decode(
-    exp: Path,
-    data: Path,
-    dump: Path,
-    settings: Config,
-    run: DecodeRun,
-    wanted: dict[str, Any],
-    negative_files: list[Path],
-    num_jobs: int,
-) -> tuple["SearchOptions", list[Example]]:
-    """The search options of a run, and by them the examples; arguments as of `calibrate`."""
-    from atat.inference.predictor import SpeechToSemantics
-
-    split = data / wanted["split"]
-    dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
-    inputs = decode_inputs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
-    reader, semantics = inputs.reader, kaldi_dir.read(split).semantics
-    assert reader is not None  # a run from speech has features
-    if semantics is None:
-        raise ValueError(f"{split}: has no semantics, expected what was meant")
-    model = SpeechToSemantics.load(exp, with_confidence=False)
-    options = model.options(**decode_runs.search_options(run, model.settings))
-    if negative_files:
-        files = negatives.find(negative_files)
-    else:
-        files = _made_negatives(exp, data, semantics, settings, wanted["hours"], num_jobs)
-    frame_s = settings.features.frame_shift_ms / 1000
-    speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
-    examples = in_domain(model, options, speech, semantics, exp, data)
-    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
-    examples += out_of_domain(exp, options, files, num_jobs)
-    return options, examples
-
-
-def _made_negatives(
-    exp: Path, data: Path, semantics: dict[str, str], settings: Config, hours: float, num_jobs: int
-) -> dict[str, Path]:
-    """Id -> file of negatives from the seed, and near misses of what the references say."""
-    known = {word for s in semantics.values() for word in target_sequence.words(s).split()}
-    cache = ROOT / settings.data.cache
-    misses = near_misses(exp, data, semantics, settings.seed, hours)
-    return negatives.make(hours, settings.seed, known, settings.data, cache, num_jobs, misses)
 
 
 def _amounts(examples: list[Example]) -> dict[str, Any]:

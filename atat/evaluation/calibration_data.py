@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atat.common import cli, parallel
-from atat.data import audio, kaldi_dir
+from atat.config import config_file
+from atat.config.schema import Config, DecodeRun
+from atat.data import audio, feature_store, kaldi_dir
 from atat.evaluation import metrics, scoring
 from atat.grammar.grammar import Grammar
-from atat.inference.decode_runs import model_of
+from atat.inference import decode_inputs, decode_runs
 from atat.inference.length_batches import batches
 from atat.inference.result import read, slots
 from atat.semantics import target_sequence
@@ -148,7 +150,7 @@ def _decode_files(
     files: list[tuple[str, Path]], exp: Path, options: "SearchOptions"
 ) -> list[Example]:
     """Of a few files, in one of the processes that share the work."""
-    model = model_of(exp)
+    model = decode_runs.model_of(exp)
     rate_hz = model.settings.features.sample_rate_hz
 
     def heard() -> Iterator[Speech]:
@@ -180,3 +182,61 @@ def near_misses(
     return negatives.near_misses(
         texts, num, seed_here, lambda text: text in trained or bool(grammar.parse(text))
     )
+
+
+def decoded_examples(
+    exp: Path,
+    data: Path,
+    dump: Path,
+    settings: Config,
+    run: DecodeRun,
+    wanted: dict[str, Any],
+    negative_files: list[Path],
+    num_jobs: int,
+) -> tuple["SearchOptions", list[Example]]:
+    """The search options of a run, and by them the examples.
+
+    Args:
+        exp: directory of the experiment.
+        data: that of the splits.
+        dump: that of their features.
+        settings: the experiment's.
+        run: whose options are calibrated.
+        wanted: `split` of validation, and `hours` of negatives to make.
+        negative_files: audio instead of these.
+        num_jobs: processes.
+
+    Raises:
+        ValueError: the split has no semantics.
+    """
+    from atat.inference.predictor import SpeechToSemantics
+
+    split = data / wanted["split"]
+    dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
+    inputs = decode_inputs.open_inputs(DecodeRun(split=wanted["split"]), data, dump, exp)
+    reader, semantics = inputs.reader, kaldi_dir.read(split).semantics
+    assert reader is not None  # a run from speech has features
+    if semantics is None:
+        raise ValueError(f"{split}: has no semantics, expected what was meant")
+    model = SpeechToSemantics.load(exp, with_confidence=False)
+    options = model.options(**decode_runs.search_options(run, model.settings))
+    if negative_files:
+        files = negatives.find(negative_files)
+    else:
+        files = _made_negatives(exp, data, semantics, settings, wanted["hours"], num_jobs)
+    frame_s = settings.features.frame_shift_ms / 1000
+    speech = ((i, reader[i], n * frame_s) for i, n in inputs.sizes.items())
+    examples = in_domain(model, options, speech, semantics, exp, data)
+    examples += [Example(id_, IN_DOMAIN, 0.0, None) for id_ in inputs.dropped]
+    examples += out_of_domain(exp, options, files, num_jobs)
+    return options, examples
+
+
+def _made_negatives(
+    exp: Path, data: Path, semantics: dict[str, str], settings: Config, hours: float, num_jobs: int
+) -> dict[str, Path]:
+    """Id -> file of negatives from the seed, and near misses of what the references say."""
+    known = {word for s in semantics.values() for word in target_sequence.words(s).split()}
+    cache = config_file.ROOT / settings.data.cache
+    misses = near_misses(exp, data, semantics, settings.seed, hours)
+    return negatives.make(hours, settings.seed, known, settings.data, cache, num_jobs, misses)

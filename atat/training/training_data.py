@@ -75,8 +75,7 @@ class SpeechPart:
 
 @dataclass
 class TextPart:
-    """Written sentences: source tokens and the targets of NLU, before which `transcripts` stand
-    where there are some (`model.transcript_first`)."""
+    """Written sentences: source tokens and NLU's targets; before these `transcripts`, if any."""
 
     ids: Names
     sources: Ragged | Selection
@@ -151,10 +150,8 @@ class TrainingData:
             encoded = encoded_split.read(data, split, tokenizer)
             wanted = _wanted(data / split, here, len(encoded), seed)
             if transcript_first and wanted["slu"].any() and encoded.text is None:
-                raise ValueError(
-                    f"split '{split}' cannot serve task 'slu' with model.transcript_first: it has "
-                    "no text of what is said"
-                )
+                why = "with model.transcript_first: it has no text of what is said"
+                raise ValueError(f"split '{split}' cannot serve task 'slu' {why}")
             if any(wanted[task].any() for task in SPEECH_TASKS):
                 part = self._spoken(split, encoded, wanted, repeat, allow_drops, ctm_dir)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]

@@ -12,7 +12,7 @@ from atat import calibrate, parse
 from atat.config import config_file
 from atat.data import feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
-from atat.evaluation import calibration
+from atat.evaluation import calibration, calibration_data
 from atat.evaluation.calibration import Example, chosen_run, is_for_fitting
 from atat.inference import confidence
 from atat.inference.predictor import SpeechToSemantics
@@ -123,9 +123,9 @@ def test_a_model_is_calibrated_again_only_where_something_else_is_wanted(command
 def test_a_run_goes_on_where_a_model_that_is_always_wrong_cannot_be_calibrated(
     command, exp, corpus, monkeypatch
 ):
-    right = calibration.in_domain
+    right = calibration_data.in_domain
     monkeypatch.setattr(
-        calibration, "in_domain", lambda *a: [replace(e, right=False) for e in right(*a)]
+        calibration_data, "in_domain", lambda *a: [replace(e, right=False) for e in right(*a)]
     )
     arguments = ["--negatives", corpus / "noise"]
     code, _, err = calibrated(command, exp, corpus, *arguments)
