@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 
-from atat.grammar import grammar_file
+from atat.grammar import rhino_file
 from atat.grammar.automaton import Automaton, Builder
 from atat.grammar.expressions import Choice, Expression, GrammarFile, Phrase, Slot, Word
 from atat.semantics import target_sequence
@@ -56,10 +56,10 @@ class Grammar:
         """Read a grammar file.
 
         Raises:
-            FileNotFoundError, ValueError: as `grammar_file.read`, one line with file and line; or
+            FileNotFoundError, ValueError: as `rhino_file.read`, one line with file and line; or
                 an intent's slot has two written forms of one value.
         """
-        return cls(path, grammar_file.read(path))
+        return cls(path, rhino_file.read(path))
 
     def _add_written(self, intent: str, slot_name: str, values: dict[str, str]) -> None:
         """Note how an intent's slot is written; ValueError where it is otherwise already."""

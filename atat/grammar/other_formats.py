@@ -1,4 +1,4 @@
-"""Template languages of others: recognised, and translated into the form of grammar_file.py.
+"""Template languages of others: recognised, and translated into the form of rhino_file.py.
 
 What an experiment keeps as its grammar.yaml is the translation, so that it needs neither the
 other's parser nor other files.
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from atat.grammar import grammar_text, hassil_file, sentences_ini, yaml_nodes
+from atat.grammar import hassil_file, rhino_text, sentences_ini, yaml_nodes
 from atat.grammar.expressions import GrammarFile
 from atat.grammar.yaml_nodes import YamlNode
 
@@ -25,7 +25,7 @@ def lists_beside(path: Path) -> list[Path]:
 
 
 def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
-    """A grammar file in the form of grammar_file.py.
+    """A grammar file in the form of rhino_file.py.
 
     Args:
         path: of the file.
@@ -45,7 +45,7 @@ def own_form(path: Path, text: str) -> tuple[YamlNode, str, list[str]]:
             root = yaml_nodes.root(path, text)
             content = _templates(path, root)
         if content is not None:
-            text = grammar_text.write(path, content)
+            text = rhino_text.write(path, content)
             root = yaml_nodes.root(path, text)
     except RecursionError as error:
         raise ValueError(f"{path}: rules and brackets are nested too deeply") from error

@@ -1,4 +1,4 @@
-"""Writes a grammar in the form that grammar_file.py reads."""
+"""Writes a grammar in the form that rhino_file.py reads."""
 
 import json
 from itertools import accumulate
@@ -83,7 +83,7 @@ def _size(expression: Expression, known: dict[int, int]) -> int:
 
 
 def _text(expression: Expression) -> str:
-    """As grammar_file.py reads it; empty where nothing is said."""
+    """As rhino_file.py reads it; empty where nothing is said."""
     match expression:
         case Word(text):
             return text

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.grammar import builtin_slots, grammar_file
+from atat.grammar import builtin_slots, rhino_file
 from atat.grammar.grammar import Grammar
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "template_formats"
@@ -187,19 +187,19 @@ WRONG = [
 def test_a_mistake_is_one_line_with_file_and_line_number(tmp_path, text, reason):
     (tmp_path / "g.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=reason) as error:
-        grammar_file.read(tmp_path / "g.yaml")
+        rhino_file.read(tmp_path / "g.yaml")
     assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_absent_too_large_or_not_text_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such grammar file"):
-        grammar_file.read(tmp_path / "g.yaml")
+        rhino_file.read(tmp_path / "g.yaml")
     (tmp_path / "g.yaml").write_bytes(b"#" * (1 << 20) + b"\n")
     with pytest.raises(ValueError, match="1048577 bytes"):
-        grammar_file.read(tmp_path / "g.yaml")
+        rhino_file.read(tmp_path / "g.yaml")
     (tmp_path / "g.yaml").write_bytes(b"context: \xff")
     with pytest.raises(ValueError, match="not UTF-8"):
-        grammar_file.read(tmp_path / "g.yaml")
+        rhino_file.read(tmp_path / "g.yaml")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_built_in_types_have_what_is_said_and_what_rhino_gives():
 @pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not on this machine")
 def test_a_file_of_speech_to_phrase_is_named():
     with pytest.raises(ValueError, match=r"s2p.yaml: this is a file of speech-to-phrase's"):
-        grammar_file.read(CASES / "s2p.yaml")
+        rhino_file.read(CASES / "s2p.yaml")
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not on this machine")
@@ -374,4 +374,4 @@ def test_long_lists_of_values_are_read_by_the_library_in_c(tmp_path, monkeypatch
     path = tmp_path / "g.yaml"
     path.write_text(f"context:\n expressions: {{i: [call $t:n]}}\n slots:\n  t:\n{lines}")
     monkeypatch.setattr(yaml.scanner.Scanner, "scan_plain", None)  # the slower reader's
-    assert len(grammar_file.read(path).slot_types["t"]) == len(values)
+    assert len(rhino_file.read(path).slot_types["t"]) == len(values)
