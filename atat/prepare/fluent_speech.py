@@ -147,12 +147,13 @@ def prepare(corpus_dir: Path, data: Path, settings: DataConfig) -> list[str]:
     return list(splits)
 
 
-def check(corpus_dir: Path, max_missing: float) -> None:
-    """Print what the directory holds beside what was published.
+def check(corpus_dir: Path, settings: DataConfig) -> None:
+    """Print what the directory holds beside what was published, and that `data.part` can be used.
 
     Raises:
         ValueError, FileNotFoundError: it cannot be used.
     """
+    find_lists(corpus_dir, settings.part)
     splits = {
         split: to_utterances(read_list(path, corpus_dir), path)
         for split, path in find_lists(corpus_dir, None).items()
@@ -185,7 +186,7 @@ def check(corpus_dir: Path, max_missing: float) -> None:
             problems.append(f"no data/{part}_splits (data.part={part} needs it)")
     corpus.print_check(f"{corpus_dir}: Fluent Speech Commands", lines, problems)
     for split, utterances in splits.items():
-        corpus.drop_missing(split, utterances, max_missing)
+        corpus.drop_missing(split, utterances, settings.max_missing)
 
 
 def main() -> None:
@@ -193,7 +194,7 @@ def main() -> None:
     args = corpus.parser(__doc__).parse_args()
     settings = config_file.load(args.config, args.overrides).data
     if args.check:
-        check(args.corpus_dir, settings.max_missing)
+        check(args.corpus_dir, settings)
         return
     splits = prepare(args.corpus_dir, args.data, settings)
     voices = dict.fromkeys(set(splits) - {"train_text"}, corpus.spoken_by(settings))

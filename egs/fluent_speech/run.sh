@@ -3,7 +3,7 @@
 #
 #   ./run.sh --recipe fluent_speech --corpus_dir DIR --check true    what is in that directory
 #   ./run.sh --recipe fluent_speech --corpus_dir DIR --table true    all rows
-#   ... --init_from egs/librispeech/exp/atat                         pretrained, as in the paper
+#   ... --init_from egs/librispeech/exp/atat --expdir egs/fluent_speech/exp_pretrained   pretrained
 #   ... --config egs/fluent_speech/conf/challenge.yaml               speakers, sentences not in training
 #
 # DIR is fluent_speech_commands_dataset.

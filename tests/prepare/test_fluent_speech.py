@@ -140,6 +140,8 @@ def test_unseen_and_challenge_splits_are_parts(run, corpus, tmp_path):
     assert run("data.part=challenge")[0] == 2
     code, _, err = run("data.part=unseen")
     assert code == 2 and "unseen_splits/train_data.csv: no such file" in err
+    code, _, err = run("data.part=unseen", "--check", "true")
+    assert code == 2 and "unseen_splits/train_data.csv: no such file" in err
     code, _, err = run("data.part=close_1")
     assert code == 2 and "data.part is 'close_1', expected null, unseen or challenge" in err
 
