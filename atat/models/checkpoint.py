@@ -80,7 +80,9 @@ def check_experiment(exp_dir: Path) -> None:
             )
         if meant := models_below(exp_dir):
             raise FileNotFoundError(f"{exp_dir}: nothing is trained here; {meant}")
-        raise FileNotFoundError(f"{exp_dir / FILE}: nothing is trained here; `./run.sh` trains one")
+        raise FileNotFoundError(
+            f"{exp_dir / FILE}: nothing is trained here; `./run.sh` trains one (stage 4)"
+        )
     if (exp_dir / FILE).is_file():
         experiment_files.check(exp_dir, experiment_files.copies(read_header(exp_dir / FILE)))
 

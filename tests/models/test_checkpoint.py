@@ -14,7 +14,7 @@ from atat.models import checkpoint
         ("egs/commands/exp_mine", "nothing is trained here; did you mean {mine}?"),
         ("egs/commands", "nothing is trained here; did you mean {mine}?"),
         ("egs", "nothing is trained here; did you mean {mine}?"),
-        ("other", "nothing is trained here; `./run.sh` trains one"),
+        ("other", "nothing is trained here; `./run.sh` trains one (stage 4)"),
         ("other/exp/atat", "no such experiment directory; ./run.sh trains one"),
     ],
 )

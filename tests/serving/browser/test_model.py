@@ -51,6 +51,7 @@ def models(bare_model):
             decoder=TableDecoder(log_softmax(logits_LVV)),
             encode_speech=lambda feats, encoded=encoded: encoded,
             **{"has_ctc": True, "ctc_tasks": (), "num_parameters": 0, "device": "cpu"},
+            max_tokens=1000,
         )
         model = SpeechToSemantics(
             network, tokenizer, Config(), bare_model.grammar, bare_model.nested
