@@ -93,12 +93,16 @@ def toy_wavs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_experiment(tmp_path_factory, toy_wavs):
     """Directory of an experiment that knows four sounds by heart; copy it before you break it."""
-    exp = tmp_path_factory.mktemp("toy") / "exp"
-    settings, tokenizer = toy_settings(), Tokenizer.train(SEQUENCES, vocab_size=60)
+    return write_experiment(tmp_path_factory.mktemp("toy") / "exp", toy_settings(), toy_wavs)
+
+
+def write_experiment(exp, settings, wavs):
+    """Write an experiment of these settings that knows the sounds by heart; its directory."""
+    tokenizer = Tokenizer.train(SEQUENCES, vocab_size=60)
     config_file.save(settings, exp / "config.yaml")
     tokenizer.save(exp / "tokenizer")
     (exp / "grammar.yaml").write_text(GRAMMAR)
-    model = overfit(settings, tokenizer, list(toy_wavs.values()))
+    model = overfit(settings, tokenizer, list(wavs.values()))
     checkpoint.write(model.state_dict(), settings.model, tokenizer, exp)
     return exp
 

@@ -22,7 +22,7 @@ def are_of_slu(settings: Config, task: str) -> bool:
 
 def taken_off(found: list[Hypothesis], tags: Container[int]) -> list[Hypothesis]:
     """Hypotheses whose words before the first tag are their transcript; of those that are then
-    alike, the best. One without any tag stays as it is.
+    alike, the best. One without any tag is all transcript, and has no semantics.
 
     Args:
         found: best first.
@@ -33,7 +33,8 @@ def taken_off(found: list[Hypothesis], tags: Container[int]) -> list[Hypothesis]
     """
     kept: dict[tuple[int, ...], Hypothesis] = {}
     for h in found:
-        begin = next((place for place, token in enumerate(h.tokens) if token in tags), 0)
+        places = (place for place, token in enumerate(h.tokens) if token in tags)
+        begin = next(places, len(h.tokens))
         tokens = h.tokens[begin:]
         kept.setdefault(tokens, Hypothesis(tokens, h.score, h.tokens[:begin]))
     return list(kept.values())

@@ -413,3 +413,28 @@ def test_the_option_names_what_to_start_from(corpus):
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert f"{corpus / 'nowhere'}: no such experiment directory" in done.stderr
+
+
+def test_whisper_learns_slowly_throughout_and_a_start_by_its_schedule(monkeypatch):
+    from atat.training import espnet_task
+
+    c = settings(whisper_factor=0.25, pretrained_schedule=[[1, 0.0], [1, 0.5]])
+    model = build(c, OLD)
+    names = list(dict(model.named_parameters()))[:4]
+    both, whispers, started_, new = (model.get_parameter(name) for name in names)
+    model.from_whisper = {names[0]: None, names[1]: None}
+    model.pretrained = {names[0]: None, names[2]: None}
+    monkeypatch.setattr(espnet_task, "_load", lambda args: (c, OLD))
+    made = classmethod(lambda cls, args, model: [torch.optim.SGD(model.parameters(), lr=1.0)])
+    monkeypatch.setattr(espnet_task.AbsTask, "build_optimizers", made)
+    (optimizer,) = espnet_task.AtatTask.build_optimizers(None, model)
+    before = [p.detach().clone() for p in (both, whispers, started_, new)]
+    for _ in range(3):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+    moved = [
+        float((old - p).mean())
+        for old, p in zip(before, (both, whispers, started_, new), strict=True)
+    ]
+    assert moved == pytest.approx([0.25 * 1.5, 0.75, 1.5, 3.0], abs=1e-4)

@@ -8,6 +8,7 @@ been run says so, with the command that runs it.
   tools/bench/grammars.py --out egs/commands/grammars/RESULTS.md
 """
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,18 @@ def main() -> None:
     paths = sorted(path.relative_to(ROOT) for path in (ROOT / GRAMMARS).glob("*.yaml"))
     lines = [HEADER, ["---"] * len(HEADER), *map(row, paths)]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    text = (
-        "# Results: grammars of other shapes\n\n"
-        "Written by `tools/bench/grammars.py`: run it again instead of editing this.\n\n"
+    about = (
         "`./run.sh --grammar egs/commands/grammars/NAME.yaml`, seed 1, the recipe's settings at "
         "the commit beside. "
         "Trained on rendered speech, tested by a synthesiser not heard in training (nanotts), "
         f"held to the grammar (the run {RUN}); `about.json` of each run says how many test "
         "sentences training had. Accepted, and false accepts: of the half of validation and of two "
-        "hours of other audio that the threshold was not fitted on. In brackets 95 % intervals.\n\n"
+        "hours of other audio that the threshold was not fitted on. In brackets 95 % intervals."
+    )
+    text = (
+        "# Results: grammars of other shapes\n\n"
+        "Written by `tools/bench/grammars.py`: run it again instead of editing this.\n\n"
+        f"{textwrap.fill(about, 119, break_long_words=False, break_on_hyphens=False)}\n\n"
         f"{table}\n"
     )
     if args.out:
