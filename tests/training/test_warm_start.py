@@ -434,7 +434,7 @@ def test_whisper_learns_slowly_throughout_and_a_start_by_its_schedule(monkeypatc
             p.grad = torch.ones_like(p)
         optimizer.step()
     moved = [
-        float((old - p).mean())
+        float((old - p.detach()).mean())
         for old, p in zip(before, (both, whispers, started_, new), strict=True)
     ]
     assert moved == pytest.approx([0.25 * 1.5, 0.75, 1.5, 3.0], abs=1e-4)
