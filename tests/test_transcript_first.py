@@ -19,17 +19,19 @@ from tests import toy
 from tests.conftest import SEQUENCES, toy_settings, write_experiment
 
 
-def settings_of():
+def settings_of(text_encoder="transformer"):
     settings = toy_settings()
+    settings.model.text_encoder = text_encoder
     settings.model.transcript_first = True
     settings.model.ctc_weight, settings.model.token_residual = 0.0, False
     return settings
 
 
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory, toy_wavs):
+@pytest.fixture(scope="module", params=["transformer", "decoder"])
+def experiment(tmp_path_factory, toy_wavs, request):
     """As `toy_experiment`, of the same four sounds."""
-    return write_experiment(tmp_path_factory.mktemp("transcript") / "exp", settings_of(), toy_wavs)
+    exp = tmp_path_factory.mktemp("transcript") / "exp"
+    return write_experiment(exp, settings_of(request.param), toy_wavs)
 
 
 @pytest.fixture(scope="module")

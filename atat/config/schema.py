@@ -186,8 +186,9 @@ class ModelConfig:
     conformer_kernel: int = setting(15, "frames, odd", ODD)
     text_encoder: str = setting(
         "transformer",
-        "transformer: small, ours; pretrained: a Hugging Face model",
-        one_of("transformer", "pretrained"),
+        "transformer: small, ours; pretrained: a Hugging Face model; decoder: none, the words stand "
+        "in the decoder's own output (model.transcript_first)",
+        one_of("transformer", "pretrained", "decoder"),
     )
     text_layers: int = setting(2, "of text_encoder, where it is ours", up_to(1000))
     text_ffn: int = setting(432, "inner width of its feed-forward", up_to(1048576))

@@ -133,7 +133,7 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
             {"token": "BL", "lengths": "B"},
             {"memory": "BL", "mask": "BL"},
         )
-    else:
+    elif model.config.text_encoder == "pretrained":
         left_out[onnx_network.TEXT] = (
             "a pretrained text encoder (model.text_encoder) has a tokenizer of its own, which only "
             "transformers runs; typed text needs the experiment itself"
@@ -155,6 +155,8 @@ def export(model: AtatModel, directory: Path) -> dict[str, Any]:
         "ctc_tasks": list(TorchNetwork(model).ctc_tasks),
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "max_positions": None if positions is None else len(positions),
+        "reads_from": model.decoder.reads_from,
+        "width": model.config.width,
         "left_out": left_out,
     }
 
@@ -184,7 +186,7 @@ def write_decoder(decoder: Decoder, directory: Path) -> None:
             torch.zeros(BATCH, 1, HYPS, PAST + HYPS),
             heads(STATES),
             heads(STATES),
-            torch.zeros(BATCH, 1, 1, STATES),
+            torch.zeros(BATCH, 1, 1 if decoder.reads_from is None else HYPS, STATES),
         ),
         directory / onnx_network.STEP,
         {
@@ -195,7 +197,7 @@ def write_decoder(decoder: Decoder, directory: Path) -> None:
             "lineage": "B_KM",
             "memory_keys": "_B_T",
             "memory_values": "_B_T",
-            "memory_bias": "B__T",
+            "memory_bias": "B__T" if decoder.reads_from is None else "B_KT",
         },
         {"log_probs": "BK", "new_keys": "_B_M", "new_values": "_B_M"},
     )

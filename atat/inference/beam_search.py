@@ -87,6 +87,7 @@ def search(
     first_token_B: np.ndarray,
     *,
     eos: int,
+    given_BP: np.ndarray | None = None,
     beam: int = 4,
     nbest: int = 1,
     max_length: int = 80,
@@ -110,6 +111,7 @@ def search(
         memory_mask_BT: bool, True where a frame is real.
         first_token_B: int64, the task token of each utterance.
         eos: id of the end of sequence.
+        given_BP: int64, what stands behind the task token already; hypotheses do not have it.
         beam: K, 1 to MAX_BEAM; 1 is greedy search.
         nbest: how many finished hypotheses to keep, 1 to MAX_BEAM.
         max_length: most tokens in a hypothesis, 1 to MAX_LENGTH; after so many only the end may
@@ -152,7 +154,10 @@ def search(
         )
     banned_ids = sorted(set(banned) - {eos})
     scorer = _Scorer(decoder, eos, max_length, banned_ids, acceptor, ctc, ctc_weight, length_bonus)
-    hyps = scorer.start(memory_BTD, memory_mask_BT, first_token_B)
+    first_BP = first_token_B[:, None]
+    if given_BP is not None:
+        first_BP = np.concatenate([first_BP, given_BP], axis=1)
+    hyps = scorer.start(memory_BTD, memory_mask_BT, first_BP)
     finished = _Finished(batch, nbest, max_length)
 
     for length in range(max_length + 1):
@@ -222,9 +227,10 @@ class _Scorer:
     length_bonus: float
 
     def start(
-        self, memory_BTD: np.ndarray, memory_mask_BT: np.ndarray, first_token_B: np.ndarray
+        self, memory_BTD: np.ndarray, memory_mask_BT: np.ndarray, first_BP: np.ndarray
     ) -> _Hypotheses:
-        """One empty hypothesis for each utterance; the first step makes `beam` of it."""
+        """One empty hypothesis for each utterance, behind the tokens `first_BP`; the first step
+        makes `beam` of it."""
         batch = len(memory_BTD)
         # An utterance without any frame: attend to one frame of nothing, never to the padding.
         empty_B = np.logical_not(memory_mask_BT.any(-1))
@@ -235,12 +241,15 @@ class _Scorer:
         accept_BK = None
         if self.acceptor is not None:
             accept_BK = np.full((batch, 1), self.acceptor.start)
+        state = self.decoder.start(memory_BTD, memory_mask_BT, 1)
+        for place in range(first_BP.shape[1] - 1):
+            _, state = self.decoder.step(first_BP[:, place : place + 1], state)
         return _Hypotheses(
             np.arange(batch),
-            first_token_B[:, None],
+            first_BP[:, -1:],
             np.full((batch, 1, self.max_length), self.eos),
             np.zeros((batch, 1), np.float32),
-            self.decoder.start(memory_BTD, memory_mask_BT, 1),
+            state,
             None if self.ctc is None else self.ctc.start(1),
             accept_BK,
         )

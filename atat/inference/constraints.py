@@ -267,13 +267,16 @@ class AfterTranscript:
 
     start = -2  # no state of the other
 
-    def __init__(self, semantics: Acceptor, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, semantics: Acceptor, tokenizer: Tokenizer, separator: int | None = None
+    ) -> None:
         """
         Args:
             semantics: the other.
             tokenizer: has the words.
+            separator: token between both; None: there is none.
         """
-        self._semantics = semantics
+        self._semantics, self._separator = semantics, separator
         self._is_word_V = np.zeros(len(tokenizer), bool)
         self._is_word_V[_word_ids(tokenizer)] = True
 
@@ -283,8 +286,13 @@ class AfterTranscript:
         inner_N = np.where(before_N, self._semantics.start, state_N)
         allowed_NV = self._semantics.allowed(inner_N, room)
         if before_N.any():
-            # A word more, if the semantics still fit behind it.
             begin_N = np.array([self._semantics.start])
+            if self._separator is not None:
+                allowed_NV[before_N] = False
+                fits = room > 0 and self._semantics.allowed(begin_N, room - 1).any()
+                allowed_NV[before_N, self._separator] = fits
+                room -= 1
+            # A word more, if the semantics still fit behind it.
             if room > 0 and self._semantics.allowed(begin_N, room - 1).any():
                 allowed_NV[before_N] |= self._is_word_V
         return allowed_NV
@@ -292,8 +300,13 @@ class AfterTranscript:
     def advance(self, state_N: np.ndarray, token_N: np.ndarray) -> np.ndarray:
         """As `Acceptor.advance`."""
         before_N = state_N == self.start
-        inner_N = np.where(before_N, self._semantics.start, state_N)
-        next_N = self._semantics.advance(inner_N, token_N)
+        if self._separator is not None:
+            next_N = self._semantics.advance(state_N, token_N)  # of the others
+            begins_N = np.where(token_N == self._separator, self._semantics.start, DEAD)
+            next_N = np.where(before_N, begins_N, next_N)
+        else:
+            inner_N = np.where(before_N, self._semantics.start, state_N)
+            next_N = self._semantics.advance(inner_N, token_N)
         return np.where(before_N & self._is_word_V[token_N], self.start, next_N)
 
 

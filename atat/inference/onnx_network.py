@@ -39,6 +39,7 @@ ABOUT = {
 }
 # And what it may say: the last of these before 0.3.
 MAY_SAY = {"left_out": (dict,), "ctc_tasks": (list,), "reads_ctc": (bool,)}
+MAY_SAY |= {"reads_from": (int, type(None)), "width": (int,)}  # since 0.3
 LOWEST = np.finfo(np.float32).min  # as `atat.models.decoder` masks
 
 
@@ -51,7 +52,8 @@ class OnnxState:
         keys, values: (G, B, H, N, D / H).
         lineage: (B, 1, K, N), 0 where a key is of a hypothesis' past, else LOWEST.
         memory_keys, memory_values: (G, B, H, T, D / H).
-        memory_bias: (B, 1, 1, T).
+        memory_bias: (B, 1, 1, T); of a decoder that reads, (B, 1, K, T).
+        reads: whether it does.
     """
 
     position: int
@@ -61,11 +63,16 @@ class OnnxState:
     memory_keys: np.ndarray
     memory_values: np.ndarray
     memory_bias: np.ndarray
+    reads: bool
 
     def select(self, parent_BK: np.ndarray) -> "OnnxState":
         """As `beam_search.CachedState.select`."""
         rows_B1 = np.arange(len(parent_BK))[:, None]
-        return replace(self, lineage=self.lineage[rows_B1, 0, parent_BK][:, None])
+        chosen = replace(self, lineage=self.lineage[rows_B1, 0, parent_BK][:, None])
+        if self.reads:
+            bias = self.memory_bias[rows_B1, 0, parent_BK][:, None]
+            chosen = replace(chosen, memory_bias=bias)
+        return chosen
 
     def select_utterances(self, index_B: np.ndarray) -> "OnnxState":
         """As `beam_search.CachedState.select_utterances`."""
@@ -83,26 +90,41 @@ class OnnxState:
 class OnnxDecoder:
     """The decoder as `beam_search.AutoregressiveDecoder`."""
 
-    def __init__(self, memory: Graph, step: Graph, max_length: int | None, vocab_size: int) -> None:
+    def __init__(
+        self,
+        memory: Graph,
+        step: Graph,
+        max_length: int | None,
+        vocab_size: int,
+        reads_from: int | None = None,
+    ) -> None:
         """
         Args:
             memory: graph from encoder states to the keys and values of cross-attention.
             step: graph from the last tokens and the state to the next log-probabilities.
             max_length: positions that were learned; None: any.
             vocab_size: number of tokens.
+            reads_from: as of `atat.models.decoder.Decoder`.
         """
+        self._reads_from = reads_from
         self._memory, self._step, self._max_length = memory, step, max_length
         self._vocab_size = vocab_size
 
     def start(self, memory_BTD: np.ndarray, mask_BT: np.ndarray, num_hyps: int) -> OnnxState:
         """As `beam_search.AutoregressiveDecoder.start`."""
+        if self._reads_from is not None:
+            memory_BTD = np.pad(memory_BTD, ((0, 0), (1, 0), (0, 0)))
+            mask_BT = np.pad(mask_BT, ((0, 0), (1, 0)))
         batch, num_states, _ = memory_BTD.shape
         keys, values = self._memory.run({"memory": memory_BTD}, B=batch, S=num_states)
         num_layers, _, num_heads, _, width = keys.shape
         empty = np.zeros((num_layers, batch, num_heads, 0, width), np.float32)
         lineage = np.zeros((batch, 1, num_hyps, 0), np.float32)
         bias = np.where(mask_BT, np.float32(0), LOWEST)[:, None, None]
-        return OnnxState(0, empty, empty, lineage, keys, values, bias)
+        reads = self._reads_from is not None
+        if reads:
+            bias = bias.repeat(num_hyps, axis=2)
+        return OnnxState(0, empty, empty, lineage, keys, values, bias, reads)
 
     def step(self, token_BK: np.ndarray, state: OnnxState) -> tuple[np.ndarray, OnnxState]:
         """As `beam_search.AutoregressiveDecoder.step`."""
@@ -114,6 +136,11 @@ class OnnxDecoder:
         batch, num_hyps = token_BK.shape
         itself = np.where(np.eye(num_hyps, dtype=bool), np.float32(0), LOWEST)
         lineage = np.concatenate((state.lineage, itself[None, None].repeat(batch, 0)), -1)
+        bias = state.memory_bias
+        if state.reads:
+            nothing_T = np.where(np.arange(bias.shape[-1]) > 0, LOWEST, np.float32(0))
+            reads_BK = token_BK == self._reads_from
+            bias = np.where(reads_BK[:, None, :, None], nothing_T, bias)
         num_layers, _, num_heads, num_past, width = state.keys.shape
         log_probs_BKV, keys, values = self._step.run(
             {
@@ -124,7 +151,7 @@ class OnnxDecoder:
                 "lineage": lineage,
                 "memory_keys": state.memory_keys,
                 "memory_values": state.memory_values,
-                "memory_bias": state.memory_bias,
+                "memory_bias": bias,
             },
             **{"B": batch, "K": num_hyps, "V": self._vocab_size, "G": num_layers, "H": num_heads},
             **{"N": num_past + num_hyps, "W": width},
@@ -136,7 +163,8 @@ class OnnxDecoder:
             lineage,
             state.memory_keys,
             state.memory_values,
-            state.memory_bias,
+            bias,
+            state.reads,
         )
 
 
@@ -196,7 +224,8 @@ class OnnxNetwork:
         """The one that all tasks share."""
         max_length = self._about["max_positions"]
         graphs = self._graph(MEMORY), self._graph(STEP)
-        return OnnxDecoder(*graphs, max_length, self._vocab_size)
+        reads_from = self._about.get("reads_from")
+        return OnnxDecoder(*graphs, max_length, self._vocab_size, reads_from)
 
     def encode_speech(self, feats: Sequence[np.ndarray]) -> Encoded:
         """As `Network.encode_speech`."""
@@ -207,6 +236,9 @@ class OnnxNetwork:
 
     def encode_text(self, tokens: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """As `Network.encode_text`."""
+        if self._about.get("reads_from") is not None:
+            nothing = np.zeros((len(tokens), 1, self._about["width"]), np.float32)
+            return nothing, np.ones((len(tokens), 1), bool)
         token_BL, lengths_B = padded([np.array(ids, np.int64) for ids in tokens])
         inputs = {"token": token_BL, "lengths": lengths_B}
         memory, mask = self._graph(TEXT).run(inputs, B=len(tokens))

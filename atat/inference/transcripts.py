@@ -13,6 +13,12 @@ def stand_first(settings: Config, task: str) -> bool:
     return settings.model.transcript_first and task in TAGGED_TASKS
 
 
+def are_read(settings: Config) -> bool:
+    """Whether semantics follow from what stands before them in the decoder's output alone, behind
+    the token <nlu> (model.text_encoder: decoder)."""
+    return settings.model.text_encoder == "decoder"
+
+
 def are_of_slu(settings: Config, task: str) -> bool:
     """Whether a task is to be answered by the transcripts of `slu`: `asr`, where it was not taught
     by itself."""
@@ -20,23 +26,27 @@ def are_of_slu(settings: Config, task: str) -> bool:
     return stand_first(settings, "slu") and task == "asr" and "asr" not in taught
 
 
-def taken_off(found: list[Hypothesis], tags: Container[int]) -> list[Hypothesis]:
+def taken_off(
+    found: list[Hypothesis], tags: Container[int], separator: int | None = None
+) -> list[Hypothesis]:
     """Hypotheses whose words before the first tag are their transcript; of those that are then
     alike, the best. One without any tag is all transcript, and has no semantics.
 
     Args:
         found: best first.
         tags: ids of the tags.
+        separator: id of a token between both parts; None: there is none.
 
     >>> taken_off([Hypothesis((7, 1, 7), -1.0), Hypothesis((8, 1, 7), -2.0)], {1})
     [Hypothesis(tokens=(1, 7), score=-1.0, transcript=(7,))]
     """
     kept: dict[tuple[int, ...], Hypothesis] = {}
     for h in found:
-        places = (place for place, token in enumerate(h.tokens) if token in tags)
-        begin = next(places, len(h.tokens))
-        tokens = h.tokens[begin:]
-        kept.setdefault(tokens, Hypothesis(tokens, h.score, h.tokens[:begin]))
+        ends = tags if separator is None else {separator}
+        places = (place for place, token in enumerate(h.tokens) if token in ends)
+        end = next(places, len(h.tokens))
+        tokens = h.tokens[end + (separator is not None) :]
+        kept.setdefault(tokens, Hypothesis(tokens, h.score, h.tokens[:end]))
     return list(kept.values())
 
 

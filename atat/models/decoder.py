@@ -30,7 +30,9 @@ class DecoderState:
         keys, values: per layer, (B, H, N, D / H), N keys of all hypotheses and steps.
         lineage: (B, 1, K, N), 0 where a key is of a hypothesis' past, the lowest number elsewhere.
         memory_keys, memory_values: per layer, (B, H, T, D / H); one copy an utterance.
-        memory_bias: (B, 1, 1, T), 0 where there is memory, the lowest number in the padding.
+        memory_bias: (B, 1, 1, T), 0 where there is memory, the lowest number in the padding; of a
+            decoder that reads (`Decoder.reads_from`), (B, 1, K, T): each hypothesis' own.
+        reads: whether it does.
     """
 
     position: int | Tensor
@@ -40,11 +42,14 @@ class DecoderState:
     memory_keys: tuple[Tensor, ...]
     memory_values: tuple[Tensor, ...]
     memory_bias: Tensor
+    reads: bool = False
 
     def select(self, parent_BK: Tensor) -> "DecoderState":
         """As `beam_search.CachedState.select`; there may be more or fewer hypotheses."""
-        index = parent_BK[:, None, :, None].expand(-1, -1, -1, self.lineage.size(-1))
-        return replace(self, lineage=self.lineage.gather(2, index))
+        chosen = replace(self, lineage=_chosen(self.lineage, parent_BK))
+        if self.reads:
+            chosen = replace(chosen, memory_bias=_chosen(self.memory_bias, parent_BK))
+        return chosen
 
     def select_utterances(self, index_B: Tensor) -> "DecoderState":
         """As `beam_search.CachedState.select_utterances`."""
@@ -57,6 +62,12 @@ class DecoderState:
             memory_values=tuple(v[index_B] for v in self.memory_values),
             memory_bias=self.memory_bias[index_B],
         )
+
+
+def _chosen(of_hyps: Tensor, parent_BK: Tensor) -> Tensor:
+    """Rows of hypotheses, (B, 1, K, N), in another order."""
+    index = parent_BK[:, None, :, None].expand(-1, -1, -1, of_hyps.size(-1))
+    return of_hyps.gather(2, index)
 
 
 class Layer(nn.Module):
@@ -141,7 +152,7 @@ class DecoderLayer(Layer):
             x: (R, L, D); in beam search (B, K, D).
             keys: of the memory of each row of x, (R, H, T, D / H).
             values: as the keys.
-            bias: (R, 1, 1, T), added to the attention's logits: as `_bias` makes it.
+            bias: (R, 1, 1 or L, T), added to the attention's logits: as `_bias` makes it.
         """
         queries = self.heads(_linear(self.memory_q, _norm(self.memory_norm, x)))
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
@@ -159,6 +170,9 @@ class Decoder(nn.Module):
         num_positions: 0: sinusoids say where a token stands, and its embedding is scaled by
             sqrt(D). Else so many positions are learned, embeddings are as they are and the
             feed-forward has GELU: the form of Whisper's decoder, which may then be loaded.
+        reads_from: id of a token from which on an output attends to nothing but itself, so that
+            what follows is the same whether the words before it were heard or given (not in the
+            paper); None: it attends to the memory always.
     """
 
     def __init__(
@@ -170,8 +184,10 @@ class Decoder(nn.Module):
         num_layers: int,
         dropout: float,
         num_positions: int = 0,
+        reads_from: int | None = None,
     ) -> None:
         super().__init__()
+        self.reads_from = reads_from
         self.embedding = nn.Embedding(vocab_size, width)
         # With the factor sqrt(D) below, inputs have unit variance and tied outputs start small.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
@@ -214,19 +230,24 @@ class Decoder(nn.Module):
             ValueError: more positions than were learned (`num_positions`).
         """
         x = self._embed(token_RL, 0)
-        bias_R11T = _bias(mask_BT, x.dtype)[source_R]
+        memory_BTD, bias = self._memory(memory_BTD, mask_BT)
+        bias = bias[source_R]
+        if self.reads_from is not None:
+            reads_RL = (token_RL == self.reads_from).cumsum(dim=1) > 0
+            bias = torch.where(reads_RL[:, None, :, None], _of_nothing(bias), bias)
         for layer in self.layers:
             queries, keys, values = layer.self_projections(x)
             x = layer.add_self(
                 x, F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
             )
             keys, values = layer.memory_projections(memory_BTD)
-            x = layer.attend_memory(x, keys[source_R], values[source_R], bias_R11T)
+            x = layer.attend_memory(x, keys[source_R], values[source_R], bias)
             x = layer.feed_forward(x)
         return self._logits(x if wanted_RL is None else x[wanted_RL])
 
     def start(self, memory_BTD: Tensor, mask_BT: Tensor, num_hyps: int) -> DecoderState:
         """As `beam_search.AutoregressiveDecoder.start`: projects the memory, once an utterance."""
+        memory_BTD, bias = self._memory(memory_BTD, mask_BT)
         memory_keys, memory_values = self.memory_projections(memory_BTD)
         batch, _, width = memory_BTD.shape
         empty = memory_BTD.new_zeros(batch, self.num_heads, 0, width // self.num_heads)
@@ -237,8 +258,16 @@ class Decoder(nn.Module):
             lineage=memory_BTD.new_zeros(batch, 1, num_hyps, 0),
             memory_keys=memory_keys,
             memory_values=memory_values,
-            memory_bias=_bias(mask_BT, memory_BTD.dtype),
+            memory_bias=bias if self.reads_from is None else bias.expand(-1, -1, num_hyps, -1),
+            reads=self.reads_from is not None,
         )
+
+    def _memory(self, memory_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory and its bias. Of one that reads, its first position is nothing, which what
+        follows `reads_from` attends to."""
+        if self.reads_from is not None:
+            memory_BTD, mask_BT = F.pad(memory_BTD, (0, 0, 1, 0)), F.pad(mask_BT, (1, 0))
+        return memory_BTD, _bias(mask_BT, memory_BTD.dtype)
 
     def memory_projections(
         self, memory_BTD: Tensor
@@ -252,6 +281,12 @@ class Decoder(nn.Module):
         batch, num_hyps = token_BK.shape
         itself = _itself(num_hyps, state.lineage.dtype, state.lineage.device)
         lineage = torch.cat([state.lineage, itself.expand(batch, -1, -1, -1)], dim=-1)
+        if state.reads:
+            reads_BK = token_BK == self.reads_from
+            bias = torch.where(
+                reads_BK[:, None, :, None], _of_nothing(state.memory_bias), state.memory_bias
+            )
+            state = replace(state, memory_bias=bias)
         log_probs_BKV, keys, values = self.attend(token_BK, state, lineage)
         return log_probs_BKV, DecoderState(
             state.position + 1,
@@ -261,6 +296,7 @@ class Decoder(nn.Module):
             state.memory_keys,
             state.memory_values,
             state.memory_bias,
+            state.reads,
         )
 
     def attend(
@@ -348,6 +384,13 @@ def _bias(mask_BT: Tensor, dtype: torch.dtype) -> Tensor:
     must give some finite state, never NaN."""
     bias = torch.zeros(mask_BT.shape, dtype=dtype, device=mask_BT.device)
     return bias.masked_fill(~mask_BT, torch.finfo(dtype).min)[:, None, None, :]
+
+
+def _of_nothing(bias: Tensor) -> Tensor:
+    """The bias, of the same type, of one that attends to the first position alone: (T,)."""
+    alone_T = torch.full_like(bias[0, 0, 0], torch.finfo(bias.dtype).min)
+    alone_T[0] = 0.0
+    return alone_T
 
 
 def sinusoids(first: int, length: int, width: int, like: Tensor) -> Tensor:

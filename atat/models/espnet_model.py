@@ -72,6 +72,7 @@ class AtatModel(AbsESPnetModel):
         self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
         self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
         self.semantics_tokens = [tokenizer.task_ids[task] for task in ("slu", "nlu")]
+        self.transcript_token = tokenizer.task_ids["asr"]
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
         # Whether several processes have the rows of a batch between them (`share_batches`).
@@ -96,6 +97,7 @@ class AtatModel(AbsESPnetModel):
             c.decoder_layers,
             c.dropout,
             num_positions=whisper.MAX_TOKENS if c.decoder == "whisper" else 0,
+            reads_from=tokenizer.task_ids["nlu"] if c.text_encoder == "decoder" else None,
         )
         self.text_encoder = _text_encoder(c, load_pretrained)
         self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
@@ -171,6 +173,9 @@ class AtatModel(AbsESPnetModel):
 
     def encode_text(self, token_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Source tokens -> decoder memory (B, L, D) and mask (B, L)."""
+        if self.text_encoder is None:  # the decoder reads its own output
+            nothing_B1D = self.decoder.embedding.weight.new_zeros(len(token_BL), 1, self.config.width)
+            return nothing_B1D, torch.ones_like(nothing_B1D[..., 0], dtype=torch.bool)
         if self.config.text_encoder == "pretrained":
             return self.text_encoder(token_BL, lengths_B)
         return self._read(self.decoder.embedding(token_BL), lengths_B)
@@ -325,9 +330,17 @@ class AtatModel(AbsESPnetModel):
         total: losses.Total,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the targets, weighted by task, and statistics; as of `forward`."""
-        first = target_task
-        if self.config.shared_semantics_token:
-            slu, nlu = self.semantics_tokens
+        first, end = target_task, torch.full_like(target_task, self.eos)
+        given = torch.zeros_like(target_task)
+        slu, nlu = self.semantics_tokens
+        if self.text_encoder is None:
+            # What is said, <nlu>, what it means; transcripts end there, and text has its first
+            # part given.
+            first = first.masked_fill(target_task == slu, self.transcript_token)
+            end = end.masked_fill(target_task == self.transcript_token, nlu)
+            is_past = (target == nlu).cumsum(dim=1) > 0
+            given = ((~is_past).sum(dim=1) + 1).masked_fill(target_task != nlu, 0)
+        elif self.config.shared_semantics_token:
             first = target_task.masked_fill(target_task == nlu, slu)
         found = losses.next_tokens(
             self.decoder,
@@ -337,7 +350,8 @@ class AtatModel(AbsESPnetModel):
             target_source,
             first,
             pad=self.pad,
-            eos=self.eos,
+            end_R=end,
+            given_R=given,
             label_smoothing=self.label_smoothing,
         )
         return losses.weighted_by_task(
@@ -378,9 +392,10 @@ def _check_parts(c: ModelConfig) -> None:
     """Raise ValueError for parts that do not exist, or not together."""
     if c.decoder not in ("transformer", "whisper"):
         raise ValueError(f"model.decoder: got '{c.decoder}', expected transformer or whisper")
-    if c.text_encoder not in ("transformer", "pretrained"):
+    if c.text_encoder not in ("transformer", "pretrained", "decoder"):
         raise ValueError(
-            f"model.text_encoder: got '{c.text_encoder}', expected transformer or pretrained"
+            f"model.text_encoder: got '{c.text_encoder}', expected transformer, pretrained or "
+            "decoder"
         )
     if not 0 <= c.ctc_to_text_share <= 1:
         raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
@@ -405,7 +420,9 @@ def _speech_encoder(num_bins: int, c: ModelConfig) -> nn.Module:
     return SpeechEncoder(num_bins, c)
 
 
-def _text_encoder(c: ModelConfig, load_pretrained: bool) -> nn.Module:
+def _text_encoder(c: ModelConfig, load_pretrained: bool) -> nn.Module | None:
+    if c.text_encoder == "decoder":
+        return None
     if c.text_encoder == "transformer":
         return TextEncoder(c)
     assert c.text_pretrained is not None  # it has a tokenizer

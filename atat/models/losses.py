@@ -44,7 +44,8 @@ def next_tokens(
     task_R: Tensor,
     *,
     pad: int,
-    eos: int,
+    end_R: Tensor,
+    given_R: Tensor,
     label_smoothing: float,
 ) -> NextTokens:
     """Teacher-forced cross-entropy of all targets, each from its source.
@@ -60,7 +61,8 @@ def next_tokens(
         source_R: int64, rows of the targets' sources, counted through all memories.
         task_R: int64, ids of the task tokens, which the decoder starts from.
         pad: id of the padding.
-        eos: id of the end of sequence.
+        end_R: int64, id of the token that ends each target.
+        given_R: int64, how many tokens each target begins with that are not to be learned.
         label_smoothing: share of the probability that is spread over the vocabulary, 0 to 1.
     """
     # Of several processes that share a batch one may have no targets.
@@ -75,8 +77,10 @@ def next_tokens(
         lengths_r = lengths_R[target_r]
         given_rL = target_RL[target_r, : int(lengths_r.max())]
         label_rL = F.pad(given_rL, (0, 1), value=pad)
-        label_rL.scatter_(1, lengths_r[:, None], eos)
-        valid_rL = label_rL != pad
+        label_rL.scatter_(1, lengths_r[:, None], end_R[target_r, None])
+        given_r = given_R[target_r]
+        places_L = torch.arange(label_rL.size(1), device=label_rL.device)
+        valid_rL = (label_rL != pad) & (places_L >= given_r[:, None])
         label_N = label_rL[valid_rL]
         token_rL = torch.cat([task_R[target_r, None], given_rL], dim=1)
         logits_NV = decoder(token_rL, memory_BSD, mask_BS, row_R[target_r], valid_rL)
@@ -84,7 +88,7 @@ def next_tokens(
             F.cross_entropy(logits_NV, label_N, label_smoothing=label_smoothing, reduction="none")
         )
         right.append(logits_NV.detach().argmax(dim=-1) == label_N)
-        targets.append(target_r.repeat_interleave(lengths_r + 1))
+        targets.append(target_r.repeat_interleave(lengths_r + 1 - given_r))
     return NextTokens(torch.cat(losses), torch.cat(right), torch.cat(targets))
 
 

@@ -48,7 +48,7 @@ class SpeechPart:
     wavs: list[str]
     ticks: Ragged
     copies: list[FeatureReader] = field(default_factory=list)
-    transcript_first: bool = False
+    between: np.ndarray | None = None
 
     def tasks_of(self, u: int) -> list[str]:
         """Those that an utterance has a target of."""
@@ -57,8 +57,8 @@ class SpeechPart:
     def target(self, task: str, u: int) -> np.ndarray:
         """What the decoder is to write of an utterance for a task that it serves."""
         target_L = self.targets[task][u]
-        if self.transcript_first and task in TAGGED_TASKS:
-            return np.concatenate([self.words(u), target_L])
+        if self.between is not None and task in TAGGED_TASKS:
+            return np.concatenate([self.words(u), self.between, target_L])
         return target_L
 
     def words(self, u: int) -> np.ndarray:
@@ -81,19 +81,22 @@ class TextPart:
     sources: Ragged | Selection
     targets: Selection
     transcripts: Selection | None = None
+    between: np.ndarray | None = None
 
     def target(self, u: int) -> np.ndarray:
         """What the decoder is to write of a sentence."""
         if self.transcripts is None:
             return self.targets[u]
-        return np.concatenate([self.transcripts[u], self.targets[u]])
+        assert self.between is not None
+        return np.concatenate([self.transcripts[u], self.between, self.targets[u]])
 
     @property
     def lengths_U(self) -> np.ndarray:
         """Tokens of each target."""
         if self.transcripts is None:
             return self.targets.lengths_N
-        return self.transcripts.lengths_N + self.targets.lengths_N
+        assert self.between is not None
+        return self.transcripts.lengths_N + len(self.between) + self.targets.lengths_N
 
 
 def fraction_of(num: int, fraction: float, seed: int) -> np.ndarray:
@@ -138,7 +141,11 @@ class TrainingData:
         num_copies: int = 0,
         ctm_dir: str | None = None,
         transcript_first: bool = False,
+        reads: bool = False,
     ) -> None:
+        between = None
+        if transcript_first:
+            between = np.array([tokenizer.task_ids["nlu"]] if reads else [], np.int64)
         _check_tasks(sources, {*SPEECH_TASKS, *TEXT_TASKS})
         self._data, self._dump = data, dump
         self.speech: list[SpeechPart] = []
@@ -155,7 +162,7 @@ class TrainingData:
             if any(wanted[task].any() for task in SPEECH_TASKS):
                 part = self._spoken(split, encoded, wanted, repeat, allow_drops, ctm_dir)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
-                part.transcript_first = transcript_first
+                part.between = between
                 self.speech.append(part)
             if wanted["nlu"].any():
                 other = text_tokenizer if text_tokenizer != tokenizer.encode else None
@@ -163,6 +170,7 @@ class TrainingData:
                 if transcript_first:
                     assert encoded.text is not None  # `_written` has looked
                     written.transcripts = Selection(encoded.text, written.targets.rows_N)
+                    written.between = between
                 self.text.append(written)
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.speech_index = _index_of(self.speech)
