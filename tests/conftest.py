@@ -124,9 +124,8 @@ def overfit(settings, tokenizer, wavs):
     targets = [tokenizer.encode(s) for s in SEQUENCES]
     words = [tokenizer.encode(target_sequence.words(s)) for s in SEQUENCES]
     if settings.model.transcript_first:
-        reads = settings.model.text_encoder == "decoder"
-        between = [tokenizer.task_ids["nlu"]] if reads else []
-        targets = [w + between + t for w, t in zip(words, targets, strict=True)]
+        separator = tokenizer.task_ids["nlu"]
+        targets = [[*w, separator, *t] for w, t in zip(words, targets, strict=True)]
     batch = {}
     for name, rows in {
         "speech": feats,

@@ -10,7 +10,7 @@ from atat.config import validation
 from atat.config.schema import Source
 from atat.data.tokenizer import Tokenizer
 from atat.deployment.export import export
-from atat.inference import confidence, constraints, decode_inputs, decode_runs, transcripts
+from atat.inference import confidence, constraints, decode_inputs, decode_runs
 from atat.inference.beam_search import Hypothesis
 from atat.semantics import target_sequence
 from atat.serving import static_site
@@ -19,19 +19,17 @@ from tests import toy
 from tests.conftest import SEQUENCES, toy_settings, write_experiment
 
 
-def settings_of(text_encoder="transformer"):
+def settings_of():
     settings = toy_settings()
-    settings.model.text_encoder = text_encoder
     settings.model.transcript_first = True
     settings.model.ctc_weight, settings.model.token_residual = 0.0, False
     return settings
 
 
-@pytest.fixture(scope="module", params=["transformer", "decoder"])
-def experiment(tmp_path_factory, toy_wavs, request):
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory, toy_wavs):
     """As `toy_experiment`, of the same four sounds."""
-    exp = tmp_path_factory.mktemp("transcript") / "exp"
-    return write_experiment(exp, settings_of(request.param), toy_wavs)
+    return write_experiment(tmp_path_factory.mktemp("transcript") / "exp", settings_of(), toy_wavs)
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +74,6 @@ def test_another_acceptor_begins_behind_the_transcript_too(model, toy_wavs):
     assert model.tokenizer.decode(found[0].tokens) == SEQUENCES[3]
 
 
-def test_semantics_of_two_transcripts_are_one_result():
-    one, two = Hypothesis((5, 1, 6, 2), -1.0), Hypothesis((7, 1, 6, 2), -2.0)
-    other, nothing = Hypothesis((7, 3), -3.0), Hypothesis((7, 8), -4.0)
-    assert transcripts.taken_off([one, two, other, nothing], {1, 2, 3}) == [
-        Hypothesis((1, 6, 2), -1.0, (5,)),
-        Hypothesis((3,), -3.0, (7,)),
-        Hypothesis((), -4.0, (7, 8)),
-    ]
-    assert transcripts.alone(transcripts.taken_off([nothing], {3})) == [nothing]
-
-
 def test_its_cost_is_a_token_of_both_parts(model, toy_wavs):
     feats = [model.extract_features(toy_wavs["anna-2"]).feats_TF]
     options = replace(model.options("slu"), constraint="none")
@@ -116,17 +103,34 @@ def test_words_that_are_heard_once_are_not_scored_twice():
         validation.check(settings)
 
 
-def test_words_are_the_transcript_where_asr_was_not_taught(experiment, toy_wavs):
-    untaught = SpeechToSemantics.load(experiment)
-    untaught.settings.train.sources = [Source("train", ["slu"])]
-    path = toy_wavs["anna-1"]
-    for constraint in ("none", "well_formed"):
-        words = untaught(path, task="asr", constraint=constraint, beam=1)
-        assert words.semantics == untaught.tokenizer.decode(transcript_of(untaught, path))
-    assert words.intent is None and words.score == untaught(path, beam=1).score
-    # Where it was, by its own token, whose output has one part.
-    untaught.settings.train.sources = [Source("train", ["slu", "asr"])]
-    assert untaught(path, task="asr", beam=1).score != pytest.approx(words.score, abs=1e-4)
+@pytest.mark.parametrize("constraint", ["none", "well_formed"])
+def test_words_alone_are_the_first_part(model, toy_wavs, constraint):
+    for path in toy_wavs.values():
+        words = model(path, task="asr", constraint=constraint, beam=1)
+        both = model(path, constraint=constraint, beam=1)
+        assert words.semantics == model.tokenizer.decode(transcript_of(model, path))
+        assert words.intent is None and words.score > both.score
+
+
+def test_semantics_follow_from_what_is_written_whatever_was_heard(model, toy_wavs):
+    paths = list(toy_wavs.values())
+    feats = [model.extract_features(path).feats_TF for path in paths]
+    heard = model.search_features(feats, model.options("nlu"))  # semantics: slu and nlu are one
+    words = [model.tokenizer.decode(found[0].transcript) for found in heard]
+    read = model.search_texts(words, model.options("nlu"))
+    assert [found[0].tokens for found in read] == [found[0].tokens for found in heard]
+    # In any order, though sentences of one length are read together; and each alone.
+    assert model.search_texts(words[::-1], model.options("nlu")) == read[::-1]
+    for sentence, found in zip(words, read, strict=True):
+        (alone,) = model.search_texts([sentence], model.options("nlu"))
+        assert [h.tokens for h in alone] == [h.tokens for h in found]
+
+
+def test_a_pretrained_text_encoder_would_read_nothing():
+    settings = settings_of()
+    settings.model.text_encoder = "pretrained"
+    with pytest.raises(ValueError, match=r"model\.text_encoder: got 'pretrained', expected transf"):
+        validation.check(settings)
 
 
 def test_what_is_said_stands_in_the_lines_of_a_run(experiment, model, toy_data, tmp_path):

@@ -186,9 +186,8 @@ class ModelConfig:
     conformer_kernel: int = setting(15, "frames, odd", ODD)
     text_encoder: str = setting(
         "transformer",
-        "transformer: small, ours; pretrained: a Hugging Face model; decoder: none, the words stand "
-        "in the decoder's own output (model.transcript_first)",
-        one_of("transformer", "pretrained", "decoder"),
+        "transformer: small, ours; pretrained: a Hugging Face model",
+        one_of("transformer", "pretrained"),
     )
     text_layers: int = setting(2, "of text_encoder, where it is ours", up_to(1000))
     text_ffn: int = setting(432, "inner width of its feed-forward", up_to(1048576))
@@ -212,9 +211,9 @@ class ModelConfig:
     )
     ctc_to_text_share: float = setting(
         0.0,
-        "of training utterances whose decoder attends not to the speech encoder, but to the text "
-        "encoder, fed with CTC posteriors; with it the task nlu reads speech so, which it needs "
-        "where it has seen text alone; 1: every task does, always; paper: 0",
+        "of training utterances whose decoder attends to the text encoder, fed with CTC "
+        "posteriors, instead; the task nlu always reads speech so; 1: every task does; paper: 0",
+        SHARE,
         was="heard_share",
     )
     shared_semantics_token: bool = setting(
@@ -224,8 +223,9 @@ class ModelConfig:
     )
     transcript_first: bool = setting(
         False,
-        "the decoder writes what is said before its semantics, `turn it on turnOn( ... )turnOn`, "
-        "which then follow from written words, heard or read; needs ctc_weight 0; paper: false",
+        "the decoder writes what is said, then its semantics, `turn it on <nlu> turnOn( ... "
+        ")turnOn`; these follow from the words written there alone, heard or given: there is no "
+        "text encoder; needs ctc_weight 0; paper: false",
     )
 
 

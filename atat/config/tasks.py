@@ -13,12 +13,15 @@ WORD_TASKS = ("asr", "mlm")  # their outputs are words alone
 TAGGED_TASKS = ("slu", "nlu")  # their outputs have tags
 
 
-def token_of(task: str, shared_semantics_token: bool) -> str:
-    """The task whose token starts an output: the task itself, but where semantics share one.
+def token_of(task: str, shared_semantics_token: bool, transcript_first: bool = False) -> str:
+    """The task whose token starts an output: the task itself, but where semantics share one, or
+    begin with what is said.
 
-    >>> token_of("nlu", shared_semantics_token=True)
-    'slu'
+    >>> token_of("nlu", shared_semantics_token=True), token_of("slu", True, transcript_first=True)
+    ('slu', 'asr')
     """
+    if transcript_first:
+        return "asr" if task == "slu" else task
     return "slu" if shared_semantics_token and task == "nlu" else task
 
 

@@ -70,6 +70,14 @@ CONDITIONS = (
         "model.text_encoder is {c.model.text_encoder}",
     ),
     Condition(
+        (
+            *("model.text_layers", "model.text_ffn", "model.shared_semantics_token"),
+            "augment.text_noise",
+        ),
+        lambda c: not c.model.transcript_first,
+        "model.transcript_first has the decoder read",
+    ),
+    Condition(
         ("model.text_pretrained", "model.text_frozen"),
         lambda c: c.model.text_encoder == "pretrained",
         "model.text_encoder is {c.model.text_encoder}",

@@ -65,6 +65,12 @@ def _check_together(settings: Config) -> None:
         "0 with model.transcript_first: words that are heard once are written twice",
     )
     expect(
+        m.text_encoder == "transformer" or not m.transcript_first,
+        "model.text_encoder",
+        m.text_encoder,
+        "transformer with model.transcript_first, which has no text encoder: the decoder reads",
+    )
+    expect(
         t.num_epochs <= t.num_steps,
         "train.num_epochs",
         t.num_epochs,

@@ -122,7 +122,7 @@ def from_sequences(sequences: Iterable[str], tokenizer: Tokenizer) -> "Table":
 
 def any_words(tokenizer: Tokenizer) -> "Table":
     """Accepts every text: no tags, no special symbols."""
-    words = np.array(_word_ids(tokenizer))
+    words = np.array(word_ids(tokenizer))
     zeros = np.zeros_like(words)
     return Table(zeros, words, zeros, np.array([True]), len(tokenizer), tokenizer.eos)
 
@@ -261,55 +261,6 @@ class Table:
         return np.where(self._key[arc_N] == key_N, self._target[arc_N], DEAD)
 
 
-class AfterTranscript:
-    """Accepts any words, then what another acceptor does, which begins with a tag
-    (`model.transcript_first`)."""
-
-    start = -2  # no state of the other
-
-    def __init__(
-        self, semantics: Acceptor, tokenizer: Tokenizer, separator: int | None = None
-    ) -> None:
-        """
-        Args:
-            semantics: the other.
-            tokenizer: has the words.
-            separator: token between both; None: there is none.
-        """
-        self._semantics, self._separator = semantics, separator
-        self._is_word_V = np.zeros(len(tokenizer), bool)
-        self._is_word_V[_word_ids(tokenizer)] = True
-
-    def allowed(self, state_N: np.ndarray, room: int = ANY_ROOM) -> np.ndarray:
-        """As `Acceptor.allowed`."""
-        before_N = state_N == self.start
-        inner_N = np.where(before_N, self._semantics.start, state_N)
-        allowed_NV = self._semantics.allowed(inner_N, room)
-        if before_N.any():
-            begin_N = np.array([self._semantics.start])
-            if self._separator is not None:
-                allowed_NV[before_N] = False
-                fits = room > 0 and self._semantics.allowed(begin_N, room - 1).any()
-                allowed_NV[before_N, self._separator] = fits
-                room -= 1
-            # A word more, if the semantics still fit behind it.
-            if room > 0 and self._semantics.allowed(begin_N, room - 1).any():
-                allowed_NV[before_N] |= self._is_word_V
-        return allowed_NV
-
-    def advance(self, state_N: np.ndarray, token_N: np.ndarray) -> np.ndarray:
-        """As `Acceptor.advance`."""
-        before_N = state_N == self.start
-        if self._separator is not None:
-            next_N = self._semantics.advance(state_N, token_N)  # of the others
-            begins_N = np.where(token_N == self._separator, self._semantics.start, DEAD)
-            next_N = np.where(before_N, begins_N, next_N)
-        else:
-            inner_N = np.where(before_N, self._semantics.start, state_N)
-            next_N = self._semantics.advance(inner_N, token_N)
-        return np.where(before_N & self._is_word_V[token_N], self.start, next_N)
-
-
 class WellFormed:
     """Accepts every target sequence with one root and matching tags that stand where they may,
     whatever the words.
@@ -342,7 +293,7 @@ class WellFormed:
         opens = np.zeros(len(tokenizer), np.int64)  # token -> label opened, 0: none
         closes = np.zeros(len(tokenizer), bool)
         by_top = np.zeros((self._base, len(tokenizer)), bool)  # innermost label -> tokens allowed
-        by_top[1 : self._end, _word_ids(tokenizer)] = True
+        by_top[1 : self._end, word_ids(tokenizer)] = True
         by_top[self._end, tokenizer.eos] = True
         for number, label in enumerate(labels, start=1):
             (opening,), (closing,) = tokenizer.encode(f"{label}("), tokenizer.encode(f"){label}")
@@ -398,7 +349,7 @@ def _num_needed(source: np.ndarray, target: np.ndarray, final: np.ndarray) -> np
         needed = shorter
 
 
-def _word_ids(tokenizer: Tokenizer) -> list[int]:
+def word_ids(tokenizer: Tokenizer) -> list[int]:
     """Pieces of words: what is neither special nor a task token nor a tag."""
     others = {tokenizer.blank, tokenizer.pad, tokenizer.unk, tokenizer.eos}
     others |= tokenizer.tag_ids | set(tokenizer.task_ids.values())

@@ -3,25 +3,17 @@
 # B utterances, S memory positions, D width, V vocabulary
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from atat.config.schema import Config
 from atat.config.tasks import TAGGED_TASKS, token_of
 from atat.data.tokenizer import Tokenizer
-from atat.inference import transcripts
 from atat.inference.beam_search import Hypothesis, search
-from atat.inference.constraints import Acceptor, AfterTranscript
+from atat.inference.constraints import Acceptor
 from atat.inference.network import Encoded, Network
 from atat.inference.search_options import SearchOptions
-
-
-def searched_task(settings: Config, options: SearchOptions) -> SearchOptions:
-    """The options of the search that answers a task, whose constraint is to be used."""
-    if transcripts.are_of_slu(settings, options.task):
-        return replace(options, task="slu")
-    return options
+from atat.inference.transcripts import AfterTranscript, EndedBy, taken_off
 
 
 def search_encoded(
@@ -31,7 +23,7 @@ def search_encoded(
     encoded: Encoded,
     options: SearchOptions,
     acceptor: Acceptor | None,
-    read: Sequence[Sequence[int]] | None = None,
+    given: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
     """The n best of each utterance of a batch.
 
@@ -42,32 +34,32 @@ def search_encoded(
         encoded: decoder memory, float (B, S, D), its mask, bool (B, S), and CTC's log-softmax
             outputs, float (B, S, V); these are None for text, or without CTC.
         options: of the search.
-        acceptor: of constrained decoding, for the task of `searched_task`; None: free.
-        read: the words of sentences that the decoder reads in its own output
-            (model.text_encoder: decoder); all of one length.
+        acceptor: of constrained decoding; None: free.
+        given: words of the sentences of a text, all of one length, where the decoder reads them in
+            its own output (`model.transcript_first`).
     """
     memory_BSD, mask_BS, ctc_BSV = encoded
-    task = searched_task(settings, options).task
-    reads = transcripts.are_read(settings)
-    two_parts = transcripts.stand_first(settings, task) and read is None
-    separator = tokenizer.task_ids["nlu"] if reads else None
-    if two_parts and acceptor is not None:
-        acceptor = AfterTranscript(acceptor, tokenizer, separator)
+    task, eos, given_BP = options.task, tokenizer.eos, None
     banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
-    eos, given_BP = tokenizer.eos, None
+    separator = tokenizer.task_ids["nlu"] if settings.model.transcript_first else None
+    two_parts = separator is not None and given is None and task in TAGGED_TASKS
     if separator is not None:
-        if read is not None:
-            given_BP = np.array([[*words, separator] for words in read], np.int64)
-        elif task == "asr":
+        if given is not None:
+            task, given_BP = "nlu", np.array([[*words, separator] for words in given], np.int64)
+        elif two_parts:
+            task = "slu"
+            banned.remove(separator)
+            if acceptor is not None:
+                acceptor = AfterTranscript(acceptor, tokenizer, separator)
+        elif task == "asr":  # only the first part
             eos = separator
             banned.add(tokenizer.eos)
-        else:
-            banned.remove(separator)
+            if acceptor is not None:
+                acceptor = EndedBy(acceptor, tokenizer.eos, separator)
     if task not in TAGGED_TASKS:  # one decoder writes both, and may mix them up
         banned |= set(tokenizer.tag_ids)
-    first = token_of(task, settings.model.shared_semantics_token)
-    if reads and first == "slu":
-        first = "asr"
+    first = token_of(task, settings.model.shared_semantics_token, separator is not None)
+    room = network.max_tokens - (0 if given_BP is None else given_BP.shape[1])
     memory_mask_BS = mask_BS
     if ctc_BSV is not None and task in network.ctc_tasks:
         memory_BSD, memory_mask_BS = network.encode_posteriors(ctc_BSV, mask_BS)
@@ -80,7 +72,7 @@ def search_encoded(
         given_BP=given_BP,
         beam=options.beam,
         nbest=options.nbest,
-        max_length=min((1 + two_parts) * options.max_length, network.max_tokens),
+        max_length=min((1 + two_parts) * options.max_length, room),
         banned=banned,
         acceptor=acceptor,
         ctc_log_probs_BTV=ctc_BSV,
@@ -91,5 +83,30 @@ def search_encoded(
         length_bonus=options.length_bonus,
     )
     if two_parts:
-        found_B = [transcripts.taken_off(f, tokenizer.tag_ids, separator) for f in found_B]
-    return [transcripts.alone(f) for f in found_B] if task != options.task else found_B
+        assert separator is not None
+        return [taken_off(found, separator) for found in found_B]
+    return found_B
+
+
+def search_written(
+    network: Network,
+    tokenizer: Tokenizer,
+    settings: Config,
+    tokens: Sequence[Sequence[int]],
+    options: SearchOptions,
+    acceptor: Acceptor | None,
+) -> list[list[Hypothesis]]:
+    """The n best of each sentence of a batch, token ids each; other arguments as of
+    `search_encoded`."""
+    about = network, tokenizer, settings
+    if not settings.model.transcript_first:
+        return search_encoded(*about, (*network.encode_text(tokens), None), options, acceptor)
+    found: dict[int, list[Hypothesis]] = {}
+    lengths_B = np.array([len(ids) for ids in tokens])
+    for length in np.unique(lengths_B):  # what is given is no padding
+        rows = np.flatnonzero(lengths_B == length).tolist()
+        given = [tokens[i] for i in rows]
+        encoded = (*network.encode_text(given), None)
+        some = search_encoded(*about, encoded, options, acceptor, given)
+        found.update(zip(rows, some, strict=True))
+    return [found[i] for i in range(len(tokens))]

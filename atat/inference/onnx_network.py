@@ -38,8 +38,13 @@ ABOUT = {
     "max_positions": (int, type(None)),
 }
 # And what it may say: the last of these before 0.3.
-MAY_SAY = {"left_out": (dict,), "ctc_tasks": (list,), "reads_ctc": (bool,)}
-MAY_SAY |= {"reads_from": (int, type(None)), "width": (int,)}  # since 0.3
+MAY_SAY = {
+    "left_out": (dict,),
+    "ctc_tasks": (list,),
+    "reads_ctc": (bool,),
+    "reads_from": (int, type(None)),
+    "width": (int,),
+}
 LOWEST = np.finfo(np.float32).min  # as `atat.models.decoder` masks
 
 

@@ -28,8 +28,7 @@ from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis
-from atat.inference import transcripts
-from atat.inference.encoded_search import search_encoded, searched_task
+from atat.inference.encoded_search import search_encoded, search_written
 from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, encoder_frames, search_batches, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
@@ -349,18 +348,9 @@ class SpeechToSemantics(HubModel):
                     f"text '{text[:40]}...': got {len(ids)} tokens, expected at most "
                     f"{MAX_TEXT_TOKENS}"
                 )
-        if not transcripts.are_read(self.settings):
-            return self.search_encoded(*self.network.encode_text(tokens), None, options)
-        found: dict[int, list[Hypothesis]] = {}
-        lengths_B = np.array([len(ids) for ids in tokens])
-        for length in np.unique(lengths_B):
-            rows = np.flatnonzero(lengths_B == length).tolist()
-            some = [tokens[i] for i in rows]
-            acceptor = self._acceptor(options)
-            about = (self.network, self.tokenizer, self.settings)
-            encoded = (*self.network.encode_text(some), None)
-            found |= zip(rows, search_encoded(*about, encoded, options, acceptor, some), strict=True)
-        return [found[i] for i in range(len(tokens))]
+        return search_written(
+            self.network, self.tokenizer, self.settings, tokens, options, self._acceptor(options)
+        )
 
     @property
     def model(self) -> "AtatModel":
@@ -420,7 +410,7 @@ class SpeechToSemantics(HubModel):
             options: of the search.
             accepted: of constrained decoding, instead of the constraint of the options.
         """
-        acceptor = accepted or self._acceptor(searched_task(self.settings, options))
+        acceptor = accepted or self._acceptor(options)
         about = (self.network, self.tokenizer, self.settings)
         return search_encoded(*about, (memory_BTD, mask_BT, ctc_BTV), options, acceptor)
 

@@ -71,8 +71,7 @@ class AtatModel(AbsESPnetModel):
         self.config = c
         self.blank, self.pad, self.eos = tokenizer.blank, tokenizer.pad, tokenizer.eos
         self.task_tokens = {tokenizer.task_ids[task]: task for task in tasks}
-        self.semantics_tokens = [tokenizer.task_ids[task] for task in ("slu", "nlu")]
-        self.transcript_token = tokenizer.task_ids["asr"]
+        self.task_ids = tokenizer.task_ids
         self.task_weights = {task: 1.0 for task in TASKS} | (task_weights or {})
         self.label_smoothing = label_smoothing
         # Whether several processes have the rows of a batch between them (`share_batches`).
@@ -97,7 +96,7 @@ class AtatModel(AbsESPnetModel):
             c.decoder_layers,
             c.dropout,
             num_positions=whisper.MAX_TOKENS if c.decoder == "whisper" else 0,
-            reads_from=tokenizer.task_ids["nlu"] if c.text_encoder == "decoder" else None,
+            reads_from=tokenizer.task_ids["nlu"] if c.transcript_first else None,
         )
         self.text_encoder = _text_encoder(c, load_pretrained)
         self.ctc = nn.Linear(c.width, len(tokenizer)) if c.ctc_weight > 0 else None
@@ -173,9 +172,9 @@ class AtatModel(AbsESPnetModel):
 
     def encode_text(self, token_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Source tokens -> decoder memory (B, L, D) and mask (B, L)."""
-        if self.text_encoder is None:  # the decoder reads its own output
-            nothing_B1D = self.decoder.embedding.weight.new_zeros(len(token_BL), 1, self.config.width)
-            return nothing_B1D, torch.ones_like(nothing_B1D[..., 0], dtype=torch.bool)
+        if self.text_encoder is None:  # the words stand in the output, and nothing else is read
+            nothing_B1D = self.cmvn_mean_F.new_zeros(len(token_BL), 1, self.config.width)
+            return nothing_B1D, length_mask(lengths_B.clamp(max=1), 1)
         if self.config.text_encoder == "pretrained":
             return self.text_encoder(token_BL, lengths_B)
         return self._read(self.decoder.embedding(token_BL), lengths_B)
@@ -203,6 +202,7 @@ class AtatModel(AbsESPnetModel):
 
     def _read(self, words_BLD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of words -> the text encoder's memory and its mask."""
+        assert self.text_encoder is not None  # else nothing is read by it
         states_BLD, mask_BL = self.text_encoder(words_BLD * math.sqrt(self.config.width), lengths_B)
         if self.config.token_residual:
             states_BLD = self._token_residual(states_BLD, words_BLD)
@@ -330,28 +330,20 @@ class AtatModel(AbsESPnetModel):
         total: losses.Total,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the targets, weighted by task, and statistics; as of `forward`."""
-        first, end = target_task, torch.full_like(target_task, self.eos)
-        given = torch.zeros_like(target_task)
-        slu, nlu = self.semantics_tokens
-        if self.text_encoder is None:
-            # What is said, <nlu>, what it means; transcripts end there, and text has its first
-            # part given.
-            first = first.masked_fill(target_task == slu, self.transcript_token)
-            end = end.masked_fill(target_task == self.transcript_token, nlu)
-            is_past = (target == nlu).cumsum(dim=1) > 0
-            given = ((~is_past).sum(dim=1) + 1).masked_fill(target_task != nlu, 0)
+        bounds = losses.whole(target_task, self.eos)
+        if self.config.transcript_first:
+            bounds = losses.of_two_parts(target, target_task, bounds, self.task_ids)
         elif self.config.shared_semantics_token:
-            first = target_task.masked_fill(target_task == nlu, slu)
+            slu, nlu = self.task_ids["slu"], self.task_ids["nlu"]
+            bounds = bounds._replace(start_R=target_task.masked_fill(target_task == nlu, slu))
         found = losses.next_tokens(
             self.decoder,
             memories,
             target,
             target_lengths,
             target_source,
-            first,
+            bounds,
             pad=self.pad,
-            end_R=end,
-            given_R=given,
             label_smoothing=self.label_smoothing,
         )
         return losses.weighted_by_task(
@@ -389,16 +381,7 @@ class AtatModel(AbsESPnetModel):
 
 
 def _check_parts(c: ModelConfig) -> None:
-    """Raise ValueError for parts that do not exist, or not together."""
-    if c.decoder not in ("transformer", "whisper"):
-        raise ValueError(f"model.decoder: got '{c.decoder}', expected transformer or whisper")
-    if c.text_encoder not in ("transformer", "pretrained", "decoder"):
-        raise ValueError(
-            f"model.text_encoder: got '{c.text_encoder}', expected transformer, pretrained or "
-            "decoder"
-        )
-    if not 0 <= c.ctc_to_text_share <= 1:
-        raise ValueError(f"model.ctc_to_text_share: got {c.ctc_to_text_share}, expected 0 to 1")
+    """Raise ValueError for parts that do not go together."""
     for name in ("token_residual", "ctc_to_text_share"):
         if getattr(c, name) > 0 and (c.ctc_weight <= 0 or c.text_encoder != "transformer"):
             raise ValueError(f"model.{name} needs ctc_weight > 0 and text_encoder transformer")
@@ -421,7 +404,7 @@ def _speech_encoder(num_bins: int, c: ModelConfig) -> nn.Module:
 
 
 def _text_encoder(c: ModelConfig, load_pretrained: bool) -> nn.Module | None:
-    if c.text_encoder == "decoder":
+    if c.transcript_first:
         return None
     if c.text_encoder == "transformer":
         return TextEncoder(c)

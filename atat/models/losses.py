@@ -35,17 +35,56 @@ class NextTokens(NamedTuple):
     target_N: Tensor
 
 
+class Bounds(NamedTuple):
+    """Where targets start and end.
+
+    Attributes:
+        start_R: id of the token that the decoder starts from, int64.
+        end_R: id of the token that ends each, int64.
+        given_R: how many tokens each begins with that are not to be learned, int64.
+    """
+
+    start_R: Tensor
+    end_R: Tensor
+    given_R: Tensor
+
+
+def whole(task_R: Tensor, eos: int) -> Bounds:
+    """Of targets that are learned whole, from the ids of their task tokens to the end of
+    sequence `eos`."""
+    return Bounds(task_R, torch.full_like(task_R, eos), torch.zeros_like(task_R))
+
+
+def of_two_parts(
+    target_RL: Tensor, task_R: Tensor, bounds: Bounds, ids: Mapping[str, int]
+) -> Bounds:
+    """Where the targets are what is said, <nlu>, what it means (`model.transcript_first`): those of
+    speech start from <asr>, transcripts end with <nlu>, written sentences have their words given.
+
+    Args:
+        target_RL: int64, token ids, padded.
+        task_R: int64, ids of the task tokens.
+        bounds: of whole targets.
+        ids: task -> id of its token.
+    """
+    is_past_RL = (target_RL == ids["nlu"]).cumsum(dim=1) > 0
+    num_words_R = (~is_past_RL).sum(dim=1)
+    return Bounds(
+        bounds.start_R.masked_fill(task_R == ids["slu"], ids["asr"]),
+        bounds.end_R.masked_fill(task_R == ids["asr"], ids["nlu"]),
+        (num_words_R + 1).masked_fill(task_R != ids["nlu"], 0),
+    )
+
+
 def next_tokens(
     decoder: Decoder,
     memories: list[tuple[Tensor, Tensor]],
     target_RL: Tensor,
     lengths_R: Tensor,
     source_R: Tensor,
-    task_R: Tensor,
+    bounds: Bounds,
     *,
     pad: int,
-    end_R: Tensor,
-    given_R: Tensor,
     label_smoothing: float,
 ) -> NextTokens:
     """Teacher-forced cross-entropy of all targets, each from its source.
@@ -59,10 +98,8 @@ def next_tokens(
         target_RL: int64, token ids, padded.
         lengths_R: int64, tokens of each target.
         source_R: int64, rows of the targets' sources, counted through all memories.
-        task_R: int64, ids of the task tokens, which the decoder starts from.
+        bounds: where each target starts and ends.
         pad: id of the padding.
-        end_R: int64, id of the token that ends each target.
-        given_R: int64, how many tokens each target begins with that are not to be learned.
         label_smoothing: share of the probability that is spread over the vocabulary, 0 to 1.
     """
     # Of several processes that share a batch one may have no targets.
@@ -77,12 +114,12 @@ def next_tokens(
         lengths_r = lengths_R[target_r]
         given_rL = target_RL[target_r, : int(lengths_r.max())]
         label_rL = F.pad(given_rL, (0, 1), value=pad)
-        label_rL.scatter_(1, lengths_r[:, None], end_R[target_r, None])
-        given_r = given_R[target_r]
+        label_rL.scatter_(1, lengths_r[:, None], bounds.end_R[target_r, None])
+        given_r = bounds.given_R[target_r]
         places_L = torch.arange(label_rL.size(1), device=label_rL.device)
         valid_rL = (label_rL != pad) & (places_L >= given_r[:, None])
         label_N = label_rL[valid_rL]
-        token_rL = torch.cat([task_R[target_r, None], given_rL], dim=1)
+        token_rL = torch.cat([bounds.start_R[target_r, None], given_rL], dim=1)
         logits_NV = decoder(token_rL, memory_BSD, mask_BS, row_R[target_r], valid_rL)
         losses.append(
             F.cross_entropy(logits_NV, label_N, label_smoothing=label_smoothing, reduction="none")

@@ -182,7 +182,7 @@ def start(model: nn.Module, c: ModelConfig, tokenizer: Tokenizer) -> None:
     with torch.no_grad():
         for name, value in found.weights.items():
             state[name].copy_(value)
-        if c.decoder == "whisper" and c.text_encoder == "transformer":
+        if c.decoder == "whisper" and c.text_encoder == "transformer" and not c.transcript_first:
             # The decoder attends to what has the mean and the scale of Whisper's states.
             for name, value in found.memory_norm.items():
                 state[f"text_encoder.layers.after_norm.{name}"].copy_(value)

@@ -235,7 +235,6 @@ class AtatTask(AbsTask):
             settings.augment.copies if training else 0,
             settings.train.ctm,
             settings.model.transcript_first,
-            settings.model.text_encoder == "decoder",
         )
         world = cls.trainer.world
         place = "together" if cls.trainer.sync_every is None else "apart"

@@ -32,9 +32,9 @@ class SpeechPart:
     """The spoken utterances of one split, with the targets of each task.
 
     `targets[task]` has one entry an utterance, empty where it is not to be trained on the task; of
-    semantics without the transcript that `transcript_first` puts before them (`target`). `heard`
-    are the token ids of its text, `understood` of the words in its semantics, both empty where it
-    has none. `copies` read the states of augmented versions (`frozen_states.copy_of`), in training
+    semantics without the transcript and `separator` before them (`transcript_first`). `heard` are
+    the token ids of its text, `understood` of the words in its semantics, both empty where it has
+    none. `copies` read the states of augmented versions (`frozen_states.copy_of`), in training
     alone. For MLM, `wavs` are the audio files and `ticks` (atat/training/word_masking.py) say where
     the words are.
     """
@@ -48,7 +48,7 @@ class SpeechPart:
     wavs: list[str]
     ticks: Ragged
     copies: list[FeatureReader] = field(default_factory=list)
-    between: np.ndarray | None = None
+    separator: int | None = None
 
     def tasks_of(self, u: int) -> list[str]:
         """Those that an utterance has a target of."""
@@ -57,8 +57,8 @@ class SpeechPart:
     def target(self, task: str, u: int) -> np.ndarray:
         """What the decoder is to write of an utterance for a task that it serves."""
         target_L = self.targets[task][u]
-        if self.between is not None and task in TAGGED_TASKS:
-            return np.concatenate([self.words(u), self.between, target_L])
+        if self.separator is not None and task in TAGGED_TASKS:
+            return np.concatenate([self.words(u), [self.separator], target_L])
         return target_L
 
     def words(self, u: int) -> np.ndarray:
@@ -75,28 +75,26 @@ class SpeechPart:
 
 @dataclass
 class TextPart:
-    """Written sentences: source tokens and NLU's targets; before these `transcripts`, if any."""
+    """Written sentences: source tokens and NLU's targets, without the source and `separator` that
+    may stand before them (`transcript_first`)."""
 
     ids: Names
     sources: Ragged | Selection
     targets: Selection
-    transcripts: Selection | None = None
-    between: np.ndarray | None = None
+    separator: int | None = None
 
     def target(self, u: int) -> np.ndarray:
         """What the decoder is to write of a sentence."""
-        if self.transcripts is None:
+        if self.separator is None:
             return self.targets[u]
-        assert self.between is not None
-        return np.concatenate([self.transcripts[u], self.between, self.targets[u]])
+        return np.concatenate([self.sources[u], [self.separator], self.targets[u]])
 
     @property
     def lengths_U(self) -> np.ndarray:
         """Tokens of each target."""
-        if self.transcripts is None:
+        if self.separator is None:
             return self.targets.lengths_N
-        assert self.between is not None
-        return self.transcripts.lengths_N + len(self.between) + self.targets.lengths_N
+        return self.sources.lengths_N + 1 + self.targets.lengths_N
 
 
 def fraction_of(num: int, fraction: float, seed: int) -> np.ndarray:
@@ -141,11 +139,8 @@ class TrainingData:
         num_copies: int = 0,
         ctm_dir: str | None = None,
         transcript_first: bool = False,
-        reads: bool = False,
     ) -> None:
-        between = None
-        if transcript_first:
-            between = np.array([tokenizer.task_ids["nlu"]] if reads else [], np.int64)
+        separator = tokenizer.task_ids["nlu"] if transcript_first else None
         _check_tasks(sources, {*SPEECH_TASKS, *TEXT_TASKS})
         self._data, self._dump = data, dump
         self.speech: list[SpeechPart] = []
@@ -162,15 +157,12 @@ class TrainingData:
             if any(wanted[task].any() for task in SPEECH_TASKS):
                 part = self._spoken(split, encoded, wanted, repeat, allow_drops, ctm_dir)
                 part.copies = [FeatureReader(copy_of(dump, n) / split) for n in range(num_copies)]
-                part.between = between
+                part.separator = separator
                 self.speech.append(part)
             if wanted["nlu"].any():
                 other = text_tokenizer if text_tokenizer != tokenizer.encode else None
                 written = self._written(split, encoded, wanted["nlu"], repeat, other)
-                if transcript_first:
-                    assert encoded.text is not None  # `_written` has looked
-                    written.transcripts = Selection(encoded.text, written.targets.rows_N)
-                    written.between = between
+                written.separator = separator
                 self.text.append(written)
         self.tasks = sorted({task for source in sources for task in source.tasks})
         self.speech_index = _index_of(self.speech)

@@ -159,7 +159,8 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
         _check(part, state, weights, settings, there, exp)
 
     old_rows = {symbol: row for row, symbol in enumerate(old_tokenizer.symbols)}
-    trained = {token_of(task, there.model.shared_semantics_token) for task in tasks}
+    form = there.model.shared_semantics_token, there.model.transcript_first
+    trained = {token_of(task, *form) for task in tasks}
     untrained = {f"<{task}>" for task in TASKS if task not in trained}
     shared = [s for s in tokenizer.symbols if s in old_rows and s not in untrained]
     new_rows = {symbol: row for row, symbol in enumerate(tokenizer.symbols)}

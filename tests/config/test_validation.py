@@ -44,6 +44,8 @@ SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
         ("model.conformer_kernel=14", "model.conformer_kernel: got 14, expected odd"),
         ("model.dropout=1", "model.dropout: got 1.0, expected 0 to below 1"),
         ("model.subsampling=6", "got 6, expected one of 4, 8"),
+        ("model.text_encoder=bow", "got 'bow', expected one of transformer, pretrained"),
+        ("model.ctc_to_text_share=1.5", r"ctc_to_text_share: got 1\.5, expected 0 to 1"),
         ("augment.tempo=[1.1]", r"augment.tempo: got \[1.1\], expected \[low, high\]"),
         ("augment.frequency_warp=[0, 1]", "both above 0"),
         ("augment.snr_db=[9, 2]", r"augment.snr_db: got \[9.0, 2.0\]"),

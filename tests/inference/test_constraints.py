@@ -12,9 +12,10 @@ from atat.data.tokenizer import Tokenizer
 from atat.grammar.grammar import Grammar
 from atat.grammar.sentence_dealer import Dealer
 from atat.inference import constraints
-from atat.inference.constraints import DEAD, AfterTranscript, Table, WellFormed
+from atat.inference.constraints import DEAD, Table, WellFormed
 from atat.semantics import target_sequence
 from atat.semantics.tag_nesting import OUTSIDE
+from tests.inference.accepting import accepts
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = ROOT / "egs" / "commands" / "grammar.yaml"
@@ -46,16 +47,6 @@ def tokenizer():
 def toy(tmp_path):
     (tmp_path / "g.yaml").write_text(TOY)
     return Grammar.load(tmp_path / "g.yaml")
-
-
-def accepts(accept, tokenizer, tokens):
-    """Follows `advance`, checking that `allowed` says the same."""
-    state = np.array([accept.start])
-    for token in tokens:
-        is_allowed = bool(accept.allowed(state)[0, token])
-        state = accept.advance(state, np.array([token]))
-        assert (state.item() == DEAD) == (not is_allowed)
-    return bool(accept.allowed(state)[0, tokenizer.eos])
 
 
 def language(accept, eos, limit=100_000):
@@ -229,33 +220,6 @@ def test_any_words_lets_words_through_and_nothing_else(tokenizer):
     assert not accepts(accept, tokenizer, tokenizer.encode("stop( stop )stop"))
     allowed = np.flatnonzero(accept.allowed(np.array([0]))[0]).tolist()
     assert tokenizer.eos in allowed and not {0, 1, 2, *tokenizer.task_ids.values()} & set(allowed)
-
-
-@pytest.mark.parametrize("constraint", ["grammar", "well_formed"])
-def test_a_transcript_is_any_words_and_ends_where_semantics_begin(toy, tokenizer, constraint):
-    semantics = constraints.make(tokenizer, constraint, with_tags=True, grammar=toy.path)
-    accept = AfterTranscript(semantics, tokenizer)
-    tree, words = tokenizer.encode(SEQUENCES[0]), tokenizer.encode("living hallway on")
-    assert accepts(accept, tokenizer, tree) and accepts(accept, tokenizer, words + tree)
-    for wrong in (words, [], tree + words, [tokenizer.eos, *tree], [tokenizer.unk, *tree]):
-        assert not accepts(accept, tokenizer, wrong)
-    # Hypotheses in either part side by side.
-    state_N = accept.advance(np.full(2, accept.start), np.array([tree[0], words[0]]))
-    allowed_NV = accept.allowed(state_N)
-    begun_N = semantics.advance(np.array([semantics.start]), np.array(tree[:1]))
-    assert (allowed_NV[0] == semantics.allowed(begun_N)[0]).all()
-    assert allowed_NV[1, tree[0]] and allowed_NV[1, words].all()
-    assert not allowed_NV[1, tokenizer.eos]
-
-
-def test_a_transcript_leaves_room_for_the_semantics(tokenizer):
-    tree = tokenizer.encode("stop( )stop")
-    accept = AfterTranscript(constraints.from_sequences(["stop( )stop"], tokenizer), tokenizer)
-    start_N = np.array([accept.start])
-    is_word_V = np.isin(np.arange(len(tokenizer)), tokenizer.encode(" ".join(WORDS)))
-    for room, may_wait in ((1, False), (2, False), (3, True)):
-        allowed_V = accept.allowed(start_N, room)[0]
-        assert allowed_V[is_word_V].any() == may_wait and allowed_V[tree[0]] == (room > 1)
 
 
 def test_make_knows_its_constraints(toy, tokenizer):

@@ -31,12 +31,13 @@ def mixed():
     return memories, targets, sources, tasks
 
 
-def found(label_smoothing=0.0):
+def found(label_smoothing=0.0, bounds=None):
     memories, targets, sources, tasks = mixed()
     target_RL = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, targets)), True, PAD)
     lengths_R = torch.tensor(list(map(len, targets)))
-    options = {"pad": PAD, "eos": EOS, "label_smoothing": label_smoothing}
-    return losses.next_tokens(Lookup(), memories, target_RL, lengths_R, sources, tasks, **options)
+    options = {"pad": PAD, "label_smoothing": label_smoothing}
+    bounds = bounds or losses.whole(tasks, EOS)
+    return losses.next_tokens(Lookup(), memories, target_RL, lengths_R, sources, bounds, **options)
 
 
 def test_every_target_is_taught_from_its_own_source_and_to_its_end():
@@ -49,6 +50,30 @@ def test_every_target_is_taught_from_its_own_source_and_to_its_end():
         expected = F.cross_entropy(logits, torch.tensor([*target, EOS]), reduction="none")
         of_target = found().target_N == number
         torch.testing.assert_close(found().loss_N[of_target], expected)
+
+
+def test_what_is_given_is_not_learned_and_another_token_may_be_the_end():
+    tasks = mixed()[3]
+    bounds = losses.Bounds(tasks, torch.tensor([EOS, SLU, EOS]), torch.tensor([0, 0, 2]))
+    some = found(bounds=bounds)
+    assert some.target_N.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    whole_N = found().loss_N[found().target_N == 2]
+    torch.testing.assert_close(some.loss_N[some.target_N == 2], whole_N[2:])
+    logits = Lookup().table_VV[[SLU, 5]] * 1.0
+    ends = F.cross_entropy(logits, torch.tensor([5, SLU]), reduction="none")
+    torch.testing.assert_close(some.loss_N[some.target_N == 1], ends)
+
+
+def test_speech_starts_from_its_words_and_text_has_them_given():
+    asr, word, tag = 6, 3, 4
+    targets = [[word, word], [word, NLU, tag], [word, word, NLU, tag]]
+    target_RL = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, targets)), True, PAD)
+    task_R = torch.tensor([asr, SLU, NLU])
+    ids = {"asr": asr, "slu": SLU, "nlu": NLU}
+    bounds = losses.of_two_parts(target_RL, task_R, losses.whole(task_R, EOS), ids)
+    assert bounds.start_R.tolist() == [asr, asr, NLU]
+    assert bounds.end_R.tolist() == [NLU, EOS, EOS]
+    assert bounds.given_R.tolist() == [0, 0, 3]
 
 
 def test_tasks_are_means_of_their_tokens_and_weighted():

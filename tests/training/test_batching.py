@@ -205,18 +205,18 @@ def test_semantics_may_follow_what_is_said(made):
     b = Batches(e, Config(), tokenizer, training=False)
     _, batch = b.collate(0, [0], [0])
     targets = [
-        tokenizer.decode(row[:length].tolist())
+        row[:length].tolist()
         for row, length in zip(batch["target"], batch["target_lengths"], strict=True)
     ]
     tasks = [tokenizer.symbols[t] for t in batch["target_task"].tolist()]
     found = dict(zip(tasks, targets, strict=True))
-    words = found["<asr>"]
-    assert "(" not in words
-    assert found["<slu>"] == f"{words} turnOff( the room( kitchen )room light )turnOff"
+    semantics = tokenizer.encode("turnOff( the room( kitchen )room light )turnOff")
+    assert not tokenizer.tag_ids & set(found["<asr>"])
+    assert found["<slu>"] == [*found["<asr>"], tokenizer.task_ids["nlu"], *semantics]
     assert found["<nlu>"] == found["<slu>"]
     (text,) = e.text
     assert text.lengths_U.tolist() == [len(text.target(u)) for u in range(NUM)]
-    assert tokenizer.decode(batch["text"][0].tolist()) == words  # what is read has no tree
+    assert batch["text"][0].tolist() == found["<asr>"]  # what is read has no tree
 
 
 def test_a_transcript_is_of_what_is_heard_not_of_how_values_are_written(tmp_path):
@@ -227,8 +227,9 @@ def test_a_transcript_is_of_what_is_heard_not_of_how_values_are_written(tmp_path
     tokenizer = Tokenizer.load(data / "tokenizer")
     sources = [Source("train", ["slu"])]
     (part,) = TrainingData(sources, data, dump, tokenizer, transcript_first=True).speech
-    target = tokenizer.decode(part.target("slu", 0).tolist())
-    assert target == "to seven seven set( to time( 7 seven )time )set"
+    said, meant = "to seven seven", "set( to time( 7 seven )time )set"
+    target = [*tokenizer.encode(said), tokenizer.task_ids["nlu"], *tokenizer.encode(meant)]
+    assert part.target("slu", 0).tolist() == target
 
 
 def test_intents_can_be_kept_from_a_task(made):
