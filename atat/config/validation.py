@@ -37,20 +37,14 @@ def _check_each(part: Any, prefix: str) -> None:
             expect(fits, f"{prefix}{one.name}", value, expected.said)
 
 
-def _check_together(settings: Config) -> None:
-    """What depends on more than one setting."""
-    m, f, t = settings.model, settings.features, settings.train
+def _check_parts(settings: Config) -> None:
+    """Whether the parts of the model fit together."""
+    m = settings.model
     expect(
         m.width % m.num_heads == 0,
         "model.width",
         m.width,
         f"a multiple of model.num_heads, {m.num_heads}",
-    )
-    expect(
-        f.max_duration_s > f.min_duration_s,
-        "features.max_duration_s",
-        f.max_duration_s,
-        f"above features.min_duration_s, {f.min_duration_s}",
     )
     expect(
         settings.augment.text_noise == 0 or m.text_encoder == "transformer",
@@ -69,6 +63,18 @@ def _check_together(settings: Config) -> None:
         "model.text_encoder",
         m.text_encoder,
         "transformer with model.transcript_first, which has no text encoder: the decoder reads",
+    )
+
+
+def _check_together(settings: Config) -> None:
+    """What depends on more than one setting."""
+    f, t = settings.features, settings.train
+    _check_parts(settings)
+    expect(
+        f.max_duration_s > f.min_duration_s,
+        "features.max_duration_s",
+        f.max_duration_s,
+        f"above features.min_duration_s, {f.min_duration_s}",
     )
     expect(
         t.num_epochs <= t.num_steps,

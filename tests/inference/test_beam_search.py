@@ -143,6 +143,24 @@ def assert_same(got, expected):
         assert math.isclose(a.score, b.score, rel_tol=1e-5, abs_tol=1e-5), (a, b)
 
 
+def test_what_is_given_stands_before_what_is_found_and_costs_nothing():
+    decoder, (memory_BTD, mask_BT) = ToyDecoder(), memory(batch=2)
+    given_BP = np.array([[A, TAG], [B, B]])
+    found_B = run(decoder, memory_BTD, mask_BT, beam=300, nbest=3, max_length=3, given_BP=given_BP)
+    for b, found in enumerate(found_B):
+        rest = []
+        for length in range(4):
+            for tokens in itertools.product((A, B, TAG), repeat=length):
+                state, score = decoder.start(memory_BTD[b : b + 1], mask_BT[b : b + 1], 1), 0.0
+                for place, token in enumerate((TASK, *given_BP[b], *tokens)):
+                    log_probs_BKV, state = decoder.step(np.array([[token]]), state)
+                    if place >= given_BP.shape[1]:
+                        score += float(log_probs_BKV[0, 0, (*tokens, EOS)[place - 2]])
+                rest.append(Hypothesis(tokens, pytest.approx(score, abs=1e-4)))
+        best = sorted(rest, key=lambda h: -h.score.expected)[:3]
+        assert found == best
+
+
 @pytest.mark.parametrize("nbest", [1, 50])
 @pytest.mark.parametrize("bonus", [0.0, 2.5, -0.5])
 @pytest.mark.parametrize("seed", range(5))

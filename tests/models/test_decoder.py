@@ -3,11 +3,18 @@ import torch
 
 from atat.models.decoder import Decoder
 
+READ = 7
 
-@pytest.fixture
-def decoder():
+
+def made(reads_from=None):
     torch.manual_seed(0)
-    return Decoder(vocab_size=11, width=16, num_heads=2, ffn=32, num_layers=2, dropout=0.1).eval()
+    sizes = dict(vocab_size=11, width=16, num_heads=2, ffn=32, num_layers=2, dropout=0.1)
+    return Decoder(**sizes, reads_from=reads_from).eval()
+
+
+@pytest.fixture(params=[None, READ], ids=["attends", "reads"])
+def decoder(request):
+    return made(request.param)
 
 
 @pytest.fixture
@@ -39,6 +46,21 @@ def test_hypotheses_do_not_see_each_other_and_can_be_reordered(decoder, memory):
             history = torch.cat([tokens[b, swap[b, k], :2], tokens[b, k, 2:]])[None]
             whole = decoder(history, *memory, torch.tensor([b])).log_softmax(-1)
             torch.testing.assert_close(step[b, k], whole[0, -1], atol=1e-5, rtol=0)
+
+
+def test_from_one_token_on_nothing_but_the_output_is_attended_to(memory):
+    decoder, attends = made(READ), made()
+    other = torch.randn_like(memory[0]), memory[1]
+    rows = torch.arange(2)
+    given = torch.tensor([[READ, 8, 9, 4], [READ, 10, READ, 6]])
+    read = decoder(given, *memory, rows)
+    torch.testing.assert_close(read, decoder(given, *other, rows), atol=0, rtol=0)
+    assert (attends(given, *memory, rows) - attends(given, *other, rows)).abs().max() > 1e-3
+    # What was heard before it is attended to as ever.
+    heard = torch.tensor([[4, 8, READ, 9], [6, 10, 9, READ]])
+    before = decoder(heard, *memory, rows)
+    torch.testing.assert_close(before[:, :2], attends(heard, *memory, rows)[:, :2])
+    assert (before[:, 2:] - attends(heard, *memory, rows)[:, 2:])[1, 1].abs().max() > 1e-3
 
 
 def test_selecting_utterances_keeps_their_states(decoder, memory):
