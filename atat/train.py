@@ -1,5 +1,6 @@
 """Stage 4: train one experiment of a recipe."""
 
+import sys
 from pathlib import Path
 
 from atat.common import cli
@@ -30,6 +31,9 @@ def main() -> None:
     if args.tables:
         deltas = [experiment_tables.load(args.tables).training(args.experiment).config]
     settings = config_file.load(args.config, args.overrides, deltas)
+    for delta in deltas:
+        for line in config_file.overruled(args.config[1:], delta, args.overrides):
+            print(f"{line} (--set changes it)", file=sys.stderr)
     if args.init_from is not None:
         settings.train.init_from = args.init_from
     split_overlap.check_apart(settings, args.data)

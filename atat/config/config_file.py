@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from atat.common.files import atomic_write
@@ -94,6 +95,44 @@ def named(paths: Iterable[str | Path], overrides: Iterable[str] = ()) -> set[str
         assert isinstance(values, dict)  # as `load` has seen
         for section, inner in _renamed(where, values, Config, "", {}).items():
             found |= {f"{section}.{k}" for k in inner} if isinstance(inner, dict) else {section}
+    return found
+
+
+def overruled(
+    paths: Iterable[str | Path], delta: Settings, overrides: Iterable[str] = ()
+) -> list[str]:
+    """What files say of settings that an experiment has otherwise, and nothing on the command line.
+
+    Args:
+        paths: of files as `load` has read them; what they include does not count.
+        delta: the experiment's.
+        overrides: of the command line.
+
+    Returns:
+        A line each: `train.num_steps: 3000 of the experiment, not 800 of mine.yaml`.
+    """
+    row = _leaves("experiment", delta)
+    given = {key for text in overrides for key in named([], [text])}
+    lines = []
+    for path in map(Path, paths):
+        where, part = _read(path)[-1]
+        for key, value in _leaves(where, part).items():
+            if key in row and row[key] != value and key not in given:
+                has, said = shorten(str(row[key]), 60), shorten(str(value), 60)
+                lines.append(f"{key}: {has} of the experiment, not {said} of {path}")
+    return lines
+
+
+def _leaves(where: str, part: Any) -> dict[str, Any]:
+    """Settings of a part, as `train.num_steps`."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(OmegaConf.create(part))
+    assert isinstance(values, dict)
+    found: dict[str, Any] = {}
+    for section, inner in _renamed(where, values, Config, "", {}).items():
+        of_section = inner if isinstance(inner, dict) else {"": inner}
+        found |= {f"{section}.{key}".rstrip("."): value for key, value in of_section.items()}
     return found
 
 

@@ -47,6 +47,23 @@ def test_later_parts_win(tmp_path):
     assert config_file.load([one, two], ["train.num_steps=28"], [delta]).train.num_steps == 28
 
 
+def test_what_an_experiment_has_otherwise_than_a_file_says_is_told(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "include: frozen_whisper.yaml\n"
+        "seed: 3\n"
+        "train: {num_steps: 800, num_epochs: 5, batch_frames: 9}\n"
+        "decode: {runs: {test: {beam: 2}}}\n"
+    )
+    delta = {"train": {"num_steps": 3000, "num_epochs": 5}, "model": {"width": 8}, "seed": 1}
+    assert config_file.overruled([path], delta) == [
+        f"seed: 1 of the experiment, not 3 of {path}",
+        f"train.num_steps: 3000 of the experiment, not 800 of {path}",
+    ]
+    assert config_file.overruled([path], delta, ["train.num_steps=7", "seed=2"]) == []
+    assert config_file.overruled([path], {}) == config_file.overruled([], delta) == []
+
+
 def test_values_have_their_types(tmp_path):
     path = write(tmp_path, "train: {learning_rate: 1e-3, sources: [{split: a, tasks: [slu]}]}")
     loaded = config_file.load([path], ["decode.runs.far.beam=2", "data.voices={train: {piper: 1}}"])
