@@ -22,6 +22,7 @@ def decode_by_another(
     directory: Path,
     num_jobs: int,
     spelled_out: bool,
+    kept: str,
     model: str,
 ) -> RunRecord:
     """Decode it, and write `hyp.jsonl` and `run.json`.
@@ -35,6 +36,7 @@ def decode_by_another(
         directory: `decode_<run>/`, which is replaced.
         num_jobs: processes.
         spelled_out: as of `whisper_words.recognize`.
+        kept: likewise.
         model: digest of the experiment's, whose results these stand among.
 
     Raises:
@@ -43,7 +45,7 @@ def decode_by_another(
     if run.recognizer is not None:
         from atat.inference.whisper_words import recognize  # with torch
 
-        return recognize(name, run, data, beam, directory, num_jobs, spelled_out, model)
+        return recognize(name, run, data, beam, directory, num_jobs, spelled_out, kept, model)
     assert found.texts is not None, "open_inputs has text for a tagger"
     about: RunInput = {"run": name, "split": run.split, "source": run.source, "input": run.input}
     about["model"] = model

@@ -11,7 +11,7 @@ from atat import decode
 from atat.common import cli
 from atat.config import config_file, schema
 from atat.config.schema import DecodeRun
-from atat.data import audio, feature_store, kaldi_dir
+from atat.data import audio, feature_store, kaldi_dir, text_tokenization
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
 from atat.inference import confidence, decode_inputs, decode_runs, hypotheses, whisper_words
@@ -226,8 +226,8 @@ def test_several_processes_find_what_one_finds(monkeypatch, capfd, exp, toy_data
 
 
 def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
-    """Those of a user are normalised; "'s" alone and "a.m." are words of the corpora."""
-    texts = {"a-1": "mom 's birthday at 6 a.m."}
+    """What a user types is joined ("mom's"); "'s" alone is a word of the corpora."""
+    texts = {"a-1": "mom 's birthday at 6 am"}
     kaldi_dir.write(tmp_path / "test", kaldi_dir.DataDir(text=texts))
     (tmp_path / "decode_heard").mkdir()
     (tmp_path / "decode_heard" / "hyp.jsonl").write_text(
@@ -330,23 +330,30 @@ def test_in_a_cascade_another_recogniser_hears_and_the_model_understands(
     assert scoring.score_run(exp / "decode_whisper", toy_data[0], {})[None]["wer"]["value"] == 0.0
 
 
-@pytest.mark.parametrize("spelled_out", [False, True])
-def test_another_recognisers_numbers_are_spelled_where_the_texts_are(
-    monkeypatch, exp, toy_data, spelled_out
+@pytest.mark.parametrize(
+    ("spelled_out", "kept", "words"),
+    [
+        (False, "", "set x ray to 7 30 pm"),
+        (False, "-", "set x-ray to 7 30 pm"),
+        (True, "", "set x-ray to seven thirty pm"),  # as a grammar's
+    ],
+)
+def test_another_recognisers_words_are_written_as_the_texts_are(
+    monkeypatch, exp, toy_data, spelled_out, kept, words
 ):
     settings = config_file.load_resolved(exp / "config.yaml")
     settings.data.spelled_out = spelled_out
     settings.decode.runs = {"whisper": DecodeRun(task="asr", recognizer="w")}
     config_file.save(settings, exp / "config.yaml")
     wavs = kaldi_dir.read(toy_data[0] / "test").wav_scp.values()
-    heard = {len(audio.read(wav)): "Set it to 7 30 PM!" for wav in wavs}
+    heard = {len(audio.read(wav)): "Set X-ray to 7 30 PM!" for wav in wavs}
+    monkeypatch.setattr(text_tokenization, "punctuation", lambda tokenizer: kept)
     monkeypatch.setattr(whisper_words, "listener", lambda source: Whisper(heard))
     monkeypatch.setattr(
         sys, "argv", ["", "--exp", str(exp), "--data", str(toy_data[0]), "--dump", str(toy_data[1])]
     )
     decode.main()
-    words = {line["hypothesis"] for line in lines_of(exp / "decode_whisper")}
-    assert words == {"set it to seven thirty pm" if spelled_out else "set it to 7 30 pm"}
+    assert {line["hypothesis"] for line in lines_of(exp / "decode_whisper")} == {words}
 
 
 def test_what_another_recogniser_cannot_read_has_a_line_that_says_so(
