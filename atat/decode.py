@@ -77,7 +77,6 @@ def main() -> None:
         crf_tagger.check_sources(settings.train.sources)
         kaldi_dir.read(args.data / crf_tagger.SPLIT)
 
-    from atat.data.text_tokenization import punctuation
     from atat.inference.predictor import SpeechToSemantics
 
     num_threads, wants_confidence = settings.train.num_threads, settings.decode.confidence
@@ -108,8 +107,7 @@ def main() -> None:
         else:
             record = decode_by_another(
                 *(name, run, args.data, options[name].beam, found, directory, args.nj),
-                spelled_out=settings.data.spelled_out,
-                kept=punctuation(model.tokenizer),
+                like=model,
                 model=digest(args.exp),
             )
         records.append(record)

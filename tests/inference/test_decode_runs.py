@@ -11,10 +11,17 @@ from atat import decode
 from atat.common import cli
 from atat.config import config_file, schema
 from atat.config.schema import DecodeRun
-from atat.data import audio, feature_store, kaldi_dir, text_tokenization
+from atat.data import audio, feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
-from atat.inference import confidence, decode_inputs, decode_runs, hypotheses, whisper_words
+from atat.inference import (
+    confidence,
+    decode_by_others,
+    decode_inputs,
+    decode_runs,
+    hypotheses,
+    whisper_words,
+)
 from atat.inference.beam_search import Hypothesis
 from atat.inference.predictor import SpeechToSemantics
 from atat.models import checkpoint
@@ -347,7 +354,7 @@ def test_another_recognisers_words_are_written_as_the_texts_are(
     config_file.save(settings, exp / "config.yaml")
     wavs = kaldi_dir.read(toy_data[0] / "test").wav_scp.values()
     heard = {len(audio.read(wav)): "Set X-ray to 7 30 PM!" for wav in wavs}
-    monkeypatch.setattr(text_tokenization, "punctuation", lambda tokenizer: kept)
+    monkeypatch.setattr(decode_by_others, "punctuation", lambda tokenizer: kept)
     monkeypatch.setattr(whisper_words, "listener", lambda source: Whisper(heard))
     monkeypatch.setattr(
         sys, "argv", ["", "--exp", str(exp), "--data", str(toy_data[0]), "--dump", str(toy_data[1])]
