@@ -1,6 +1,7 @@
 """Stage 5 on a toy experiment and split."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict
@@ -280,7 +281,7 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     # What was heard is what is understood, right or wrong; nothing, or endless words, is nothing.
     path = exp / "decode_test_asr" / "hyp.jsonl"
     lines = lines_of(exp / "decode_test_asr")
-    words = [lines[1]["hypothesis"], "", "word " * 103, *(line["hypothesis"] for line in lines[3:])]
+    words = [lines[1]["hypothesis"], "", "word " * 513, *(line["hypothesis"] for line in lines[3:])]
     wrong = [line | {"hypothesis": w} for line, w in zip(lines, words, strict=True)]
     path.write_text("".join(json.dumps(line) + "\n" for line in wrong))
     code, out, _ = run(monkeypatch, capfd, exp, toy_data, "--run", "two_stage")
@@ -288,7 +289,28 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     first, second, third, _ = lines_of(exp / "decode_two_stage")
     assert first["hypothesis"] == references.semantics[second["id"]]
     assert (second["hypothesis"], second["reason"]) == ("", "decode_test_asr recognised no words")
-    assert third["hypothesis"] == "" and "recognised 514 characters, expected" in third["reason"]
+    assert third["hypothesis"] == "" and third["reason"].endswith("tokens, expected at most 512")
+
+
+def test_a_sentence_of_too_many_tokens_has_a_line_that_says_so_and_the_run_goes_on(
+    monkeypatch, capfd, exp, toy_data, tmp_path
+):
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    split = kaldi_dir.read(data / "test")
+    long, *others = split.ids
+    split.text[long], split.semantics = " ".join(["light"] * 600), None
+    kaldi_dir.write(data / "test", split)
+    settings = config_file.load_resolved(exp / "config.yaml")
+    settings.decode.runs = {"written": DecodeRun(source="text", task="nlu")}
+    config_file.save(settings, exp / "config.yaml")
+    code, out, err = run(monkeypatch, capfd, exp, (data, toy_data[1]))
+    assert (code, err) == (0, []) and "written: 1 of 4 utterances were dropped" in out
+    lines = {line["id"]: line for line in lines_of(exp / "decode_written")}
+    assert lines[long]["hypothesis"] == "" and re.fullmatch(
+        r"got \d+ tokens, expected at most 512", lines[long]["reason"]
+    )
+    right = kaldi_dir.read(toy_data[0] / "test").semantics
+    assert {i: lines[i]["hypothesis"] for i in others} == {i: right[i] for i in others}
 
 
 class Whisper:
