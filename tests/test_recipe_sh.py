@@ -406,8 +406,9 @@ def test_a_recipe_may_have_the_model_of_a_run_examined(project):
     project.run("--experiment", "tuned", "--stage", "6")
     assert project.modules() == ["score", "conditions", "report"]
     project.tell("calibrate", 2)
+    before = project.files()
     project.run("--experiment", "tuned", "--stage", "5", code=2)
-    assert project.modules() == ["calibrate"]
+    assert project.modules() == ["calibrate"] and project.files() == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nproc is Linux's")
