@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -153,7 +154,9 @@ def test_edited_data_that_a_stage_refuses_are_not_taken_over(trained, stage, nam
     path.write_bytes(edited)
     before = files(exp)
     output = run(*options, "--stage", stage, "--overwrite", "true", expected=2)
-    assert "error: " in output.splitlines()[-1]
+    # What is to be run can be pasted: it has the options of this run.
+    pasted = rf"error: .* run: \S*run\.sh .*--expdir {exp} .*--stage [12]\b"
+    assert re.search(pasted, output.splitlines()[-1])
     assert files(exp) == before
     path.write_bytes(was)
     os.utime(path, ns=(when, when))

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from atat.common.advice import rerun
 from atat.common.files import atomic_directory, sha256_of_files
 from atat.data import audio_segment, kaldi_file
 from atat.data.kaldi_file import AGAIN, RERUN
@@ -185,7 +186,7 @@ def splits(data: str | Path) -> list[str]:
         if not entry.name.startswith(".") and any((entry / name).is_file() for name in _FILES)
     )
     if not names:
-        raise FileNotFoundError(f"{data}: no data directories here; run stage 1 first")
+        raise FileNotFoundError(f"{data}: no data directories here; {rerun(1, 'run')}")
     return names
 
 
@@ -259,7 +260,7 @@ def _beside(path: Path) -> str:
     try:
         there = ", ".join(splits(path.parent))
     except FileNotFoundError:
-        return "; run stage 1 first"
+        return f"; {rerun(1, 'run')}"
     return f" (there are: {there}); correct its name, or let stage 1 make it"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atat.common.advice import rerun
 from atat.config.schema import DecodeRun
 from atat.data import kaldi_dir
 from atat.inference.hypotheses import read_hypotheses
@@ -64,7 +65,7 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
     ids = sorted(_column(data / run.split / "wav.scp"))
     if set(ids) != {*reader.ids, *dropped}:
         raise ValueError(
-            f"{dump / run.split}: its utterances are not those of {data / run.split}; rerun stage 2"
+            f"{dump / run.split}: its utterances are not those of {data / run.split}; {rerun(2)}"
         )
     return Inputs(ids, dict(reader.num_frames), reader=reader, dropped=dropped)
 
@@ -123,6 +124,6 @@ def _reasons(path: Path) -> dict[str, str]:
 def _present(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file, which a run of decode.runs needs; run stage 1"
+            f"{path}: no such file, which a run of decode.runs needs; {rerun(1, 'run')}"
         )
     return path
