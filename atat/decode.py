@@ -107,7 +107,7 @@ def main() -> None:
         else:
             record = decode_by_another(
                 *(name, run, args.data, options[name].beam, found, directory, args.nj),
-                spelled_out=settings.data.spelled_out,
+                like=model,
                 model=digest(args.exp),
             )
         records.append(record)

@@ -10,8 +10,8 @@ experiment that the run is about; it starts from what is in the directory, if th
 whole table, experiments are left out, each with a line on standard error, that take parts of
 --init_from where it is not given, or whose words an experiment without CTC is to find.
 
-What trainings lack (GPUs, a pretrained text encoder) is a mistake here, before hours of data
-stages, where --training says that there will be some.
+What trainings lack (GPUs, a pretrained text encoder, a start that fits) is a mistake here, before
+hours of data stages, where --training says that there will be some.
 """
 
 import os
@@ -29,8 +29,8 @@ from atat.config.stage_inputs import (
     of_experiment,
     start_of,
 )
-from atat.models.checkpoint import check_experiment, is_trained
-from atat.training import needs
+from atat.models.checkpoint import is_trained
+from atat.training import needs, start_check, start_parts
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
     table = experiment_tables.load(args.tables)
     settings = config_file.load(args.config, args.overrides)
     if args.init_from is not None:
-        check_experiment(Path(args.init_from))
+        start_parts.check_directory(Path(args.init_from))
     lines = list(of_data(settings, args.corpus_dir, args.grammar, args.init_from, _lists_beside))
     due = []
     for training in table.order(args.experiment):
@@ -81,6 +81,10 @@ def main() -> None:
             # As the user named it: paths that are printed stay short.
             where = os.path.join(args.expdir, start) if start is not None else ""
             lines.append(f"train {training.name} {where}")
+            if os.path.isabs(start or ""):  # another experiment of the table may not be trained yet
+                own.train.init_from = start
+            if args.training != "no" and own.train.init_from is not None:
+                start_check.check(own)
             if not is_trained(Path(args.expdir, training.name)):
                 due.append(own)
     if args.training != "no":

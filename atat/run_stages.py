@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from atat.common import cli
+from atat.common import advice, cli
 from atat.common.stage_processes import Attendant, read_steps
 from atat.common.stage_runner import Runner
 from atat.common.stages import FAILED, NUM_STAGES, UNDER_WAY, Order, Step, Stop
@@ -36,6 +36,7 @@ def main() -> None:
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(errors="surrogateescape", line_buffering=True)
     order = Order(args.stage, args.stop_stage, args.overwrite, args.resume, args.command)
+    os.environ[advice.COMMAND] = args.command  # for what the stages say to do
     attendant = Attendant()
     with open(args.steps, "rb") as file:
         steps = read_steps(file.read())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,33 @@ def test_a_mistake_that_a_stage_finds_changes_nothing(trained, stage, setting):
     # Without --overwrite the driver does not come as far.
     if stage < 5:
         assert "atat is trained, and now" in run(*options, "--set", setting, expected=2)
+    assert run(*options, "--stop_stage", 6).count("done already") == 6
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "edited"),
+    [
+        (2, "test/wav.scp", b"b nowhere.wav\na nowhere.wav\n"),
+        (3, "train/text", b"a-1 one\n"),
+        (5, "test/wav.scp", b"a-1 nowhere.wav\n"),
+        (6, "about.json", b'{"hypothesis": "none"}'),
+        (6, "test/semantics", b"a-1 turnOn(\n"),
+        (7, "test/text", b"b on\na on\n"),
+    ],
+)
+def test_edited_data_that_a_stage_refuses_are_not_taken_over(trained, stage, name, edited):
+    exp, options, _ = trained
+    path = exp / "data" / name
+    was, when = path.read_bytes(), path.stat().st_mtime_ns
+    path.write_bytes(edited)
+    before = files(exp)
+    output = run(*options, "--stage", stage, "--overwrite", "true", expected=2)
+    # What is to be run can be pasted: it has the options of this run.
+    pasted = rf"error: .* run: \S*run\.sh .*--expdir {exp} .*--stage [12]\b"
+    assert re.search(pasted, output.splitlines()[-1])
+    assert files(exp) == before
+    path.write_bytes(was)
+    os.utime(path, ns=(when, when))
     assert run(*options, "--stop_stage", 6).count("done already") == 6
 
 

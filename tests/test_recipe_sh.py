@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from atat.config import stage_inputs
+from atat.config import config_file, stage_inputs
+from atat.data.tokenizer import Tokenizer
 from tests.slurm_cluster import StandIn
 
 REPO = Path(__file__).resolve().parent.parent
@@ -405,8 +406,9 @@ def test_a_recipe_may_have_the_model_of_a_run_examined(project):
     project.run("--experiment", "tuned", "--stage", "6")
     assert project.modules() == ["score", "conditions", "report"]
     project.tell("calibrate", 2)
+    before = project.files()
     project.run("--experiment", "tuned", "--stage", "5", code=2)
-    assert project.modules() == ["calibrate"]
+    assert project.modules() == ["calibrate"] and project.files() == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nproc is Linux's")
@@ -1054,9 +1056,50 @@ def trainings(project) -> dict[str, str | None]:
     return found
 
 
+def start_of(project, directory: Path) -> Path:
+    """A trained experiment that those of the toy recipe can start from, by its settings."""
+    config_file.save(
+        config_file.load([project.recipe / "conf" / "recipe.yaml"]), directory / "config.yaml"
+    )
+    Tokenizer.train(["turnOn( lights on )turnOn"], 60).save(directory / "tokenizer")
+    (directory / "model.pth").touch()
+    return directory
+
+
+def test_a_start_that_does_not_fit_is_said_before_anything_is_made_or_removed(trained, tmp_path):
+    good = start_of(trained, tmp_path / "start")
+    wrong = {
+        "nowhere": tmp_path / "nowhere",
+        "nothing is trained here": tmp_path / "empty",
+        "has another speech_encoder: features.num_mel_bins is 40 there, 80 here": tmp_path
+        / "feats",
+        "tokenizer": tmp_path / "words",
+        "is an exported model, expected the experiment": tmp_path / "exported",
+        "config.yaml": tmp_path / "bare",
+    }
+    (tmp_path / "empty").mkdir()
+    for name in ("feats", "words", "bare"):
+        shutil.copytree(good, tmp_path / name)
+    path = tmp_path / "feats" / "config.yaml"
+    path.write_text(path.read_text().replace("num_mel_bins: 80", "num_mel_bins: 40"))
+    (tmp_path / "words" / "tokenizer" / "words.model").write_bytes(b"no words")
+    (tmp_path / "bare" / "config.yaml").unlink()
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "model.json").write_text("{}")
+    before = trained.files()
+    for said, start in wrong.items():
+        for given in (["--init_from", start], ["--set", f"train.init_from={start}"]):
+            done = trained.run(*given, "--expdir", "e", "--overwrite", "true", code=2)
+            assert len(done.stderr.splitlines()) == 1 and said in done.stderr, (said, done.stderr)
+    assert trained.calls() == [] and trained.files() == before
+    trained.run("--init_from", tmp_path / "feats", "--expdir", "new", "--cmd", "slurm", code=2)
+    assert not (trained.root / "new").exists()
+    trained.run("--init_from", good, "--expdir", "new")
+    assert trained.modules() == ALL
+
+
 def test_an_experiment_is_told_what_it_starts_from(project):
-    (project.root / "libri speech").mkdir()
-    (project.root / "libri speech" / "model.pth").touch()
+    start_of(project, project.root / "libri speech")
     at = "./egs/toy/exp"
     start = str(project.root / "libri speech")
     project.run("--table", "true", "--init_from", "libri speech")

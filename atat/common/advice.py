@@ -1,9 +1,28 @@
-"""What to do where a file of a model is damaged, which depends on where the model comes from."""
+"""What to do where a file is damaged or missing, which depends on where it comes from."""
 
+import os
 from pathlib import Path
 
 EXPORTED_INDEX = "model.json"  # a directory that has it is an exported model, not an experiment
 EXPORT_AGAIN = "export it again (python -m atat.export), or copy it whole"
+COMMAND = "ATAT_COMMAND"  # in a stage's environment: the driver's command, to be pasted
+
+
+def rerun(stage: int, verb: str = "rerun") -> str:
+    """How a stage is done, again: the command, where the driver runs this process, else in words.
+
+    Args:
+        stage: its number.
+        verb: of the words.
+
+    >>> os.environ.pop(COMMAND, None) and None
+    >>> rerun(5)
+    'rerun stage 5'
+    """
+    if not (command := os.environ.get(COMMAND)):
+        return f"{verb} stage {stage}"
+    more = " --overwrite true" if stage == 4 else ""  # else a trained model stands in the way
+    return f"run: {command} --stage {stage}{more}"
 
 
 def again(model_dir: Path, otherwise: str) -> str:

@@ -49,6 +49,7 @@ class Runner:
     ) -> None:
         self._order, self._attend = order, attend
         self._run = submit or (lambda step: attend(step.command))
+        self._edited: list[Step] = []  # stage 1, where its files are used though they are others
 
     def run(self, steps: Sequence[Step]) -> None:
         """Run what is due, after a look at all stages: what stands in the way of one shows before
@@ -78,6 +79,7 @@ class Runner:
             else:  # the report is written at every run
                 print(f"== {step.title}")
                 self._check(step, self._attend(step.command))
+        self._accept_edited()
 
     def _stage(self, step: Step) -> None:
         started, verdict = time.monotonic(), judge(step, self._order)
@@ -112,6 +114,7 @@ class Runner:
             drop(step)
         self._check(step, code)
         _finish(step, wanted)
+        self._accept_edited()
         print(f"{step.title}: done in {time.monotonic() - started:.0f} s")
 
     def _beside(self, step: Step) -> None:
@@ -123,7 +126,8 @@ class Runner:
         before = dict(stage_files.changes(step.exp))
         self._or_stop(step)
         if step.kind == "examine":
-            stage_files.write_lines(step.done, wanted)
+            if stage_files.read_lines(step.done) != wanted:
+                stage_files.write_lines(step.done, wanted)
             now = stage_files.changes(step.exp)
             left = [path for path, when in now if before.get(path) != when]
             ours = [path for path in left if not os.path.basename(path).startswith(".")]
@@ -149,7 +153,7 @@ class Runner:
         """Make again what is damaged of a stage that is done, or say what would."""
         if step.number == 1 and not all(file.is_lost for file in found):
             print(f"{step.title}: used as it is, though {found[0]}")
-            _keep_list(step, stage_files.read_lines(step.done) or [])
+            self._edited.append(step)
         elif step.number in DATA_STAGES:
             self._make_again(step, found)
         elif step.number == 4:
@@ -157,6 +161,13 @@ class Runner:
         else:
             again = f"{self._order.command} --stage {step.number}"
             raise Stop(MISTAKE, f"{found[0]}; to have it made again, run:\n  {again}")
+
+    def _accept_edited(self) -> None:
+        """From now on, data that somebody has edited are what stage 1 has left. Not before a stage
+        has used them: one that refuses them changes nothing."""
+        while self._edited:
+            step = self._edited.pop()
+            _keep_list(step, stage_files.read_lines(step.done) or [])
 
     def _make_again(self, step: Step, found: Sequence[Damage]) -> None:
         print(f"== {step.title}: made again, since {found[0]}")

@@ -25,6 +25,7 @@ BUFFER_BYTES = 2**16
 MAX_CHUNKS = 1000  # before the samples, or after them; each costs a seek
 MAX_REST_BYTES = 4096  # after the samples, of what is no chunk: tags
 MAX_HEADER_BYTES = 16 * 2**20  # before the samples: pictures and notes may stand there
+MAX_BEHIND_BYTES = 4 * 2**20  # behind samples whose number nobody wrote
 W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 
@@ -101,6 +102,7 @@ class Promise:
         counted: what the number counts beside the samples.
         position: of the first sample.
         size: bytes of samples promised.
+        has_chunks: others may follow behind the samples, names and sizes of four bytes each.
     """
 
     size_at: int
@@ -109,6 +111,7 @@ class Promise:
     counted: int
     position: int
     size: int
+    has_chunks: bool = False
 
 
 def repaired(name: str, file: IO[bytes], num_bytes: int, is_stream: bool) -> io.BufferedReader:
@@ -140,6 +143,8 @@ def repaired(name: str, file: IO[bytes], num_bytes: int, is_stream: bool) -> io.
         return spliced(b"", file, 0)
     if promise.position > MAX_HEADER_BYTES:
         raise ValueError(f"{name}: {promise.position} bytes before its samples; convert it anew")
+    if promise.has_chunks:
+        there = _end_of_samples(file, promise, num_bytes) - promise.position
     if not is_stream:
         got = "an unknown number of" if is_unknown else promise.size
         warnings.warn(
@@ -169,7 +174,7 @@ def _promise(name: str, file: IO[bytes], num_bytes: int) -> Promise | None:
         for chunk in _chunks(name, file, 12, num_bytes, "big"):
             if chunk.name == b"SSND":  # it begins with an offset and a block's size
                 size = max(chunk.size - 8, 0)
-                return Promise(chunk.size_at, 4, "big", 8, chunk.position + 8, size)
+                return Promise(chunk.size_at, 4, "big", 8, chunk.position + 8, size, True)
     if head[:4] in (b".snd", b"dns."):
         order: Order = "big" if head[:4] == b".snd" else "little"
         position, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
@@ -185,8 +190,8 @@ def _riff(name: str, file: IO[bytes], num_bytes: int, order: Order) -> Promise:
             long_at, long_size = chunk.position + 8, int.from_bytes(file.read(8), "little")
         if chunk.name == b"data":
             if long_size is not None and chunk.size == 0xFFFFFFFF:
-                return Promise(long_at, 8, "little", 0, chunk.position, long_size)
-            return Promise(chunk.size_at, 4, order, 0, chunk.position, chunk.size)
+                return Promise(long_at, 8, "little", 0, chunk.position, long_size, True)
+            return Promise(chunk.size_at, 4, order, 0, chunk.position, chunk.size, True)
     raise ValueError(f"{name}: truncated: no samples in it; copy it again")
 
 
@@ -224,6 +229,35 @@ def _is_chunks(file: IO[bytes], promise: Promise, num_bytes: int) -> bool:
         size = int.from_bytes(header[4:], promise.order)
         at += 8 + size + size % 2
     return True
+
+
+def _end_of_samples(file: IO[bytes], promise: Promise, num_bytes: int) -> int:
+    """Where samples end whose number nobody wrote: at the file's end, or before chunks that fit
+    exactly between them and that."""
+    import numpy as np
+
+    searched = max(promise.position, num_bytes - MAX_BEHIND_BYTES)
+    searched += (searched - promise.position) % 2  # chunks begin at every second byte
+    file.seek(searched)
+    rest = np.frombuffer(file.read(num_bytes - searched), np.uint8)
+    if len(rest) < 8:
+        return num_bytes
+    pairs = rest[: len(rest) // 2 * 2].reshape(-1, 2)
+    is_printable = np.all((pairs >= 0x20) & (pairs < 0x7F), axis=1)
+    at = 2 * np.flatnonzero(is_printable[:-3] & is_printable[1:-2])
+    number = "<u4" if promise.order == "little" else ">u4"
+    sizes = rest[at[:, None] + np.arange(4, 8)].view(number)[:, 0]
+    ends = at + 8 + sizes.astype(np.int64) + sizes % 2
+    is_whole = (sizes > 0) & (ends <= len(rest) + 1)
+    begins: dict[int, list[int]] = {}  # end -> where chunks begin that end there
+    for begin, end in zip(at[is_whole].tolist(), ends[is_whole].tolist(), strict=True):
+        begins.setdefault(end, []).append(begin)
+    # The last may lack the byte that makes its length even.
+    reached, new = set[int](), [len(rest), len(rest) + 1]
+    while new:
+        new = [begin for end in new for begin in begins.pop(end, ())]
+        reached.update(new)
+    return searched + min(reached, default=num_bytes - searched)
 
 
 def _check_alone(name: str, file: IO[bytes], promise: Promise) -> None:

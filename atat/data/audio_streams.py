@@ -6,6 +6,7 @@ frames, in an Info frame of our own before them, make the length exact.
 """
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -23,6 +24,9 @@ KBPS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 KBPS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 MAX_RESYNC_BYTES = 1024  # as mpg123 in libsndfile, which gives up then
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # what may stand after the last frame
+MAX_SEARCHED_BYTES = 16 * 2**20  # behind the last frame: tags may have pictures
+MIN_FRAMES = 4  # of one kind, one behind the other: no chance
+SYNC = re.compile(rb"\xff(?=[\xe2-\xff])")
 INFO_BYTES = 128  # of an Info frame, beside header and side information
 
 
@@ -60,7 +64,8 @@ def counted_mpeg(
         None where it is something else, or has such a frame.
 
     Raises:
-        ValueError: it has one, of fewer frames than there are: libsndfile would read no others.
+        ValueError: it has one, of fewer frames than there are, or other frames follow: libsndfile
+            would read no others.
     """
     start = _after_id3(file, 0, num_bytes)
     first = _frame_at(file, start)
@@ -77,11 +82,13 @@ def counted_mpeg(
     promised = None
     if info[:4] in (b"Xing", b"Info") and info[7:] and info[7] & 1:
         promised = int.from_bytes(info[8:], "big") + 1  # and the frame that says so
-    count = 0
-    for _ in _mpeg_frames(file, start, num_bytes, first):
-        count += 1
+    count, end = 0, start
+    for after in _ends_of_frames(file, start, num_bytes, first):
+        count, end = count + 1, after
         if count * first.num_samples / first.rate_hz > max_duration_s + 1:
             break
+    else:
+        _check_last(name, file, end)
     if promised is not None:
         if count > promised:
             raise ValueError(
@@ -109,8 +116,26 @@ def _info_frame(header: bytes, num_frames: int) -> bytes:
     return (head + bytes(frame.side_bytes) + about).ljust(frame.num_bytes, b"\0")
 
 
-def _mpeg_frames(file: IO[bytes], at: int, num_bytes: int, first: MpegFrame) -> Iterator[MpegFrame]:
-    """Whole frames, over tags and up to 1024 bytes of anything else."""
+def _check_last(name: str, file: IO[bytes], end: int) -> None:
+    """Refuse a file with more MPEG audio behind its last frame: of another rate or channels, or
+    behind a tag or more that is broken than a decoder steps over."""
+    file.seek(end)
+    rest = file.read(MAX_SEARCHED_BYTES)
+    for match in SYNC.finditer(rest):
+        at, kinds = match.start(), list[tuple[int, int, bool]]()
+        while len(kinds) < MIN_FRAMES and (frame := _mpeg_frame(rest[at : at + 4])) is not None:
+            kinds.append(frame.kind)
+            at += frame.num_bytes
+        if len(kinds) == MIN_FRAMES and len(set(kinds)) == 1:
+            raise ValueError(
+                f"{name}: more MPEG audio begins {match.start()} bytes behind its last frame "
+                "(several files one after the other?) and would not be read; convert it "
+                "(ffmpeg -i IN OUT.wav)"
+            )
+
+
+def _ends_of_frames(file: IO[bytes], at: int, num_bytes: int, first: MpegFrame) -> Iterator[int]:
+    """Where whole frames end, over tags and up to 1024 bytes of anything else."""
     while at < num_bytes:
         frame = _frame_at(file, at)
         if frame is None or frame.kind != first.kind:
@@ -123,8 +148,8 @@ def _mpeg_frames(file: IO[bytes], at: int, num_bytes: int, first: MpegFrame) -> 
         elif at + frame.num_bytes > num_bytes:
             return
         else:
-            yield frame
             at += frame.num_bytes
+            yield at
 
 
 def _resynced(file: IO[bytes], at: int, first: MpegFrame) -> int | None:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from atat.common import cli, parallel, shares
+from atat.common.advice import rerun
 from atat.common.files import atomic_directory, atomic_write, check_zip, sha256
 from atat.config.schema import FeaturesConfig
 from atat.data import audio_segment, kaldi_dir
@@ -263,7 +264,7 @@ def of_kind(data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int) -> 
     if recipe_kind(dump) == settings.kind:
         return dump
     if not dump.is_dir():
-        raise FileNotFoundError(f"{dump}: has no features; run stage 2")
+        raise FileNotFoundError(f"{dump}: has no features; {rerun(2, 'run')}")
     kind_dir = dump / f"kind_{settings.kind}"
     write_all(data, kind_dir, settings, num_jobs)
     return kind_dir

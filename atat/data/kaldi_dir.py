@@ -5,13 +5,12 @@ the form `<speaker>-<utterance>` (or just the speaker's, where nobody knows who 
 any of `wav.scp` (an audio file's path, no commands), `text` and `semantics`, and `utt2spk` with its
 inverse `spk2utt`; every file has the same ids. With `segments` ("utterance recording start end",
 in seconds), `wav.scp` has recordings, and an utterance is a part of one. Other files (`spk2gender`,
-`utt2dur`, `reco2dur`, `cmvn.scp`, ...) are not read. Words come in lower case and without marks at
-their ends, however the files write them. A directory is checked whenever it is written and read;
-only stage 2 opens the audio.
+`utt2dur`, `reco2dur`, `cmvn.scp`, ...) are not read. Words come as typed text has them
+(atat/semantics/text_normalization.py) however the files write them, but for hyphens, which they
+keep. A directory is checked whenever it is written and read; only stage 2 opens the audio.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from atat.common.advice import rerun
 from atat.common.files import atomic_directory, sha256_of_files
 from atat.data import audio_segment, kaldi_file
 from atat.data.kaldi_file import AGAIN, RERUN
 from atat.semantics import target_sequence
+from atat.semantics.text_normalization import HYPHEN, normalize_tokens
 
 SEGMENTS = "segments"
 
@@ -185,7 +186,7 @@ def splits(data: str | Path) -> list[str]:
         if not entry.name.startswith(".") and any((entry / name).is_file() for name in _FILES)
     )
     if not names:
-        raise FileNotFoundError(f"{data}: no data directories here; run stage 1 first")
+        raise FileNotFoundError(f"{data}: no data directories here; {rerun(1, 'run')}")
     return names
 
 
@@ -201,49 +202,30 @@ def _path(value: str) -> str:
 
 
 def _words(text: str) -> str:
-    """White space of any kind is one space; lower case, plain apostrophes, composed accents; no
-    marks at the ends of words, since nobody says them and typed text loses them too."""
-    words = text.lower().split()
-    if _MARK.search(text):
-        words = [bare for word in words if (bare := _without_marks(word))]
-    text = " ".join(words)
-    return text if text.isascii() else unicodedata.normalize("NFC", text.replace("\u2019", "'"))
-
-
-_MARKS = '.,;:!?"\u201c\u201d\u2026'
-_MARK = re.compile(f"[{_MARKS}]")
-
-
-def _without_marks(word: str) -> str:
-    """
-    >>> [_without_marks(word) for word in ("kitchen,", '"lights"', "?", "7:30", "p.m.")]
-    ['kitchen', 'lights', '', '7:30', 'p.m.']
-    """
-    bare = word.strip(_MARKS)
-    is_abbreviation = "." in bare and word.rstrip(_MARKS.replace(".", "")).endswith(".")
-    return f"{bare}." if is_abbreviation else bare
+    """The words that typed text has, with their hyphens (a grammar's may have some)."""
+    return normalize_tokens(text, HYPHEN)
 
 
 def _text(value: str) -> str:
-    value = _words(value)
-    if not value:
-        raise ValueError("has no words, expected what is said")
     if "(" in value or ")" in value:
         tag = next(filter(target_sequence.is_tag, value.split()), None)
         if tag:
             raise ValueError(f"'{tag}' is a tag: those stand in 'semantics' only")
+    value = _words(value)
+    if not value:
+        raise ValueError("has no words, expected what is said")
     return value
 
 
 def _semantics(value: str) -> str:
-    value = " ".join(filter(None, map(_of_target, value.split())))
-    target_sequence.skeleton(value)  # or it says what is wrong
-    return value
+    tokens = value.split()
+    target_sequence.skeleton(" ".join(tokens))  # or it says what is wrong
+    return " ".join(filter(None, map(_of_target, tokens)))
 
 
 @lru_cache(1 << 16)
 def _of_target(token: str) -> str:
-    return token if token[0] == ")" or token[-1] == "(" else _words(token)
+    return token if target_sequence.is_tag(token) else _words(token)
 
 
 def _speaker(value: str) -> str:
@@ -278,7 +260,7 @@ def _beside(path: Path) -> str:
     try:
         there = ", ".join(splits(path.parent))
     except FileNotFoundError:
-        return "; run stage 1 first"
+        return f"; {rerun(1, 'run')}"
     return f" (there are: {there}); correct its name, or let stage 1 make it"
 
 

@@ -7,8 +7,10 @@ as what they are meant to be. Messages show characters that nobody sees: `a-1<U+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from atat.common.advice import rerun
+
 # Recordings of a user's own are written by hand, and in no stage.
-AGAIN = "if a recipe wrote it, rerun stage 1"
+AGAIN = f"if a recipe wrote it, {rerun(1)}"
 RERUN = f"(correct the line; {AGAIN})"
 BOM = "\ufeff"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")

@@ -9,6 +9,7 @@ from atat.config.schema import ModelConfig
 from atat.config.tasks import TASKS
 from atat.data.bpe_pieces import WORD_START
 from atat.data.tokenizer import SPECIALS, Tokenizer
+from atat.semantics.text_normalization import normalize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,12 +28,13 @@ def text_tokenizer(c: ModelConfig, tokenizer: Tokenizer) -> Callable[[str], list
 
 
 def punctuation(tokenizer: Tokenizer) -> str:
-    """Characters that stand in the words of training text beside letters, digits and apostrophes.
+    """Characters that stand in the words of training text beside those of all words: letters with
+    their accents, digits and apostrophes.
 
     With them typed text keeps "e-mail" or "7:30" whole, if training has such words.
     """
     pieces = tokenizer.symbols[len(SPECIALS) + len(TASKS) + len(tokenizer.tags) :]
-    found = {c for piece in pieces for c in piece.removeprefix(WORD_START) if not c.isalnum()}
+    found = {c for piece in pieces for c in piece.removeprefix(WORD_START) if normalize(c) != c}
     return "".join(sorted(found - set("'_")))
 
 

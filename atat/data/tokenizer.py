@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from atat.common import advice
+from atat.common.advice import rerun
 from atat.common.files import atomic_directory, sha256
 from atat.common.json_file import WRONG_JSON
 from atat.config.tasks import TASKS
@@ -281,6 +282,6 @@ def _again(directory: Path) -> str:
     """What makes a tokenizer again: that of the data, or an experiment's copy."""
     exp = directory.parent
     if (exp / "config.yaml").is_file():
-        restore = f"`python -m atat.restore --exp {exp}` puts it back, else rerun stage 4"
+        restore = f"`python -m atat.restore --exp {exp}` puts it back, else {rerun(4)}"
         return advice.again(exp, restore)
-    return f"remove {directory}, and the same ./run.sh makes it again, or run stage 3"
+    return f"remove {directory}, and the same ./run.sh makes it again, or {rerun(3, 'run')}"

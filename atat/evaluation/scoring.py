@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from atat.common.advice import rerun
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
 from atat.common.text_table import align
@@ -35,11 +36,11 @@ def run_directories(experiment: Path, run: str | None = None) -> list[Path]:
     else:
         directories = sorted(path for path in experiment.glob("decode_*") if path.is_dir())
     if not directories:
-        hint = models_below(experiment) or "run stage 5 first"
+        hint = models_below(experiment) or rerun(5, "run")
         raise FileNotFoundError(f"{experiment}: no decode_<run>/hyp.jsonl here; {hint}")
     for directory in directories:
         if not (directory / "hyp.jsonl").is_file():
-            raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; run stage 5 first")
+            raise FileNotFoundError(f"{directory / 'hyp.jsonl'}: no such file; {rerun(5, 'run')}")
     return directories
 
 
@@ -61,7 +62,7 @@ def hypothesis_key(*places: Path) -> Callable[[str], Frame]:
     name = "frame" if path is None else read_json(path).get("hypothesis", "frame")
     if not isinstance(name, str) or name not in metrics.HYPOTHESES:
         known = ", ".join(metrics.HYPOTHESES)
-        raise ValueError(f"{path}: hypothesis is {name!r}, expected one of {known}; rerun stage 1")
+        raise ValueError(f"{path}: hypothesis is {name!r}, expected one of {known}; {rerun(1)}")
     return metrics.HYPOTHESES[name]
 
 
@@ -103,7 +104,7 @@ def compare(
     run, lines = read_json(directory / "run.json"), read_hypotheses(path)
     for what in ("split", "task"):
         if not isinstance(run.get(what), str):
-            raise ValueError(f"{directory / 'run.json'}: '{what}' is missing; rerun stage 5")
+            raise ValueError(f"{directory / 'run.json'}: '{what}' is missing; {rerun(5)}")
     split = data / run["split"]
     references = with_known_words(kaldi_dir.read(split), run["task"])
     _check_same_ids(path, [line["id"] for line in lines], split, references.ids)
@@ -173,7 +174,7 @@ def _check_same_ids(path: Path, got: Iterable[str], split: Path, expected: Itera
             shown = ", ".join(sorted(ids)[:5]) + (", ..." if len(ids) > 5 else "")
             raise ValueError(
                 f"{lacking}: {len(ids)} utterances of {where} are not in it: {shown} "
-                "(rerun stage 5 on the data that are scored)"
+                f"(decode the data that are scored: {rerun(5)})"
             )
 
 

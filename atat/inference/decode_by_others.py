@@ -1,11 +1,16 @@
 """Runs of stage 5 that are not the model's: of Whisper as published, or of a CRF's tags."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atat.config.schema import DecodeRun
+from atat.data.text_tokenization import punctuation
 from atat.inference import crf_tagger
 from atat.inference.decode_inputs import Inputs
 from atat.inference.hypotheses import RunInput, RunRecord
+
+if TYPE_CHECKING:
+    from atat.inference.predictor import SpeechToSemantics
 
 
 def is_of_the_model(run: DecodeRun) -> bool:
@@ -21,7 +26,7 @@ def decode_by_another(
     found: Inputs,
     directory: Path,
     num_jobs: int,
-    spelled_out: bool,
+    like: "SpeechToSemantics",
     model: str,
 ) -> RunRecord:
     """Decode it, and write `hyp.jsonl` and `run.json`.
@@ -34,7 +39,7 @@ def decode_by_another(
         found: what a tagger reads.
         directory: `decode_<run>/`, which is replaced.
         num_jobs: processes.
-        spelled_out: as of `whisper_words.recognize`.
+        like: the experiment's, whose words a recogniser's are written as.
         model: digest of the experiment's, whose results these stand among.
 
     Raises:
@@ -43,7 +48,8 @@ def decode_by_another(
     if run.recognizer is not None:
         from atat.inference.whisper_words import recognize  # with torch
 
-        return recognize(name, run, data, beam, directory, num_jobs, spelled_out, model)
+        words = like.settings.data.spelled_out, punctuation(like.tokenizer)
+        return recognize(name, run, data, beam, directory, num_jobs, *words, model)
     assert found.texts is not None, "open_inputs has text for a tagger"
     about: RunInput = {"run": name, "split": run.split, "source": run.source, "input": run.input}
     about["model"] = model

@@ -1,9 +1,11 @@
 """What a run of `decode.runs` decodes: features of a split, its text, or words that were heard."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atat.common.advice import rerun
 from atat.config.schema import DecodeRun
 from atat.data import kaldi_dir
 from atat.inference.hypotheses import read_hypotheses
@@ -63,7 +65,7 @@ def open_inputs(run: DecodeRun, data: Path, dump: Path, exp: Path) -> Inputs:
     ids = sorted(_column(data / run.split / "wav.scp"))
     if set(ids) != {*reader.ids, *dropped}:
         raise ValueError(
-            f"{dump / run.split}: its utterances are not those of {data / run.split}; rerun stage 2"
+            f"{dump / run.split}: its utterances are not those of {data / run.split}; {rerun(2)}"
         )
     return Inputs(ids, dict(reader.num_frames), reader=reader, dropped=dropped)
 
@@ -83,15 +85,28 @@ def heard_by(path: Path) -> Inputs:
     useless = {
         i: f"{path.parent.name} recognised no words" for i, text in texts.items() if not text
     }
-    # A token has a character at least, and only a model that never learned the task rambles on.
-    useless |= {
-        i: f"{path.parent.name} recognised {len(text)} characters, expected at most "
-        f"{MAX_TEXT_TOKENS}"
-        for i, text in texts.items()
-        if len(text) > MAX_TEXT_TOKENS
-    }
     sizes = {i: text_size(text) for i, text in texts.items() if i not in useless}
     return Inputs(sorted(texts), sizes, texts=texts, dropped=useless)
+
+
+def without_long(inputs: Inputs, num_tokens: Callable[[str], int]) -> Inputs:
+    """The same, but that sentences of more tokens than a text encoder takes are dropped: one that a
+    model rambled, or two that a corpus has in a line, ends no run.
+
+    Args:
+        inputs: as `open_inputs` gives them.
+        num_tokens: of a sentence.
+    """
+    # A word has a token more than characters at most: the one that begins it.
+    texts = {} if inputs.texts is None else {i: inputs.texts[i] for i in inputs.sizes}
+    long = {i: num_tokens(text) for i, text in texts.items() if len(text) >= MAX_TEXT_TOKENS}
+    dropped = {
+        i: f"got {num} tokens, expected at most {MAX_TEXT_TOKENS}"
+        for i, num in long.items()
+        if num > MAX_TEXT_TOKENS
+    }
+    sizes = {i: size for i, size in inputs.sizes.items() if i not in dropped}
+    return replace(inputs, sizes=sizes, dropped=inputs.dropped | dropped)
 
 
 def _column(path: Path) -> dict[str, str]:
@@ -109,6 +124,6 @@ def _reasons(path: Path) -> dict[str, str]:
 def _present(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file, which a run of decode.runs needs; run stage 1"
+            f"{path}: no such file, which a run of decode.runs needs; {rerun(1, 'run')}"
         )
     return path

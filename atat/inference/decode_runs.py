@@ -15,7 +15,7 @@ from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
 from atat.inference import decode_shares
-from atat.inference.decode_inputs import Inputs
+from atat.inference.decode_inputs import Inputs, without_long
 from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
 from atat.inference.length_batches import batches
 from atat.models import checkpoint
@@ -183,6 +183,7 @@ def decode_run(
     Returns:
         The content of `run.json`.
     """
+    inputs = without_long(inputs, model.num_text_tokens)
     judged = model.settings.decode.confidence and inputs.reader is not None
     lines, seconds, cpu_seconds = _decode_all(
         model, name, run.task, options, inputs, exp, num_jobs, judged
@@ -227,6 +228,7 @@ def decode_share(
     Returns:
         The number of utterances in this share.
     """
+    inputs = without_long(inputs, model.num_text_tokens)
     judged = model.settings.decode.confidence and inputs.reader is not None
     digest = _digest(model, options, inputs, exp, judged)
     lines, *seconds = _decode_all(

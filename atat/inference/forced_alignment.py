@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atat.common import cli, parallel
+from atat.common.advice import rerun
 from atat.config.schema import FeaturesConfig
 from atat.data import audio, ctm, filter_bank, kaldi_dir
 from atat.data.feature_archive import FeatureReader
@@ -202,7 +203,7 @@ def write_ctm(
     reader = FeatureReader(dump_dir)
     texts = {i: text for i, text in directory.text.items() if i in reader}
     if not texts:
-        raise ValueError(f"{dump_dir}: has no utterance of {data_dir}; rerun stage 2")
+        raise ValueError(f"{dump_dir}: has no utterance of {data_dir}; {rerun(2)}")
     found: dict[str, list[ctm.Word] | None] = {}
     with cli.progress(total=len(texts), desc=f"align {data_dir.name}") as bar:
         for name, words in align(model, reader, texts):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from atat.common.advice import rerun
 from atat.common.files import atomic_directory
 from atat.common.json_file import read_json
 from atat.models import checkpoint
@@ -127,20 +128,18 @@ def read_hypotheses(path: Path) -> list[dict[str, Any]]:
             try:
                 line = json.loads(text)
             except (ValueError, RecursionError) as e:
-                raise ValueError(f"{path}:{number}: not valid JSON: {e}; rerun stage 5") from e
+                raise ValueError(f"{path}:{number}: not valid JSON: {e}; {rerun(5)}") from e
             if not isinstance(line, dict) or not all(
                 isinstance(line.get(key), str) for key in ("id", "hypothesis")
             ):
                 got = text[:80].decode(errors="replace").strip()
                 raise ValueError(
                     f"{path}:{number}: got {got}, expected an object with the strings 'id' and "
-                    "'hypothesis'; rerun stage 5"
+                    f"'hypothesis'; {rerun(5)}"
                 )
             if line["id"] in lines:
-                raise ValueError(
-                    f"{path}:{number}: id '{line['id']}' is there twice; rerun stage 5"
-                )
+                raise ValueError(f"{path}:{number}: id '{line['id']}' is there twice; {rerun(5)}")
             lines[line["id"]] = line
     if not lines:
-        raise ValueError(f"{path}: is empty; rerun stage 5")
+        raise ValueError(f"{path}: is empty; {rerun(5)}")
     return list(lines.values())

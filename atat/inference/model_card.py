@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from atat.common.advice import rerun
 from atat.common.json_file import read_json
 from atat.config import config_file
 from atat.config.schema import Config
@@ -194,7 +195,7 @@ def _runs(exp_dir: Path) -> tuple[list[dict[str, Any]], int]:
         about = read_json(path.parent / "run.json")
         for key in ("run", "split", "task"):
             if not isinstance(about.get(key), str):
-                raise ValueError(f"{path.parent / 'run.json'}: '{key}' is missing; rerun stage 5")
+                raise ValueError(f"{path.parent / 'run.json'}: '{key}' is missing; {rerun(5)}")
         found.append(about | {"scores": read_json(path)})
     return found, outdated
 

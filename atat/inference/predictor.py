@@ -357,6 +357,10 @@ class SpeechToSemantics(HubModel):
         """The torch model of an experiment (an exported one has none)."""
         return self.network.model
 
+    def num_text_tokens(self, text: str) -> int:
+        """Number of tokens of a sentence for the text encoder, which takes MAX_TEXT_TOKENS."""
+        return len(self._encode_text(text))
+
     @cached_property
     def _encode_text(self) -> Callable[[str], list[int]]:
         return text_tokenizer(self.settings.model, self.tokenizer)

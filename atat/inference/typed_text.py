@@ -18,7 +18,7 @@ from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import cardinal, left_sign, spell_out
 from atat.inference.result import About, Reading, Result, read, score_of
 from atat.semantics import target_sequence
-from atat.semantics.text_normalization import normalize, visible
+from atat.semantics.text_normalization import HYPHEN, normalize, visible
 
 # What changes no meaning wherever it stands; a grammar that has them keeps them.
 FILLERS = (
@@ -49,7 +49,6 @@ MAX_EDITS = 3  # determiners more or fewer than in a sentence that is near
 NBEST = 2  # predictions of the model: the best, and another meaning
 MIN_SHARE = 0.5  # of the model's probability, with what a near sentence means
 PUNCTUATION = ".,;:!?()\"'"  # around a typed word
-HYPHEN = "-"  # stays inside of a grammar's words
 MAX_STEPS = 20_000  # of a search for what is near
 
 Words = tuple[str, ...]

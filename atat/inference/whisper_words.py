@@ -30,6 +30,7 @@ def recognize(
     directory: Path,
     num_jobs: int,
     spelled_out: bool = False,
+    kept: str = "",
     model: str | None = None,
 ) -> RunRecord:
     """Recognise a split, and write `hyp.jsonl` and `run.json` as stage 5 does.
@@ -42,6 +43,7 @@ def recognize(
         directory: `decode_<run>/`, which is replaced.
         num_jobs: processes.
         spelled_out: numbers become words, as in the texts of the split (data.spelled_out).
+        kept: what stays inside of words beside letters, as hyphens do in the texts of a split.
         model: digest of the experiment's, whose results these stand among; None: of none.
 
     Returns:
@@ -67,7 +69,7 @@ def recognize(
             line["reason"] = one
             continue
         heard, score, seconds, spent = one
-        words = said(heard) if spelled_out else normalize(heard)
+        words = said(heard) if spelled_out else normalize(heard, kept)
         line["hypothesis"], line["score"] = words, round(score, 4)
         line["nbest"] = [{"hypothesis": words, "score": round(score, 4)}]
         audio_s, cpu_s = audio_s + seconds, cpu_s + spent

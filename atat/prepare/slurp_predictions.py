@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atat.common import cli
+from atat.common.advice import rerun
 from atat.common.files import atomic_write
 from atat.common.json_file import read_json
 from atat.config.tasks import TAGGED_TASKS
@@ -50,7 +51,7 @@ def of_run(directory: Path, data: Path) -> list[dict[str, Any]]:
         if line["id"] not in (split.wav_scp or split.text or {}):
             raise ValueError(
                 f"{directory / 'hyp.jsonl'}: utterance {line['id']} is not in "
-                f"{data / run['split']} (rerun stage 5 on these data)"
+                f"{data / run['split']} (decode these data: {rerun(5)})"
             )
         key = {"slurp_id": line["id"]}
         if split.wav_scp is not None:

@@ -1,15 +1,18 @@
 """The words of a text, the same for training text, typed text and what Whisper recognised.
 
-`normalize` is for text as people write it. `normalize_tokens` is its part for words that a corpus
-has tokenised and annotated: what belongs together there is for the annotation to say.
+`normalize` is for text as people write it. `normalize_tokens` is the same for text that may be in
+parts: what a corpus or a data directory has apart ("mom 's") is for its annotation to say.
 """
 
 import re
 import unicodedata
 
+HYPHEN = "-"  # stays inside of a grammar's words, and of a data directory's
 # What nobody sees: soft hyphen, zero-width characters, byte order mark.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _APOSTROPHE = re.compile("[\u2018\u2019\u02bc\u00b4`]")
+_CLITICS = frozenset(("'s", "'m", "'d", "'t", "'re", "'ve", "'ll"))  # where they stand apart
+_PLAIN = re.compile("[a-z]+(?:[ '][a-z]+)*")
 # Thousands and abbreviations stay one word: 1,000 and p.m.
 _INSIDE_WORD = re.compile(r"(?<=\d),(?=\d{3})|(?<=\b[^\W\d_])\.")
 _NOT_WORD = re.compile(r"[^\w']|_")
@@ -38,10 +41,8 @@ def normalize(text: str, keep: str = "") -> str:
     """
     if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError(f"text {text!r}: expected a sentence, in Unicode characters")
-    text = _APOSTROPHE.sub("'", unicodedata.normalize("NFKC", visible(text)))
-    text = _HALF_DAY.sub(r" \1m", join_clitics(text))
-    words = (word.strip("'" + keep) for word in normalize_tokens(text, keep).split())
-    return " ".join(word for word in words if word)
+    words = normalize_tokens(join_clitics(_folded(text)), keep).split()
+    return " ".join(word.lstrip("'") for word in words)
 
 
 def visible(text: str) -> str:
@@ -54,17 +55,39 @@ def visible(text: str) -> str:
 
 
 def normalize_tokens(text: str, keep: str = "") -> str:
-    """The words of tokenised text; every part of a text has the words that it has in the whole.
+    """As `normalize`, of tokenised text: what stands apart stays apart.
 
-    Lower case; white space of any kind is one space; of punctuation only apostrophes stay, all
-    other parts words, but for thousands' commas and the dots after single letters, which vanish.
+    Every part of a text has the words that it has in the whole.
 
-    >>> normalize_tokens("Wake me at 6:30 A.M.,\\n  it's the kids' 1,000-mile day!")
-    "wake me at 6 30 am it's the kids' 1000 mile day"
+    Args:
+        text: a sentence or a part of one.
+        keep: as of `normalize`.
+
+    >>> normalize_tokens("Wake me at 6:30 A.M.,\\n  it's the kids' 1,000-mile day, mom 's too!")
+    "wake me at 6 30 am it's the kids 1000 mile day mom 's too"
     """
-    text = _INSIDE_WORD.sub("", text.lower().replace("\u2019", "'"))
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _INSIDE_WORD.sub("", _HALF_DAY.sub(r" \1m", _folded(text)))
     not_word = re.compile(rf"[^\w'{re.escape(keep)}]|_") if keep else _NOT_WORD
-    return " ".join(word for word in not_word.sub(" ", text).split() if word.strip("'"))
+    text = not_word.sub(_mark_or_space, text)
+    bare = (w if w in _CLITICS else w.strip(f"'{keep}") for w in text.split())
+    return unicodedata.normalize("NFC", " ".join(filter(None, bare)))
+
+
+def _folded(text: str) -> str:
+    """Lower case, plain apostrophes and spaces, composed accents, nothing invisible."""
+    text = _APOSTROPHE.sub("'", _INVISIBLE.sub("", text))
+    return text if text.islower() and text.isascii() else _composed(text)
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+
+
+def _mark_or_space(match: re.Match[str]) -> str:
+    """Accents and vowel signs that no letter is composed with stay, all else parts words."""
+    return match[0] if unicodedata.category(match[0])[0] == "M" else " "
 
 
 def join_clitics(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atat.common import cli
+from atat.common.advice import rerun
 from atat.config.schema import Config, Source
 from atat.data import kaldi_dir
 from atat.data.kaldi_dir import DataDir
@@ -127,7 +128,7 @@ def check_splits(settings: Config, data: Path) -> None:
                 f"--data: {path}: no such split, expected those that the experiment was trained on"
             )
     if not (data / "tokenizer").is_dir():
-        raise FileNotFoundError(f"--data: {data / 'tokenizer'}: is not there; rerun stage 3")
+        raise FileNotFoundError(f"--data: {data / 'tokenizer'}: is not there; {rerun(3)}")
 
 
 @contextlib.contextmanager

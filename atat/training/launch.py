@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from atat.common import cli
+from atat.common.advice import rerun
 from atat.common.files import check_zip, locked_directory
 from atat.config import config_file, stage_inputs, unused_settings
 from atat.config.schema import Config, TrainConfig
@@ -279,11 +280,11 @@ def finish(averaged: Path, exp: Path) -> None:
     import torch
 
     if not averaged.is_file() or averaged.stat().st_size == 0:
-        raise ValueError(f"{averaged}: training left no averaged model; rerun stage 4")
+        raise ValueError(f"{averaged}: training left no averaged model; {rerun(4)}")
     check_zip(averaged)
     weights = torch.load(averaged, map_location="cpu", weights_only=True)
     if not weights:
-        raise ValueError(f"{averaged}: the averaged model is empty; rerun stage 4")
+        raise ValueError(f"{averaged}: the averaged model is empty; {rerun(4)}")
     for name, value in weights.items():
         if not torch.isfinite(value.float()).all():
             raise ValueError(

@@ -8,7 +8,7 @@ where it had no NLU, and the tokens of tasks that it did not train.
 # V vocabulary, K symbols that both vocabularies have
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
@@ -18,30 +18,25 @@ from torch import Tensor
 from atat.common.files import sha256
 from atat.common.json_file import read_json
 from atat.config import config_file
-from atat.config.schema import Config, ModelConfig
-from atat.config.tasks import SPEECH_TASKS, TASKS, TEXT_TASKS, token_of
+from atat.config.schema import Config
+from atat.config.tasks import TASKS, token_of
 from atat.data import kaldi_dir, split_overlap
 from atat.data.tokenizer import Tokenizer
-from atat.models.checkpoint import check_experiment, model_path, read_weights
+from atat.models.checkpoint import model_path, read_weights
 from atat.models.espnet_model import AtatModel
+from atat.training.start_parts import (
+    PARTS,
+    another,
+    check_directory,
+    differing,
+    meaning,
+    tasks_of,
+    trained_parts,
+)
 
-PARTS = ("speech_encoder", "text_encoder", "decoder", "ctc")
-TRAINED_BY = {"speech_encoder": SPEECH_TASKS, "ctc": SPEECH_TASKS, "text_encoder": TEXT_TASKS}
 EMBEDDING = "decoder.embedding.weight"
 BY_SYMBOL = (EMBEDDING, "decoder.output_bias", "ctc.weight", "ctc.bias")  # (V, ...) each
 
-# Settings without which the same weights, of the same shapes, compute something else.
-MEANING = {
-    "speech_encoder": ("num_heads", "front", "utterance_mean", "frozen_encoder"),
-    "text_encoder": ("num_heads",),
-    "decoder": ("num_heads", "decoder"),
-    "ctc": (),
-}
-FEATURES = ("kind", "num_mel_bins", "frame_length_ms", "frame_shift_ms", "sample_rate_hz")
-MAY_DIFFER = (
-    *("dropout", "text_frozen", "speech_frozen_layers", "speech_pretrained"),
-    *("ctc_weight", "token_residual"),
-)
 # No reason to refuse, since training adapts to it, but worth a line: which part of a recording is
 # heard and how loud it is, and by which way the decoder gets words.
 HEARING = ("features.trim_db", "features.level_db")
@@ -148,12 +143,12 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
     """
     assert settings.train.init_from is not None
     exp = Path(settings.train.init_from)
-    check_experiment(exp)
+    check_directory(exp)
     there = config_file.load_resolved(exp / "config.yaml")
     old_tokenizer = Tokenizer.load(exp / "tokenizer")
     weights = read_weights(model_path(exp), old_tokenizer)
-    tasks = {task for source in there.train.sources for task in source.tasks} or set(TASKS)
-    parts = _parts(settings.train.init_parts, tasks, there, exp)
+    tasks = tasks_of(there)
+    parts = trained_parts(settings.train.init_parts, there, exp)
     state = model.state_dict()
     for part in parts:
         _check(part, state, weights, settings, there, exp)
@@ -196,31 +191,6 @@ def part_of(name: str) -> str:
     return "decoder" if name.startswith("residual_") else name.split(".")[0]
 
 
-def _parts(asked: list[str], tasks: set[str], there: Config, exp: Path) -> list[str]:
-    """The parts to load, of an experiment `exp` that was trained on `tasks`."""
-    unknown = [part for part in asked if part not in ("all", *PARTS)]
-    if unknown or not asked:
-        raise ValueError(
-            f"train.init_parts: got {unknown or asked}, expected some of all, {', '.join(PARTS)}"
-        )
-    trained = [part for part in PARTS if tasks & _training_tasks(part, tasks, there)]
-    for part in asked:
-        if part not in ("all", *trained):
-            raise ValueError(
-                f"train.init_parts: got {part}, which {exp} has not trained (its tasks are "
-                f"{', '.join(sorted(tasks))}); expected some of all, {', '.join(trained)}"
-            )
-    return trained if "all" in asked else [part for part in PARTS if part in asked]
-
-
-def _training_tasks(part: str, tasks: set[str], there: Config) -> set[str]:
-    """The tasks that train a part of the model `there`."""
-    by = set(TRAINED_BY.get(part, tasks))
-    if part == "text_encoder" and there.model.ctc_to_text_share > 0:
-        by |= set(SPEECH_TASKS)  # it reads what CTC hears
-    return by
-
-
 def _check(
     part: str,
     state: dict[str, Tensor],
@@ -240,31 +210,17 @@ def _check(
     ]
     if part == "ctc" and not all(shapes):
         return  # one of them has none
-    sections = [(f"model.{f.name}", "model", f.name) for f in fields(ModelConfig)]
-    sections += [(f"features.{name}", "features", name) for name in FEATURES]
-    differing = {
-        title: (getattr(getattr(there, section), name), getattr(getattr(here, section), name))
-        for title, section, name in sections
-        if name not in MAY_DIFFER
-        and getattr(getattr(there, section), name) != getattr(getattr(here, section), name)
-    }
-    meaning = {f"model.{name}" for name in MEANING[part]}
-    if here.model.frozen_encoder is not None:  # these are below it, where nothing of ours is
-        meaning -= {"model.front", "model.utterance_mean"}
-    if part == "speech_encoder":
-        meaning |= {f"features.{name}" for name in FEATURES}
-    if shapes[0] == shapes[1] and not meaning & differing.keys():
+    differs = differing(here, there)
+    if shapes[0] == shapes[1] and not meaning(part, here) & differs.keys():
         return
-    names = sorted(name for name in shapes[0].keys() | shapes[1].keys())
-    said = [f"{title} is {old} there, {new} here" for title, (old, new) in differing.items()] or [
-        f"'{name}' is {shapes[0].get(name)} there, {shapes[1].get(name)} here"
-        for name in names
+    unlike = [
+        name
+        for name in sorted(shapes[0].keys() | shapes[1].keys())
         if shapes[0].get(name) != shapes[1].get(name)
-    ][:1]
-    raise ValueError(
-        f"train.init_from: {exp} has another {part}: {'; '.join(said)}; set them alike, or name "
-        "the parts that fit in train.init_parts"
-    )
+    ]
+    of_shapes: dict[str, tuple[object, object]]
+    of_shapes = {f"'{name}'": (shapes[0].get(name), shapes[1].get(name)) for name in unlike[:1]}
+    raise ValueError(another(part, differs or of_shapes, exp))
 
 
 def _otherwise(parts: list[str], here: Config, there: Config) -> Iterator[str]:

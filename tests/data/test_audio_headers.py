@@ -69,6 +69,45 @@ def test_the_warning_comes_once_a_file_and_is_one_line_of_a_command(tmp_path):
         assert f": warning: {path}: its header" in line
 
 
+def chunk(name, content, order="<"):
+    return name + struct.pack(order + "I", len(content)) + content + bytes(len(content) % 2)
+
+
+@header_supports("wav from a pipe with chunks behind its samples", "these are no samples")
+@pytest.mark.parametrize("form", ["WAV", "RF64", "AIFF"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        [(b"LIST", b"INFO" + chunk(b"ISFT", b"Lavf60.16"))],
+        [(b"LIST", b"INFO" + b"x" * 5000), (b"id3 ", b"ID3" + bytes(51))],
+        [(b"bext", bytes(602)), (b"JUNK", bytes(7)), (b"LIST", b"INFO")],
+    ],
+)
+def test_chunks_behind_samples_of_unknown_number_are_no_samples(form, rest, tmp_path):
+    order = ">" if form == "AIFF" else "<"
+    place = {"WAV": ("data_at", 4, "<"), "RF64": (28, 8, "<"), "AIFF": (42, 4, ">")}[form]
+    content = file_bytes(form=form, subtype="PCM_16")
+    at = data_at(content) if place[0] == "data_at" else place[0]
+    unknown = (0, 2 ** (8 * place[1]) - 1) if form != "AIFF" else (8, 2**32 - 1)
+    behind = b"".join(chunk(*one, order=order) for one in rest)
+    for size in unknown:
+        path = tmp_path / "a"
+        path.write_bytes(replaced(content, at, size, *place[1:]) + behind)
+        with pytest.warns(AudioWarning, match="bytes of samples, 32000 are there"):
+            samples = read(path)
+        assert len(samples) == RATE and np.abs(samples - tone()).max() <= 2**-15, size
+
+
+def test_samples_that_only_look_like_a_chunk_are_read(tmp_path):
+    """Its size does not fit to the end of the file, or it says nothing but a name."""
+    for tail in (b"LIST" + struct.pack("<I", 20) + bytes(30), b"ABCD" + bytes(4)):
+        content = file_bytes() + tail
+        path = tmp_path / "a.wav"
+        path.write_bytes(replaced(content, data_at(content), 0))
+        with pytest.warns(AudioWarning, match=f"{32000 + len(tail)} are there"):
+            assert len(read(path)) == RATE + len(tail) // 2
+
+
 def test_of_a_pipe_nobody_expects_a_size():
     class Pipe(io.BytesIO):
         def seekable(self):

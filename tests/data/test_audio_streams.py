@@ -64,6 +64,29 @@ def test_frames_that_a_header_does_not_count_are_not_left_out_silently():
             read(io.BytesIO(content + rest))
 
 
+ID3_V1 = b"TAG" + bytes(125)
+
+
+@pytest.mark.supports("Audio files", "mp3 files one after the other", "refused")
+@pytest.mark.parametrize("between", [b"", ID3, ID3_V1, b"APETAGEX" + bytes(3000), bytes(2000)])
+@pytest.mark.parametrize("second", ["the same", "without a length", "rate", "channels"])
+def test_a_second_mp3_stream_is_not_left_out_silently(between, second):
+    others = {
+        "the same": file_bytes(varied(), "MP3"),
+        "without a length": mp3_without_info(),
+        "rate": file_bytes(varied(), "MP3", rate=22050),
+        "channels": file_bytes(np.stack([varied()] * 2, axis=1), "MP3"),
+    }
+    for first in (others["the same"], mp3_without_info()):
+        file = io.BytesIO(first + between + others[second])
+        goes_on = second in ("the same", "without a length") and between in (b"", ID3)
+        if goes_on and first != others["the same"]:  # nothing says where it ends
+            assert len(read(file)) == pytest.approx(2 * len(varied()), abs=2 * MAX_DELAY)
+            continue
+        with pytest.raises(ValueError, match=r"^audio: .* would not be read; convert it \(ffmpeg"):
+            read(file)
+
+
 def test_mp3_goes_on_after_a_few_broken_bytes(capfd):
     content = mp3_without_info()
     samples = read(io.BytesIO(content[:2000] + bytes(500) + content[2000:]))

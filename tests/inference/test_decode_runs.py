@@ -1,6 +1,7 @@
 """Stage 5 on a toy experiment and split."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict
@@ -14,7 +15,14 @@ from atat.config.schema import DecodeRun
 from atat.data import audio, feature_store, kaldi_dir
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import scoring
-from atat.inference import confidence, decode_inputs, decode_runs, hypotheses, whisper_words
+from atat.inference import (
+    confidence,
+    decode_by_others,
+    decode_inputs,
+    decode_runs,
+    hypotheses,
+    whisper_words,
+)
 from atat.inference.beam_search import Hypothesis
 from atat.inference.predictor import SpeechToSemantics
 from atat.models import checkpoint
@@ -226,8 +234,8 @@ def test_several_processes_find_what_one_finds(monkeypatch, capfd, exp, toy_data
 
 
 def test_words_of_a_split_or_a_run_are_understood_as_training_has_them(tmp_path, toy_experiment):
-    """Those of a user are normalised; "'s" alone and "a.m." are words of the corpora."""
-    texts = {"a-1": "mom 's birthday at 6 a.m."}
+    """What a user types is joined ("mom's"); "'s" alone is a word of the corpora."""
+    texts = {"a-1": "mom 's birthday at 6 am"}
     kaldi_dir.write(tmp_path / "test", kaldi_dir.DataDir(text=texts))
     (tmp_path / "decode_heard").mkdir()
     (tmp_path / "decode_heard" / "hyp.jsonl").write_text(
@@ -273,7 +281,7 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     # What was heard is what is understood, right or wrong; nothing, or endless words, is nothing.
     path = exp / "decode_test_asr" / "hyp.jsonl"
     lines = lines_of(exp / "decode_test_asr")
-    words = [lines[1]["hypothesis"], "", "word " * 103, *(line["hypothesis"] for line in lines[3:])]
+    words = [lines[1]["hypothesis"], "", "word " * 513, *(line["hypothesis"] for line in lines[3:])]
     wrong = [line | {"hypothesis": w} for line, w in zip(lines, words, strict=True)]
     path.write_text("".join(json.dumps(line) + "\n" for line in wrong))
     code, out, _ = run(monkeypatch, capfd, exp, toy_data, "--run", "two_stage")
@@ -281,7 +289,28 @@ def test_two_stages_understand_the_words_that_were_heard(monkeypatch, capfd, exp
     first, second, third, _ = lines_of(exp / "decode_two_stage")
     assert first["hypothesis"] == references.semantics[second["id"]]
     assert (second["hypothesis"], second["reason"]) == ("", "decode_test_asr recognised no words")
-    assert third["hypothesis"] == "" and "recognised 514 characters, expected" in third["reason"]
+    assert third["hypothesis"] == "" and third["reason"].endswith("tokens, expected at most 512")
+
+
+def test_a_sentence_of_too_many_tokens_has_a_line_that_says_so_and_the_run_goes_on(
+    monkeypatch, capfd, exp, toy_data, tmp_path
+):
+    data = shutil.copytree(toy_data[0], tmp_path / "data")
+    split = kaldi_dir.read(data / "test")
+    long, *others = split.ids
+    split.text[long], split.semantics = " ".join(["light"] * 600), None
+    kaldi_dir.write(data / "test", split)
+    settings = config_file.load_resolved(exp / "config.yaml")
+    settings.decode.runs = {"written": DecodeRun(source="text", task="nlu")}
+    config_file.save(settings, exp / "config.yaml")
+    code, out, err = run(monkeypatch, capfd, exp, (data, toy_data[1]))
+    assert (code, err) == (0, []) and "written: 1 of 4 utterances were dropped" in out
+    lines = {line["id"]: line for line in lines_of(exp / "decode_written")}
+    assert lines[long]["hypothesis"] == "" and re.fullmatch(
+        r"got \d+ tokens, expected at most 512", lines[long]["reason"]
+    )
+    right = kaldi_dir.read(toy_data[0] / "test").semantics
+    assert {i: lines[i]["hypothesis"] for i in others} == {i: right[i] for i in others}
 
 
 class Whisper:
@@ -330,23 +359,30 @@ def test_in_a_cascade_another_recogniser_hears_and_the_model_understands(
     assert scoring.score_run(exp / "decode_whisper", toy_data[0], {})[None]["wer"]["value"] == 0.0
 
 
-@pytest.mark.parametrize("spelled_out", [False, True])
-def test_another_recognisers_numbers_are_spelled_where_the_texts_are(
-    monkeypatch, exp, toy_data, spelled_out
+@pytest.mark.parametrize(
+    ("spelled_out", "kept", "words"),
+    [
+        (False, "", "set x ray to 7 30 pm"),
+        (False, "-", "set x-ray to 7 30 pm"),
+        (True, "", "set x-ray to seven thirty pm"),  # as a grammar's
+    ],
+)
+def test_another_recognisers_words_are_written_as_the_texts_are(
+    monkeypatch, exp, toy_data, spelled_out, kept, words
 ):
     settings = config_file.load_resolved(exp / "config.yaml")
     settings.data.spelled_out = spelled_out
     settings.decode.runs = {"whisper": DecodeRun(task="asr", recognizer="w")}
     config_file.save(settings, exp / "config.yaml")
     wavs = kaldi_dir.read(toy_data[0] / "test").wav_scp.values()
-    heard = {len(audio.read(wav)): "Set it to 7 30 PM!" for wav in wavs}
+    heard = {len(audio.read(wav)): "Set X-ray to 7 30 PM!" for wav in wavs}
+    monkeypatch.setattr(decode_by_others, "punctuation", lambda tokenizer: kept)
     monkeypatch.setattr(whisper_words, "listener", lambda source: Whisper(heard))
     monkeypatch.setattr(
         sys, "argv", ["", "--exp", str(exp), "--data", str(toy_data[0]), "--dump", str(toy_data[1])]
     )
     decode.main()
-    words = {line["hypothesis"] for line in lines_of(exp / "decode_whisper")}
-    assert words == {"set it to seven thirty pm" if spelled_out else "set it to 7 30 pm"}
+    assert {line["hypothesis"] for line in lines_of(exp / "decode_whisper")} == {words}
 
 
 def test_what_another_recogniser_cannot_read_has_a_line_that_says_so(

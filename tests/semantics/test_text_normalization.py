@@ -46,6 +46,7 @@ WRITTEN = [
     ("Don\u2019t go", "Do n\u2019t go", "don't go"),
     ("I can't, I'm late", "I ca n't , I 'm late", "i can't i'm late"),
     ("We\u02bcre there", "We ' re there", "we're there"),
+    ("how\u00b4s traffic", "how 's traffic", "how's traffic"),
     ("how`s traffic", "how ' s traffic", "how's traffic"),
     ("the farmer's market", "the farmer 's market", "the farmer's market"),
     ("the kids' road", "the kids ' road", "the kids road"),
@@ -65,6 +66,7 @@ WRITTEN = [
     ("wi\u00adfi o\u200bn", "wifi on", "wifi on"),
     ("\uff34urn on", "Turn on", "turn on"),
     ("cafe\u0301", "caf\u00e9", "caf\u00e9"),
+    ("\u0130stanbul \u0915\u093f", "\u0130stanbul \u0915\u093f", "i\u0307stanbul \u0915\u093f"),
 ]
 
 
