@@ -126,6 +126,15 @@ def test_semantics_follow_from_what_is_written_whatever_was_heard(model, toy_wav
         assert [h.tokens for h in alone] == [h.tokens for h in found]
 
 
+def test_a_sentence_leaves_room_for_its_semantics(model, monkeypatch):
+    monkeypatch.setattr(type(model.network), "max_tokens", 12)
+    assert model.max_text_tokens == 6
+    long = " ".join(["turn"] * 7)
+    with pytest.raises(ValueError, match=r"got \d+ tokens, expected at most 6"):
+        model.search_texts([long], model.options("nlu"))
+    assert model.search_texts(["turn"], model.options("nlu", beam=1, constraint="none"))
+
+
 def test_a_pretrained_text_encoder_would_read_nothing():
     settings = settings_of()
     settings.model.text_encoder = "pretrained"

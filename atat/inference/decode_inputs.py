@@ -9,7 +9,7 @@ from atat.common.advice import rerun
 from atat.config.schema import DecodeRun
 from atat.data import kaldi_dir
 from atat.inference.hypotheses import read_hypotheses
-from atat.inference.length_batches import MAX_TEXT_TOKENS, text_size
+from atat.inference.length_batches import text_size
 from atat.semantics import target_sequence
 
 if TYPE_CHECKING:
@@ -89,21 +89,20 @@ def heard_by(path: Path) -> Inputs:
     return Inputs(sorted(texts), sizes, texts=texts, dropped=useless)
 
 
-def without_long(inputs: Inputs, num_tokens: Callable[[str], int]) -> Inputs:
+def without_long(inputs: Inputs, num_tokens: Callable[[str], int], most: int) -> Inputs:
     """The same, but that sentences of more tokens than a text encoder takes are dropped: one that a
     model rambled, or two that a corpus has in a line, ends no run.
 
     Args:
         inputs: as `open_inputs` gives them.
         num_tokens: of a sentence.
+        most: how many it takes.
     """
     # A word has a token more than characters at most: the one that begins it.
     texts = {} if inputs.texts is None else {i: inputs.texts[i] for i in inputs.sizes}
-    long = {i: num_tokens(text) for i, text in texts.items() if len(text) >= MAX_TEXT_TOKENS}
+    long = {i: num_tokens(text) for i, text in texts.items() if len(text) >= most}
     dropped = {
-        i: f"got {num} tokens, expected at most {MAX_TEXT_TOKENS}"
-        for i, num in long.items()
-        if num > MAX_TEXT_TOKENS
+        i: f"got {num} tokens, expected at most {most}" for i, num in long.items() if num > most
     }
     sizes = {i: size for i, size in inputs.sizes.items() if i not in dropped}
     return replace(inputs, sizes=sizes, dropped=inputs.dropped | dropped)

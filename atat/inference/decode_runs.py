@@ -183,7 +183,7 @@ def decode_run(
     Returns:
         The content of `run.json`.
     """
-    inputs = without_long(inputs, model.num_text_tokens)
+    inputs = without_long(inputs, model.num_text_tokens, model.max_text_tokens)
     judged = model.settings.decode.confidence and inputs.reader is not None
     lines, seconds, cpu_seconds = _decode_all(
         model, name, run.task, options, inputs, exp, num_jobs, judged
@@ -228,7 +228,7 @@ def decode_share(
     Returns:
         The number of utterances in this share.
     """
-    inputs = without_long(inputs, model.num_text_tokens)
+    inputs = without_long(inputs, model.num_text_tokens, model.max_text_tokens)
     judged = model.settings.decode.confidence and inputs.reader is not None
     digest = _digest(model, options, inputs, exp, judged)
     lines, *seconds = _decode_all(

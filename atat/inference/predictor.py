@@ -343,13 +343,22 @@ class SpeechToSemantics(HubModel):
         """The n best of each sentence of training's words (`normalize`), decoded as one batch."""
         tokens = [self._encode_text(text) for text in texts]
         for text, ids in zip(texts, tokens, strict=True):
-            if len(ids) > MAX_TEXT_TOKENS:
+            if len(ids) > self.max_text_tokens:
                 raise ValueError(
                     f"text '{text[:40]}...': got {len(ids)} tokens, expected at most "
-                    f"{MAX_TEXT_TOKENS}"
+                    f"{self.max_text_tokens}"
                 )
         return search_written(
             self.network, self.tokenizer, self.settings, tokens, options, self._acceptor(options)
+        )
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Most tokens of a sentence: as the text encoder takes them; where the decoder reads
+        (`model.transcript_first`), half of its output."""
+        room = self.network.max_tokens // 2
+        return (
+            min(MAX_TEXT_TOKENS, room) if self.settings.model.transcript_first else MAX_TEXT_TOKENS
         )
 
     @property
@@ -358,7 +367,7 @@ class SpeechToSemantics(HubModel):
         return self.network.model
 
     def num_text_tokens(self, text: str) -> int:
-        """Number of tokens of a sentence for the text encoder, which takes MAX_TEXT_TOKENS."""
+        """Number of tokens of a sentence, `max_text_tokens` of which are taken."""
         return len(self._encode_text(text))
 
     @cached_property
