@@ -12,7 +12,7 @@ from atat.common.files import atomic_write, sha256
 from atat.common.provenance import commit
 from atat.config import config_file, tasks
 from atat.config.schema import Config, DecodeRun
-from atat.evaluation import calibration_metrics, metrics, plots, scoring
+from atat.evaluation import calibration_metrics, logistic_regression, metrics, plots, scoring
 from atat.evaluation.calibration_data import (
     IN_DOMAIN,
     Example,
@@ -173,7 +173,7 @@ def _regression(
     mean_K = x_NK[is_in_N].mean(0)
     scale_K = x_NK[is_in_N].std(0).clip(min=confidence.MIN_SCALE)
     z_NK = confidence.standardise(x_NK, mean_K, scale_K)
-    weights_K, bias = confidence.fit(z_NK, np.array([e.right for e in known]), share_N)
+    weights_K, bias = logistic_regression.fit(z_NK, np.array([e.right for e in known]), share_N)
     return confidence.Confidence(
         options={name: asdict(options)[name] for name in confidence.CALIBRATED},
         names=list(confidence.Measures._fields),
@@ -364,7 +364,7 @@ def calibrate(
     targets = {name: wanted[name] for name in WANTED}
     try:
         fitted, problem = fit(fitted_on, options, **targets, about=about)
-    except confidence.CannotFitError as e:
+    except logistic_regression.CannotFitError as e:
         if must_fit:
             raise
         print(f"atat.calibrate: WARNING: not calibrated, nothing is refused: {e}", file=sys.stderr)
