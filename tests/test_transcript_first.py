@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from atat import SpeechToSemantics
@@ -12,6 +13,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.deployment.export import export
 from atat.inference import confidence, constraints, decode_inputs, decode_runs
 from atat.inference.beam_search import Hypothesis
+from atat.models import exported_model
 from atat.semantics import target_sequence
 from atat.serving import static_site
 from atat.training.training_data import TrainingData
@@ -55,12 +57,6 @@ def transcript_of(model, path):
     return best.transcript
 
 
-def test_what_was_said_is_kept_beside_them_and_words_alone_have_no_second_part(model, toy_wavs):
-    for path in toy_wavs.values():
-        words = model(path, task="asr")
-        assert model.tokenizer.decode(transcript_of(model, path)) == words.semantics
-
-
 def test_the_longest_output_is_that_of_the_semantics(model, toy_wavs):
     path = toy_wavs["anna-1"]
     length = len(model.tokenizer.encode(SEQUENCES[1]))
@@ -79,8 +75,16 @@ def test_its_cost_is_a_token_of_both_parts(model, toy_wavs):
     options = replace(model.options("slu"), constraint="none")
     (examined,) = confidence.examine(model, feats, options)
     best = examined.hypotheses[0]
-    assert best.transcript
-    cost = -best.score / (len(best.transcript) + len(best.tokens) + 1)
+    # By the network, token by token: what is said, <nlu>, what it means, the end.
+    nlu, eos = model.tokenizer.task_ids["nlu"], model.tokenizer.eos
+    memory, mask, _ = model.encode_features(feats)
+    decoder, costs = model.network.decoder, []
+    state, last = decoder.start(memory, mask, 1), model.tokenizer.task_ids["asr"]
+    for token in (*best.transcript, nlu, *best.tokens, eos):
+        log_probs_BKV, state = decoder.step(np.array([[last]]), state)
+        costs.append(-float(log_probs_BKV[0, 0, token]))
+        last = token
+    cost = np.mean(costs)
     assert examined.measures.cost == pytest.approx(confidence.log_cost(cost))
 
 
@@ -91,6 +95,11 @@ def test_exported_it_gives_the_same(experiment, model, toy_wavs, tmp_path):
         ours, theirs = model(path, nbest=3), exported(path, nbest=3)
         assert [r.semantics for r in theirs.nbest] == [r.semantics for r in ours.nbest]
         assert theirs.score == pytest.approx(ours.score, abs=1e-3)
+    said = [model.tokenizer.decode(transcript_of(model, path)) for path in toy_wavs.values()]
+    ours, theirs = (m.search_texts(said, model.options("nlu", nbest=2)) for m in (model, exported))
+    assert [[h.tokens for h in found] for found in theirs] == [
+        [h.tokens for h in found] for found in ours
+    ]
     with pytest.raises(ValueError, match=r"writes what is said before its semantics"):
         static_site.write(tmp_path / "out", tmp_path / "site", tmp_path)
 
@@ -101,6 +110,20 @@ def test_words_that_are_heard_once_are_not_scored_twice():
     settings.model.ctc_weight = 1.0
     with pytest.raises(ValueError, match=r"model\.ctc_weight: got 1\.0, expected 0 with model\.tr"):
         validation.check(settings)
+
+
+def test_one_that_was_exported_before_has_another_form(experiment, tmp_path):
+    export(experiment, tmp_path / "out", "float32")
+    index = exported_model.read_index(tmp_path / "out")
+    del index["network"]["reads_from"]
+    (tmp_path / "out" / exported_model.FILE).write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="lacks 'reads_from': its outputs have no <nlu>"):
+        SpeechToSemantics.load(tmp_path / "out")
+
+
+def test_words_of_a_text_are_not_asked_for(model):
+    with pytest.raises(ValueError, match="task: got asr for text, expected nlu"):
+        model.search_texts(["turn on"], model.options("asr", constraint="none"))
 
 
 @pytest.mark.parametrize("constraint", ["none", "well_formed"])

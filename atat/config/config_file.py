@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -111,12 +111,13 @@ def overruled(
     Returns:
         A line each: `train.num_steps: 3000 of the experiment, not 800 of mine.yaml`.
     """
-    row = _leaves("experiment", delta)
-    given = {key for text in overrides for key in named([], [text])}
+    from omegaconf import OmegaConf
+
+    row = _leaves("experiment", OmegaConf.create(delta))
+    given = {key for text in overrides for key in _leaves(text, OmegaConf.from_dotlist([text]))}
     lines = []
     for path in map(Path, paths):
-        where, part = _read(path)[-1]
-        for key, value in _leaves(where, part).items():
+        for key, value in _leaves(*_read(path)[-1]).items():
             if key in row and row[key] != value and key not in given:
                 has, said = shorten(str(row[key]), 60), shorten(str(value), 60)
                 lines.append(f"{key}: {has} of the experiment, not {said} of {path}")
@@ -124,16 +125,19 @@ def overruled(
 
 
 def _leaves(where: str, part: Any) -> dict[str, Any]:
-    """Settings of a part, as `train.num_steps`."""
+    """Values of a part by their whole names, as `train.num_steps` or `decode.runs.test.beam`."""
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_container(OmegaConf.create(part))
-    assert isinstance(values, dict)
-    found: dict[str, Any] = {}
-    for section, inner in _renamed(where, values, Config, "", {}).items():
-        of_section = inner if isinstance(inner, dict) else {"": inner}
-        found |= {f"{section}.{key}".rstrip("."): value for key, value in of_section.items()}
-    return found
+    def flat(values: Settings, prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    values = OmegaConf.to_container(part)
+    assert isinstance(values, dict)  # as `load` has seen
+    return dict(flat(_renamed(where, values, Config, "", {}), ""))
 
 
 def load_resolved(path: str | Path) -> Config:

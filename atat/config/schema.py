@@ -212,7 +212,7 @@ class ModelConfig:
     ctc_to_text_share: float = setting(
         0.0,
         "of training utterances whose decoder attends to the text encoder, fed with CTC "
-        "posteriors, instead; the task nlu always reads speech so; 1: every task does; paper: 0",
+        "posteriors, instead; above 0 the task nlu always reads speech so, at 1 all; paper: 0",
         SHARE,
         was="heard_share",
     )

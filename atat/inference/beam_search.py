@@ -34,13 +34,19 @@ class Hypothesis:
     Attributes:
         tokens: without the task token before and the end of sequence after.
         score: log-probability of tokens and end: (1 - w) decoder + w CTC, plus the length bonus.
-        transcript: what was written before the semantics (`transcripts.taken_off`), of which the
-            score is too.
+        transcript: what was written before the semantics and a separator (`transcripts.taken_off`),
+            of which the score is too; None: nothing.
     """
 
     tokens: tuple[int, ...]
     score: float
-    transcript: tuple[int, ...] = ()
+    transcript: tuple[int, ...] | None = None
+
+    @property
+    def num_scored(self) -> int:
+        """Tokens that the score is of, the end among them."""
+        before = 0 if self.transcript is None else len(self.transcript) + 1
+        return before + len(self.tokens) + 1
 
 
 class CachedState(Protocol):

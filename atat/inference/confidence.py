@@ -113,7 +113,7 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
     free_B = found_B
     if options.constraint != "none":
         # Of both parts the search takes twice as many (`transcripts`).
-        halves = (-(-(len(f[0].transcript) + len(f[0].tokens)) // 2) for f in found_B if f)
+        halves = (-(-f[0].num_scored // 2) for f in found_B if f)
         longest = max(*(len(f[0].tokens) for f in found_B if f), *halves, 0)
         unconstrained = replace(
             options,
@@ -138,15 +138,16 @@ def examine(model: Searched, feats: Sequence[np.ndarray], options: SearchOptions
             examined.append(Examined([], None, {}))
             continue
         best = found[0]
-        num_tokens = len(best.transcript) + len(best.tokens) + 1
         readings = [
             read(tokenizer.decode(h.tokens), h.score, options.task in TAGGED_TASKS) for h in found
         ]
         measures = Measures(
-            cost=log_cost(-best.score / num_tokens),
+            cost=log_cost(-best.score / best.num_scored),
             margin=margin(readings, meaning),
             # A greedy search may miss the best that there is.
-            constraint_cost=log_cost((free[0].score - best.score) / num_tokens if free else 0.0),
+            constraint_cost=log_cost(
+                (free[0].score - best.score) / best.num_scored if free else 0.0
+            ),
             ctc_cost=log_cost(ctc_cost),
         )
         slot_margins = {name: margin(readings, slot_value(name)) for name in readings[0].slots}

@@ -45,6 +45,11 @@ def search_encoded(
     two_parts = separator is not None and given is None and task in TAGGED_TASKS
     if separator is not None:
         if given is not None:
+            if task not in TAGGED_TASKS:
+                raise ValueError(
+                    f"task: got {task} for text, expected nlu: with model.transcript_first the "
+                    "words of a text are given"
+                )
             task, given_BP = "nlu", np.array([[*words, separator] for words in given], np.int64)
         elif two_parts:
             task = "slu"

@@ -37,7 +37,7 @@ ABOUT = {
     "num_parameters": (int,),
     "max_positions": (int, type(None)),
 }
-# And what it may say: the last of these before 0.3.
+# And what it may say: `reads_ctc` before 0.3.
 MAY_SAY = {
     "left_out": (dict,),
     "ctc_tasks": (list,),
@@ -68,7 +68,7 @@ class OnnxState:
     memory_keys: np.ndarray
     memory_values: np.ndarray
     memory_bias: np.ndarray
-    reads: bool
+    reads: bool = False
 
     def select(self, parent_BK: np.ndarray) -> "OnnxState":
         """As `beam_search.CachedState.select`."""
@@ -272,7 +272,11 @@ class OnnxNetwork:
 
 
 def load(
-    directory: Path, vocab_size: int, device: str = "cpu", num_threads: int = 1
+    directory: Path,
+    vocab_size: int,
+    device: str = "cpu",
+    num_threads: int = 1,
+    transcript_first: bool = False,
 ) -> OnnxNetwork:
     """The network of an exported model.
 
@@ -281,6 +285,7 @@ def load(
         vocab_size: number of tokens of its tokenizer.
         device: cpu, cuda, or auto: cuda where onnxruntime has it.
         num_threads: 1 or more.
+        transcript_first: `model.transcript_first`.
 
     Raises:
         ValueError: a device that onnxruntime does not have, or an index that lacks something.
@@ -305,4 +310,9 @@ def load(
         if type(about[name]) not in kinds:
             got = str(about[name])[:80]
             raise ValueError(f"{path}: 'network': {name} is {got}; {exported_model.AGAIN}")
+    if transcript_first and about.get("reads_from") is None:
+        raise ValueError(
+            f"{path}: 'network' lacks 'reads_from': its outputs have no <nlu> between what is said "
+            "and what it means; train the experiment again, then export it"
+        )
     return OnnxNetwork(directory, about, device, num_threads, vocab_size)

@@ -133,7 +133,9 @@ class SpeechToSemantics(HubModel):
         if exported_model.is_exported(exp_dir):
             from atat.inference import onnx_network
 
-            network: Network = onnx_network.load(exp_dir, len(tokenizer), device, num_threads or 1)
+            network: Network = onnx_network.load(
+                exp_dir, len(tokenizer), device, num_threads or 1, settings.model.transcript_first
+            )
         else:
             from atat.inference import torch_network
 

@@ -315,6 +315,8 @@ class AtatModel(AbsESPnetModel):
             for kind, encoded in enumerate(memories):
                 if ctc_sum is None or kind > 0:
                     loss = loss + 0.0 * encoded[0].sum()
+            if not loss.requires_grad:  # nothing was read, and no target is here
+                loss = loss + 0.0 * self.decoder.embedding.weight.sum()
             assert num_sources is not None
             num_processes = torch.distributed.get_world_size()
             loss, weight = loss * num_processes, num_sources.sum() / num_processes

@@ -71,6 +71,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
     nested = tag_nesting.of(taught_skeletons(sources, data, tokenizer, seed))
     splits = dict.fromkeys(source.split for source in settings.train.sources)
     about: dict[str, object] = {"data": kaldi_dir.fingerprint(data / split for split in splits)}
+    about["num_parameters"] = size  # the same settings may have made another model before
     if start:
         about["init_from"] = start.summary()
     same = resume and unfinished and _is_same(exp, settings, tokenizer, about)
@@ -91,7 +92,7 @@ def prepare_experiment(settings: Config, data: Path, exp: Path, resume: bool) ->
             file.write((data / ABOUT).read_text(encoding="utf-8"))
     if settings.model.text_encoder == "pretrained":
         text_tokenization.keep_description(settings.model, exp / TEXT_ENCODER)
-    about |= environment(settings.seed) | {"num_parameters": size}
+    about |= environment(settings.seed)
     if start:
         print("\n".join([start.account(), *start.tests_met(settings, data)]))
     with atomic_write(exp / "env.json") as file:
@@ -192,9 +193,10 @@ def find_start(settings: Config, tokenizer: Tokenizer, exp: Path) -> "Start | No
 
 
 def _origin(exp: Path) -> dict[str, object]:
-    """What the training in `exp` learns from and started from, as `env.json` has it."""
+    """What the training in `exp` learns from, started from and how large it is, as `env.json` has
+    it."""
     about = read_json(exp / "env.json")
-    return {name: about[name] for name in ("data", "init_from") if name in about}
+    return {name: about[name] for name in ("data", "init_from", "num_parameters") if name in about}
 
 
 def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:

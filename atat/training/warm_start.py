@@ -156,6 +156,8 @@ def match(model: AtatModel, settings: Config, tokenizer: Tokenizer) -> Start:
     old_rows = {symbol: row for row, symbol in enumerate(old_tokenizer.symbols)}
     form = there.model.shared_semantics_token, there.model.transcript_first
     trained = {token_of(task, *form) for task in tasks}
+    if there.model.transcript_first:
+        trained.add("nlu")  # it stands between what is said and what it means
     untrained = {f"<{task}>" for task in TASKS if task not in trained}
     shared = [s for s in tokenizer.symbols if s in old_rows and s not in untrained]
     new_rows = {symbol: row for row, symbol in enumerate(tokenizer.symbols)}

@@ -56,11 +56,14 @@ def test_what_an_experiment_has_otherwise_than_a_file_says_is_told(tmp_path):
         "decode: {runs: {test: {beam: 2}}}\n"
     )
     delta = {"train": {"num_steps": 3000, "num_epochs": 5}, "model": {"width": 8}, "seed": 1}
+    delta["decode"] = {"runs": {"test": {"beam": 4, "nbest": 2}, "other": {"beam": 1}}}
     assert config_file.overruled([path], delta) == [
         f"seed: 1 of the experiment, not 3 of {path}",
         f"train.num_steps: 3000 of the experiment, not 800 of {path}",
+        f"decode.runs.test.beam: 4 of the experiment, not 2 of {path}",
     ]
-    assert config_file.overruled([path], delta, ["train.num_steps=7", "seed=2"]) == []
+    others = ["train={num_steps: 7}", "seed=2", "decode.runs.test.beam=3"]
+    assert config_file.overruled([path], delta, others) == []
     assert config_file.overruled([path], {}) == config_file.overruled([], delta) == []
 
 

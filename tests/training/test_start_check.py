@@ -39,7 +39,7 @@ def start(tmp_path_factory):
         {"model.decoder_ffn": 32},
         {"model.num_heads": 4},
         {"model.ctc_weight": 0.0, "model.token_residual": False},
-        {"model.text_encoder": "decoder", "model.transcript_first": True},
+        {"model.transcript_first": True},
         {"features.frame_shift_ms": 12.5},
         {"features.num_mel_bins": 40},
         {"train.init_parts": ["decoder"], "features.num_mel_bins": 40},
