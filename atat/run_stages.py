@@ -9,6 +9,7 @@ number.
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,15 @@ from atat.common import advice, cli
 from atat.common.stage_processes import Attendant, read_steps
 from atat.common.stage_runner import Runner
 from atat.common.stages import FAILED, NUM_STAGES, UNDER_WAY, Order, Step, Stop
+
+
+def without_stop(command: str) -> str:
+    """The command as it is to be pasted with another `--stage`, which may be a later one.
+
+    >>> without_stop("./run.sh --recipe commands --stop_stage 3 --nj 2")
+    './run.sh --recipe commands --nj 2'
+    """
+    return re.sub(r" --stop_stage \d+(?= |$)", "", command)
 
 
 def main() -> None:
@@ -36,7 +46,7 @@ def main() -> None:
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(errors="surrogateescape", line_buffering=True)
     order = Order(args.stage, args.stop_stage, args.overwrite, args.resume, args.command)
-    os.environ[advice.COMMAND] = args.command  # for what the stages say to do
+    os.environ[advice.COMMAND] = without_stop(args.command)  # for what the stages say to do
     attendant = Attendant()
     with open(args.steps, "rb") as file:
         steps = read_steps(file.read())

@@ -155,7 +155,7 @@ def test_edited_data_that_a_stage_refuses_are_not_taken_over(trained, stage, nam
     before = files(exp)
     output = run(*options, "--stage", stage, "--overwrite", "true", expected=2)
     # What is to be run can be pasted: it has the options of this run.
-    pasted = rf"error: .* run: \S*run\.sh .*--expdir {exp} .*--stage [12]\b"
+    pasted = rf"error: .* run: \S*run\.sh .*--expdir {exp} .*--stage [12]$"
     assert re.search(pasted, output.splitlines()[-1])
     assert files(exp) == before
     path.write_bytes(was)

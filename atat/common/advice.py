@@ -5,6 +5,8 @@ from pathlib import Path
 
 EXPORTED_INDEX = "model.json"  # a directory that has it is an exported model, not an experiment
 EXPORT_AGAIN = "export it again (python -m atat.export), or copy it whole"
+# Of a model's own files: the run that finds them broken may be about another model.
+TRAIN_AGAIN = "rerun stage 4 of its recipe"
 COMMAND = "ATAT_COMMAND"  # in a stage's environment: the driver's command, to be pasted
 
 

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO
 
 from atat.data.audio_headers import spliced
@@ -26,7 +27,9 @@ MAX_RESYNC_BYTES = 1024  # as mpg123 in libsndfile, which gives up then
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # what may stand after the last frame
 MAX_SEARCHED_BYTES = 16 * 2**20  # behind the last frame: tags may have pictures
 MIN_FRAMES = 4  # of one kind, one behind the other: no chance
-SYNC = re.compile(rb"\xff(?=[\xe2-\xff])")
+# Headers of layer III: no reserved version, bit rate or sample rate.
+SYNC = re.compile(rb"\xff(?=[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb])")
+MAX_CANDIDATES = 10_000  # of them behind the last frame; random bytes have one in 15,000
 INFO_BYTES = 128  # of an Info frame, beside header and side information
 
 
@@ -121,7 +124,7 @@ def _check_last(name: str, file: IO[bytes], end: int) -> None:
     behind a tag or more that is broken than a decoder steps over."""
     file.seek(end)
     rest = file.read(MAX_SEARCHED_BYTES)
-    for match in SYNC.finditer(rest):
+    for match in islice(SYNC.finditer(rest), MAX_CANDIDATES):
         at, kinds = match.start(), list[tuple[int, int, bool]]()
         while len(kinds) < MIN_FRAMES and (frame := _mpeg_frame(rest[at : at + 4])) is not None:
             kinds.append(frame.kind)

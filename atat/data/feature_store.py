@@ -358,7 +358,7 @@ def _read_summary(dump_dir: Path) -> Summary | None:
 def _spoken_splits(data: Path, cmvn_splits: list[str]) -> list[str]:
     spoken = [split for split in kaldi_dir.splits(data) if (data / split / "wav.scp").is_file()]
     if not spoken:
-        raise ValueError(f"{data}: no split has a wav.scp; run stage 1 of a recipe with speech")
+        raise ValueError(f"{data}: no split has a wav.scp, expected speech in one; {rerun(1)}")
     missing = sorted(set(cmvn_splits) - set(spoken))
     if missing or not cmvn_splits:
         raise ValueError(

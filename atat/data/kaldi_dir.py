@@ -201,6 +201,10 @@ def _path(value: str) -> str:
     return value
 
 
+# What is kept of data (training/encoded_split.py) is of these words: another number, other words.
+WORDS = "2"
+
+
 def _words(text: str) -> str:
     """The words that typed text has, with their hyphens (a grammar's may have some)."""
     return normalize_tokens(text, HYPHEN)
@@ -293,7 +297,7 @@ def _utterances(path: Path, shown: Path) -> Iterator[Utterance]:
         if speaker is not None and not _is_of(key, speaker):
             raise ValueError(
                 f"{of_speakers}:{line_of['utt2spk'][0]}: id '{key}' of speaker '{speaker}', "
-                f"expected '{speaker}-<utterance>' {RERUN}"
+                f"expected '{speaker}-<utterance>'{RERUN}"
             )
         if text is not None and semantics is not None:
             _check_words(text, semantics, f"{of_semantics}:{line_of['semantics'][0]}: id '{key}'")
@@ -316,7 +320,7 @@ def _check_spk2utt(expected: dict[str, str], path: Path, shown: Path) -> None:
     if (path / "spk2utt").is_file():
         found = kaldi_file.read(path / "spk2utt", shown / "spk2utt", _sorted)
         if found != expected:
-            raise ValueError(f"{shown / 'spk2utt'}: does not agree with utt2spk ({AGAIN})")
+            raise ValueError(f"{shown / 'spk2utt'}: does not agree with utt2spk; {AGAIN}")
 
 
 def _is_of(utterance: str, speaker: str) -> bool:
@@ -370,7 +374,7 @@ def _check_words(text: str, semantics: str, where: str) -> None:
     if words != text and _letters(words) == _letters(text) != "":
         raise ValueError(
             f"{where}: writes '{kaldi_file.visible(words)}' what text writes "
-            f"'{kaldi_file.visible(text)}', expected the same {RERUN}"
+            f"'{kaldi_file.visible(text)}', expected the same{RERUN}"
         )
 
 
@@ -388,5 +392,5 @@ def _raise_missing(path: Path, shown: Path, names: list[str]) -> None:
                 key = min(missing)
                 raise ValueError(
                     f"{shown / one}:{numbers[one][key]}: id '{kaldi_file.visible(key)}' is not in "
-                    f"{two} ({len(missing)} such; {AGAIN})"
+                    f"{two} ({len(missing)} such); {AGAIN}"
                 )

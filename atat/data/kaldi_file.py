@@ -11,7 +11,7 @@ from atat.common.advice import rerun
 
 # Recordings of a user's own are written by hand, and in no stage.
 AGAIN = f"if a recipe wrote it, {rerun(1)}"
-RERUN = f"(correct the line; {AGAIN})"
+RERUN = f"; correct the line; {AGAIN}"  # the command last, to be pasted
 BOM = "\ufeff"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -45,7 +45,7 @@ def entries(path: Path, shown: Path, parse: Callable[[str], str]) -> Iterator[tu
                     value = parse(value)
                 except ValueError as error:
                     where = f"{shown}:{number}: id '{visible(key)}'"
-                    raise ValueError(f"{where}: {error} {RERUN}") from error
+                    raise ValueError(f"{where}: {error}{RERUN}") from error
                 yield number, key, value
                 previous = key
     except UnicodeDecodeError as error:

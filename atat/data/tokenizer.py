@@ -282,6 +282,6 @@ def _again(directory: Path) -> str:
     """What makes a tokenizer again: that of the data, or an experiment's copy."""
     exp = directory.parent
     if (exp / "config.yaml").is_file():
-        restore = f"`python -m atat.restore --exp {exp}` puts it back, else {rerun(4)}"
+        restore = f"`python -m atat.restore --exp {exp}` puts it back, else {advice.TRAIN_AGAIN}"
         return advice.again(exp, restore)
     return f"remove {directory}, and the same ./run.sh makes it again, or {rerun(3, 'run')}"

@@ -173,8 +173,8 @@ def _check_same_ids(path: Path, got: Iterable[str], split: Path, expected: Itera
         if ids:
             shown = ", ".join(sorted(ids)[:5]) + (", ..." if len(ids) > 5 else "")
             raise ValueError(
-                f"{lacking}: {len(ids)} utterances of {where} are not in it: {shown} "
-                f"(decode the data that are scored: {rerun(5)})"
+                f"{lacking}: {len(ids)} utterances of {where} are not in it: {shown}; "
+                f"decode the data that are scored; {rerun(5)}"
             )
 
 

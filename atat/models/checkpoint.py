@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atat.common.advice import rerun
+from atat.common.advice import TRAIN_AGAIN
 from atat.common.files import atomic_write, check_zip
 from atat.common.json_file import WRONG_JSON
 from atat.config.schema import ModelConfig
@@ -33,7 +33,7 @@ FORMAT = "2"
 EARLIER_FORMAT = 1
 # Parts of a model by their names in earlier versions.
 EARLIER_PARTS = {"speech_base.": "frozen_encoder.", "bridge_": "residual_"}
-AGAIN = rerun(4)
+AGAIN = TRAIN_AGAIN
 MAX_NAMED = 3  # models that may be meant
 
 

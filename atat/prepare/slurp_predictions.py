@@ -51,7 +51,7 @@ def of_run(directory: Path, data: Path) -> list[dict[str, Any]]:
         if line["id"] not in (split.wav_scp or split.text or {}):
             raise ValueError(
                 f"{directory / 'hyp.jsonl'}: utterance {line['id']} is not in "
-                f"{data / run['split']} (decode these data: {rerun(5)})"
+                f"{data / run['split']}; decode these data; {rerun(5)}"
             )
         key = {"slurp_id": line["id"]}
         if split.wav_scp is not None:

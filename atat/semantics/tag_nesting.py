@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from atat.common.advice import again, rerun
+from atat.common.advice import TRAIN_AGAIN, again
 from atat.common.files import atomic_write
 from atat.semantics.target_sequence import Node, parse
 
@@ -60,11 +60,11 @@ def load(exp: Path) -> Nesting | None:
     try:
         nesting = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as e:
-        raise ValueError(f"{path}: is not JSON ({e}); {again(exp, rerun(4))}") from e
+        raise ValueError(f"{path}: is not JSON ({e}); {again(exp, TRAIN_AGAIN)}") from e
     if not isinstance(nesting, dict) or not all(
         isinstance(labels, list) and all(isinstance(label, str) for label in labels)
         for labels in nesting.values()
     ):
-        advice = again(exp, rerun(4))
+        advice = again(exp, TRAIN_AGAIN)
         raise ValueError(f"{path}: expected lists of labels by label; {advice}")
     return nesting or None

@@ -72,7 +72,7 @@ def read(data: Path, split: str, tokenizer: Tokenizer) -> EncodedSplit:
         FileNotFoundError, ValueError: as `kaldi_dir.read`.
     """
     directory = data / KEPT / tokenizer.digest[:12] / split
-    inputs = sha256(kaldi_dir.fingerprint([data / split]), tokenizer.digest)
+    inputs = sha256(kaldi_dir.fingerprint([data / split]), tokenizer.digest, kaldi_dir.WORDS)
     kept = _load(directory, inputs)
     if kept is None:
         made = encode(data / split, tokenizer)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atat.common.advice import rerun
 from atat.common.ragged import Names, Ragged, Selection
 from atat.common.seeds import rng
 from atat.config.schema import Config, Source
@@ -443,8 +444,6 @@ def _word_ticks(
     files = {i: Path(audio_segment.file_of(directory.wav_scp[i])) for i in ticks}
     gone = next((i for i in ticks if not files[i].is_file()), None)
     if gone is not None:
-        raise FileNotFoundError(
-            f"{directory.wav_scp[gone]}: the audio of '{gone}' is gone, task 'mlm' masks it anew "
-            "every time (rerun stage 1)"
-        )
+        what = f"the audio of '{gone}' is gone, which task 'mlm' masks anew every time"
+        raise FileNotFoundError(f"{directory.wav_scp[gone]}: {what}; {rerun(1)}")
     return ticks

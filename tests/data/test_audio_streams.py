@@ -1,6 +1,7 @@
 """MPEG audio without a length, and Ogg pages; libsndfile's reading of whole files is the oracle."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -143,3 +144,14 @@ def test_an_ogg_file_is_whole_or_refused(subtype, tmp_path):
     path.write_bytes(content + content)
     with pytest.raises(ValueError, match=r"a\.ogg: several Ogg streams"):
         read(path)
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\xfb\x90\x64"], ids=["ones", "headers"])
+def test_filler_behind_an_mp3_costs_little(filler):
+    content = file_bytes(tone(), "MP3") + filler * ((4 << 20) // len(filler))
+    begin = time.process_time()
+    try:
+        read(io.BytesIO(content))
+    except ValueError as e:
+        assert "truncated" in str(e) or "MPEG" in str(e) or "MP3" in str(e)
+    assert time.process_time() - begin < 1.5

@@ -322,7 +322,7 @@ def test_what_is_written_by_hand_is_not_made_by_stage_1(tmp_path):
     assert str(e.value).endswith(f"did you mean {tmp_path / 'mine' / 'test'}?")
     with pytest.raises(ValueError, match="sorted by code point") as e:
         kaldi_dir.read(tmp_path / "mine" / "test")
-    assert str(e.value).endswith("(correct the line; if a recipe wrote it, rerun stage 1)")
+    assert str(e.value).endswith("; correct the line; if a recipe wrote it, rerun stage 1")
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match=r"has none of wav.scp, .*; if a recipe wrote it, rerun"):
         kaldi_dir.read(tmp_path / "none")
