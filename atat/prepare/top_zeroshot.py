@@ -6,7 +6,8 @@ The corpus is TOP, TOPv2 or STOP (egs/README.md). Splits:
   train        the same or data.num_spoken of them, spoken by the synthesisers of data.voices.train
   valid, test  sentences of its eval and test, spoken; test by a synthesiser of no other split
   test_real    recordings of STOP: of the corpus, if it is STOP, or of data.recorded
-  asr          speech with text and no semantics, for learning semantics from text only
+  asr          speech with text, for learning semantics from text only; it has semantics where all
+               of it is of other domains
 
 In the paper, ASR is learned from LibriSpeech, which holds no sentence of TOP: data.asr_corpus.
 Without it `asr` is rendered, and holds none either: see `asr_sentences`.
@@ -47,7 +48,9 @@ def asr_sentences(
     texts = rng.sample(different, min(num, len(different)))
     spoken = [join_clitics(sentence.text) for sentence in splits["train"]]
     texts += corpus.shuffled_words(spoken, num - len(texts), unheard.__contains__, rng)
-    return [Sentence(f"asr-{n:06d}", "", text) for n, text in enumerate(texts)]
+    # Words in random order mean nothing, and a split has semantics throughout or not at all.
+    meant = {s.text: s.semantics for s in others} if num <= len(different) else {}
+    return [Sentence(f"asr-{n:06d}", "", text, meant.get(text)) for n, text in enumerate(texts)]
 
 
 def read_others(settings: Config, source: top_format.Corpus) -> list[Sentence]:

@@ -94,6 +94,22 @@ def test_shuffled_words_keep_how_often_each_occurs():
     assert said == top_zeroshot.asr_sentences({"train": sentences}, [], 3, seed=1)
 
 
+def test_speech_of_other_domains_alone_has_their_semantics():
+    train = [
+        Sentence("train-0", "", "go home now", "go( home )go"),
+        Sentence("train-1", "", "how far is the old town from here", "ask( )ask"),
+    ]
+    others = [
+        Sentence("a", "alarm", "wake me", "wake( wake me )wake"),
+        Sentence("b", "alarm", "stop it", "stop( stop it )stop"),
+        Sentence("c", "alarm", "go home now", "other( go home now )other"),  # learned: never said
+    ]
+    said = top_zeroshot.asr_sentences({"train": train}, others, 2, seed=1)
+    assert {s.text: s.semantics for s in said} == {s.text: s.semantics for s in others[:2]}
+    with_shuffled = top_zeroshot.asr_sentences({"train": train}, others, 3, seed=1)
+    assert [s.semantics for s in with_shuffled] == [None] * 3
+
+
 def test_words_that_cannot_be_shuffled_into_something_new_end_the_search(capsys):
     said = top_zeroshot.asr_sentences({"train": [Sentence("train-0", "", "a a")]}, [], 3, seed=1)
     assert said == [] and "asr: 0 utterances of shuffled words, not 3" in capsys.readouterr().err
