@@ -149,6 +149,29 @@ def test_semantics_follow_from_what_is_written_whatever_was_heard(model, toy_wav
         assert [h.tokens for h in alone] == [h.tokens for h in found]
 
 
+@pytest.mark.parametrize("constraint", ["none", "well_formed", "grammar"])
+def test_one_that_has_only_read_semantics_reads_what_it_hears_as_it_is_written(
+    experiment, toy_wavs, constraint
+):
+    reader = SpeechToSemantics.load(experiment)
+    reader.settings.train.sources = [Source("train", ["asr"]), Source("train_text", ["nlu"])]
+    feats = [reader.extract_features(path).feats_TF for path in toy_wavs.values()]
+    options = reader.options("slu", constraint=constraint, nbest=2, beam=3)
+    heard = reader.search_features(feats, replace(options, task="asr", constraint="well_formed"))
+    for found, transcripts in zip(reader.search_features(feats, options), heard, strict=True):
+        best = found[0]
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        assert len({h.tokens for h in found}) == len(found) <= 2
+        # The sum of both searches, neither of which knows the other.
+        (score,) = [h.score for h in transcripts if h.tokens == best.transcript]
+        words = reader.tokenizer.decode(best.transcript)
+        ((read, *_),) = reader.search_texts([words], replace(options, task="nlu"))
+        assert best.tokens == read.tokens
+        assert best.score == pytest.approx(score + read.score, abs=1e-4)
+    tags = [reader.tokenizer.decode(f[0].tokens) for f in reader.search_features(feats, options)]
+    assert tags == SEQUENCES
+
+
 def test_a_sentence_leaves_room_for_its_semantics(model, monkeypatch):
     monkeypatch.setattr(type(model.network), "max_tokens", 12)
     assert model.max_text_tokens == 6

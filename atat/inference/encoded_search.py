@@ -3,6 +3,7 @@
 # B utterances, S memory positions, D width, V vocabulary
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from atat.config.schema import Config
 from atat.config.tasks import TAGGED_TASKS, token_of
 from atat.data.tokenizer import Tokenizer
 from atat.inference.beam_search import Hypothesis, search
-from atat.inference.constraints import Acceptor
+from atat.inference.constraints import Acceptor, any_words
 from atat.inference.network import Encoded, Network
 from atat.inference.search_options import SearchOptions
 from atat.inference.transcripts import AfterTranscript, EndedBy, taken_off
@@ -38,6 +39,8 @@ def search_encoded(
         given: words of the sentences of a text, all of one length, where the decoder reads them in
             its own output (`model.transcript_first`).
     """
+    if given is None and options.task in TAGGED_TASKS and not _reads_what_it_hears(settings):
+        return _heard_then_read(network, tokenizer, settings, encoded, options, acceptor)
     memory_BSD, mask_BS, ctc_BSV = encoded
     task, eos, given_BP = options.task, tokenizer.eos, None
     banned = {tokenizer.blank, tokenizer.pad, tokenizer.unk, *tokenizer.task_ids.values()}
@@ -91,6 +94,46 @@ def search_encoded(
         assert separator is not None
         return [taken_off(found, separator) for found in found_B]
     return found_B
+
+
+def _reads_what_it_hears(settings: Config) -> bool:
+    """Whether semantics may follow from words with the sound behind them, in one search: with
+    `model.transcript_first`, where some speech was taught with semantics."""
+    taught = {task for source in settings.train.sources for task in source.tasks}
+    return not settings.model.transcript_first or "slu" in taught or not taught
+
+
+def _heard_then_read(
+    network: Network,
+    tokenizer: Tokenizer,
+    settings: Config,
+    encoded: Encoded,
+    options: SearchOptions,
+    acceptor: Acceptor | None,
+) -> list[list[Hypothesis]]:
+    """Semantics of speech by a model that has only read some: the best transcripts, each read as
+    written sentences are; the score is that of both. Arguments as of `search_encoded`."""
+    about = network, tokenizer, settings
+    heard_B = search_encoded(
+        *about, encoded, replace(options, task="asr", nbest=options.beam), any_words(tokenizer)
+    )
+    given = [(b, heard) for b, found in enumerate(heard_B) for heard in found]
+    read = search_written(
+        *about, [h.tokens for _, h in given], replace(options, task="nlu", ctc_weight=0.0), acceptor
+    )
+    found_B: list[list[Hypothesis]] = [[] for _ in heard_B]
+    for (b, heard), found in zip(given, read, strict=True):
+        both = (Hypothesis(h.tokens, heard.score + h.score, heard.tokens) for h in found)
+        found_B[b].extend(both)
+    return [_best(found, options.nbest) for found in found_B]
+
+
+def _best(found: list[Hypothesis], nbest: int) -> list[Hypothesis]:
+    """The n best, each once whatever its transcript."""
+    kept: dict[tuple[int, ...], Hypothesis] = {}
+    for h in sorted(found, key=lambda h: -h.score):
+        kept.setdefault(h.tokens, h)
+    return list(kept.values())[:nbest]
 
 
 def search_written(
