@@ -312,8 +312,8 @@ def test_a_mistake_in_one_run_leaves_all_as_they_were(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("hypotheses", "message"),
     [
-        ({"anna-1": "stop( )stop", "anna-2": ""}, r"hyp.jsonl: 1 utterances .* bert-1 "),
-        (HYPOTHESES | {"carl-9": "stop( )stop"}, r"data/test: 1 utterances .* carl-9 "),
+        ({"anna-1": "stop( )stop", "anna-2": ""}, r"hyp.jsonl: 1 utterances .* bert-1;"),
+        (HYPOTHESES | {"carl-9": "stop( )stop"}, r"data/test: 1 utterances .* carl-9;"),
     ],
 )
 def test_missing_and_surplus_hypotheses_are_named_and_nothing_is_written(
