@@ -163,6 +163,20 @@ def test_edited_data_that_a_stage_refuses_are_not_taken_over(trained, stage, nam
     assert run(*options, "--stop_stage", 6).count("done already") == 6
 
 
+def test_edited_data_that_a_later_stage_refuses_are_not_taken_over(trained):
+    exp, options, _ = trained
+    path = exp / "data" / "test" / "semantics"
+    was, when = path.read_bytes(), path.stat().st_mtime_ns
+    before = left_by_stages(exp)
+    path.write_bytes(b"a-1 turnOn(\n")
+    output = run(*options, "--stage", 5, expected=2)  # decoding reads wav.scp alone
+    assert "stage 5 decode (atat): done" in output and "test/semantics" in output
+    path.write_bytes(was)
+    os.utime(path, ns=(when, when))
+    assert run(*options, "--stop_stage", 6).count("done already") == 4
+    assert left_by_stages(exp) == before
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     if content:

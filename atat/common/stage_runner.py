@@ -50,6 +50,7 @@ class Runner:
         self._order, self._attend = order, attend
         self._run = submit or (lambda step: attend(step.command))
         self._edited: list[Step] = []  # stage 1, where its files are used though they are others
+        self._used: list[Step] = []  # decoded or scored, of these, in this run
 
     def run(self, steps: Sequence[Step]) -> None:
         """Run what is due, after a look at all stages: what stands in the way of one shows before
@@ -69,17 +70,25 @@ class Runner:
                     print(f"{step.title}: {step.done} was damaged and is put back")
                 if not judge(step, self._order).is_due:
                     self._refuse_changed_data(step)
-        for step in steps:
-            if step.kind != "stage":
-                self._beside(step)
-            elif step.number > self._order.stop_stage:
-                continue
-            elif step.number < NUM_STAGES:
-                self._stage(step)
-            else:  # the report is written at every run
-                print(f"== {step.title}")
-                self._check(step, self._attend(step.command))
+        try:
+            for step in steps:
+                self._step(step)
+        except Stop as stop:
+            if stop.code == MISTAKE:
+                self._forget_used()
+            elif self._used:
+                self._accept_edited()
+            raise
         self._accept_edited()
+
+    def _step(self, step: Step) -> None:
+        if step.kind != "stage":
+            self._beside(step)
+        elif step.number < NUM_STAGES and step.number <= self._order.stop_stage:
+            self._stage(step)
+        elif step.number <= self._order.stop_stage:  # the report is written at every run
+            print(f"== {step.title}")
+            self._check(step, self._attend(step.command))
 
     def _stage(self, step: Step) -> None:
         started, verdict = time.monotonic(), judge(step, self._order)
@@ -114,7 +123,10 @@ class Runner:
             drop(step)
         self._check(step, code)
         _finish(step, wanted)
-        self._accept_edited()
+        if step.number > 4 and self._edited:
+            self._used.append(step)
+        else:
+            self._accept_edited()
         print(f"{step.title}: done in {time.monotonic() - started:.0f} s")
 
     def _beside(self, step: Step) -> None:
@@ -164,10 +176,17 @@ class Runner:
 
     def _accept_edited(self) -> None:
         """From now on, data that somebody has edited are what stage 1 has left. Not before a stage
-        has used them: one that refuses them changes nothing."""
+        has used them: one that refuses them changes nothing. Features, a tokenizer and a model are
+        made of them at once; what is decoded and scored may still be refused at the next stage."""
         while self._edited:
             step = self._edited.pop()
             _keep_list(step, stage_files.read_lines(step.done) or [])
+
+    def _forget_used(self) -> None:
+        """Edited data are refused: what this run has decoded and scored of them is not done."""
+        if self._edited:
+            for step in self._used:
+                drop(step)
 
     def _make_again(self, step: Step, found: Sequence[Damage]) -> None:
         print(f"== {step.title}: made again, since {found[0]}")

@@ -447,6 +447,32 @@ def test_a_file_of_stage_1_may_have_been_changed_by_hand_and_is_not_replaced(wri
     assert written.run() == ["report"]
 
 
+@pytest.mark.parametrize("stage", [5, 6])
+def test_edited_data_that_a_later_stage_refuses_are_not_taken_over(written, stage):
+    path = left(written, "prepare")[0]
+    was, when = path.read_bytes(), path.stat().st_mtime_ns
+    flip(path)
+    for verb in ("score", "report"):
+        written.codes = {verb: 2}
+        assert written.stops(stage=stage).code == 2
+    path.write_bytes(was)
+    os.utime(path, ns=(when, when))
+    written.codes = {}
+    assert written.run() == ["decode", "score", "report"]  # of these data
+    assert written.run() == ["report"]
+
+
+@pytest.mark.parametrize(("stage", "verb", "code"), [(2, "decode", 2), (5, "score", 130)])
+def test_edited_data_that_hold_a_training_or_an_interrupted_run_are_taken_over(
+    written, stage, verb, code
+):
+    flip(left(written, "prepare")[0])
+    written.codes = {verb: code}
+    assert written.stops(stage=stage, overwrite=True).code == code
+    written.codes = {}
+    assert verb in written.run() and written.run() == ["report"]
+
+
 def test_data_that_come_back_as_something_else_end_what_was_made_of_them(written):
     left(written, "features")[0].unlink()
     written.changes = " today"
