@@ -49,6 +49,7 @@ def main() -> None:
         default="no",
         help="whether, and where, what is not trained yet will be: what it needs is looked for",
     )
+    parser.add_argument("--anew", type=cli.boolean, default=False, help="train what is trained too")
     parser.add_argument("--init_from", help="directory that the others start from")
     parser.add_argument("--corpus_dir", help="directory of the corpus")
     parser.add_argument("--grammar", help="file instead of the one that the settings name")
@@ -83,7 +84,8 @@ def main() -> None:
             lines.append(f"train {training.name} {where}")
             if os.path.isabs(start or ""):  # another experiment of the table may not be trained yet
                 own.train.init_from = start
-            if args.training != "no" and own.train.init_from is not None:
+            is_due = args.anew or not is_trained(Path(args.expdir, training.name))
+            if args.training != "no" and is_due and own.train.init_from is not None:
                 start_check.check(own)
             if not is_trained(Path(args.expdir, training.name)):
                 due.append(own)

@@ -1098,6 +1098,21 @@ def test_a_start_that_does_not_fit_is_said_before_anything_is_made_or_removed(tr
     assert trained.modules() == ALL
 
 
+def test_a_start_is_looked_at_where_a_training_is_due(trained, tmp_path):
+    start = start_of(trained, tmp_path / "start")
+    given = ["--set", f"train.init_from={start}", "--expdir", "new"]
+    trained.run(*given)
+    trained.train(trained.root / "new" / "atat")
+    (start / "tokenizer" / "words.model").write_bytes(b"no words")
+    trained.modules()
+    trained.run(*given)
+    assert trained.modules() == ["report"]
+    anew = (["--stage", 4], ["--stage", 2, "--overwrite", "true"], ["--overwrite", "true"])
+    for more in anew:
+        assert "tokenizer" in trained.run(*given, *more, code=2).stderr
+    assert trained.modules() == []
+
+
 def test_an_experiment_is_told_what_it_starts_from(project):
     start_of(project, project.root / "libri speech")
     at = "./egs/toy/exp"

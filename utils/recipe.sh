@@ -210,6 +210,7 @@ read_settings() {
   if [[ $dry_run == false ]] && ((${stage:-1} <= 4 && stop_stage >= 4)); then
     training=(--training here)
     [[ $cmd == local ]] || training=(--training elsewhere)
+    [[ -z $stage && $overwrite == false && $resume == true ]] || training+=(--anew true)
   fi
   all_inputs=()
   for one in "${chosen[@]}"; do

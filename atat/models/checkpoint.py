@@ -115,7 +115,7 @@ def read_header(path: Path) -> dict[str, str]:
     """What a model file of this format says of itself, without its weights and without torch.
 
     Raises:
-        ValueError: it is not a model that stage 4 wrote.
+        ValueError: it is not a model that stage 4 wrote, or not as long as it says.
     """
     try:
         with path.open("rb") as file:
@@ -123,7 +123,10 @@ def read_header(path: Path) -> dict[str, str]:
             if size > path.stat().st_size:
                 raise ValueError("it ends within its header")
             about = json.loads(file.read(size))
-        header = about.get("__metadata__") or {}
+        header = about.pop("__metadata__", None) or {}
+        expected = 8 + size + max((one["data_offsets"][1] for one in about.values()), default=0)
+        if (got := path.stat().st_size) != expected:
+            raise ValueError(f"it has {got} bytes, expected {expected}")
     except WRONG_JSON as e:
         raise ValueError(f"{path}: not a model file, or a damaged one ({e}); {again(path)}") from e
     if not {"format", "tokenizer"} <= header.keys():

@@ -13,8 +13,8 @@ def check(settings: Config) -> None:
 
     Raises:
         FileNotFoundError: there is no trained experiment. ValueError: a part that is asked for is
-            of another architecture, hears other features or was not trained there, or its
-            settings or tokenizer are damaged.
+            of another architecture, hears other features or was not trained there, small files
+            are damaged, or the model's is cut. The weights' checksum is stage 4's to look at.
     """
     assert settings.train.init_from is not None
     exp = Path(settings.train.init_from)

@@ -1,5 +1,6 @@
 """What settings alone tell of a start, held against what the weights tell: `warm_start.match`."""
 
+import shutil
 import subprocess
 import sys
 
@@ -65,6 +66,19 @@ def test_what_the_weights_refuse_is_refused_before(start, changes):
             warm_start.match(build(c, WORDS), c, WORDS)
 
     assert said(lambda: start_check.check(c)) == said(by_weights)
+
+
+@pytest.mark.parametrize("num_bytes", [-5, 0, 3, 2000])
+def test_weights_that_are_cut_are_refused_before_without_reading_them(tmp_path, start, num_bytes):
+    exp = shutil.copytree(start, tmp_path / "exp")
+    path = exp / checkpoint.FILE
+    content = path.read_bytes()
+    path.write_bytes(content[:num_bytes])
+    with pytest.raises(ValueError, match=r"model\.safetensors: .*stage 4 of its recipe$"):
+        start_check.check(settings(init_from=str(exp)))
+    path.write_bytes(content + b"more")
+    with pytest.raises(ValueError, match=r"model\.safetensors: .* bytes, expected"):
+        start_check.check(settings(init_from=str(exp)))
 
 
 def test_a_start_of_the_same_settings_is_looked_at_without_torch(tmp_path, start):
