@@ -28,7 +28,7 @@ from atat.grammar.grammar import Grammar
 from atat.grammar.spelling import spell_out
 from atat.inference import confidence, constraints, recorded_audio, threads
 from atat.inference.beam_search import Hypothesis
-from atat.inference.encoded_search import search_encoded, search_written
+from atat.inference.encoded_search import EncodedSearch
 from atat.inference.hub import HubModel
 from atat.inference.length_batches import MAX_TEXT_TOKENS, encoder_frames, search_batches, text_size
 from atat.inference.network import Encoded, Network, encode_in_parts
@@ -350,9 +350,7 @@ class SpeechToSemantics(HubModel):
                     f"text '{text[:40]}...': got {len(ids)} tokens, expected at most "
                     f"{self.max_text_tokens}"
                 )
-        return search_written(
-            self.network, self.tokenizer, self.settings, tokens, options, self._acceptor(options)
-        )
+        return self._search.written(tokens, options, self._acceptor(options))
 
     @property
     def max_text_tokens(self) -> int:
@@ -426,8 +424,11 @@ class SpeechToSemantics(HubModel):
             accepted: of constrained decoding, instead of the constraint of the options.
         """
         acceptor = accepted or self._acceptor(options)
-        about = (self.network, self.tokenizer, self.settings)
-        return search_encoded(*about, (memory_BTD, mask_BT, ctc_BTV), options, acceptor)
+        return self._search.encoded((memory_BTD, mask_BT, ctc_BTV), options, acceptor)
+
+    @property
+    def _search(self) -> EncodedSearch:
+        return EncodedSearch(self.network, self.tokenizer, self.settings)
 
     def _acceptor(self, options: SearchOptions) -> constraints.Acceptor | None:
         """The acceptor of a constraint; made once."""

@@ -20,11 +20,18 @@ def taken_off(found: list[Hypothesis], separator: int) -> list[Hypothesis]:
     >>> taken_off([Hypothesis((7, 5, 1, 7), -1.0), Hypothesis((8, 5, 1, 7), -2.0)], 5)
     [Hypothesis(tokens=(1, 7), score=-1.0, transcript=(7,))]
     """
-    kept: dict[tuple[int, ...], Hypothesis] = {}
+    parted = []
     for h in found:
         end = h.tokens.index(separator) if separator in h.tokens else len(h.tokens)
-        tokens = h.tokens[end + 1 :]
-        kept.setdefault(tokens, Hypothesis(tokens, h.score, h.tokens[:end]))
+        parted.append(Hypothesis(h.tokens[end + 1 :], h.score, h.tokens[:end]))
+    return distinct(parted)
+
+
+def distinct(found: list[Hypothesis]) -> list[Hypothesis]:
+    """The first of those that are alike but for their transcripts."""
+    kept: dict[tuple[int, ...], Hypothesis] = {}
+    for h in found:
+        kept.setdefault(h.tokens, h)
     return list(kept.values())
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from atat.config import config_file
 from atat.config.schema import Config
 from atat.data.tokenizer import Tokenizer
-from atat.models import losses
+from atat.models import losses, shared_batch
 from atat.models.espnet_model import build
 
 SEQUENCES = [
@@ -262,6 +262,23 @@ def test_a_shared_token_makes_semantics_of_text_and_speech_one_task(tokenizer):
 def test_settings_that_need_ctc_say_so(tokenizer, model, message):
     with pytest.raises(ValueError, match=message):
         build(small(**model), tokenizer)
+
+
+@pytest.mark.parametrize("transcript_first", [False, True])
+def test_a_process_whose_text_is_there_for_the_others_has_a_gradient(
+    tokenizer, monkeypatch, transcript_first
+):
+    reads = dict(transcript_first=True, ctc_weight=0.0, token_residual=False)
+    model = build(small(**(reads if transcript_first else {})), tokenizer)
+    model.shared = True
+    monkeypatch.setattr(shared_batch, "total", torch.Tensor.detach)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    given = batch(tokenizer, speech=False)
+    for name in ("target", "target_lengths", "target_source", "target_task"):
+        given[name] = given[name][:0]
+    loss, *_ = model(**given, num_sources=torch.tensor([1]))
+    loss.backward()
+    assert model.decoder.embedding.weight.grad.abs().sum() == 0.0
 
 
 def test_ctc_loss_is_that_of_the_words_alone(tokenizer):

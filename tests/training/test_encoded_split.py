@@ -70,6 +70,15 @@ def test_what_is_damaged_is_encoded_anew(made, damage):
     assert contents(encoded_split.read(data, "train", tokenizer)) == expected
 
 
+def test_words_of_another_kind_are_encoded_anew(made, monkeypatch):
+    data, tokenizer, kept = made
+    encoded_split.read(data, "train", tokenizer)
+    before = (kept / "about.json").read_bytes()
+    monkeypatch.setattr(kaldi_dir, "WORDS", "other")
+    encoded_split.read(data, "train", tokenizer)
+    assert (kept / "about.json").read_bytes() != before
+
+
 def test_where_nothing_can_be_written_memory_must_do(made, monkeypatch):
     data, tokenizer, kept = made
 

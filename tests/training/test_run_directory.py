@@ -72,6 +72,15 @@ def test_half_of_the_settings_are_not_those_of_the_training(unfinished, capsys):
     assert not is_same(unfinished) and "starts anew" in capsys.readouterr().err
 
 
+def test_a_model_of_another_size_is_not_that_of_the_training(unfinished):
+    about = {"data": "as it was", "num_parameters": 7}
+    (unfinished / "env.json").write_text(json.dumps(about))
+    tokenizer = Tokenizer.train(toy.SENTENCES, 60)
+    assert run_directory._is_same(unfinished, settings(), tokenizer, about)
+    other = about | {"num_parameters": 8}
+    assert not run_directory._is_same(unfinished, settings(), tokenizer, other)
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), FileNotFoundError("no")])
 def test_a_mistake_leaves_an_unfinished_training_as_it_was(unfinished, monkeypatch, error):
     before = content(unfinished)

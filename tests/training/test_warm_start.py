@@ -135,6 +135,17 @@ def test_a_shared_token_was_trained_by_text_alone(tmp_path):
     assert start.new_symbols == ["<asr>", "<mlm>", "<nlu>"]
 
 
+@pytest.mark.parametrize("task", ["asr", "slu"])
+def test_speech_alone_teaches_what_stands_between_both_parts(tmp_path, task):
+    there = settings(sources=[Source("train", [task])])
+    there.model.transcript_first, there.model.ctc_weight = True, 0.0
+    there.model.token_residual = False
+    c = asking(experiment(tmp_path / "exp", there))
+    c.model = there.model
+    start, *_ = started(c)
+    assert start.new_symbols == ["<mlm>", "<slu>"]
+
+
 def test_rows_that_whisper_has_given_before_stay_slow(tmp_path):
     exp = experiment(tmp_path / "exp", settings(sources=[Source("train", ["asr", "slu"])]))
     start, model, _ = started(asking(exp), NEW)
