@@ -374,7 +374,8 @@ class TrainConfig:
         1, "steps whose gradients are added up for an update; batch_frames are of one", AT_LEAST_1
     )
     use_amp: bool = setting(
-        False, "automatic mixed precision on a GPU: bfloat16 where it has it, else float16"
+        False,
+        "mixed precision: bfloat16 (float16 on a GPU without it); CPUs that lack it are slower",
     )
     num_processes: int = setting(
         1, "on CPUs, of a machine, that train together (docs/distributed.md)", up_to(1024)

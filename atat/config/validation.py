@@ -89,12 +89,6 @@ def _check_together(settings: Config) -> None:
         "1 with GPUs, each of which has a process: train.num_gpus",
     )
     expect(
-        not t.use_amp or t.num_gpus > 0,
-        "train.use_amp",
-        t.use_amp,
-        "false without a GPU: on CPUs bfloat16 is slower here than float32",
-    )
-    expect(
         t.sync == "gradients" or t.accum_grad == 1,
         "train.accum_grad",
         t.accum_grad,

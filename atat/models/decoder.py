@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atat.models.attention import attend
+
 
 @dataclass(frozen=True)
 class DecoderState:
@@ -155,7 +157,7 @@ class DecoderLayer(Layer):
             bias: (R, 1, 1 or L, T), added to the attention's logits: as `_bias` makes it.
         """
         queries = self.heads(_linear(self.memory_q, _norm(self.memory_norm, x)))
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        mixed = attend(queries, keys, values, bias)
         return x + self.drop(_linear(self.memory_out, mixed.transpose(-2, -3).flatten(-2)))
 
 
@@ -237,9 +239,7 @@ class Decoder(nn.Module):
             bias = torch.where(reads_RL[:, None, :, None], _of_nothing(bias), bias)
         for layer in self.layers:
             queries, keys, values = layer.self_projections(x)
-            x = layer.add_self(
-                x, F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-            )
+            x = layer.add_self(x, attend(queries, keys, values, is_causal=True))
             keys, values = layer.memory_projections(memory_BTD)
             x = layer.attend_memory(x, keys[source_R], values[source_R], bias)
             x = layer.feed_forward(x)
@@ -319,7 +319,7 @@ class Decoder(nn.Module):
             queries, keys, values = layer.self_projections(x_BKD)  # (B, H, K, D / H)
             keys = torch.cat([state.keys[i], keys], dim=-2)
             values = torch.cat([state.values[i], values], dim=-2)
-            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=lineage)
+            mixed = attend(queries, keys, values, lineage)
             x_BKD = layer.add_self(x_BKD, mixed)
             x_BKD = layer.attend_memory(
                 x_BKD, state.memory_keys[i], state.memory_values[i], state.memory_bias

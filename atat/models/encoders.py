@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import atat.common.espnet_compat  # noqa: F401  (before espnet2)
 from atat.config.schema import ModelConfig
+from atat.models.attention import attend
 from atat.models.decoder import Layer, sinusoids
 
 
@@ -205,9 +206,7 @@ class StateAdapter(nn.Module):
         x = states_BSD
         for layer in self.layers:
             queries, keys, values = layer.self_projections(x)
-            mixed = nn.functional.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=mask_BS[:, None, None]
-            )
+            mixed = attend(queries, keys, values, mask_BS[:, None, None])
             x = layer.feed_forward(layer.add_self(x, mixed))
         return x, mask_BS
 
@@ -244,13 +243,8 @@ def _attend(
     """
     queries, keys, values = attention.forward_qkv(x, x, x)  # (B, H, S, D / H)
     if positions_1PD is None:
-        mixed = nn.functional.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=mask_BS[:, None, None],
-            dropout_p=attention.dropout.p if attention.training else 0.0,
-        )
+        dropout = attention.dropout.p if attention.training else 0.0
+        mixed = attend(queries, keys, values, mask_BS[:, None, None], dropout=dropout)
     else:
         offsets = attention.linear_pos(positions_1PD).view(1, -1, attention.h, attention.d_k)
         by_content = (queries + attention.pos_bias_u[:, None]) @ keys.transpose(-2, -1)

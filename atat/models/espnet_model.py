@@ -160,7 +160,7 @@ class AtatModel(AbsESPnetModel):
         states_BSD, mask_BS = self.speech_encoder(speech_BTF, lengths_B)
         if self.ctc is None:
             return states_BSD, mask_BS, None
-        ctc_BSV = self.ctc(states_BSD).log_softmax(dim=-1)
+        ctc_BSV = self.ctc(states_BSD).float().log_softmax(dim=-1)
         if self.config.token_residual:
             # Token embeddings, expected under the CTC posteriors. Detached: the decoder shall use
             # the posteriors, not bend them.

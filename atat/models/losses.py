@@ -120,7 +120,8 @@ def next_tokens(
         valid_rL = (label_rL != pad) & (places_L >= given_r[:, None])
         label_N = label_rL[valid_rL]
         token_rL = torch.cat([bounds.start_R[target_r, None], given_rL], dim=1)
-        logits_NV = decoder(token_rL, memory_BSD, mask_BS, row_R[target_r], valid_rL)
+        # Float32 again, where products are in another precision.
+        logits_NV = decoder(token_rL, memory_BSD, mask_BS, row_R[target_r], valid_rL).float()
         losses.append(
             F.cross_entropy(logits_NV, label_N, label_smoothing=label_smoothing, reduction="none")
         )

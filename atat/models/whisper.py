@@ -20,6 +20,7 @@ from atat.data import bpe_pieces
 from atat.data.bpe_pieces import BYTE_SPACE, WORD_START
 from atat.data.tokenizer import SPECIALS, Tokenizer
 from atat.models import whisper_checkpoint
+from atat.models.attention import attend
 from atat.models.decoder import Layer, sinusoids
 from atat.models.encoders import length_mask
 from atat.models.whisper_checkpoint import Checkpoint
@@ -97,7 +98,7 @@ class WhisperEncoder(nn.Module):
         attended_B11S = mask_BS[:, None, None]
         for layer in self.layers:
             queries, keys, values = layer.self_projections(x)
-            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attended_B11S)
+            mixed = attend(queries, keys, values, attended_B11S)
             x = layer.feed_forward(layer.add_self(x, mixed))
         return self.norm(x), mask_BS
 

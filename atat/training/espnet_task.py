@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.amp import GradScaler
@@ -50,6 +51,9 @@ class AtatTrainer(Trainer):
     on_epoch: Callable[[dict[str, Any]], None] | None = None  # gets the log's line (a tracker)
     world = ALONE  # place among the processes of the training
     sync_every: int | None = None  # steps between averages of the processes' parameters
+    bfloat16_on_cpu = (
+        False  # the products of the forward pass; ESPnet's own switch is of GPUs alone
+    )
 
     @classmethod
     def run(
@@ -64,6 +68,9 @@ class AtatTrainer(Trainer):
 
         Args: as ESPnet's task passes them.
         """
+        if cls.bfloat16_on_cpu:
+            in_bfloat16 = torch.autocast("cpu", dtype=torch.bfloat16)
+            model.forward = in_bfloat16(model.forward)  # type: ignore[method-assign]
         if distributed.together() and cls.sync_every is None:
             model.share_batches()
             distributed_option = replace(

@@ -42,6 +42,15 @@ def check_gpu(num_gpus: int) -> None:
         )
 
 
+def lacks_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU is known to have no instructions for products of bfloat16."""
+    try:
+        flags = cpuinfo.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:  # not Linux
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)  # the last is ARM's
+
+
 def run(
     settings: Config,
     data: Path,
@@ -116,6 +125,12 @@ def _run(
         state = prepare_experiment(settings, data, exp, resume)
         for line in unused_settings.notes(settings, named, stage_inputs.EXPERIMENT_STAGES[4]):
             print(line, file=sys.stderr)
+        if t.use_amp and t.num_gpus == 0 and lacks_bfloat16():
+            print(
+                "train.use_amp: this CPU has no instructions for bfloat16 (avx512_bf16 or "
+                "amx_bf16), so that training is slower with it than without",
+                file=sys.stderr,
+            )
         dump = feature_store.of_kind(data, dump, settings.features, num_jobs)
         if settings.model.frozen_encoder is not None:
             splits = list(dict.fromkeys(t.spoken_splits + t.valid_splits))
@@ -186,6 +201,7 @@ def _work(settings: Config, data: Path, dump: Path, exp: Path, world: World) -> 
     AtatTrainer.world = world
     apart = world.size > 1 and t.sync == "parameters"
     AtatTrainer.sync_every = t.sync_every if apart else None
+    AtatTrainer.bfloat16_on_cpu = t.use_amp and t.num_gpus == 0
     AtatTrainer.log = TrainLog(exp / "train.jsonl", settings, quiet=world.rank > 0)
     stop = StopSignal()
     AtatTrainer.checkpoint = EpochCheckpoint(checkpoints / WITHIN_EPOCH, stop, AtatTrainer.log)
@@ -248,7 +264,7 @@ def espnet_options(settings: Config) -> dict[str, object]:
         "ngpu": min(t.num_gpus, 1),  # of a process
         "unused_parameters": True,  # a step may have no text
         "accum_grad": t.accum_grad,
-        "use_amp": t.use_amp,
+        "use_amp": t.use_amp and t.num_gpus > 0,
         "optim": optim,
         "optim_conf": optim_conf,
         "scheduler": scheduler,

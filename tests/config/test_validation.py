@@ -27,7 +27,6 @@ SOURCES = "train.sources=[{split: train, tasks: [slu]%s}]"
         ("train.task_weights.asr=.nan", "train.task_weights.asr: got nan, expected 0 or more"),
         ("train.task_weights.asr=.inf", "train.task_weights.asr: got inf, expected 0 or more"),
         ("train.num_gpus=-1", "train.num_gpus: got -1, expected 0 or more"),
-        ("train.use_amp=true", "train.use_amp: got True, expected false without a GPU"),
         ("train.sync=models", "train.sync: got 'models', expected one of gradients, parameters"),
         ("train.betas=[0.9]", "two numbers"),
         ("train.learning_rate=.nan", "train.learning_rate: got nan, expected above 0"),

@@ -15,10 +15,11 @@ from atat.config import config_file
 from atat.config.schema import Source
 from atat.data import kaldi_dir
 from atat.models import checkpoint
+from atat.models.decoder import Decoder
 from atat.training import distributed, launch, run_directory
 from atat.training.collator import Collator
 from tests import toy
-from tests.tiny_training import lines, run, settings, stop_at
+from tests.tiny_training import lines, run, settings, stop_at, weights
 
 
 @pytest.fixture
@@ -138,6 +139,35 @@ def test_several_processes_without_a_loopback_device_are_refused(corpus, monkeyp
     monkeypatch.setattr(distributed, "no_loopback", lambda: "Network is unreachable")
     with pytest.raises(ValueError, match=r"num_processes: got 2, .*unreachable.*set it to 1"):
         run(settings(num_processes=2), corpus, "two")
+
+
+def test_mixed_precision_on_a_cpu_learns_as_float32_does(corpus):
+    kinds = set()
+
+    def note(module, _, output):
+        if isinstance(module, Decoder):
+            kinds.add(output.dtype)
+
+    with torch.nn.modules.module.register_module_forward_hook(note):
+        mixed = lines(run(settings(use_amp=True), corpus, "mixed"))
+    whole = lines(run(settings(), corpus, "whole"))
+    assert kinds == {torch.bfloat16}
+    assert [line["train_loss"] for line in mixed] != [line["train_loss"] for line in whole]
+    for ours, theirs in zip(mixed, whole, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
+    assert {value.dtype for value in weights(corpus / "exp" / "mixed").values()} <= {
+        torch.float32,
+        torch.int64,
+    }
+
+
+@pytest.mark.parametrize(
+    "flags, lacks", [("fpu avx2", True), ("avx512f avx512_bf16", False), ("asimd bf16", False)]
+)
+def test_a_cpu_without_bfloat16_is_known_by_its_flags(flags, lacks, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    assert launch.lacks_bfloat16(tmp_path / "cpuinfo") is lacks
+    assert not launch.lacks_bfloat16(tmp_path / "missing")
 
 
 def test_speech_only_and_text_only_train(corpus):
