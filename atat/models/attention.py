@@ -23,7 +23,8 @@ def attend(
 
     Args:
         queries: (R, H, L, D / H).
-        keys, values: (R, H, T, D / H).
+        keys: (R, H, T, D / H).
+        values: as the keys.
         mask: what is broadcast to (R, H, L, T), of two dimensions or more: bool, true where a key
             counts, or float, added.
         is_causal: a query has the keys up to its own position alone.
