@@ -16,8 +16,8 @@ from atat.common.provenance import commit
 from atat.common.seeds import rng
 from atat.data import kaldi_dir
 from atat.evaluation import metrics
-from atat.evaluation.checked_data import readable, warn_of_labels
 from atat.evaluation.conditions import LIMIT, chosen, is_tried, score, table, try_one
+from atat.evaluation.evaluation_data import readable, warn_of_labels
 from atat.evaluation.scoring import hypothesis_key
 from atat.inference.decode_runs import load_settings, runs_over, search_options
 from atat.inference.results_place import results_place

@@ -10,9 +10,9 @@ of other data than the experiment's own go to --out DIR; `atat.score --exp DIR` 
 import shutil
 from pathlib import Path
 
-from atat.common import cli, shares
+from atat.common import array_job, cli
 from atat.data import kaldi_dir
-from atat.inference import crf_tagger, decode_shares
+from atat.inference import crf_tagger, decode_array_jobs
 from atat.inference.decode_by_others import decode_by_another, is_of_the_model
 from atat.inference.decode_inputs import open_inputs
 from atat.inference.decode_runs import (
@@ -89,13 +89,13 @@ def main() -> None:
     options = {
         name: model.options(**search_options(run, model.settings)) for name, run in runs.items()
     }
-    if (share := shares.mine()) is not None:
+    if (share := array_job.mine()) is not None:
         num_utterances = sum(
             decode_share(model, name, run, options[name], inputs[name], args.exp, args.nj, share)
             for name, run in runs.items()
             if name in inputs and is_of_the_model(run) and run.source != "hypotheses"
         )
-        raise shares.Done(f"share {share}: {num_utterances} utterances decoded")
+        raise array_job.Done(f"share {share}: {num_utterances} utterances decoded")
     records = []
     for name, run in runs.items():
         found = inputs.get(name) or open_inputs(run, args.data, dump, place)
@@ -113,7 +113,7 @@ def main() -> None:
         records.append(record)
     if place != args.exp and (args.exp / ABOUT).is_file():  # by which they are scored
         shutil.copyfile(args.exp / ABOUT, place / ABOUT)
-    decode_shares.remove(args.exp)
+    decode_array_jobs.remove(args.exp)
     show(records)
 
 

@@ -7,7 +7,7 @@ environment, a share of the utterances goes to DUMP/.shares, where the command w
 
 from pathlib import Path
 
-from atat.common import cli, shares
+from atat.common import array_job, cli
 from atat.config import config_file
 from atat.data.feature_store import write_all, write_shares
 
@@ -22,9 +22,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     args = parser.parse_args()
     settings = config_file.load(args.config, args.overrides).features
-    if (share := shares.mine()) is not None:
+    if (share := array_job.mine()) is not None:
         num_utterances = write_shares(args.data, args.dump, settings, args.nj, share)
-        raise shares.Done(f"share {share}: features of {num_utterances} utterances")
+        raise array_job.Done(f"share {share}: features of {num_utterances} utterances")
     rows = [("split", "utterances", "hours", "dropped", "seconds", "audio s/s")]
     for split, (summary, cached) in write_all(args.data, args.dump, settings, args.nj).items():
         rows.append(

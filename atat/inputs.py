@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _lists_beside(grammar: Path) -> list[Path]:
-    from atat.grammar.other_formats import lists_beside  # recipes without a grammar start sooner
+    from atat.grammar.format_detection import lists_beside  # recipes without a grammar start sooner
 
     return lists_beside(grammar)
 

@@ -16,7 +16,7 @@ from atat.common.files import atomic_directory
 from atat.common.provenance import commit
 from atat.data import kaldi_dir
 from atat.evaluation import metrics, plots
-from atat.evaluation.checked_data import readable, warn_of_labels
+from atat.evaluation.evaluation_data import readable, warn_of_labels
 from atat.evaluation.noise_curve import (
     CLEAN,
     MAX_SNR_DB,

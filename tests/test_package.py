@@ -236,7 +236,7 @@ print("atat:", sorted(n for n in sys.modules if n.startswith("atat")))
 """
     stdout, _ = installed.run(text=program)
     assert "loaded: ['atat', 'sitecustomize']" in stdout
-    ours = ["atat", "atat.__main__", "atat.common", "atat.common.cli", "atat.common.shares"]
+    ours = ["atat", "atat.__main__", "atat.common", "atat.common.cli", "atat.common.array_job"]
     assert f"atat: {ours}" in stdout
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from atat.common import shares
+from atat.common import array_job
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -146,13 +146,13 @@ def run(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
             stream.reconfigure(errors="atat.escape")
     if os.environ.get("ATAT_DEBUG"):
-        with contextlib.suppress(shares.Done):
+        with contextlib.suppress(array_job.Done):
             main()
         return
     warnings.formatwarning = _format_warning
     try:
         main()
-    except shares.Done as done:
+    except array_job.Done as done:
         print(f"{program()}: {done}")
     except KeyboardInterrupt:
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # nothing disturbs the end

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from atat.common.shares import VARIABLE
+from atat.common.array_job import VARIABLE
 from atat.common.stages import AGAIN
 
 PORTS = (20_000, 20_000)  # the first that processes of a job meet at, and how many there are

@@ -374,8 +374,7 @@ class TrainConfig:
         1, "steps whose gradients are added up for an update; batch_frames are of one", AT_LEAST_1
     )
     use_amp: bool = setting(
-        False,
-        "mixed precision: bfloat16 (float16 on a GPU without it); CPUs that lack it are slower",
+        False, "mixed precision: bfloat16; float16 on a GPU without it, slower on CPUs without it"
     )
     num_processes: int = setting(
         1, "on CPUs, of a machine, that train together (docs/distributed.md)", up_to(1024)

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from atat.data import audio_containers, audio_decoding, audio_segment
+from atat.data import audio_decoding, audio_segment, ffmpeg_audio
 from atat.data.audio_mixdown import (
     MAX_CHANNELS,
     Mixdown,
@@ -36,7 +36,7 @@ SUFFIXES = (
     ".au",
     ".caf",
     ".w64",
-    *audio_containers.SUFFIXES,
+    *ffmpeg_audio.SUFFIXES,
 )
 
 

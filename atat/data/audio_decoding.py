@@ -7,10 +7,10 @@ import os
 import re
 from typing import IO, TYPE_CHECKING
 
-from atat.data import audio_containers
+from atat.data import ffmpeg_audio
 from atat.data.audio_headers import check_sphere, repaired, spliced
 from atat.data.audio_mixdown import Mixdown, Part, check_longest
-from atat.data.audio_streams import check_ogg, counted_mpeg
+from atat.data.mpeg_and_ogg import check_ogg, counted_mpeg
 
 if TYPE_CHECKING:
     import soundfile
@@ -72,7 +72,7 @@ def _decoded_by_either(
     import soundfile
 
     file.seek(0)
-    container = audio_containers.container_of(file.read(16))
+    container = ffmpeg_audio.container_of(file.read(16))
     limit_s = max_duration_s if part is None else part.end_s
     whole = counted_mpeg(name, file, num_bytes, limit_s)
     if whole is None:
@@ -86,10 +86,10 @@ def _decoded_by_either(
             raise ValueError(f"{name}: damaged or truncated: {_reason(e)}") from e
         if container is not None:
             file.seek(0)
-            return audio_containers.decode(name, file, container, max_duration_s, _reason(e), part)
+            return ffmpeg_audio.decode(name, file, container, max_duration_s, _reason(e), part)
         raise ValueError(
             f"{name}: not audio that can be read: {_reason(e)}; expected wav, flac, ogg, mp3, ..., "
-            f"or convert it: {audio_containers.CONVERT}"
+            f"or convert it: {ffmpeg_audio.CONVERT}"
         ) from e
     with sound:
         try:

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from atat.common import cli, parallel, shares
+from atat.common import array_job, cli, parallel
 from atat.common.advice import rerun
 from atat.common.files import atomic_directory, atomic_write, check_zip, sha256
 from atat.config.schema import FeaturesConfig
 from atat.data import audio_segment, kaldi_dir
 from atat.data.audio import read
 from atat.data.feature_archive import FeatureWriter, is_whole
-from atat.data.feature_shares import Extracted, FeatureShares, write_share
+from atat.data.feature_array_jobs import Extracted, FeatureShares, write_share
 from atat.data.filter_bank import extract, longest_s
 
 MAX_DROPPED = 0.01
@@ -196,7 +196,7 @@ def _extract(
 
 
 def write_shares(
-    data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int, share: shares.Share
+    data: Path, dump: Path, settings: FeaturesConfig, num_jobs: int, share: array_job.Share
 ) -> int:
     """Extract one of several jobs' share of all splits; `write_all` takes it from there.
 
@@ -244,7 +244,7 @@ def write_all(
             pending.pop_all().close()
             raise
     write_cmvn(dump, {split: done[split][0] for split in settings.cmvn_splits}, settings.kind)
-    shutil.rmtree(dump / shares.DIRECTORY, ignore_errors=True)
+    shutil.rmtree(dump / array_job.DIRECTORY, ignore_errors=True)
     return done
 
 

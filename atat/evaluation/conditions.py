@@ -55,7 +55,7 @@ def read(wavs: dict[str, str], limit_s: float) -> dict[str, np.ndarray | None]:
     """Utterance -> float (N,) at 16 kHz; None for one whose channels cancel each other out.
 
     Args:
-        wavs: utterance -> audio file, those that can be read (`checked_data.readable`).
+        wavs: utterance -> audio file, those that can be read (`evaluation_data.readable`).
         limit_s: longer ones are refused.
     """
     speech: dict[str, np.ndarray | None] = {}

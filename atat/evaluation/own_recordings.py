@@ -10,7 +10,7 @@ from atat.common.provenance import commit
 from atat.common.text_table import align
 from atat.data.kaldi_dir import DataDir
 from atat.evaluation import metrics, scoring
-from atat.evaluation.checked_data import readable, warn_of_labels
+from atat.evaluation.evaluation_data import readable, warn_of_labels
 from atat.evaluation.metrics import Metric
 from atat.inference.parsing import predict
 from atat.models.checkpoint import digest

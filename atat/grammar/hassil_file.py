@@ -25,7 +25,7 @@ import yaml
 from atat.common import cli
 from atat.grammar.expressions import MAX_DEPTH, Choice, Expression, GrammarFile, Phrase, Slot, Word
 from atat.grammar.number_range import MAX_NUMBER, numbers
-from atat.grammar.other_templates import MAX_VALUES, NOTHING, Translation, choice, phrase, words
+from atat.grammar.template_readers import MAX_VALUES, NOTHING, Translation, choice, phrase, words
 from atat.grammar.yaml_nodes import NodeReader, YamlNode
 
 KEYS = ("intents", "lists", "expansion_rules")  # one of them is at the top of such a file

@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-from atat.grammar.other_templates import MAX_VALUES
 from atat.grammar.spelling import cardinal as _cardinal
+from atat.grammar.template_readers import MAX_VALUES
 
 MAX_NUMBER = 10**9
 

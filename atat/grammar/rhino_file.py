@@ -29,7 +29,7 @@ from pathlib import Path
 import yaml
 
 from atat.common.nearest_name import nearest
-from atat.grammar import other_formats
+from atat.grammar import format_detection
 from atat.grammar.builtin_slots import BUILT_IN
 from atat.grammar.expressions import (
     MAX_BYTES,
@@ -72,7 +72,7 @@ def read(path: str | Path) -> GrammarFile:
         text = path.read_text(encoding="utf-8-sig")  # which some editors write
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
-    root, text, notes = other_formats.own_form(path, text)
+    root, text, notes = format_detection.own_form(path, text)
     reader = _Reader(path)
     try:
         result = reader.read(root, text)

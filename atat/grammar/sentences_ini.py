@@ -21,7 +21,7 @@ from pathlib import Path
 
 from atat.grammar.expressions import MAX_BYTES, MAX_DEPTH, Expression, GrammarFile, Slot
 from atat.grammar.number_range import numbers
-from atat.grammar.other_templates import MAX_VALUES, NOTHING, Translation, choice, phrase, words
+from atat.grammar.template_readers import MAX_VALUES, NOTHING, Translation, choice, phrase, words
 from atat.grammar.yaml_nodes import NAME
 
 _SECTION = re.compile(rf"\[({NAME})\]")

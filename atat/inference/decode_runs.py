@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atat.common import parallel
+from atat.common.array_job import Share
 from atat.common.provenance import commit
-from atat.common.shares import Share
 from atat.common.text_table import align
 from atat.config import config_file
 from atat.config.schema import Config, DecodeRun
 from atat.config.tasks import WORD_TASKS
-from atat.inference import decode_shares
+from atat.inference import decode_array_jobs
 from atat.inference.decode_inputs import Inputs, without_long
 from atat.inference.hypotheses import Line, RunRecord, empty_line, write_run
 from atat.inference.length_batches import batches
@@ -234,14 +234,16 @@ def decode_share(
     lines, *seconds = _decode_all(
         *(model, name, run.task, options, inputs, exp, num_jobs, judged), share=share
     )
-    decode_shares.write_share(exp, name, share, digest, list(lines.values()), seconds)
+    decode_array_jobs.write_share(exp, name, share, digest, list(lines.values()), seconds)
     return len(lines)
 
 
 def _digest(
     model: "SpeechToSemantics", options: "SearchOptions", inputs: Inputs, exp: Path, judged: bool
 ) -> str:
-    return decode_shares.inputs_digest(exp, options, model.settings.decode, inputs.sizes, judged)
+    return decode_array_jobs.inputs_digest(
+        exp, options, model.settings.decode, inputs.sizes, judged
+    )
 
 
 def _decode_all(
@@ -265,7 +267,9 @@ def _decode_all(
         names = share.of(names)
         lines = {i: lines[i] for batch in names for i in batch}
     elif exp is not None:
-        ready = decode_shares.DecodedShares(exp, name, _digest(model, options, inputs, exp, judged))
+        ready = decode_array_jobs.DecodedShares(
+            exp, name, _digest(model, options, inputs, exp, judged)
+        )
         names = [batch for batch in names if not ready.lines.keys() >= set(batch)]
         lines |= ready.lines
         seconds, cpu_seconds = ready.seconds  # of all jobs, one after the other

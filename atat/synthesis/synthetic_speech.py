@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atat.common import parallel, shares
+from atat.common import array_job, parallel
 from atat.common.files import atomic_write, sha256
 from atat.data.active_speech import active_range
 from atat.synthesis import engines
@@ -132,13 +132,13 @@ def render(requests: Sequence[Request], cache_dir: str | Path, num_jobs: int) ->
     Raises:
         ValueError: an engine that is not installed; more than 1 % of the requests failed.
         OSError: the cache cannot be written.
-        shares.Done: this job has a share of the files alone, and they are there.
+        array_job.Done: this job has a share of the files alone, and they are there.
     """
     cache_dir = Path(cache_dir)
     versions = {name: engines.load(name).version for name in {r.engine for r in requests}}
     paths = [_cached(request, versions[request.engine], cache_dir) for request in requests]
     wanted = dict(zip(paths, requests, strict=True))
-    share = shares.mine()
+    share = array_job.mine()
     ours = wanted if share is None else share.of(list(wanted))
     missing = {path: wanted[path] for path in ours if not is_whole(path)}
     failed: dict[Path, str] = {}
@@ -154,7 +154,7 @@ def render(requests: Sequence[Request], cache_dir: str | Path, num_jobs: int) ->
                     f"(limit {MAX_FAILED:.0%}); the last: {failure}"
                 )
     if share is not None:  # what could not be spoken is tried again, and counted, by the others
-        raise shares.Done(f"share {share}: {len(missing) - len(failed)} utterances spoken")
+        raise array_job.Done(f"share {share}: {len(missing) - len(failed)} utterances spoken")
     if failed:
         first = next(iter(failed.values()))
         print(

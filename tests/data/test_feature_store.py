@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atat.common import shares
+from atat.common import array_job
 from atat.config.schema import FeaturesConfig
 from atat.data import feature_archive, feature_store, filter_bank, kaldi_dir
 from atat.data.audio import read
@@ -361,7 +361,7 @@ def test_shares_of_several_jobs_become_what_one_job_makes(data, tmp_path, monkey
     feature_store.write_all(data, tmp_path / "one", settings, 1)
     dump = tmp_path / "several"
     sizes = [
-        feature_store.write_shares(data, dump, settings, 1, shares.Share(number, 2))
+        feature_store.write_shares(data, dump, settings, 1, array_job.Share(number, 2))
         for number in (1, 2)
     ]
     assert sizes == [8, 7]  # of 12 and 3
@@ -383,7 +383,7 @@ def test_what_shares_lack_is_extracted(data, tmp_path, lost):
     dump = tmp_path / "several"
     old = replace(SETTINGS, level_db=-20.0) if lost == "other settings" else SETTINGS
     for number in (1, 2) if lost != "a share" else (1,):
-        feature_store.write_shares(data, dump, old, 1, shares.Share(number, 2))
+        feature_store.write_shares(data, dump, old, 1, array_job.Share(number, 2))
     if lost == "a file of a share":
         (dump / ".shares" / "train.2-of-2" / "feats.scp").write_bytes(b"")
     feature_store.write_all(data, dump, SETTINGS, 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atat.grammar import other_templates, sentences_ini
+from atat.grammar import sentences_ini, template_readers
 from atat.grammar.grammar import Grammar
 
 HOME = r"""
@@ -189,8 +189,8 @@ def test_a_mistake_is_one_line_with_file_and_line_number(tmp_path, text, reason)
 
 
 def test_values_and_templates_are_limited(tmp_path, monkeypatch):
-    monkeypatch.setattr(other_templates, "MAX_ALL_VALUES", 100)
-    monkeypatch.setattr(other_templates, "MAX_TEMPLATES", 20)
+    monkeypatch.setattr(template_readers, "MAX_ALL_VALUES", 100)
+    monkeypatch.setattr(template_readers, "MAX_TEMPLATES", 20)
     monkeypatch.setattr(sentences_ini, "MAX_VALUES", 50)
     for text, reason in [
         ("go ((a|b) " + "(a|b) " * 40 + "){x}\n", "ini:2: slot 'x' has more than 50 values"),

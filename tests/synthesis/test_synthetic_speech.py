@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atat.common import shares
+from atat.common import array_job
 from atat.synthesis import engines, synthetic_speech
 from atat.synthesis.synthetic_speech import Request, plan, render, speak
 
@@ -261,7 +261,7 @@ def test_a_share_of_several_jobs_is_spoken_and_the_rest_is_not(tmp_path, monkeyp
     requests = plan([f"light {n}" for n in range(5)], {"espeak": 1}, 1)
     for text, count in (("1/2", 3), ("2/2", 5), ("2/2", 5)):
         monkeypatch.setenv("ATAT_SHARE", text)
-        with pytest.raises(shares.Done, match=f"share {text.replace('/', '-of-')}: "):
+        with pytest.raises(array_job.Done, match=f"share {text.replace('/', '-of-')}: "):
             render(requests, tmp_path, 1)
         assert len(list(tmp_path.rglob("*.wav"))) == count
     monkeypatch.delenv("ATAT_SHARE")

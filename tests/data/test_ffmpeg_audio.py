@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from atat.data import audio, audio_containers
+from atat.data import audio, ffmpeg_audio
 from atat.data.audio import read
 from tests.data.sounds import RATE, file_bytes, tone
 
@@ -58,7 +58,7 @@ def muxed(muxer, codec, rate, samples=None, channels=1, options=None):
 
 
 def test_a_directory_lists_what_telephones_record(tmp_path):
-    names = [f"a{suffix}" for suffix in audio_containers.SUFFIXES] + ["B.M4A"]
+    names = [f"a{suffix}" for suffix in ffmpeg_audio.SUFFIXES] + ["B.M4A"]
     for name in [*names, "notes.txt"]:
         (tmp_path / name).touch()
     assert {path.name for path in audio.files(tmp_path)} == set(names)
@@ -138,7 +138,7 @@ def test_no_file_makes_ffmpeg_open_others(text):
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_without_pyav_one_line_says_what_to_do(kind, monkeypatch, tmp_path):
-    monkeypatch.setattr(audio_containers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ffmpeg_audio.importlib.util, "find_spec", lambda name: None)
     path = tmp_path / "a.x"
     path.write_bytes(HEADS[kind] + bytes(1000))
     with pytest.raises(ValueError, match=r"pip install av, or convert it: ffmpeg -i") as raised:
@@ -148,7 +148,7 @@ def test_without_pyav_one_line_says_what_to_do(kind, monkeypatch, tmp_path):
 
 
 def test_a_wav_that_is_none_says_what_libsndfile_says(monkeypatch):
-    monkeypatch.setattr(audio_containers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ffmpeg_audio.importlib.util, "find_spec", lambda name: None)
     content = file_bytes()
     with pytest.raises(ValueError, match=r"^audio: wav that needs PyAV \(.+\): pip install av"):
         read(io.BytesIO(content[:20] + b"\x77\x77" + content[22:]))

@@ -1,4 +1,4 @@
-"""Hypotheses that several jobs decode, each a share of a run's batches (see common/shares.py).
+"""Hypotheses that several jobs decode, each a share of a run's batches (see common/array_job.py).
 
 EXP/.shares/RUN.NUMBER-of-COUNT has a line of JSON on what was decoded and how, and one an
 utterance as in `hyp.jsonl`.
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atat.common.array_job import DIRECTORY, Share
 from atat.common.files import atomic_write, sha256
-from atat.common.shares import DIRECTORY, Share
 from atat.inference.hypotheses import Line
 from atat.models import checkpoint
 

@@ -1,4 +1,4 @@
-"""Features that several jobs extract, each a share of a split (see common/shares.py).
+"""Features that several jobs extract, each a share of a split (see common/array_job.py).
 
 DUMP/.shares/SPLIT.NUMBER-of-COUNT/ has an archive, and `about.json` with what it was made from, how
 long each utterance is, and why some have no features.
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from atat.common.array_job import DIRECTORY, Share
 from atat.common.files import atomic_directory
-from atat.common.shares import DIRECTORY, Share
 from atat.data.feature_archive import FeatureReader, FeatureWriter
 
 ABOUT = "about.json"
