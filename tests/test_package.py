@@ -236,7 +236,7 @@ print("atat:", sorted(n for n in sys.modules if n.startswith("atat")))
 """
     stdout, _ = installed.run(text=program)
     assert "loaded: ['atat', 'sitecustomize']" in stdout
-    ours = ["atat", "atat.__main__", "atat.common", "atat.common.cli", "atat.common.array_job"]
+    ours = ["atat", "atat.__main__", "atat.common", "atat.common.array_job", "atat.common.cli"]
     assert f"atat: {ours}" in stdout
 
 
