@@ -36,13 +36,14 @@ HEADS = {
 }
 
 
-def muxed(muxer, codec, rate, samples=None, channels=1, options=None):
+def muxed(muxer, codec, rate, samples=None, channels=1, options=None, title="a sound"):
     """The bytes of a container with a sound in it, by FFmpeg."""
     import av
 
     mono = tone(2.0, rate) if samples is None else samples
     file, layout = io.BytesIO(), "mono" if channels == 1 else "stereo"
     with av.open(file, "w", format=muxer, options=options or {}) as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate, layout=layout)
         planes = np.ascontiguousarray(np.tile(mono, (channels, 1)))
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
@@ -102,6 +103,14 @@ def test_damage_to_a_container_is_one_line_or_samples(muxer, codec):
             assert str(e).startswith("audio: ") and "\n" not in str(e)
         else:
             assert np.isfinite(samples).all()
+
+
+@needs_av
+def test_a_title_that_is_not_utf_8_does_not_matter():
+    content = muxed("ipod", "aac", RATE, title="Kueche")
+    assert content.count(b"Kueche") == 1
+    samples = read(io.BytesIO(content.replace(b"Kueche", b"K\xfcche!")))
+    assert len(samples) / RATE == pytest.approx(2.0, abs=0.15)
 
 
 @needs_av
