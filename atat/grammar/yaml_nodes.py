@@ -23,11 +23,16 @@ def compose(text: str) -> yaml.Node | None:
     # libyaml is many times faster; its nodes are composed on the stack of C, which has no guard.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise RecursionError
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise RecursionError
+    except yaml.YAMLError as error:
+        if "nesting depth" in (getattr(error, "problem", None) or ""):  # PyYAML 6.0.4's own limit
+            raise RecursionError from error
+        raise
     return yaml.compose(text, Loader=loader)
 
 
