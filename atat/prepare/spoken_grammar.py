@@ -28,6 +28,7 @@ from atat.synthesis import disfluency, negatives, synthetic_speech
 
 ROOT = config_file.ROOT
 SPOKEN = ("train", "valid", "test")
+SEEN_VOICES = "test_seen_voices"  # the sentences of the test, by voices of training
 NEAR_SHARE = 1 / 3  # of the foreign speech
 ASR, FOREIGN = TEXT_ALONE = ("asr", "foreign")  # splits of speech without semantics
 
@@ -177,9 +178,9 @@ def check_voices(voices: Mapping[str, Mapping[str, float]], splits: tuple[str, .
 def voice_seed(seed: int, split: str) -> int | str:
     """The seed of who says a split, and how.
 
-    Validation has its own: by training's, a sentence of both would be one recording.
+    Where the voices are training's it has its own: else a sentence of both would be one recording.
     """
-    return f"{seed} {split}" if split == "valid" else seed
+    return f"{seed} {split}" if split in ("valid", SEEN_VOICES) else seed
 
 
 def plan_speech(texts: list[str], split: str, settings: Config) -> list[synthetic_speech.Request]:

@@ -6,6 +6,7 @@ The corpus is TOP, TOPv2 or STOP (egs/README.md). Splits:
   train        the same or data.num_spoken of them, spoken by the synthesisers of data.voices.train
   valid, test  sentences of its eval and test, spoken; test by a synthesiser of no other split
   test_real    recordings of STOP: of the corpus, if it is STOP, or of data.recorded
+  test_seen_voices  test by synthesisers of training, as the paper has it; where data.voices has it
   asr          speech with text, for learning semantics from text only; it has semantics where all
                of it is of other domains
 
@@ -21,6 +22,7 @@ from atat.common import cli
 from atat.config.schema import Config
 from atat.prepare import corpus, librispeech, spoken_grammar, top_format, top_splits
 from atat.prepare.corpus import Utterance
+from atat.prepare.spoken_grammar import SEEN_VOICES
 from atat.prepare.top_format import Sentence
 from atat.semantics.text_normalization import join_clitics
 
@@ -94,7 +96,13 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     Raises:
         FileNotFoundError, ValueError: a corpus, settings or synthesisers that cannot give them.
     """
-    spoken_grammar.check_voices(settings.data.voices, spoken_grammar.SPOKEN)
+    voices = settings.data.voices
+    spoken_grammar.check_voices(voices, spoken_grammar.SPOKEN)
+    if unseen := voices.get(SEEN_VOICES, {}).keys() - voices["train"].keys():
+        raise ValueError(
+            f"data.voices.{SEEN_VOICES}: got '{min(unseen)}', expected some of data.voices.train: "
+            f"{', '.join(voices['train'])}"
+        )
     times = top_splits.renderings(settings)
     source = top_format.detect(corpus_dir)
     sentences = top_splits.read(source, settings, settings.data.domains or DOMAINS)
@@ -109,6 +117,9 @@ def prepare(settings: Config, corpus_dir: Path, data: Path, num_jobs: int) -> di
     if not libri and settings.data.num_asr:
         others = read_others(settings, source)
         to_speak["asr"] = asr_sentences(sentences, others, settings.data.num_asr, settings.seed)
+    if voices.get(SEEN_VOICES):
+        sentences = sentences | {SEEN_VOICES: sentences["test"]}
+        to_speak[SEEN_VOICES] = sentences["test"]
     return top_splits.speak_and_write(
         data,
         source.layout,

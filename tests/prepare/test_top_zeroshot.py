@@ -60,6 +60,18 @@ def test_text_is_whole_and_speech_is_rendered_of_it(run, tmp_path):
     ]
 
 
+def test_the_test_can_be_heard_in_the_voices_of_training_too(run, tmp_path):
+    voices = "data.voices.test_seen_voices={espeak/en-us: 1}"
+    code, out, err = run(write_top(tmp_path / "top", MORE_ROWS), voices)
+    assert code == 0, err
+    seen, unseen = splits(tmp_path)["test_seen_voices"], splits(tmp_path)["test"]
+    assert sorted(seen.semantics.values()) == sorted(unseen.semantics.values())
+    assert {speaker.partition("-")[0] for speaker in seen.utt2spk.values()} == {"espeak"}
+    assert any(line.startswith("test_seen_voices") for line in out.splitlines())
+    about = json.loads((tmp_path / "data" / "about.json").read_text())
+    assert "test_seen_voices: espeak/en-us 100%" in about["speech"]
+
+
 def test_some_sentences_are_spoken_and_all_are_read(run, tmp_path):
     code, _, err = run(write_top(tmp_path / "top", MORE_ROWS), "data.num_spoken=3")
     assert code == 0, err
@@ -165,6 +177,10 @@ def test_unsupported_intents_and_numbers_are_settings(run, tmp_path):
     ("overrides", "reason"),
     [
         (["data.voices.test={espeak: 1}"], "'espeak' is in both train and test"),
+        (
+            ["data.voices.test_seen_voices={nanotts: 1}"],
+            "got 'nanotts', expected some of data.voices.train: espeak",
+        ),
         (["data.renderings=0"], "data.renderings: got 0"),
         (["data.asr_texts=/nowhere"], "/nowhere: found none of TOP"),
     ],
