@@ -18,6 +18,7 @@ from atat.data.tokenizer import Tokenizer
 from atat.models import checkpoint
 from atat.models.experiment_files import ABOUT, CONFIDENCE, TEXT_ENCODER
 from atat.semantics import tag_nesting
+from atat.training.model_size import num_parameters
 
 if TYPE_CHECKING:
     from atat.training.warm_start import Start
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 PREVIOUS, UNFINISHED = ".previous", ".unfinished"
 # Checkpoints: after an epoch (ESPnet's name), and in the middle of one.
 AFTER_EPOCH, WITHIN_EPOCH = "checkpoint.pth", "within_epoch.pth"
-BYTES_A_PARAMETER = 16  # of itself, its gradient, and Adam's two means
 # What belongs to one training; the model comes first: without it the rest is an unfinished one.
 OF_TRAINING = (
     *(checkpoint.FILE, checkpoint.EARLIER_FILE, CONFIDENCE, "train.jsonl", "checkpoints"),
@@ -197,33 +197,3 @@ def _origin(exp: Path) -> dict[str, object]:
     it."""
     about = read_json(exp / "env.json")
     return {name: about[name] for name in ("data", "init_from", "num_parameters") if name in about}
-
-
-def num_parameters(settings: Config, tokenizer: Tokenizer) -> int:
-    """Size of the model that the settings describe, without making it.
-
-    Raises:
-        ValueError: it could not be trained in this machine's memory.
-    """
-    import torch
-
-    from atat.models.espnet_model import build
-
-    with torch.device("meta"):
-        model = build(settings, tokenizer, load_pretrained=False)
-    size = sum(parameter.numel() for parameter in model.parameters())
-    needed, there = BYTES_A_PARAMETER * size / 2**30, memory_gb()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"model: got settings of {size:,} parameters, which take {needed:,.0f} GB to train; "
-            f"expected at most the {there:.0f} GB of this machine: lower model.width or the layers"
-        )
-    return size
-
-
-def memory_gb() -> float | None:
-    """This machine's memory; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -8,7 +8,7 @@ import pytest
 from atat.config import config_file
 from atat.data.tokenizer import Tokenizer
 from atat.training import launch, run_directory, train_log
-from atat.training.run_directory import UNFINISHED, num_parameters, set_aside
+from atat.training.run_directory import UNFINISHED, set_aside
 from tests import toy
 from tests.tiny_training import settings
 
@@ -103,16 +103,6 @@ def test_two_trainings_do_not_meet_in_a_directory(unfinished, monkeypatch):
 
     monkeypatch.setattr(launch, "_run", again)
     launch.run(settings(), unfinished, unfinished, unfinished, resume=True)
-
-
-def test_a_model_too_large_for_the_machine_is_refused_before_it_is_made(monkeypatch):
-    tokenizer = Tokenizer.train(toy.SENTENCES, 60)
-    assert 10_000 < num_parameters(settings(), tokenizer) < 1_000_000
-    large = settings()
-    large.model.width = large.model.speech_ffn = 32768
-    large.model.speech_layers = 100
-    with pytest.raises(ValueError, match=r"got settings of .* parameters.*of this machine"):
-        num_parameters(large, tokenizer)
 
 
 @pytest.mark.parametrize("junk", ["", "{", "3", '{"epoch": 1}', "\udcff", '{"epoch": 1, "st'])
