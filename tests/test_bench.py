@@ -58,7 +58,9 @@ def test_a_trained_model_and_its_speech_come_together(command):
 def test_a_step_of_training_is_timed(config):
     about, _, _, *rows = bench("train_step").measure(config, num_steps=1, seed=1).splitlines()
     assert about.startswith("8x subsampling, 8 utterances, ") and about.endswith(" s, 1 steps")
-    assert [row.split("  ")[0] for row in rows] == ["ours", "ESPnet, conv2d8", "ESPnet, conv2d"]
+    assert [row.split("  ")[0] for row in rows] == [
+        *("ours", "ours, train.use_amp", "ESPnet, conv2d8", "ESPnet, conv2d")
+    ]
     assert rows[0].endswith("1.00")
 
 

@@ -4,7 +4,8 @@ table.
 
 Forward, backward, clipping and AdamW, on one random batch and one thread, a step by each in turn.
 Equal are encoder, decoder, vocabulary, batch and targets (a transcript an utterance); the fronts
-are each one's own.
+are each one's own. A row of ours is in mixed precision, which pays where a CPU has instructions for
+bfloat16.
 """
 
 # B utterances, T frames, F mel bins, L tokens
@@ -33,6 +34,7 @@ TOKENS_PER_S = 4
 # ESPnet's front, and how many frames are one state after it.
 ESPNET_FRONTS = {8: "conv2d8", 4: "conv2d"}
 OURS = "ours"
+MIXED = "ours, train.use_amp"  # products in bfloat16
 
 
 def espnet_model(config: Config, tokenizer: Tokenizer, subsampling: int) -> nn.Module:
@@ -159,11 +161,13 @@ def measure(config: Config, num_steps: int, seed: int) -> str:
     tokenizer = drawn_tokenizer(config.tokenizer.vocab_size, seed)
     ours, theirs, seconds = batches(config, tokenizer, seed)
     torch.manual_seed(seed)
-    models = {OURS: build(config, tokenizer)}
+    models = {OURS: build(config, tokenizer), MIXED: build(config, tokenizer)}
+    in_bfloat16 = torch.autocast("cpu", dtype=torch.bfloat16)
+    models[MIXED].forward = in_bfloat16(models[MIXED].forward)
     for subsampling, front in ESPNET_FRONTS.items():
         models[f"ESPnet, {front}"] = espnet_model(config, tokenizer, subsampling)
     steps = {
-        name: stepper(model, ours if name == OURS else theirs, config)
+        name: stepper(model, ours if name in (OURS, MIXED) else theirs, config)
         for name, model in models.items()
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
