@@ -113,6 +113,14 @@ def test_a_title_that_is_not_utf_8_does_not_matter():
     assert len(samples) / RATE == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [("18.1.0", {"metadata_errors": "ignore"}), ("19.0.2", {}), ("20.0.0rc1", {})],
+)
+def test_pyav_is_told_of_titles_as_its_version_knows(version, options):
+    assert ffmpeg_audio._of_any_titles(version) == options
+
+
 @needs_av
 @pytest.mark.supports("Audio files", "webm or mkv that is cut", "refused if it says its length")
 @pytest.mark.parametrize(("muxer", "codec"), [("webm", "libopus"), ("matroska", "ac3")])

@@ -375,3 +375,13 @@ def test_long_lists_of_values_are_read_by_the_library_in_c(tmp_path, monkeypatch
     path.write_text(f"context:\n expressions: {{i: [call $t:n]}}\n slots:\n  t:\n{lines}")
     monkeypatch.setattr(yaml.scanner.Scanner, "scan_plain", None)  # the slower reader's
     assert len(rhino_file.read(path).slot_types["t"]) == len(values)
+
+
+def test_nesting_that_the_parser_refuses_itself_has_the_same_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise yaml.scanner.ScannerError(problem="exceeded maximum nesting depth")
+
+    monkeypatch.setattr(yaml, "parse", refuse)
+    (tmp_path / "g.yaml").write_text("[" * 2000)
+    with pytest.raises(ValueError, match=r"g\.yaml: lists or mappings are nested too deeply"):
+        Grammar.load(tmp_path / "g.yaml")

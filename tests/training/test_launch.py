@@ -170,6 +170,17 @@ def test_a_cpu_without_bfloat16_is_known_by_its_flags(flags, lacks, tmp_path):
     assert not launch.lacks_bfloat16(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(("lacks", "is_said"), [(True, True), (False, False)])
+def test_mixed_precision_that_does_not_pay_is_said(corpus, command, monkeypatch, lacks, is_said):
+    monkeypatch.setattr(launch, "train", lambda *arguments: None)
+    monkeypatch.setattr(launch, "lacks_bfloat16", lambda: lacks)
+    config_file.save(settings(use_amp=True), corpus / "recipe.yaml")
+    given = ["--config", corpus / "recipe.yaml", "--exp", corpus / "exp"]
+    given += ["--data", corpus / "data", "--dump", corpus / "dump"]
+    code, _, err = command(train.main, *given)
+    assert code == 0 and ("train.use_amp: this CPU has no instructions" in err) == is_said
+
+
 def test_speech_only_and_text_only_train(corpus):
     for tasks in (["slu"], ["nlu"]):
         exp = run(settings(sources=[Source("train", tasks)], num_steps=6), corpus, tasks[0])
